@@ -1,0 +1,1 @@
+"""The generation library: from a spec to shards of labelled synthetic images."""

@@ -1,0 +1,42 @@
+"""Joining a running Ray cluster, or starting one on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from engine.spec import ClusterSpec
+
+
+@contextmanager
+def ray_session(cluster: ClusterSpec) -> Iterator[None]:
+    """Connected to Ray within the block: to RAY_ADDRESS if that is set (as it is within a Ray job), else to a cluster
+    that is started here for this process alone, with room for `min_actors` actors."""
+    address = os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+    else:
+        # "local", because a stale address file of another cluster misleads a bare init.
+        cpus = max(os.cpu_count() or 1, cluster.min_actors * cluster.cpus_per_actor)
+        ray.init(
+            address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def room_for_actors(cluster: ClusterSpec) -> int:
+    """How many actors the cluster's present nodes can hold at once; at least `min_actors`, at most `max_actors`."""
+    have = ray.cluster_resources()
+    room = int(have.get("CPU", 0) // cluster.cpus_per_actor)
+    if cluster.gpus_per_actor > 0:
+        room = min(room, int(have.get("GPU", 0) / cluster.gpus_per_actor))
+    if cluster.max_actors is not None:
+        # More than there is room for is wanted as well: actors that wait are what an autoscaler looks at.
+        room = cluster.max_actors
+    return max(cluster.min_actors, room)

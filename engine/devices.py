@@ -1,0 +1,45 @@
+"""Which device and which number format an actor computes with."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import ModelError
+from engine.spec import ClusterSpec, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Device:
+    """A torch device and dtype; `text` names the kind for people and for the stats."""
+
+    name: str
+    dtype: "torch.dtype"
+    text: str
+
+
+def pick_device(model: ModelSpec, cluster: ClusterSpec) -> Device:
+    """The GPU that the actor was given, else the CPU with as many torch threads as the actor has cores.
+
+    Sets those threads, and asks for the same kernels on every run. Raises ModelError where a GPU was asked for and
+    none can be used.
+    """
+    import torch
+
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if cluster.gpus_per_actor > 0:
+        if not torch.cuda.is_available():
+            raise ModelError(
+                f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, but torch finds no GPU on this node; "
+                "set it to 0 to compute on the CPU"
+            )
+        torch.backends.cudnn.benchmark = False  # it picks kernels by timing them, so another one tomorrow
+        auto = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        name, kind = "cuda", torch.cuda.get_device_name()
+    else:
+        torch.set_num_threads(cluster.cpus_per_actor)
+        auto, name = "fp32", "cpu"
+        kind = f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
+    chosen = auto if model.dtype == "auto" else model.dtype
+    return Device(name, kinds[chosen], f"{kind}, {chosen}")

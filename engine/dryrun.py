@@ -1,0 +1,37 @@
+"""Printing a plan, before GPUs are spent on it."""
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.estimate import Estimate, megabytes
+from engine.run import Run
+
+_PROMPTS = 8
+
+
+def print_plan(run: Run, expected: Estimate, seconds: float | None) -> None:
+    """Per class real, to be made, after; units; the first prompts; disk; and time where a batch was measured."""
+    console, plan, recipe = Console(highlight=False), run.recipe.plan, run.recipe
+    table = Table(title=f"{recipe.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
+    for heading in ("class", "real", "to be made", "after"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, real, quota in zip(plan.classes, plan.real, plan.quotas, strict=True):
+        table.add_row(name, f"{real:,}", f"{quota:,}", f"{real + quota:,}")
+    console.print(table)
+    console.print("first prompts:")
+    for index in range(min(_PROMPTS, plan.total)):
+        slot = plan.slot(index)
+        text = recipe.prompts.prompt(slot).text
+        console.print(f"  {slot.key}  {plan.classes[slot.label]}: {text}", markup=False, soft_wrap=True)
+    done = plan.total - expected.images
+    console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {expected.batches:,} batches")
+    console.print(f"disk: about {megabytes(expected.disk_bytes)}")
+    if seconds is not None:
+        actors = max(1, recipe.spec.cluster.min_actors)
+        total = seconds * expected.batches / actors
+        rate = recipe.spec.model.batch_size / seconds
+        console.print(
+            f"time: about {total / 60:.1f} minutes with {actors} actors, at {rate:.1f} img/s each (one batch was measured)"
+        )
+    else:
+        console.print("time: --measure makes one batch, and says")

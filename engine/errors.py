@@ -1,0 +1,41 @@
+"""The engine's branch of the exception tree in `shards.errors`. Exit code 2: mend the input; 1: mend the world."""
+
+from shards.errors import ShardmillError
+
+
+class SpecError(ShardmillError):
+    """The spec, or an override on the command line, is wrong."""
+
+    exit_code = 2
+
+
+class RunMismatch(ShardmillError):
+    """The run folder was begun with another spec, or over other real data."""
+
+    exit_code = 2
+
+
+class DataError(ShardmillError):
+    """The real data is missing, of another form than said, or holds an image that cannot be read."""
+
+
+class ModelError(ShardmillError):
+    """A model is missing or cannot be loaded."""
+
+
+class OutputError(ShardmillError):
+    """The output folder cannot be written, or its disk cannot hold the run."""
+
+
+class UnitsFailed(ShardmillError):
+    """Some units could not be made; everything else was."""
+
+
+class Stopped(ShardmillError):
+    """A signal stopped the run; nothing that was finished is lost."""
+
+    exit_code = 130
+
+
+class Mismatch(ShardmillError):
+    """Something that was made again, or checked again, is not what was recorded."""

@@ -1,0 +1,81 @@
+"""What a run will take: disk and time, before anything is spent."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import OutputError
+from engine.models import resolve_model
+from engine.run import Run
+from engine.spec import ModelSpec
+from shards.commit import free_bytes
+
+# Bytes per pixel of photographs, on the high side; a run's own shards replace them as soon as there is one.
+_BYTES_PER_PIXEL = {"png": 2.2, "jpg": 0.9, "webp": 0.7}
+# Four tar headers, the padding of four members, the json itself, and the row of the index.
+_BYTES_PER_SAMPLE = 5_000
+_UNKNOWN_SIDE = 1024
+_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of what is left to make: images, bytes on disk, and forward batches over all units."""
+
+    images: int
+    disk_bytes: int
+    batches: int
+
+
+def estimate(run: Run) -> Estimate:
+    """From the spec alone, or from the run's finished shards where there are some."""
+    plan, spec = run.recipe.plan, run.recipe.spec
+    units = [plan.unit(number) for number in run.pending()]
+    images = sum(len(unit) for unit in units)
+    stats = run.stats().values()
+    made = sum(one["count"] for one in stats)
+    if made:
+        per_image = sum(file["size"] for one in stats for file in one["files"]) / made
+    else:
+        height, width = image_shape(run)
+        per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
+    batches = sum(-(-len(unit) // spec.model.batch_size) for unit in units)
+    return Estimate(images, round(images * per_image), batches)
+
+
+def check_disk(run: Run, expected: Estimate) -> None:
+    """Raises OutputError where the disk cannot hold what is left to make."""
+    free = free_bytes(run.folder)
+    if expected.disk_bytes * _MARGIN > free:
+        raise OutputError(
+            f"--out {run.folder}: about {megabytes(expected.disk_bytes)} are to be written and {megabytes(free)} are free; "
+            "choose another disk, fewer images, or output.image.format jpg"
+        )
+
+
+def image_shape(run: Run) -> tuple[int, int]:
+    """Height and width of the stored images, as far as it can be told without loading the model."""
+    spec = run.recipe.spec
+    if spec.output.image.size is not None:
+        return spec.output.image.size, spec.output.image.size
+    native = _native_side(spec.model)
+    return spec.model.height or native, spec.model.width or native
+
+
+def megabytes(count: int) -> str:
+    """Bytes in words: 12.3 MB, 4.5 GB, 1.2 TB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e6:.1f} MB"
+
+
+def _native_side(model: ModelSpec) -> int:
+    """Side of the images that a UNet pipeline on disk was trained for; the largest usual one where that is unknown."""
+    folder = Path(resolve_model(model))
+    try:
+        sample = json.loads((folder / "unet/config.json").read_text())["sample_size"]
+        blocks = json.loads((folder / "vae/config.json").read_text())["block_out_channels"]
+        return int(sample) * 2 ** (len(blocks) - 1)
+    except (OSError, KeyError, TypeError, ValueError):
+        return _UNKNOWN_SIDE

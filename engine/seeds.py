@@ -1,0 +1,31 @@
+"""Randomness that comes from identity: seeds and shuffles as functions, without any state."""
+
+import hashlib
+
+
+def sample_seed(run_seed: int, index: int, attempt: int) -> int:
+    """The seed of one attempt at one slot of a run, below 2^63 (readers keep it in a signed 64-bit integer)."""
+    return _hash(b"sample", run_seed, index, attempt) >> 1
+
+
+def permute(index: int, size: int, key: int) -> int:
+    """Where `index` goes in a pseudo-random permutation of range(size), without a table.
+
+    A four-round Feistel network on the next even number of bits, walked until it lands in range (at most four times
+    on average): Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
+    """
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = index >> half, index & mask
+        for round_number in range(4):
+            left, right = right, left ^ (_hash(b"permute", key, round_number, right) & mask)
+        index = left << half | right
+        if index < size:
+            return index
+
+
+def _hash(purpose: bytes, *numbers: int) -> int:
+    """64 bits of BLAKE2b over the numbers; `purpose` keeps its uses apart."""
+    data = b",".join(b"%d" % number for number in numbers)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=purpose).digest(), "big")

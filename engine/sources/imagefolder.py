@@ -1,0 +1,25 @@
+"""A folder of one folder per class, as torchvision's ImageFolder reads it; the class names are the folders'."""
+
+from pathlib import Path
+
+from engine.errors import DataError
+from engine.sources.base import RealImage, RealSet
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def open_imagefolder(path: str) -> RealSet:
+    """List PATH/<class>/**/<image>; classes in the order of their sorted names."""
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"data.path: {path} is not a folder; give the one that holds a folder per class")
+    classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    images = tuple(
+        RealImage(label, name, str(file), file.read_bytes)
+        for label, name in enumerate(classes)
+        for file in sorted((root / name).rglob("*"))
+        if file.suffix.lower() in _SUFFIXES
+    )
+    if not images:
+        raise DataError(f"data.path: no image in {path}/<class>/; known are {', '.join(sorted(_SUFFIXES))}")
+    return RealSet(classes, images)

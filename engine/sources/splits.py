@@ -1,0 +1,127 @@
+"""Which real image may be seen by whom.
+
+World, train, validation and test are disjoint by content, not by name: within each class the distinct images are
+ordered by their digest, which is as good as a shuffle and depends on nothing else, and the order is cut at the shares.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
+
+from engine.errors import DataError
+from engine.sources.base import RealImage, RealSet
+from engine.spec import DataSpec
+
+SPLITS = ("world", "train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Four disjoint tuples of real images, each in the order of digests.
+
+    duplicates: how many copies of images were left out, within a part or of held-out images in the other part.
+    """
+
+    classes: tuple[str, ...]
+    world: tuple[RealImage, ...]
+    train: tuple[RealImage, ...]
+    validation: tuple[RealImage, ...]
+    test: tuple[RealImage, ...]
+    duplicates: int
+
+    def __getitem__(self, split: str) -> tuple[RealImage, ...]:
+        return {name: getattr(self, name) for name in SPLITS}[split]  # type: ignore[no-any-return]
+
+    def counts(self, split: str) -> tuple[int, ...]:
+        """Images of each class in a split, in label order."""
+        found = [0] * len(self.classes)
+        for image in self[split]:
+            found[image.label] += 1
+        return tuple(found)
+
+
+def load_splits(spec: DataSpec) -> Splits:
+    """Open the source and divide it. Raises DataError."""
+    return divide(open_source(spec), spec)
+
+
+def open_source(spec: DataSpec) -> RealSet:
+    """All real images that `spec` names, undivided."""
+    # One import per branch: each source needs its own library, and none of the others'.
+    if spec.source == "digits":
+        from engine.sources.digits import open_digits
+
+        return open_digits()
+    if spec.source == "cifar10":
+        from engine.sources.cifar10 import open_cifar10
+
+        return open_cifar10(spec.path or "")
+    found = _open_path(spec, spec.path or "")
+    if spec.held_out is None:
+        return found
+    held_out = _open_path(spec, spec.held_out)
+    if held_out.classes != found.classes:
+        raise DataError(f"data.held_out has the classes {held_out.classes}, data.path has {found.classes}")
+    return replace(found, held_out=held_out.images)
+
+
+def _open_path(spec: DataSpec, path: str) -> RealSet:
+    if spec.source == "imagefolder":
+        from engine.sources.imagefolder import open_imagefolder
+
+        return open_imagefolder(path)
+    if spec.source == "parquet":
+        from engine.sources.parquet import open_parquet
+
+        return open_parquet(path, spec)
+    from engine.sources.webdataset import open_webdataset
+
+    return open_webdataset(path)
+
+
+def divide(found: RealSet, spec: DataSpec) -> Splits:
+    """Cut a set into its splits, class by class. Raises DataError where the same image has two labels."""
+    shares = spec.splits
+    held_out = _distinct(found.held_out)
+    known = {image.digest for image in held_out}
+    images = [image for image in _distinct(found.images) if image.digest not in known]
+    if held_out:
+        world, train = _cut(images, (shares.world, shares.train))
+        validation, test = _cut(held_out, (shares.validation, shares.test))
+    else:
+        world, train, validation, test = _cut(
+            images, (shares.world, shares.train, shares.validation, shares.test)
+        )
+    if spec.train_per_class is not None:
+        train = [image for group in _by_class(train) for image in group[: spec.train_per_class]]
+    duplicates = len(found.images) + len(found.held_out) - len(images) - len(held_out)
+    return Splits(found.classes, tuple(world), tuple(train), tuple(validation), tuple(test), duplicates)
+
+
+def _distinct(images: Iterable[RealImage]) -> list[RealImage]:
+    """One of each content, ordered by digest."""
+    found: dict[str, RealImage] = {}
+    for image in images:
+        first = found.setdefault(image.digest, image)
+        if first.label != image.label:
+            raise DataError(
+                f"{image.origin} ({image.class_name}) and {first.origin} ({first.class_name}) are the same image "
+                "with two labels; remove one"
+            )
+    return [found[digest] for digest in sorted(found)]
+
+
+def _by_class(images: Iterable[RealImage]) -> list[list[RealImage]]:
+    ordered = sorted(images, key=lambda image: image.label)  # stable: digests stay in order within a class
+    return [list(group) for _, group in groupby(ordered, key=lambda image: image.label)]
+
+
+def _cut(images: Sequence[RealImage], shares: Sequence[float]) -> list[list[RealImage]]:
+    """Divide each class by `shares`, scaled to add up to 1; every image ends in exactly one part."""
+    parts: list[list[RealImage]] = [[] for _ in shares]
+    bounds = [total / (sum(shares) or 1.0) for total in accumulate(shares)]
+    for group in _by_class(images):
+        ends = [round(bound * len(group)) for bound in bounds]
+        for part, start, end in zip(parts, [0, *ends], ends, strict=False):
+            part += group[start:end]
+    return parts

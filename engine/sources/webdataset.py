@@ -1,0 +1,85 @@
+"""WebDataset tars, ours or another writer's: an image and a `.cls` of the same key, perhaps a `.json` with `class_name`."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DataError
+from engine.sources.base import RealImage, RealSet
+
+_IMAGES = ("png", "jpg", "jpeg", "webp")
+
+
+def open_webdataset(path: str) -> RealSet:
+    """Index every *.tar of a folder, or one tar; images are read later from their place in the tar.
+
+    Class names come from `class_name` in the json members, else they are the labels as text.
+    """
+    tars = sorted(Path(path).glob("*.tar")) if Path(path).is_dir() else [Path(path)]
+    if not tars or not tars[0].is_file():
+        raise DataError(f"data.path: {path} is no tar and no folder of tars")
+    samples = [
+        (_label(place, members), _metadata(place, members), place, _image(place, members))
+        for tar in tars
+        for place, members in _samples(tar).items()
+    ]
+    if not samples:
+        raise DataError(f"data.path: no sample in {path}")
+    names = {label: str(metadata.get("class_name", label)) for label, metadata, _, _ in samples}
+    classes = tuple(names.get(label, str(label)) for label in range(1 + max(names)))
+    return RealSet(classes, tuple(RealImage(label, classes[label], place, read) for label, _, place, read in samples))
+
+
+def _samples(tar: Path) -> dict[str, dict[str, Callable[[], bytes]]]:
+    """For each sample, by its place, a reader of each member by its extension."""
+    found: dict[str, dict[str, Callable[[], bytes]]] = {}
+    try:
+        with tarfile.open(tar) as opened:
+            for member in opened:
+                folder, _, base = member.name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                if member.isfile() and stem:
+                    place = f"{tar}:{folder}/{stem}" if folder else f"{tar}:{stem}"
+                    read = partial(_read, tar, member.offset_data, member.size)
+                    found.setdefault(place, {})[extension.lower()] = read
+    except tarfile.TarError as error:
+        raise DataError(f"{tar}: {error}; copy the file again") from None
+    return found
+
+
+def _read(tar: Path, offset: int, size: int) -> bytes:
+    with tar.open("rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) < size:
+        raise DataError(f"{tar} ends {size - len(data)} bytes early; copy the file again")
+    return data
+
+
+def _label(place: str, members: dict[str, Callable[[], bytes]]) -> int:
+    if "cls" not in members:
+        raise DataError(f"{place}: no .cls member beside {sorted(members)}")
+    text = members["cls"]()
+    if not text.strip().isdigit():
+        raise DataError(f"{place}.cls: {text[:20]!r} is not a class index")
+    return int(text)
+
+
+def _metadata(place: str, members: dict[str, Callable[[], bytes]]) -> dict[str, Any]:
+    try:
+        metadata = json.loads(members["json"]()) if "json" in members else {}
+    except ValueError as error:
+        raise DataError(f"{place}.json: {error}") from None
+    if metadata.get("synthetic"):
+        raise DataError(f"{place} says that it is synthetic; real data must be real")
+    return dict(metadata)
+
+
+def _image(place: str, members: dict[str, Callable[[], bytes]]) -> Callable[[], bytes]:
+    for extension in _IMAGES:
+        if extension in members:
+            return members[extension]
+    raise DataError(f"{place}: no image ({', '.join(_IMAGES)}) among {sorted(members)}")

@@ -1,0 +1,127 @@
+"""Reading a spec from YAML, with overrides, and saying what is wrong with it in terms of the file."""
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from engine.errors import SpecError
+from engine.spec import Spec, Strict
+
+_Model = TypeVar("_Model", bound=Strict)
+
+
+def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
+    """Read a run's spec; each override is `key.path=value`, its value in YAML. Raises SpecError."""
+    return load_as(Spec, path, overrides)
+
+
+def load_as(model: type[_Model], path: Path, overrides: Sequence[str] = ()) -> _Model:
+    """Read a YAML file as `model`. Raises SpecError, naming every field that is wrong."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such spec file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SpecError(f"{path}: a spec is a mapping of keys, not {type(content).__name__}")
+    for override in overrides:
+        _override(content, override)
+    try:
+        # By way of JSON, where strictness still lets a list be a tuple and a key of digits be a class name.
+        return model.model_validate_json(json.dumps(content, allow_nan=False))
+    except ValidationError as error:
+        found = "\n".join(_explain(model, detail) for detail in error.errors())
+        raise SpecError(f"{path}: {found}") from None
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{path}: a value is neither text, number, list nor mapping: {error}") from None
+
+
+def dump_spec(spec: Strict) -> str:
+    """The whole spec, defaults filled in, as YAML that reads back as the same spec."""
+    return yaml.safe_dump(json.loads(spec.model_dump_json()), sort_keys=False, allow_unicode=True, width=120)
+
+
+def identity(spec: Spec) -> dict[str, Any]:
+    """The part of a spec that decides the bytes of a run. A run may go on with other actors, or be swept anew."""
+    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={"cluster", "sweep"}))
+    if spec.cluster.gpus_per_actor == 0:  # how a CPU's threads share a sum decides its last bits
+        found["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
+    return found
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """One line `place: old -> new` for each leaf that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            line
+            for key in keys
+            for line in differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
+        ]
+    return [] if old == new else [f"{place}: {json.dumps(old)} -> {json.dumps(new)}"]
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise SpecError(f"--set {override}: write it as key.path=value, like --set model.steps=8")
+    keys = path.split(".")
+    for key in keys[:-1]:
+        below = content.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise SpecError(f"--set {override}: {key} holds {below!r}, and no keys below it")
+        content = below
+    try:
+        content[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
+    """One line: field, value, what is allowed, and for an unknown key the nearest known one."""
+    location = detail["loc"]
+    place = ".".join(str(part) for part in location if not _is_tag(part)) or "spec"
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"{place}: unknown key; {advice}"
+    if detail["type"] == "missing":
+        return f"{place}: is required, and missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"{place}: {message}"
+    value = json.dumps(detail["input"], default=str)
+    return f"{place}: {value if len(value) <= 80 else value[:77] + '...'} is refused; {message[0].lower()}{message[1:]}"
+
+
+def _is_tag(part: int | str) -> bool:
+    """Whether pydantic put the part in to name the branch of a union."""
+    return isinstance(part, str) and (part in ("int", "str") or "[" in part)
+
+
+def _fields_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+    """The keys that the model allows at a location of the spec."""
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        models = _models_in(current)
+        current = models[0] if models else current
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

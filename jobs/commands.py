@@ -1,0 +1,138 @@
+"""One function per command. They put parts together; what is worth testing alone lies in `engine` and `shards`."""
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.run import Run
+
+
+def generate(arguments: Namespace) -> None:
+    """Plan, make every unit that is not finished, write the card and the report."""
+    from engine.specfile import load_spec
+
+    spec = load_spec(arguments.spec, arguments.overrides)
+
+    from engine.estimate import check_disk, estimate
+    from engine.models import resolve_model
+    from engine.run import Run, begin_run, plan_run
+
+    resolve_model(spec.model)
+    recipe = plan_run(spec)
+    if arguments.dry_run:
+        _dry_run(Run(arguments.out, recipe), arguments.measure)
+        return
+    run = begin_run(recipe, arguments.out)
+    check_disk(run, estimate(run))
+    if run.pending():
+        _make(run)
+    run.write_card()
+    _write_report(run)
+
+
+def sweep(arguments: Namespace) -> None:
+    """Train at each alpha and seed, write sweep.json and the report."""
+    from engine.specfile import load_spec
+
+    spec = load_spec(arguments.spec, arguments.overrides)
+
+    from engine.cluster.session import ray_session
+    from engine.cluster.trials import run_trials
+    from engine.run import begin_run, plan_run
+    from engine.sweep import prepare_sweep, write_sweep
+
+    run = begin_run(plan_run(spec), arguments.out)
+    prepared = prepare_sweep(run)
+    with ray_session(spec.cluster):
+        run_trials(prepared)
+    print(write_sweep(prepared))
+    _write_report(run)
+
+
+def train_generator(arguments: Namespace) -> None:
+    """Train the generator that a spec describes, or go on with it."""
+    from engine.generators.training.spec import GeneratorSpec
+    from engine.specfile import load_as
+
+    spec = load_as(GeneratorSpec, arguments.spec, arguments.overrides)
+
+    from engine.generators.training.job import train_generator as train
+
+    train(spec, arguments.out, print)
+
+
+def verify(arguments: Namespace) -> None:
+    """Print every finding; an error if there is one."""
+    from engine.errors import Mismatch
+    from engine.run import load_run
+    from shards.verify import verify_folder
+
+    run = load_run(arguments.run_folder)
+    plan = run.recipe.plan
+    names = [plan.shard_name(number) for number in range(plan.n_units)]
+    findings = list(verify_folder(run.shards, plan.classes, names, plan.digest))
+    for finding in findings:
+        print(finding.text)
+    if findings:
+        raise Mismatch(f"{run.folder}: {len(findings)} findings; move damaged files away and run generate again")
+    stats = run.stats().values()
+    kept, failed = sum(one["count"] for one in stats), sum(len(one["failures"]) for one in stats)
+    print(f"{run.folder}: {plan.n_units} shards verified, {kept:,} samples, {failed:,} slots failed, {plan.total:,} planned")
+
+
+def replay(arguments: Namespace) -> None:
+    """Print whether the image came out the same; an error if not."""
+    from engine.errors import Mismatch
+    from engine.replay import replay as make_again
+    from engine.run import load_run
+
+    run = load_run(arguments.run_folder)
+    found = make_again(run, arguments.key)
+    if arguments.save is not None:
+        arguments.save.write_bytes(found.made)
+    print(f"{found.key}: {found.prompt!r}, seed {found.seed}")
+    if not found.equal:
+        raise Mismatch(
+            f"the image differs, by at most {found.largest_difference} of 255; equal bytes are promised for equal software "
+            "and kind of device, which the unit's stats file names"
+        )
+    print("equal, byte for byte")
+
+
+def report(arguments: Namespace) -> None:
+    """Write the report of a run again."""
+    from engine.run import load_run
+
+    _write_report(load_run(arguments.run_folder))
+
+
+def _make(run: "Run") -> None:
+    from engine.cluster.generate import generate as make
+    from engine.cluster.session import ray_session
+    from engine.progress import Progress
+
+    recipe = run.recipe
+    done = list(run.stats().values())
+    with ray_session(recipe.spec.cluster), Progress(recipe.plan.classes, recipe.plan.quotas, done) as progress:
+        make(run, progress)
+
+
+def _dry_run(run: "Run", measured: bool) -> None:
+    from engine.dryrun import print_plan
+    from engine.estimate import check_disk, estimate
+
+    expected, seconds = estimate(run), None
+    if measured:
+        from engine.cluster.generate import measure
+        from engine.cluster.session import ray_session
+
+        with ray_session(run.recipe.spec.cluster):
+            seconds = measure(run.recipe, run.shards)
+    print_plan(run, expected, seconds)
+    check_disk(run, expected)
+
+
+def _write_report(run: "Run") -> None:
+    from engine.report import write_report
+
+    print(f"report: {write_report(run).absolute()}")

@@ -1,0 +1,49 @@
+"""Between encoded images and uint8 RGB arrays of shape (height, width, 3)."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+cv2.setNumThreads(1)  # we run one image per thread; cv2's own pool would only fight with those
+
+
+class CorruptImage(ValueError):
+    """Bytes that no decoder takes for an image."""
+
+
+def decode_rgb(data: bytes) -> Pixels:
+    """Decode png, jpg, webp and whatever else cv2 reads: grey is repeated, alpha dropped, 16 bits cut to 8, EXIF turned.
+
+    Raises CorruptImage.
+    """
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    except cv2.error as error:
+        raise CorruptImage(str(error)) from None
+    if pixels is None:
+        raise CorruptImage(f"{len(data)} bytes that are no image")
+    return np.asarray(pixels, np.uint8)
+
+
+def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
+    """Encode as png (lossless, `quality` unused), jpg or webp. Equal pixels give equal bytes."""
+    options = {
+        "png": [],
+        "jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        "webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
+    }[format]
+    done, encoded = cv2.imencode(f".{format}", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise ValueError(f"cannot encode an image of shape {pixels.shape} as {format}")
+    return bytes(encoded)
+
+
+def resize_rgb(pixels: Pixels, size: int) -> Pixels:
+    """To a square of `size` pixels: cubic when it grows, averaged over areas (so antialiased) when it shrinks."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    shrinks = size < min(pixels.shape[:2])
+    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(resized, np.uint8)

@@ -1,0 +1,52 @@
+"""One sample: an image, its label and what is known of it, under one key."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shards.errors import ShardError
+
+Scalar = str | int | float | bool
+"""What a metadata field may hold. A field keeps one of these types in every sample of a run."""
+
+IMAGE_FORMATS = ("png", "jpg", "webp")
+MEMBERS = (*IMAGE_FORMATS, "cls", "json", "txt", "mask.png")
+"""The only members that we write or read: a reader that decodes by extension runs `.pyd` as a pickle."""
+
+_KEY = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An encoded image with its label.
+
+    key:    1 to 64 of `a-z 0-9 _ -`, unique in the run (a dot would cut the key in every client).
+    image:  encoded bytes, in `format`.
+    format: one of IMAGE_FORMATS.
+    label:  class index that was intended, >= 0.
+    meta:   written as `.json` and as columns of the index; same names and types in every sample. `prompt` in it is also
+            the `.txt` member; "" for a real image.
+    mask:   a PNG of class indices as large as the image, for dense labels.
+    """
+
+    key: str
+    image: bytes
+    format: str
+    label: int
+    meta: Mapping[str, Scalar]
+    mask: bytes | None = None
+
+    def members(self) -> list[tuple[str, bytes]]:
+        """Extension and bytes of each tar member, in the order in which they are written."""
+        if not _KEY.fullmatch(self.key):
+            raise ShardError(f"sample key {self.key!r} must match {_KEY.pattern}")
+        if self.format not in IMAGE_FORMATS:
+            raise ShardError(f"image format {self.format!r} must be one of {IMAGE_FORMATS}")
+        found = [
+            (self.format, self.image),
+            ("cls", str(self.label).encode()),
+            ("json", json.dumps(self.meta, ensure_ascii=False, allow_nan=False).encode()),
+            ("txt", str(self.meta["prompt"]).encode()),
+        ]
+        return found if self.mask is None else [*found, ("mask.png", self.mask)]
