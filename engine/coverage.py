@@ -37,7 +37,7 @@ class Coverage:
         return tuple((value + cycle // rank) % size for value, size, rank in row)
 
     def _grow(self) -> None:
-        turn, row = len(self._rows), []
+        turn, row = len(self._rows), list[int]()
         for factor, counts in enumerate(self._values):
             least = [value for value, count in enumerate(counts) if count == min(counts)]
             used = {value: [self._pairs.get((a, b, factor, value), 0) for a, b in enumerate(row)] for value in least}

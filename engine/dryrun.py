@@ -31,7 +31,7 @@ def print_plan(run: Run, expected: Estimate, seconds: float | None) -> None:
         total = seconds * expected.batches / actors
         rate = recipe.spec.model.batch_size / seconds
         console.print(
-            f"time: about {total / 60:.1f} minutes with {actors} actors, at {rate:.1f} img/s each (one batch was measured)"
+            f"time: about {total / 60:.1f} minutes with {actors} actors, at {rate:.1f} img/s each, as just measured"
         )
     else:
         console.print("time: --measure makes one batch, and says")

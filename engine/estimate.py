@@ -48,7 +48,7 @@ def check_disk(run: Run, expected: Estimate) -> None:
     free = free_bytes(run.folder)
     if expected.disk_bytes * _MARGIN > free:
         raise OutputError(
-            f"--out {run.folder}: about {megabytes(expected.disk_bytes)} are to be written and {megabytes(free)} are free; "
+            f"--out {run.folder}: {megabytes(expected.disk_bytes)} are to be written, and {megabytes(free)} are free; "
             "choose another disk, fewer images, or output.image.format jpg"
         )
 
@@ -76,6 +76,6 @@ def _native_side(model: ModelSpec) -> int:
     try:
         sample = json.loads((folder / "unet/config.json").read_text())["sample_size"]
         blocks = json.loads((folder / "vae/config.json").read_text())["block_out_channels"]
-        return int(sample) * 2 ** (len(blocks) - 1)
+        return int(sample) * int(2 ** (len(blocks) - 1))
     except (OSError, KeyError, TypeError, ValueError):
         return _UNKNOWN_SIDE

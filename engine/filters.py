@@ -25,7 +25,9 @@ class Verdict:
 class Filter(Protocol):
     """Judges one image, as it will be stored: uint8 (height, width, 3)."""
 
-    def __call__(self, pixels: Pixels, slot: Slot) -> Verdict: ...
+    def __call__(self, pixels: Pixels, slot: Slot) -> Verdict:
+        """Keep it or not."""
+        ...
 
 
 class Blank:
@@ -35,6 +37,7 @@ class Blank:
         self._min_std = spec.min_std
 
     def __call__(self, pixels: Pixels, slot: Slot) -> Verdict:
+        """Keep it if it varies enough."""
         std = float(pixels.std())
         return Verdict(std >= self._min_std, "blank", {"score_std": std})
 
@@ -45,7 +48,7 @@ def make_filters(specs: Sequence[BlankFilter]) -> tuple[Filter, ...]:
 
 
 def judge(filters: Sequence[Filter], pixels: Pixels, slot: Slot) -> Verdict:
-    """Ask every filter. The first that rejects gives the reason; all give their scores, so that samples have equal fields."""
+    """Ask every filter. The first that rejects gives the reason; all give scores, so that samples have equal fields."""
     verdicts = [one(pixels, slot) for one in filters]
     scores = {name: value for verdict in verdicts for name, value in verdict.scores.items()}
     reasons = [verdict.reason for verdict in verdicts if not verdict.keep]

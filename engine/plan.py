@@ -4,11 +4,12 @@ Slot i follows from (spec, real counts, i) alone. Slots are dealt to classes by 
 holds a fair mixture of classes, and any slot of 100 million is found without the others.
 """
 
+import difflib
 import hashlib
 import json
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -175,9 +176,7 @@ def _divide(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def _check_class_names(spec: Spec, classes: Sequence[str]) -> None:
-    import difflib
-
-    named = {
+    named: dict[str, Mapping[str, object]] = {
         "plan.weights": spec.plan.weights,
         "plan.overrides": spec.plan.overrides,
         "prompts.classes": spec.prompts.classes,

@@ -1,9 +1,9 @@
 """A run folder: what it was begun with, and which of its units are finished.
 
-    RUN/spec.yaml      the resolved spec
-    RUN/plan.json      classes, counts of real images, quotas and digest
-    RUN/shards/        the synthetic shards
-    RUN/real/<split>/  the real images of a split as shards, once a sweep needed them
+RUN/spec.yaml      the resolved spec
+RUN/plan.json      classes, counts of real images, quotas and digest
+RUN/shards/        the synthetic shards
+RUN/real/<split>/  the real images of a split as shards, once a sweep needed them
 """
 
 import json

@@ -14,6 +14,8 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import numpy as np
+
 from engine.filters import judge
 from engine.generators.base import Generator, ModelFacts, Request
 from engine.plan import Slot, WorkUnit
@@ -47,6 +49,7 @@ class Ledger:
     reasons: dict[Slot, list[str]] = field(default_factory=dict)
 
     def reject(self, outcome: Outcome) -> None:
+        """Record a rejection."""
         self.rejected[outcome.reason] += 1
         self.reasons.setdefault(outcome.slot, []).append(outcome.reason)
 
@@ -78,7 +81,8 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, folder: Path) ->
 
 def make_image(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Pixels:
     """One image again, alone in a batch of the same shape."""
-    return generator.generate(_padded([recipe.request(slot, attempt)], generator.batch_size))[0]
+    frames = generator.generate(_padded([recipe.request(slot, attempt)], generator.batch_size))
+    return np.asarray(frames[0])
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:

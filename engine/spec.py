@@ -42,19 +42,20 @@ class DataSpec(Strict):
     """The real images, and how they are divided."""
 
     source: Literal["digits", "imagefolder", "parquet", "cifar10", "webdataset"]
-    """digits: scikit-learn's handwritten digits, which need no file. imagefolder: PATH/<class>/<image>. parquet: one file
-    or a folder of them, a struct column {bytes, path} and an integer label. cifar10: torchvision's. webdataset: tars."""
+    """digits: scikit-learn's handwritten digits, which need no file. imagefolder: PATH/<class>/<image>. parquet: one
+    file or a folder of them, a struct column {bytes, path} and an integer label. cifar10: torchvision's. webdataset:
+    tars."""
     path: str | None = None
     """File or folder of the images; none for digits."""
     held_out: str | None = None
-    """The data set's own test set, of the same form: validation and test come from it alone, world and train from `path`
-    alone. For cifar10 this is always so, and is not said here."""
+    """The data set's own test set, of the same form: validation and test come from it alone, world and train from
+    `path` alone. For cifar10 this is always so, and is not said here."""
     image_column: str = "img"
     """Of parquet: the column of the encoded image."""
     label_column: str = "label"
     """Of parquet: the column of the class index."""
     splits: SplitSpec = SplitSpec()
-    """Shares of the four splits. With a held-out set, world:train and validation:test are the shares within each part."""
+    """Shares of the four splits. With a held-out set, world:train and validation:test divide each part."""
     train_per_class: Count | None = None
     """Keep only so many images of each class in train: a shortage, made on purpose."""
 
@@ -91,7 +92,9 @@ class PlanSpec(Strict):
     def _one_quota(self) -> Self:
         given = [name for name in ("per_class", "total", "balance_to") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of per_class, total and balance_to, not {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"give exactly one of per_class, total and balance_to, not {' and '.join(given) or 'none'}"
+            )
         if self.weights and self.total is None:
             raise ValueError("weights divide a total: give total as well")
         return self

@@ -37,18 +37,28 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return added
 
-    generate = command("generate", commands.generate, "Plan a spec and make its shards; the same command again resumes.")
+    generate = command(
+        "generate", commands.generate, "Plan a spec and make its shards; the same command again resumes."
+    )
     _spec_arguments(generate)
-    generate.add_argument("--dry-run", action="store_true", help="print the plan, the first prompts, disk and time; make nothing")
+    generate.add_argument(
+        "--dry-run", action="store_true", help="print the plan, the first prompts, disk and time; make nothing"
+    )
     generate.add_argument("--measure", action="store_true", help="with --dry-run: make one batch to tell the time")
 
-    sweep = command("sweep", commands.sweep, "Train classifiers at each alpha on a finished run, and report on real validation.")
+    sweep = command(
+        "sweep", commands.sweep, "Train classifiers at each alpha on a finished run, and report on real validation."
+    )
     _spec_arguments(sweep)
 
-    trainer = command("train-generator", commands.train_generator, "Train a small text-to-image model on the world split.")
+    trainer = command(
+        "train-generator", commands.train_generator, "Train a small text-to-image model on the world split."
+    )
     _spec_arguments(trainer)
 
-    verify = command("verify", commands.verify, "Check hashes, counts, labels and keys of a run, and name missing units.")
+    verify = command(
+        "verify", commands.verify, "Check hashes, counts, labels and keys of a run, and name missing units."
+    )
     verify.add_argument("run_folder", metavar="RUN", type=Path)
 
     replay = command("replay", commands.replay, "Make one image of a run again and compare it with the stored one.")

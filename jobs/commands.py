@@ -77,7 +77,9 @@ def verify(arguments: Namespace) -> None:
         raise Mismatch(f"{run.folder}: {len(findings)} findings; move damaged files away and run generate again")
     stats = run.stats().values()
     kept, failed = sum(one["count"] for one in stats), sum(len(one["failures"]) for one in stats)
-    print(f"{run.folder}: {plan.n_units} shards verified, {kept:,} samples, {failed:,} slots failed, {plan.total:,} planned")
+    print(
+        f"{run.folder}: {plan.n_units} shards verified: {plan.total:,} slots planned, {kept:,} kept, {failed:,} failed"
+    )
 
 
 def replay(arguments: Namespace) -> None:
@@ -93,8 +95,8 @@ def replay(arguments: Namespace) -> None:
     print(f"{found.key}: {found.prompt!r}, seed {found.seed}")
     if not found.equal:
         raise Mismatch(
-            f"the image differs, by at most {found.largest_difference} of 255; equal bytes are promised for equal software "
-            "and kind of device, which the unit's stats file names"
+            f"the image differs, by at most {found.largest_difference} of 255; equal bytes are promised for equal "
+            "software and kind of device, which the unit's stats file names"
         )
     print("equal, byte for byte")
 

@@ -1,6 +1,6 @@
 """The shard format: written by the engine, streamed and mixed by trainers. Needs neither torch nor ray.
 
-    from shards import MixedStream, ShardStream
+from shards import MixedStream, ShardStream
 """
 
 from shards.errors import CommitConflict, NotReal, ShardError, ShardmillError

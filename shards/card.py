@@ -26,9 +26,9 @@ configs:
 
 $description
 
-$count images in $shards shards, in WebDataset form. Each sample has an image, `.cls` (the class index), `.json` (everything
-that is known of it) and `.txt` (the prompt); `NNNNN.parquet` has a row per sample, with the place of every member in the
-tar, and `NNNNN_stats.json` the shard's counts and SHA-256.
+$count images in $shards shards, in WebDataset form. Each sample has an image, `.cls` (the class index), `.json` (all
+that is known of it) and `.txt` (the prompt); `NNNNN.parquet` has a row per sample, with the place of every member in
+the tar, and `NNNNN_stats.json` the shard's counts and SHA-256.
 
 | index | class | images |
 |---|---|---|

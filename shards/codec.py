@@ -14,7 +14,7 @@ class CorruptImage(ValueError):
 
 
 def decode_rgb(data: bytes) -> Pixels:
-    """Decode png, jpg, webp and whatever else cv2 reads: grey is repeated, alpha dropped, 16 bits cut to 8, EXIF turned.
+    """Decode png, jpg, webp and what else cv2 reads: grey is repeated, alpha dropped, 16 bits cut to 8, EXIF turned.
 
     Raises CorruptImage.
     """
@@ -40,10 +40,15 @@ def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
     return bytes(encoded)
 
 
-def resize_rgb(pixels: Pixels, size: int) -> Pixels:
-    """To a square of `size` pixels: cubic when it grows, averaged over areas (so antialiased) when it shrinks."""
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    shrinks = size < min(pixels.shape[:2])
-    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return np.asarray(resized, np.uint8)
+def fit_rgb(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Scaled until it covers height x width, then cut to that around the centre: cubic when it grows, averaged over
+    areas (so antialiased) when it shrinks."""
+    have_height, have_width = pixels.shape[:2]
+    scale = max(height / have_height, width / have_width)
+    size = (max(width, round(have_width * scale)), max(height, round(have_height * scale)))
+    if size != (have_width, have_height):
+        pixels = np.asarray(
+            cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8
+        )
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])

@@ -64,7 +64,7 @@ def replace_text(final: Path, text: str) -> None:
     """Write a file that may change (a card, a report), so that a reader sees the old one or the new one, whole."""
     staged = staging_path(final.parent, final.name)
     staged.write_text(text)
-    os.replace(staged, final)
+    staged.replace(final)
 
 
 def sweep_staging(folder: Path, older_than_seconds: float = _STALE_SECONDS) -> int:

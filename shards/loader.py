@@ -1,4 +1,4 @@
-"""For PyTorch: a mix, or one stream, as an iterable dataset of ready batches. The only module here that imports torch."""
+"""For PyTorch: a mix as an iterable dataset of ready batches. The only module here that imports torch."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -38,9 +38,7 @@ class ShardStream:
     seed, shuffle: the order of epoch e follows from (seed, e); without shuffle it is the order on disk.
     """
 
-    def __init__(
-        self, folder: str | Path, *, seed: int = 0, shuffle: bool = True, real_only: bool = False
-    ) -> None:
+    def __init__(self, folder: str | Path, *, seed: int = 0, shuffle: bool = True, real_only: bool = False) -> None:
         self.index = open_index(Path(folder))
         if real_only and self.index.synthetic.any():
             first = int(np.argmax(self.index.synthetic))

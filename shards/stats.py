@@ -1,5 +1,7 @@
 """The stats file of a shard, NNNNN_stats.json: its existence says that the shard is finished.
 
+Its fields:
+
     unit, count                        number of the unit; samples in the tar
     planned, kept, failed              counts by class name; planned = kept + failed for every class
     rejected                           attempts that a filter turned down, by reason

@@ -117,9 +117,7 @@ def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
     yield from found.items()
 
 
-def _verify_sample(
-    members: dict[str, tuple[int, bytes]], row: dict[str, Any], classes: Sequence[str]
-) -> Iterator[str]:
+def _verify_sample(members: dict[str, tuple[int, bytes]], row: dict[str, Any], classes: Sequence[str]) -> Iterator[str]:
     missing = {"cls", "json", "txt", row["image_format"]} - members.keys()
     if missing:
         yield f"members missing: {sorted(missing)}"

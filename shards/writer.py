@@ -15,8 +15,6 @@ from shards.errors import ShardError
 from shards.sample import Sample, Scalar
 from shards.tarball import END, header, padding
 
-COUNTED_FILES = ("tar", "parquet")
-
 
 @dataclass(frozen=True)
 class FileFacts:
@@ -28,9 +26,11 @@ class FileFacts:
 
     @classmethod
     def of(cls, path: Path, name: str) -> Self:
+        """Of the file at `path`, which will be called `name`."""
         return cls(name, path.stat().st_size, sha256_of(path))
 
     def as_json(self) -> dict[str, Any]:
+        """For the stats file."""
         return {"name": self.name, "size": self.size, "sha256": self.sha256}
 
 
@@ -101,4 +101,6 @@ class ShardWriter:
         for name, value in row.items():
             if type(value) is not type(first[name]):
                 expected = type(first[name]).__name__
-                raise ShardError(f"{key}: field {name!r} is {type(value).__name__}, and was {expected} in the first sample")
+                raise ShardError(
+                    f"{key}: field {name!r} is {type(value).__name__}, and was {expected} in the first sample"
+                )

@@ -1,7 +1,7 @@
 """The actor: one model on one device, making unit after unit."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -42,8 +42,8 @@ class UnitMaker:
         return time_batch(self._recipe, self._generator)
 
 
-def start_maker(recipe: Recipe, shards: Path) -> "ray.actor.ActorHandle[UnitMaker]":
-    """Ask Ray for an actor. It is never restarted by Ray: an actor that came back after its replacement would be two."""
+def start_maker(recipe: Recipe, shards: Path) -> Any:
+    """Ask Ray for a UnitMaker. Ray never restarts it: one that came back after its replacement would be a second."""
     cluster = recipe.spec.cluster
     options = {
         "num_gpus": cluster.gpus_per_actor,

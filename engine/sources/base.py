@@ -25,7 +25,7 @@ class RealImage:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the encoded bytes, in hex: the image's identity, so a copy under another name is the same image."""
+        """SHA-256 of the encoded bytes, in hex: its identity, so that a copy under another name is the same image."""
         return hashlib.sha256(self.read()).hexdigest()
 
     def pixels(self) -> Pixels:

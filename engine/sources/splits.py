@@ -89,9 +89,7 @@ def divide(found: RealSet, spec: DataSpec) -> Splits:
         world, train = _cut(images, (shares.world, shares.train))
         validation, test = _cut(held_out, (shares.validation, shares.test))
     else:
-        world, train, validation, test = _cut(
-            images, (shares.world, shares.train, shares.validation, shares.test)
-        )
+        world, train, validation, test = _cut(images, (shares.world, shares.train, shares.validation, shares.test))
     if spec.train_per_class is not None:
         train = [image for group in _by_class(train) for image in group[: spec.train_per_class]]
     duplicates = len(found.images) + len(found.held_out) - len(images) - len(held_out)

@@ -1,4 +1,4 @@
-"""WebDataset tars, ours or another writer's: an image and a `.cls` of the same key, perhaps a `.json` with `class_name`."""
+"""WebDataset tars, ours or another's: an image and a `.cls` of the same key, perhaps a `.json` with `class_name`."""
 
 import json
 import tarfile

@@ -1,0 +1,74 @@
+"""The real images of a split as shards of the same form as the synthetic ones, so that one stream reads both."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from engine.sources import SPLITS, RealImage, Splits
+from engine.spec import ImageSpec
+from shards.card import Card, write_card
+from shards.codec import encode_rgb, fit_rgb
+from shards.commit import publish_json, sweep_staging
+from shards.sample import Sample, Scalar
+from shards.stats import SUFFIX
+from shards.writer import ShardWriter
+
+_PER_SHARD = 1000
+
+
+def write_real_shards(splits: Splits, folder: Path, image: ImageSpec, shape: tuple[int, int]) -> None:
+    """Write `folder/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
+    may tell a classifier which is which. What is finished already is left. Raises DataError for a corrupt image."""
+    for split in SPLITS:
+        place = folder / split
+        place.mkdir(parents=True, exist_ok=True)
+        images = splits[split]
+        for start in range(0, len(images), _PER_SHARD):
+            name = f"{start // _PER_SHARD:05d}"
+            if not (place / f"{name}{SUFFIX}").exists():
+                _write_shard(place, name, _samples(images[start : start + _PER_SHARD], split, start, image, shape))
+        if images:
+            text = f"Real images: the {split} split of a run. Written by Shardmill."
+            write_card(place, Card(split, text, "other", ("real", "webdataset"), splits.classes))
+        sweep_staging(place)
+
+
+def _samples(
+    images: Sequence[RealImage], split: str, start: int, form: ImageSpec, shape: tuple[int, int]
+) -> Iterator[Sample]:
+    for number, image in enumerate(images, start):
+        key = f"{split}{number:07d}"
+        meta: dict[str, Scalar] = {
+            "key": key,
+            "label": image.label,
+            "class_name": image.class_name,
+            "synthetic": False,
+            "generation": 0,
+            "prompt": "",
+            "split": split,
+            "origin": image.origin,
+            "digest": image.digest,
+        }
+        data = encode_rgb(fit_rgb(image.pixels(), *shape), form.format, form.quality)
+        yield Sample(key, data, form.format, image.label, meta)
+
+
+def _write_shard(folder: Path, name: str, samples: Iterator[Sample]) -> None:
+    kept: Counter[str] = Counter()
+    with ShardWriter(folder, name) as writer:
+        for sample in samples:
+            writer.add(sample)
+            kept[str(sample.meta["class_name"])] += 1
+        files = writer.publish()
+    stats = {
+        "unit": int(name),
+        "count": sum(kept.values()),
+        "planned": dict(kept),
+        "kept": dict(kept),
+        "failed": {},
+        "rejected": {},
+        "failures": [],
+        "files": [facts.as_json() for facts in files],
+        "plan_digest": "",
+    }
+    publish_json(folder / f"{name}{SUFFIX}", stats)
