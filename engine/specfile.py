@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -113,12 +113,16 @@ def _fields_at(model: type[BaseModel], location: Iterable[int | str]) -> list[st
     """The keys that the model allows at a location of the spec."""
     current: Any = model
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = current.model_fields.get(str(part))
+        if isinstance(part, int):  # a place in a list, whose models are known by now
+            continue
+        if get_origin(current) is dict:
+            current = get_args(current)[1]
+        else:
+            models = _models_in(current)
+            field = models[0].model_fields.get(part) if models else None
             current = field.annotation if field else None
-        models = _models_in(current)
-        current = models[0] if models else current
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    models = _models_in(current)
+    return list(models[0].model_fields) if models else []
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

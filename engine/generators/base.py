@@ -33,7 +33,7 @@ class ModelFacts:
 
 
 class Generator(Protocol):
-    """Turns requests into images. An image depends on its own request and on the batch's shape, not on its neighbours."""
+    """Turns requests into images. An image depends on its request and the batch's shape, not on its neighbours."""
 
     batch_size: int
     facts: ModelFacts

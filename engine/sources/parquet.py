@@ -23,11 +23,7 @@ def open_parquet(path: str, spec: DataSpec) -> RealSet:
     images: list[RealImage] = []
     names: tuple[str, ...] | None = None
     for file in files:
-        try:
-            table = pq.read_table(file, columns=[spec.image_column, spec.label_column])
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{file}: {str(error).splitlines()[0]}") from None
-        _check_columns(file, table, spec)
+        table = _read(file, spec)
         names = names or _class_names(table.schema, spec.label_column)
         data = table.column(spec.image_column).combine_chunks().field("bytes")
         labels = table.column(spec.label_column).to_pylist()
@@ -40,15 +36,24 @@ def open_parquet(path: str, spec: DataSpec) -> RealSet:
     return RealSet(classes, tuple(named))
 
 
-def _check_columns(file: Path, table: pa.Table, spec: DataSpec) -> None:
+def _read(file: Path, spec: DataSpec) -> pa.Table:
+    """The image and label columns, once they are seen to be such."""
+    try:
+        schema = pq.read_schema(file)
+        _check_columns(file, schema, spec)
+        return pq.read_table(file, columns=[spec.image_column, spec.label_column])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: {str(error).splitlines()[0]}") from None
+
+
+def _check_columns(file: Path, schema: pa.Schema, spec: DataSpec) -> None:
     for key, column in (("image_column", spec.image_column), ("label_column", spec.label_column)):
-        if column not in table.column_names:
-            known = ", ".join(pq.read_schema(file).names)
-            raise DataError(f"{file}: no column {column!r}; set data.{key} to one of: {known}")
-    kind = table.schema.field(spec.image_column).type
+        if column not in schema.names:
+            raise DataError(f"{file}: no column {column!r}; set data.{key} to one of: {', '.join(schema.names)}")
+    kind = schema.field(spec.image_column).type
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         raise DataError(f"{file}: column {spec.image_column!r} is {kind}, and must be a struct with `bytes`")
-    kind = table.schema.field(spec.label_column).type
+    kind = schema.field(spec.label_column).type
     if not pa.types.is_integer(kind):
         raise DataError(f"{file}: column {spec.label_column!r} is {kind}, and must be an integer")
 

@@ -1,0 +1,28 @@
+# Each target sets up its own .venv from nothing; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint format
+
+demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
+	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
+	$(BIN)/python -m jobs sweep jobs/specs/digits.yaml --out runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch and torchvision come together from the registry: a torchvision wheel fails at import beside another torch build.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[generate,train,dev]'
+	touch $(READY)

@@ -1,0 +1,115 @@
+"""What several tests share: the command line as a person runs it, a tiny model, and a finished run of it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+# A shared machine's pauses are no failure of a property.
+hypothesis.settings.register_profile("shardmill", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("shardmill")
+
+# Hub clients must not ask the network, and Ray must not send statistics, also in the processes that tests start.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# A cluster that the shell knows of is none of a test's business.
+os.environ.pop("RAY_ADDRESS", None)
+
+# Labels that need quoting, prompts that look like templates, and more units than a run has actors.
+TINY_SPEC = {
+    "name": "tiny",
+    "seed": 3,
+    "classes": ["cat", "sea lion", "größe"],
+    "plan": {"per_class": 40},
+    "prompts": {
+        "templates": ['a {{class}} of "{size}" {class}', "it's {class}, {size}; {x: 1}"],
+        "attributes": {"size": ["big", "{small}", "wee's"]},
+    },
+    "filters": [],
+    "model": {"steps": 50, "batch_size": 8},
+    "output": {"samples_per_shard": 7, "image": {"format": "png", "size": 32}},
+}
+
+Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
+Hashes = dict[str, str]
+
+
+def command(*arguments: object) -> list[str]:
+    """`python -m jobs ARGUMENTS`, in the Python of the tests."""
+    return [sys.executable, "-m", "jobs", *(str(one) for one in arguments)]
+
+
+@pytest.fixture(scope="session")
+def jobs() -> Jobs:
+    """Runs `python -m jobs ARGUMENTS` from the root of the repository, to its end."""
+
+    def run(*arguments: object, timeout: float = 180) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a real diffusers pipeline of random weights."""
+    from tests.tiny import make_pipeline
+
+    return make_pipeline(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The spec file of `tiny_run`."""
+    return write_spec(tmp_path_factory.mktemp("spec"), TINY_SPEC, {"model": {"source": str(tiny_model)}})
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `tiny_spec`, made in this process, without Ray. Not to be changed: copy it first."""
+    return make_run(tiny_spec, tmp_path_factory.mktemp("tiny-run") / "run")
+
+
+def write_spec(folder: Path, *parts: dict) -> Path:
+    """A spec file that holds these parts, a later one over an earlier one, one level deep."""
+    content: dict = {}
+    for part in parts:
+        for key, value in part.items():
+            content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True))
+    return path
+
+
+def make_run(spec: Path, folder: Path) -> Path:
+    """Make every unit of a spec in this process."""
+    from engine.generators import load_generator
+    from engine.run import begin_run, plan_run
+    from engine.runner import run_unit
+    from engine.specfile import load_spec
+
+    recipe = plan_run(load_spec(spec))
+    run = begin_run(recipe, folder)
+    generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
+    for number in run.pending():
+        run_unit(recipe, number, generator, run.shards)
+    run.write_card()
+    return folder
+
+
+def hashes(run: Path) -> Hashes:
+    """SHA-256 of every tar and every index of a run, by name."""
+    from shards.commit import sha256_of
+
+    files = [path for path in (run / "shards").iterdir() if path.suffix in (".tar", ".parquet")]
+    return {path.name: sha256_of(path) for path in sorted(files)}
+
+
+def text_of(found: "subprocess.CompletedProcess[str]") -> str:
+    """All that a command wrote."""
+    return found.stdout + found.stderr

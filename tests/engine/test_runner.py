@@ -1,0 +1,165 @@
+"""One unit, from slots to a finished shard."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from engine.generators.base import Request
+from engine.plan import make_plan
+from engine.recipe import Recipe
+from engine.runner import encode, make_image, run_unit
+from engine.spec import ImageSpec, ModelSpec, OutputSpec, PlanSpec, PromptsSpec, Spec
+from shards import ShardStream
+from shards.codec import decode_rgb
+from shards.commit import sha256_of
+from shards.errors import CommitConflict
+from shards.verify import verify_folder
+from tests.engine.fakes import FakeGenerator
+
+CLASSES = ("cat", "sea lion", "größe")
+
+
+def recipe(per_shard: int = 7, format: str = "png", **plan: int) -> Recipe:
+    spec = Spec(
+        name="x",
+        classes=CLASSES,
+        plan=PlanSpec(**({"per_class": 6} | plan)),  # type: ignore[arg-type]
+        prompts=PromptsSpec(templates=('a "{size}" {class}',), attributes={"size": ("big", "{wee}")}),
+        model=ModelSpec(source="fake", batch_size=4),
+        output=OutputSpec(samples_per_shard=per_shard, image=ImageSpec(format=format)),  # type: ignore[arg-type]
+    )
+    return Recipe(spec, make_plan(spec, CLASSES, (0, 0, 0)))
+
+
+def findings(made: Recipe, folder: Path) -> list[str]:
+    plan = made.plan
+    names = [plan.shard_name(n) for n in range(plan.n_units)]
+    return [found.text for found in verify_folder(folder, plan.classes, names, plan.digest)]
+
+
+def rejected_once(made: Recipe) -> set[int]:
+    """Seeds of the first attempts at every third slot."""
+    return {made.plan.seed_of(made.plan.slot(i), 0) for i in range(0, made.plan.total, 3)}
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_a_run_holds_what_its_plan_names(tmp_path: Path, format: str) -> None:
+    made = recipe(format=format)
+    for number in range(made.plan.n_units):
+        run_unit(made, number, FakeGenerator(), tmp_path)
+    assert findings(made, tmp_path) == []
+    batch = ShardStream(tmp_path, shuffle=False).read(range(18))
+    slots = {slot.key: slot for slot in map(made.plan.slot, range(18))}
+    assert set(batch.key) == set(slots)
+    assert [int(label) for label in batch.label] == [slots[key].label for key in batch.key]
+    assert batch.synthetic.all()
+
+
+def test_members_are_the_same_always_and_json_fields_keep_their_types(tmp_path: Path) -> None:
+    made = recipe()
+    run_unit(made, 0, FakeGenerator(), tmp_path)
+    with tarfile.open(tmp_path / "00000.tar") as tar:
+        members = tar.getmembers()
+        read = {member.name: tar.extractfile(member).read() for member in members}  # type: ignore[union-attr]
+    keys = [made.plan.slot(i).key for i in range(7)]
+    assert [m.name for m in members] == [f"{key}.{ext}" for key in keys for ext in ("png", "cls", "json", "txt")]
+    assert {(m.mode, m.uid, m.gid, m.mtime) for m in members} == {(0o644, 0, 0, 0)}
+    kinds = {tuple((name, type(value)) for name, value in json.loads(read[f"{key}.json"]).items()) for key in keys}
+    assert len(kinds) == 1
+    one = json.loads(read[f"{keys[0]}.json"])
+    assert one["prompt"] == read[f"{keys[0]}.txt"].decode()
+    assert one["synthetic"] is True
+    assert (one["generation"], one["model"], one["license"], one["plan_digest"]) == (1, "fake", "apache-2.0", made.plan.digest)
+    assert json.loads(one["attributes"])["size"] in one["prompt"]
+
+
+def test_equal_bytes_whatever_the_order_of_units(tmp_path: Path) -> None:
+    made = recipe()
+    for folder, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
+        (tmp_path / folder).mkdir()
+        generator = FakeGenerator()
+        for number in order:
+            run_unit(made, number, generator, tmp_path / folder)
+    for name in ("00000", "00001", "00002"):
+        for kind in ("tar", "parquet"):
+            assert sha256_of(tmp_path / f"a/{name}.{kind}") == sha256_of(tmp_path / f"b/{name}.{kind}")
+
+
+def test_a_rejected_image_is_tried_again_in_its_slot(tmp_path: Path) -> None:
+    made = recipe(per_shard=18)
+    bad = rejected_once(made)
+    stats = run_unit(made, 0, FakeGenerator(blank=lambda request: request.seed in bad), tmp_path)
+    assert (stats["count"], stats["rejected"], stats["failures"]) == (18, {"blank": 6}, [])
+    assert findings(made, tmp_path) == []
+    with tarfile.open(tmp_path / "00000.tar") as tar:
+        found = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
+    assert {one["index"]: one["attempt"] for one in found} == {i: int(i % 3 == 0) for i in range(18)}
+    assert all(one["seed"] == made.plan.seed_of(made.plan.slot(one["index"]), one["attempt"]) for one in found)
+
+
+def test_a_slot_that_stays_rejected_is_recorded_as_failed(tmp_path: Path) -> None:
+    made = recipe(per_shard=18, max_attempts=2)
+
+    def always(request: Request) -> bool:
+        return request.label == 1
+
+    stats = run_unit(made, 0, FakeGenerator(blank=always), tmp_path)
+    assert stats["planned"] == {"cat": 6, "sea lion": 6, "größe": 6}
+    assert stats["kept"] == {"cat": 6, "sea lion": 0, "größe": 6}
+    assert stats["failed"] == {"cat": 0, "sea lion": 6, "größe": 0}
+    assert stats["rejected"] == {"blank": 12}
+    assert [one["reasons"] for one in stats["failures"]] == [["blank", "blank"]] * 6
+    assert findings(made, tmp_path) == []
+
+
+def test_a_unit_of_which_nothing_is_kept_is_still_finished(tmp_path: Path) -> None:
+    made = recipe()
+    for number in range(made.plan.n_units):
+        stats = run_unit(made, number, FakeGenerator(blank=lambda _: True), tmp_path)
+        assert stats["count"] == 0
+    assert findings(made, tmp_path) == []
+
+
+def test_the_last_batch_is_padded(tmp_path: Path) -> None:
+    generator = FakeGenerator()
+    run_unit(recipe(per_shard=7), 0, generator, tmp_path)
+    assert len(generator.asked) == 8
+    assert generator.asked[7] == generator.asked[6]
+
+
+def test_a_unit_made_twice_counts_once(tmp_path: Path) -> None:
+    made = recipe()
+    first = run_unit(made, 0, FakeGenerator(), tmp_path)
+    again = run_unit(made, 0, FakeGenerator(), tmp_path)
+    assert again == first
+    assert not list((tmp_path / ".staging").iterdir())
+
+
+def test_a_unit_that_comes_out_otherwise_is_refused(tmp_path: Path) -> None:
+    made = recipe()
+    run_unit(made, 0, FakeGenerator(), tmp_path)
+    before = sha256_of(tmp_path / "00000.tar")
+    with pytest.raises(CommitConflict, match="other bytes"):
+        run_unit(made, 0, FakeGenerator(size=16), tmp_path)
+    assert sha256_of(tmp_path / "00000.tar") == before
+    assert not list((tmp_path / ".staging").iterdir())
+
+
+def test_a_failing_generator_publishes_nothing(tmp_path: Path) -> None:
+    def explode(request: Request) -> bool:
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        run_unit(recipe(), 0, FakeGenerator(blank=explode), tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == [".staging"]
+
+
+def test_one_image_again_is_the_same(tmp_path: Path) -> None:
+    made, generator = recipe(), FakeGenerator()
+    run_unit(made, 1, generator, tmp_path)
+    slot = made.plan.slot(9)
+    batch = ShardStream(tmp_path, shuffle=False).read(range(7))
+    stored = batch.image[batch.key.index(slot.key)]
+    assert (decode_rgb(encode(made, make_image(made, slot, 0, generator))) == stored).all()

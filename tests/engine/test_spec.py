@@ -1,0 +1,108 @@
+"""What a spec may say, and how it is told what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.errors import SpecError
+from engine.specfile import differences, dump_spec, identity, load_spec
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = {"name": "x", "classes": ["a", "b"], "plan": {"per_class": 2}, "model": {"source": "embedded/digits"}}
+
+
+def write(folder: Path, content: object) -> Path:
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs/specs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_spec_loads(path: Path) -> None:
+    if path.name.endswith("-generator.yaml"):
+        from engine.generators.training.spec import GeneratorSpec
+        from engine.specfile import load_as
+
+        load_as(GeneratorSpec, path)
+    else:
+        load_spec(path)
+
+
+def test_a_dumped_spec_reads_back_as_the_same(tmp_path: Path) -> None:
+    spec = load_spec(ROOT / "jobs/specs/digits.yaml")
+    path = tmp_path / "resolved.yaml"
+    path.write_text(dump_spec(spec))
+    assert load_spec(path) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": {"source": "m", "step": 8}}, ["model.step", "unknown key", "'steps'"]),
+        ({"modle": {}}, ["modle", "unknown key", "'model'"]),
+        ({"plan": {"per_class": "many"}}, ["plan.per_class", '"many"', "integer"]),
+        ({"plan": {"per_class": True}}, ["plan.per_class", "true", "integer"]),
+        ({"plan": {"per_class": 0}}, ["plan.per_class", "0 is refused", "greater than or equal to 1"]),
+        ({"plan": {"balance_to": "most"}}, ["plan.balance_to", "'max'", "'median'"]),
+        ({"plan": {"per_class": 2, "total": 3}}, ["plan", "exactly one of", "per_class and total"]),
+        ({"plan": {"per_class": 2, "weights": {"a": 2}}}, ["plan", "weights", "total"]),
+        ({"plan": {"balance_to": "max"}}, ["balance_to", "real images", "data"]),
+        ({"classes": ["a", "a"]}, ["classes", "twice"]),
+        ({"data": {"source": "digits"}}, ["either data"]),
+        ({"classes": None, "data": {"source": "imagefolder"}}, ["data", "needs a path"]),
+        ({"classes": None, "data": {"source": "digits", "splits": {"world": 0.9}}}, ["data.splits", "must be 1, not 1.4"]),
+        ({"prompts": {"templates": ["a {colour} {class}"]}}, ["prompts", "colour"]),
+        ({"prompts": {"attributes": {"size": ["big"]}}}, ["prompts", "no template", "size"]),
+        ({"output": {"image": {"format": "gif"}}}, ["output.image.format", '"gif"', "'png'"]),
+        ({"filters": [{"name": "blank", "minstd": 2}]}, ["filters.0", "minstd", "'min_std'"]),
+        ({"cluster": {"min_actors": 4, "max_actors": 2}}, ["cluster", "max_actors 2", "min_actors 4"]),
+        ({"prompts": {"classes": {"a": {"nmae": "b"}}}}, ["prompts.classes.a.nmae", "'name'"]),
+        ({"name": None}, ["name", "null"]),
+        ({"seed": 2**63}, ["seed", "less than"]),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, MINIMAL | change))
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [", "a: 2020-01-01\n"])
+def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match="spec.yaml"):
+        load_spec(path)
+
+
+def test_a_yaml_tag_builds_no_object(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("name: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(SpecError, match="not YAML"):
+        load_spec(path)
+
+
+def test_overrides_reach_any_depth(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    spec = load_spec(path, ["model.steps=8", "output.image.format=jpg", "plan.overrides={a: 7}", "classes=[a, c]"])
+    assert (spec.model.steps, spec.output.image.format, spec.plan.overrides, spec.classes) == (8, "jpg", {"a": 7}, ("a", "c"))
+
+
+@pytest.mark.parametrize("override", ["model.steps", "=3", "model.source.x=1", "model.steps=[", "model.stepz=1"])
+def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(SpecError):
+        load_spec(write(tmp_path, MINIMAL), [override])
+
+
+def test_identity_leaves_out_what_changes_no_byte(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    one, other = load_spec(path), load_spec(path, ["cluster.min_actors=3", "sweep.seeds=5"])
+    assert identity(one) == identity(other)
+    changed = load_spec(path, ["model.steps=8", "cluster.cpus_per_actor=2"])
+    assert differences(identity(one), identity(changed)) == ["model.steps: 20 -> 8", "cluster.cpus_per_actor: 1 -> 2"]
+    assert json.dumps(identity(one))
