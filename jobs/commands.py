@@ -45,7 +45,7 @@ def sweep(arguments: Namespace) -> None:
     prepared = prepare_sweep(run)
     with ray_session(spec.cluster):
         run_trials(prepared)
-    print(write_sweep(prepared))
+    print(write_sweep(prepared).verdict)
     _write_report(run)
 
 

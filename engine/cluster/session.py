@@ -15,14 +15,13 @@ def ray_session(cluster: ClusterSpec) -> Iterator[None]:
     """Connected to Ray within the block: to RAY_ADDRESS if that is set (as it is within a Ray job), else to a cluster
     that is started here for this process alone, with room for `min_actors` actors."""
     address = os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address:
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     else:
         # "local", because a stale address file of another cluster misleads a bare init.
         cpus = max(os.cpu_count() or 1, cluster.min_actors * cluster.cpus_per_actor)
         ray.init(
-            address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False
+            address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
         )
     try:
         yield
