@@ -33,9 +33,10 @@ class Answer:
 
     arms:       accuracy on validation for each alpha, in order.
     alpha_star: alpha of the best mean accuracy on validation; `alpha_star_range` holds it in 95% of replicates.
-    lift:       accuracy at alpha_star less the baseline's, on validation; it flatters, for alpha_star was chosen there.
+    lifts:      accuracy at each alpha less the baseline's, on validation. At alpha_star it flatters, for that was chosen
+                there.
     test_lift:  the same on the test split, which chose nothing; None without one.
-    gap_closed: lift as a share of what the oracle is above the baseline; None where the oracle is not above it.
+    gap_closed: lift as a share of what the oracle is above the baseline; None where it is not clearly above it.
     """
 
     baseline: Interval
@@ -43,9 +44,14 @@ class Answer:
     arms: dict[float, Interval]
     alpha_star: float
     alpha_star_range: tuple[float, float]
-    lift: Interval
+    lifts: dict[float, Interval]
     test_lift: Interval | None
     gap_closed: float | None
+
+    @property
+    def lift(self) -> Interval:
+        """Of the best alpha."""
+        return self.lifts[self.alpha_star]
 
     @property
     def verdict(self) -> str:
@@ -78,7 +84,10 @@ class Answer:
             "gap_closed": self.gap_closed,
             "baseline_interval": asdict(self.baseline),
             "oracle_interval": asdict(self.oracle),
-            "arms": [{"alpha": alpha, **asdict(found)} for alpha, found in self.arms.items()],
+            "arms": [
+                {"alpha": alpha, **asdict(found), "lift": asdict(self.lifts[alpha])}
+                for alpha, found in self.arms.items()
+            ],
         }
 
 
@@ -90,16 +99,17 @@ def answer(validation: Correct, test: Correct | None) -> Answer:
     star = max(alphas, key=lambda alpha: (means[alpha], -alpha))  # of equals, the one with least synthetic data
     best = np.array(alphas)[np.argmax(np.stack([replicates[alpha] for alpha in alphas]), axis=0)]
     low, high = np.percentile(best, _LEVEL, method="nearest")
-    gap = means[None] - means[0.0]
+    lifts = {a: _interval(means[a] - means[0.0], replicates[a] - replicates[0.0]) for a in (*alphas, None)}
+    gap = lifts.pop(None)
     return Answer(
         baseline=_interval(means[0.0], replicates[0.0]),
         oracle=_interval(means[None], replicates[None]),
         arms={alpha: _interval(means[alpha], replicates[alpha]) for alpha in alphas},
         alpha_star=star,
         alpha_star_range=(float(low), float(high)),
-        lift=_interval(means[star] - means[0.0], replicates[star] - replicates[0.0]),
+        lifts={alpha: lifts[alpha] for alpha in alphas},
         test_lift=None if test is None else _lift(test, star),
-        gap_closed=(means[star] - means[0.0]) / gap if gap > 0 else None,
+        gap_closed=lifts[star].mean / gap.mean if gap.low > 0 else None,
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -155,8 +155,7 @@ def _stats(
         "failures": failures,
         "files": [facts.as_json() for facts in files],
         "plan_digest": recipe.plan.digest,
-        "model": generator.facts.model,
-        "license": generator.facts.license,
+        **asdict(generator.facts),
         "batch_size": generator.batch_size,
         "duration_s": round(seconds, 3),
         "images_per_second": round(count / seconds, 2),

@@ -21,7 +21,7 @@ from engine.run import Run
 from engine.sources import SPLITS, Splits, load_splits
 from engine.spec import SweepSpec
 from shards import MixedStream, ShardStream
-from shards.commit import replace_text
+from shards.commit import replace_text, sweep_staging
 from shards.index import read_rows
 
 ORACLE = "oracle"
@@ -181,6 +181,8 @@ def write_sweep(sweep: Sweep) -> Answer:
         "fingerprint": sweep.fingerprint,
     }
     replace_text(sweep.folder / "sweep.json", json.dumps(content, indent=1) + "\n")
+    for folder in (sweep.folder, sweep.folder / "sweep"):
+        sweep_staging(folder)
     return found
 
 

@@ -51,20 +51,24 @@ def publish(staged: Path, final: Path) -> None:
 def publish_json(final: Path, content: Mapping[str, Any]) -> bool:
     """Write `content` and publish it as `final`; False if another writer has published that name before."""
     staged = staging_path(final.parent, final.name)
-    staged.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     try:
+        staged.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         publish(staged, final)
     except CommitConflict:
-        staged.unlink()
         return False
+    finally:  # also where the disk is full
+        staged.unlink(missing_ok=True)
     return True
 
 
 def replace_text(final: Path, text: str) -> None:
     """Write a file that may change (a card, a report), so that a reader sees the old one or the new one, whole."""
     staged = staging_path(final.parent, final.name)
-    staged.write_text(text)
-    staged.replace(final)
+    try:
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(final)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def sweep_staging(folder: Path, older_than_seconds: float = _STALE_SECONDS) -> int:

@@ -8,6 +8,7 @@ Its fields:
     failures                           for each failed slot: key, class, reason of each attempt
     files                              name, size and SHA-256 of the tar and of its index
     plan_digest                        of the plan that it is part of; "" for real images
+    model, revision, license, pipeline, scheduler, generation        what made it; not for real images
     batch_size, duration_s, images_per_second, device, versions      how it was made
 """
 

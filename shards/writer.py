@@ -82,9 +82,11 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._file.close()
-        self._staged.unlink(missing_ok=True)
-        self._staged_index.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:  # closing writes what is buffered, which a full disk refuses
+            self._staged.unlink(missing_ok=True)
+            self._staged_index.unlink(missing_ok=True)
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)

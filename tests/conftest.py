@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 import yaml
 
@@ -32,7 +33,7 @@ TINY_SPEC = {
         "attributes": {"size": ["big", "{small}", "wee's"]},
     },
     "filters": [],
-    "model": {"steps": 50, "batch_size": 8},
+    "model": {"steps": 40, "batch_size": 8},
     "output": {"samples_per_shard": 7, "image": {"format": "png", "size": 32}},
 }
 
@@ -50,7 +51,9 @@ def jobs() -> Jobs:
     """Runs `python -m jobs ARGUMENTS` from the root of the repository, to its end."""
 
     def run(*arguments: object, timeout: float = 180) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        )
 
     return run
 
@@ -113,3 +116,11 @@ def hashes(run: Path) -> Hashes:
 def text_of(found: "subprocess.CompletedProcess[str]") -> str:
     """All that a command wrote."""
     return found.stdout + found.stderr
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """All descendants of a process; none if it has ended."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

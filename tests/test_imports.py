@@ -34,7 +34,11 @@ def roots(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
-    [("shards", {"engine", "jobs", "bench", "tests"}), ("engine", {"jobs", "bench", "tests"}), ("jobs", {"bench", "tests"})],
+    [
+        ("shards", {"engine", "jobs", "bench", "tests"}),
+        ("engine", {"jobs", "bench", "tests"}),
+        ("jobs", {"bench", "tests"}),
+    ],
 )
 def test_packages_import_downwards_only(package: str, forbidden: set[str]) -> None:
     for path in files(package):
@@ -42,13 +46,18 @@ def test_packages_import_downwards_only(package: str, forbidden: set[str]) -> No
 
 
 def test_only_the_cluster_folder_imports_ray() -> None:
-    users = {path.relative_to(ROOT).parts[:2] for package in OURS[:3] for path in files(package) if "ray" in roots(path)}
+    users = {
+        path.relative_to(ROOT).parts[:2] for package in OURS[:3] for path in files(package) if "ray" in roots(path)
+    }
     assert users == {("engine", "cluster")}
 
 
 def test_only_the_generators_import_diffusers() -> None:
     users = {
-        path.relative_to(ROOT).parts[:2] for package in OURS[:3] for path in files(package) if "diffusers" in roots(path)
+        path.relative_to(ROOT).parts[:2]
+        for package in OURS[:3]
+        for path in files(package)
+        if "diffusers" in roots(path)
     }
     assert users == {("engine", "generators")}
 

@@ -27,4 +27,4 @@ class FakeGenerator:
         if self._blank(request):
             return np.full((self._size, self._size, 3), 9, np.uint8)
         drawn = np.random.default_rng(request.seed).integers(0, 200, (self._size, self._size, 3), dtype=np.uint8)
-        return drawn + np.uint8(5 * request.label)
+        return drawn + np.uint8(5 * (request.label % 10))

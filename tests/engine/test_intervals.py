@@ -31,7 +31,9 @@ def test_no_gain_is_said_as_plainly() -> None:
 
 def test_a_gain_within_noise_is_no_gain() -> None:
     random = np.random.default_rng(0)
-    found = answer({0.0: random.random((3, 50)) < 0.80, 0.5: random.random((3, 50)) < 0.82, None: arm(0.95, 3, 50)}, None)
+    found = answer(
+        {0.0: random.random((3, 50)) < 0.80, 0.5: random.random((3, 50)) < 0.82, None: arm(0.95, 3, 50)}, None
+    )
     assert found.lift.low < 0
     assert "No help was shown" in found.verdict or "did not help" in found.verdict
 

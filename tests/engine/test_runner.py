@@ -71,7 +71,12 @@ def test_members_are_the_same_always_and_json_fields_keep_their_types(tmp_path: 
     one = json.loads(read[f"{keys[0]}.json"])
     assert one["prompt"] == read[f"{keys[0]}.txt"].decode()
     assert one["synthetic"] is True
-    assert (one["generation"], one["model"], one["license"], one["plan_digest"]) == (1, "fake", "apache-2.0", made.plan.digest)
+    assert (one["generation"], one["model"], one["license"], one["plan_digest"]) == (
+        1,
+        "fake",
+        "apache-2.0",
+        made.plan.digest,
+    )
     assert json.loads(one["attributes"])["size"] in one["prompt"]
 
 

@@ -52,7 +52,10 @@ def test_a_dumped_spec_reads_back_as_the_same(tmp_path: Path) -> None:
         ({"classes": ["a", "a"]}, ["classes", "twice"]),
         ({"data": {"source": "digits"}}, ["either data"]),
         ({"classes": None, "data": {"source": "imagefolder"}}, ["data", "needs a path"]),
-        ({"classes": None, "data": {"source": "digits", "splits": {"world": 0.9}}}, ["data.splits", "must be 1, not 1.4"]),
+        (
+            {"classes": None, "data": {"source": "digits", "splits": {"world": 0.9}}},
+            ["data.splits", "must be 1, not 1.4"],
+        ),
         ({"prompts": {"templates": ["a {colour} {class}"]}}, ["prompts", "colour"]),
         ({"prompts": {"attributes": {"size": ["big"]}}}, ["prompts", "no template", "size"]),
         ({"output": {"image": {"format": "gif"}}}, ["output.image.format", '"gif"', "'png'"]),
@@ -90,7 +93,12 @@ def test_a_yaml_tag_builds_no_object(tmp_path: Path) -> None:
 def test_overrides_reach_any_depth(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
     spec = load_spec(path, ["model.steps=8", "output.image.format=jpg", "plan.overrides={a: 7}", "classes=[a, c]"])
-    assert (spec.model.steps, spec.output.image.format, spec.plan.overrides, spec.classes) == (8, "jpg", {"a": 7}, ("a", "c"))
+    assert (spec.model.steps, spec.output.image.format, spec.plan.overrides, spec.classes) == (
+        8,
+        "jpg",
+        {"a": 7},
+        ("a", "c"),
+    )
 
 
 @pytest.mark.parametrize("override", ["model.steps", "=3", "model.source.x=1", "model.steps=[", "model.stepz=1"])

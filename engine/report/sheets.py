@@ -1,0 +1,98 @@
+"""Contact sheets: a few images of each class, spread over the run, as data URIs.
+
+Of a run of any size only so many shards' indexes are read, and only so many images.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.codec import CorruptImage, Pixels, decode_rgb, encode_rgb, fit_rgb
+from shards.errors import ShardError
+
+MAX_SIDE = 96
+"""Pixels of a thumbnail's longer side; a smaller image stays as it is, and the page enlarges it."""
+_MAX_BYTES = 5_000
+_MAX_TEXT = 400
+_COLUMNS = ["key", "label", "prompt", "image_format", "image_offset", "image_size"]
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One thumbnail. source: data URI; width and height: its pixels; prompt: "" for a real image."""
+
+    key: str
+    prompt: str
+    source: str
+    width: int
+    height: int
+
+
+def spread(items: Sequence[_Item], count: int) -> list[_Item]:
+    """At most `count` of the items, evenly over them all and in their order."""
+    if len(items) <= count:
+        return list(items)
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def pictures(folder: Path, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
+    """At most `count` images of each label, from at most so many of the shards that are said to hold it.
+
+    Raises ShardError where a shard or its index cannot be read.
+    """
+    chosen = {label: spread(shards, count) for label, shards in shards_of.items()}
+    rows: dict[int, list[tuple[Path, dict[str, Any]]]] = {label: [] for label in chosen}
+    for shard in sorted({shard for shards in chosen.values() for shard in shards}):
+        tar, table = folder / f"{shard}.tar", _read_index(folder / f"{shard}.parquet")
+        labels = table["label"].to_numpy()
+        for label, shards in chosen.items():
+            if shard in shards:
+                found = spread(np.flatnonzero(labels == label).tolist(), count)
+                rows[label] += [(tar, row) for row in table.take(found).to_pylist()]
+    return {label: [_picture(tar, row) for tar, row in spread(found, count)] for label, found in rows.items()}
+
+
+def _read_index(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=_COLUMNS)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ShardError(f"{path}: cannot be read: {str(error).splitlines()[0]}; run verify") from None
+
+
+def _picture(tar: Path, row: Mapping[str, Any]) -> Picture:
+    try:
+        with tar.open("rb") as file:
+            file.seek(row["image_offset"])
+            data = file.read(row["image_size"])
+        pixels = _shrink(decode_rgb(data))
+    except (OSError, CorruptImage) as error:
+        raise ShardError(f"{tar}, sample {row['key']!r}: cannot be read: {error}; run verify") from None
+    height, width = pixels.shape[:2]
+    prompt: str = row["prompt"]
+    if len(prompt) > _MAX_TEXT:
+        prompt = prompt[: _MAX_TEXT - 1] + "…"
+    return Picture(row["key"], prompt, _data_uri(pixels), width, height)
+
+
+def _shrink(pixels: Pixels) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = MAX_SIDE / max(height, width)
+    return pixels if scale >= 1 else fit_rgb(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _data_uri(pixels: Pixels) -> str:
+    """Lossless where that is small, and else of a quality that keeps the page within its size."""
+    tries = [("png", 0), ("webp", 85), ("webp", 60), ("webp", 30), ("webp", 5)]
+    for format, quality in tries:
+        data = encode_rgb(pixels, format, quality)
+        if len(data) <= _MAX_BYTES:
+            break
+    return f"data:image/{format};base64,{base64.b64encode(data).decode()}"
