@@ -1,0 +1,104 @@
+"""The weights that are shipped: what is in the folder, and whether samples are what their prompts say."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diffusers import DiffusionPipeline
+from sklearn.neighbors import KNeighborsClassifier
+
+from engine.generators.training.measures import measure
+from engine.generators.training.pool import enlarge
+from engine.generators.training.quality import Grey, Sampler, make_sampler
+from engine.generators.training.spec import GeneratorSpec
+from engine.sources import Splits, load_splits
+from engine.specfile import load_as
+
+ROOT = Path(__file__).parents[4]
+FOLDER = ROOT / "engine" / "embedded" / "digits"
+SPECS = ROOT / "jobs" / "specs"
+
+
+@pytest.fixture(scope="module")
+def spec() -> GeneratorSpec:
+    return load_as(GeneratorSpec, SPECS / "digits-generator.yaml")
+
+
+@pytest.fixture(scope="module")
+def splits(spec: GeneratorSpec) -> Splits:
+    return load_splits(spec.data)
+
+
+@pytest.fixture(scope="module")
+def sample(spec: GeneratorSpec) -> Sampler:
+    pipeline = DiffusionPipeline.from_pretrained(FOLDER, dtype=torch.float32)
+    return make_sampler(pipeline, spec.inference_steps, seed=5)
+
+
+def test_the_folder_is_small_and_holds_no_pickle() -> None:
+    files = [file for file in FOLDER.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} <= {".safetensors", ".json", ".txt", ".md"}
+    assert sum(file.stat().st_size for file in files) <= 8e6
+
+
+def test_the_record_is_of_the_shipped_spec(spec: GeneratorSpec) -> None:
+    record = json.loads((FOLDER / "training.json").read_text())
+    assert record["spec"] == spec.model_dump(mode="json")
+
+
+def test_the_generator_saw_the_world_split_of_the_demo_and_nothing_else(splits: Splits) -> None:
+    demo, own = (yaml.safe_load((SPECS / name).read_text()) for name in ("digits.yaml", "digits-generator.yaml"))
+    assert demo["data"] == own["data"]
+    seen = set((FOLDER / "world_digests.txt").read_text().split())
+    assert seen == {image.digest for image in splits.world}
+    for split in ("train", "validation", "test"):
+        assert seen.isdisjoint(image.digest for image in splits[split])
+
+
+def _features(images: Grey) -> np.ndarray:
+    """Without contrast, so that a faint digit is as near to its class as a strong one."""
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1)
+
+
+def test_labels_are_right_by_real_validation_images(spec: GeneratorSpec, splits: Splits, sample: Sampler) -> None:
+    real = splits.validation
+    images = np.stack([enlarge(image.pixels(), spec.size) for image in real])
+    neighbours = KNeighborsClassifier(3).fit(_features(images), [image.label for image in real])
+    labels = np.arange(200) % len(splits.classes)
+    made = sample([f"a handwritten digit {splits.classes[label]}" for label in labels], "labels")
+    assert (neighbours.predict(_features(made)) == labels).mean() > 0.85
+
+
+@pytest.mark.parametrize(
+    ("attribute", "low", "high"),
+    [
+        ("weight", "thin", "bold"),
+        ("slant", "left-leaning", "right-leaning"),
+        ("size", "small", "large"),
+        ("contrast", "faint", "strong"),
+    ],
+)
+def test_a_word_does_what_it_says(splits: Splits, sample: Sampler, attribute: str, low: str, high: str) -> None:
+    ask = partial(_mean, sample, splits.classes, attribute)
+    assert ask(low)[attribute] < ask(high)[attribute]
+
+
+def test_bold_holds_more_ink_and_strange_words_leave_the_class_alone(splits: Splits, sample: Sampler) -> None:
+    thin, bold = (sample([f"a {word} handwritten digit {name}" for name in splits.classes] * 4, "ink").mean()
+                  for word in ("thin", "bold"))  # fmt: skip
+    assert bold > 1.15 * thin
+    known, strange = (sample([text] * 16, "strange").mean(axis=0) for text in ("a zero", "a bewildering zero"))
+    one = sample(["a one"] * 16, "strange").mean(axis=0)
+    assert np.abs(known - strange).mean() < 0.5 * np.abs(known - one).mean()
+
+
+def _mean(sample: Sampler, classes: Sequence[str], attribute: str, word: str) -> dict[str, float]:
+    images = sample([f"a {word} handwritten digit {name}" for name in classes] * 4, attribute)
+    values = [measure(image) for image in images]
+    return {name: float(np.mean([value[name] for value in values])) for name in values[0]}

@@ -1,0 +1,108 @@
+"""A tiny training runs to its end, goes on after an interruption with the same result, and refuses another's folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from engine.errors import ModelError
+from engine.generators.training.job import train_generator
+from engine.generators.training.spec import GeneratorSpec
+
+TINY: dict[str, object] = {
+    "name": "tiny",
+    "seed": 1,
+    "data": {"source": "digits", "splits": {"world": 0.05, "train": 0.15, "validation": 0.4, "test": 0.4}},
+    "size": 16,
+    "pool": {"copies": 2},
+    "text": {"width": 16, "layers": 1, "heads": 2},
+    "autoencoder": {"channels": [4, 8], "steps": 12, "batch": 8},
+    "denoiser": {"channels": [8, 16], "heads": 2, "steps": 12, "batch": 8, "warmup": 2},
+    "inference_steps": 2,
+    "checkpoint_seconds": 1e-6,
+    "judged": 20,
+}
+
+
+def read(content: dict[str, object]) -> GeneratorSpec:
+    """As from a YAML file."""
+    return GeneratorSpec.model_validate_json(json.dumps(content))
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_at(text: str) -> Callable[[str], None]:
+    """A log that ends the training when it says `text`."""
+
+    def log(line: str) -> None:
+        if text in line:
+            raise Killed
+
+    return log
+
+
+def silent(line: str) -> None:
+    """A log that nobody reads."""
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("generator") / "out"
+    train_generator(read(TINY), out, silent)
+    return out
+
+
+def test_the_folder_is_an_ordinary_pipeline(trained: Path) -> None:
+    pipeline = DiffusionPipeline.from_pretrained(trained)
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        ["a bold two", "seven"], height=16, width=16, num_inference_steps=2, guidance_scale=0.0, output_type="np",
+        generator=[torch.Generator().manual_seed(at) for at in range(2)],
+    ).images  # fmt: skip
+    assert images.shape == (2, 16, 16, 3)
+    assert not (trained / ".training").exists()
+
+
+def test_the_record_says_what_was_done(trained: Path) -> None:
+    record = json.loads((trained / "training.json").read_text())
+    digests = (trained / "world_digests.txt").read_text().split()
+    assert record["generation"] == 1
+    assert record["world_images"] == len(digests) == len(set(digests))
+    assert digests == sorted(digests)
+    assert record["spec"]["seed"] == 1
+    assert (trained / "README.md").read_text().startswith("---\nlicense:")
+
+
+@pytest.mark.parametrize("moment", ["autoencoder: step", "denoiser: step", "quality"])
+def test_an_interrupted_training_ends_with_the_same_weights(trained: Path, tmp_path: Path, moment: str) -> None:
+    spec = read(TINY)
+    with pytest.raises(Killed):
+        train_generator(spec, tmp_path, kill_at(moment))
+    assert not (tmp_path / "training.json").exists()
+    train_generator(spec, tmp_path, silent)
+    assert weights(tmp_path) == weights(trained)
+
+
+def test_a_finished_folder_is_left_as_it_is(trained: Path) -> None:
+    lines: list[str] = []
+    train_generator(read(TINY), trained, lines.append)
+    assert lines == [f"{trained} holds this model already"]
+
+
+def test_another_spec_is_refused(trained: Path, tmp_path: Path) -> None:
+    other = read({**TINY, "seed": 2})
+    with pytest.raises(ModelError, match="another folder"):
+        train_generator(other, trained, silent)
+    with pytest.raises(Killed):
+        train_generator(read(TINY), tmp_path, kill_at("denoiser: step"))
+    with pytest.raises(ModelError, match="another spec"):
+        train_generator(other, tmp_path, silent)

@@ -1,0 +1,53 @@
+"""What the README shows works as it stands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.specfile import load_spec
+from jobs.__main__ import parser
+from tests.engine.test_sweep import swept
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+__all__ = ["swept"]
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
+
+
+def test_the_yaml_is_a_spec(tmp_path: Path) -> None:
+    (found,) = blocks("yaml")
+    path = tmp_path / "spec.yaml"
+    path.write_text(found)
+    assert load_spec(path).prompts.classes["crane"].name == "crane, the bird"
+
+
+def test_the_python_trains_from_a_run(swept: Any) -> None:
+    (found,) = blocks("python")
+    seen: list[Any] = []
+    code = found.replace("runs/digits", str(swept.folder)).replace("steps=1000", "steps=3")
+    exec(compile(code, "README.md", "exec"), {"train_step": lambda images, labels: seen.append((images, labels))})
+    assert [(images.shape, labels.shape) for images, labels in seen] == [((64, 3, 8, 8), (64,))] * 3
+
+
+@pytest.mark.parametrize("line", re.findall(r"python -m jobs ([^#\n`]+)", README))
+def test_the_commands_parse(line: str) -> None:
+    parser().parse_args(line.split())
+
+
+def test_every_file_that_is_named_exists() -> None:
+    tree = blocks("")[-1]
+    named = re.findall(r"[a-z_]+\.(?:py|yaml)", tree)
+    assert len(named) > 15
+    for name in named:
+        assert any((ROOT / place / name).is_file() for place in ("", "engine")), name
+    for folder in re.findall(r"([a-z]+/(?:[a-z]+/)?)(?=\s)", tree):
+        assert any((ROOT / place / folder).is_dir() for place in ("", "engine", "tests")), folder
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
