@@ -3,13 +3,13 @@
 from rich.console import Console
 from rich.table import Table
 
-from engine.estimate import Estimate, megabytes
+from engine.estimate import Estimate, Pace, megabytes
 from engine.run import Run
 
 _PROMPTS = 8
 
 
-def print_plan(run: Run, expected: Estimate, seconds: float | None) -> None:
+def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
     """Per class real, to be made, after; units; the first prompts; disk; and time where a batch was measured."""
     console, plan, recipe = Console(highlight=False), run.recipe.plan, run.recipe
     table = Table(title=f"{recipe.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
@@ -26,12 +26,11 @@ def print_plan(run: Run, expected: Estimate, seconds: float | None) -> None:
     done = plan.total - expected.images
     console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {expected.batches:,} batches")
     console.print(f"disk: about {megabytes(expected.disk_bytes)}")
-    if seconds is not None:
-        actors = max(1, recipe.spec.cluster.min_actors)
-        total = seconds * expected.batches / actors
-        rate = recipe.spec.model.batch_size / seconds
-        console.print(
-            f"time: about {total / 60:.1f} minutes with {actors} actors, at {rate:.1f} img/s each, as just measured"
-        )
-    else:
+    if pace is None:
         console.print("time: --measure makes one batch, and says")
+    else:
+        minutes = pace.seconds_per_batch * expected.batches / pace.actors / 60
+        rate = recipe.spec.model.batch_size / pace.seconds_per_batch
+        console.print(
+            f"time: about {minutes:.1f} minutes with {pace.actors} actors at {rate:.1f} img/s, as just measured"
+        )

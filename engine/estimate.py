@@ -27,6 +27,14 @@ class Estimate:
     batches: int
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Measured: seconds that an actor takes for a batch, and how many actors there would be."""
+
+    seconds_per_batch: float
+    actors: int
+
+
 def estimate(run: Run) -> Estimate:
     """From the spec alone, or from the run's finished shards where there are some."""
     plan, spec = run.recipe.plan, run.recipe.spec

@@ -33,8 +33,8 @@ class Answer:
 
     arms:       accuracy on validation for each alpha, in order.
     alpha_star: alpha of the best mean accuracy on validation; `alpha_star_range` holds it in 95% of replicates.
-    lifts:      accuracy at each alpha less the baseline's, on validation. At alpha_star it flatters, for that was chosen
-                there.
+    lifts:      accuracy at each alpha less the baseline's, on validation. At alpha_star it flatters, for that was
+                chosen there.
     test_lift:  the same on the test split, which chose nothing; None without one.
     gap_closed: lift as a share of what the oracle is above the baseline; None where it is not clearly above it.
     """

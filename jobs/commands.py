@@ -13,6 +13,7 @@ def generate(arguments: Namespace) -> None:
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
+    from engine.errors import UnitsFailed
     from engine.estimate import check_disk, estimate
     from engine.models import resolve_model
     from engine.run import Run, begin_run, plan_run
@@ -24,10 +25,13 @@ def generate(arguments: Namespace) -> None:
         return
     run = begin_run(recipe, arguments.out)
     check_disk(run, estimate(run))
-    if run.pending():
-        _make(run)
-    run.write_card()
-    _write_report(run)
+    try:
+        if run.pending():
+            _make(run)
+    except UnitsFailed:
+        _finish(run)
+        raise
+    _finish(run)
 
 
 def sweep(arguments: Namespace) -> None:
@@ -75,11 +79,7 @@ def verify(arguments: Namespace) -> None:
         print(finding.text)
     if findings:
         raise Mismatch(f"{run.folder}: {len(findings)} findings; move damaged files away and run generate again")
-    stats = run.stats().values()
-    kept, failed = sum(one["count"] for one in stats), sum(len(one["failures"]) for one in stats)
-    print(
-        f"{run.folder}: {plan.n_units} shards verified: {plan.total:,} slots planned, {kept:,} kept, {failed:,} failed"
-    )
+    print(f"verified: {_summary(run)}")
 
 
 def replay(arguments: Namespace) -> None:
@@ -123,15 +123,28 @@ def _dry_run(run: "Run", measured: bool) -> None:
     from engine.dryrun import print_plan
     from engine.estimate import check_disk, estimate
 
-    expected, seconds = estimate(run), None
+    expected, pace = estimate(run), None
     if measured:
         from engine.cluster.generate import measure
         from engine.cluster.session import ray_session
 
         with ray_session(run.recipe.spec.cluster):
-            seconds = measure(run.recipe, run.shards)
-    print_plan(run, expected, seconds)
+            pace = measure(run.recipe, run.shards)
+    print_plan(run, expected, pace)
     check_disk(run, expected)
+
+
+def _finish(run: "Run") -> None:
+    run.write_card()
+    print(_summary(run))
+    _write_report(run)
+
+
+def _summary(run: "Run") -> str:
+    stats, plan = run.stats().values(), run.recipe.plan
+    kept, failed = sum(one["count"] for one in stats), sum(len(one["failures"]) for one in stats)
+    made = f"{len(stats)} of {plan.n_units} shards in {run.shards}, {kept:,} images"
+    return f"{made}; {plan.total:,} slots planned, {failed:,} failed"
 
 
 def _write_report(run: "Run") -> None:

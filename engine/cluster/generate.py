@@ -21,6 +21,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from engine.cluster.actor import start_maker
 from engine.cluster.session import room_for_actors
 from engine.errors import OutputError, Stopped, UnitsFailed
+from engine.estimate import Pace
 from engine.progress import Progress
 from engine.recipe import Recipe
 from engine.run import Run
@@ -189,12 +190,12 @@ def _short(error: BaseException) -> str:
     return f"{type(cause).__name__}: {text[0]}"
 
 
-def measure(recipe: Recipe, folder: Path) -> float:
-    """Seconds that one actor takes for a batch, measured on the plan's first slots; nothing is written."""
+def measure(recipe: Recipe, folder: Path) -> Pace:
+    """Time one batch of the plan's first slots on one actor; nothing is written."""
     actor = start_maker(recipe, folder)
     try:
         ray.get(actor.load.remote())
-        return float(ray.get(actor.time_batch.remote()))
+        return Pace(ray.get(actor.time_batch.remote()), room_for_actors(recipe.spec.cluster))
     except RayTaskError as error:
         raise error.cause from None
     finally:

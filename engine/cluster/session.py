@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import ray
 
+from engine.errors import SpecError
 from engine.spec import ClusterSpec
 
 
@@ -24,9 +25,21 @@ def ray_session(cluster: ClusterSpec) -> Iterator[None]:
             address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
         )
     try:
+        if not address:
+            _check_gpus(cluster)
         yield
     finally:
         ray.shutdown()
+
+
+def _check_gpus(cluster: ClusterSpec) -> None:
+    """This machine alone will get no GPUs by waiting, as an autoscaling cluster may."""
+    have = ray.cluster_resources().get("GPU", 0)
+    if have < cluster.gpus_per_actor:
+        raise SpecError(
+            f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, and this machine has {have:g} GPUs; set it to 0 to "
+            "compute on the CPU, or RAY_ADDRESS to join a cluster"
+        )
 
 
 def room_for_actors(cluster: ClusterSpec) -> int:
