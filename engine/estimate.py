@@ -82,8 +82,8 @@ def _native_side(model: ModelSpec) -> int:
     """Side of the images that a UNet pipeline on disk was trained for; the largest usual one where that is unknown."""
     folder = Path(resolve_model(model))
     try:
-        sample = json.loads((folder / "unet/config.json").read_text())["sample_size"]
-        blocks = json.loads((folder / "vae/config.json").read_text())["block_out_channels"]
+        sample = json.loads((folder / "unet/config.json").read_text(encoding="utf-8"))["sample_size"]
+        blocks = json.loads((folder / "vae/config.json").read_text(encoding="utf-8"))["block_out_channels"]
         return int(sample) * int(2 ** (len(blocks) - 1))
     except (OSError, KeyError, TypeError, ValueError):
         return _UNKNOWN_SIDE

@@ -34,4 +34,4 @@ def resolve_model(model: ModelSpec) -> str:
 def world_digests(model: ModelSpec) -> frozenset[str]:
     """Digests of the real images that the generator learned from; empty where its folder does not say."""
     path = Path(resolve_model(model)) / "world_digests.txt"
-    return frozenset(path.read_text().split()) if path.is_file() else frozenset()
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()

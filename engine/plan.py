@@ -134,9 +134,14 @@ def make_plan(spec: Spec, classes: Sequence[str], real: Sequence[int]) -> Plan:
     quotas = tuple(_quotas(spec.plan, classes, real))
     if not sum(quotas):
         raise SpecError("plan: no image is to be made; the real data has enough of every class, or all quotas are 0")
+    return plan_of(spec, classes, real, quotas)
+
+
+def plan_of(spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int]) -> Plan:
+    """The plan of quotas that were decided before. Its digest names all that decides a byte of the run."""
     content = json.dumps([identity(spec), list(classes), list(quotas)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Plan(tuple(classes), tuple(real), quotas, spec.seed, spec.output.samples_per_shard, digest)
+    return Plan(tuple(classes), tuple(real), tuple(quotas), spec.seed, spec.output.samples_per_shard, digest)
 
 
 def _quotas(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> Iterator[int]:

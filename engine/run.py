@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import OutputError, RunMismatch, SpecError
-from engine.plan import Plan, make_plan
+from engine.plan import Plan, make_plan, plan_of
 from engine.recipe import Recipe
 from engine.spec import Spec
 from engine.specfile import differences, dump_spec, identity, load_spec
@@ -80,13 +80,14 @@ def begin_run(recipe: Recipe, folder: Path) -> Run:
 
 
 def load_run(folder: Path) -> Run:
-    """The run that a folder holds, without reading the real data again. Raises SpecError."""
+    """The run that a folder holds, without reading the real data again. Raises SpecError, RunMismatch."""
     if not (folder / "spec.yaml").is_file() or not (folder / "plan.json").is_file():
         raise SpecError(f"{folder}: not a run folder, it lacks spec.yaml or plan.json; `generate` makes one")
     spec = load_spec(folder / "spec.yaml")
-    found = json.loads((folder / "plan.json").read_text())
-    classes, real, quotas = (tuple(found[name]) for name in ("classes", "real", "quotas"))
-    plan = Plan(classes, real, quotas, spec.seed, spec.output.samples_per_shard, found["digest"])
+    found = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    plan = plan_of(spec, found["classes"], found["real"], found["quotas"])
+    if plan.digest != found["digest"]:
+        raise RunMismatch(f"{folder}: spec.yaml was changed after the run was begun; put the old one back")
     return Run(folder, Recipe(spec, plan))
 
 

@@ -24,7 +24,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
 def load_as(model: type[_Model], path: Path, overrides: Sequence[str] = ()) -> _Model:
     """Read a YAML file as `model`. Raises SpecError, naming every field that is wrong."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SpecError(f"{path}: no such spec file") from None
     except (OSError, UnicodeDecodeError) as error:

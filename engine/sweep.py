@@ -65,7 +65,7 @@ class Sweep:
     def result(self, trial: Trial) -> dict[str, Any] | None:
         """What an earlier command found, if it was for these very settings."""
         path = self._path(trial)
-        found = json.loads(path.read_text()) if path.is_file() else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return found if found.get("fingerprint") == self.fingerprint else None
 
     def run(self, trial: Trial, device: str) -> float:

@@ -40,13 +40,15 @@ def sweep(arguments: Namespace) -> None:
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.cluster.session import ray_session
-    from engine.cluster.trials import run_trials
     from engine.run import begin_run, plan_run
     from engine.sweep import prepare_sweep, write_sweep
 
     run = begin_run(plan_run(spec), arguments.out)
     prepared = prepare_sweep(run)
+
+    from engine.cluster.session import ray_session
+    from engine.cluster.trials import run_trials
+
     with ray_session(spec.cluster):
         run_trials(prepared)
     print(write_sweep(prepared).verdict)
@@ -78,7 +80,10 @@ def verify(arguments: Namespace) -> None:
     for finding in findings:
         print(finding.text)
     if findings:
-        raise Mismatch(f"{run.folder}: {len(findings)} findings; move damaged files away and run generate again")
+        raise Mismatch(
+            f"{run.folder}: {len(findings)} findings; move every file of the damaged shards away "
+            "(NNNNN.tar, .parquet and _stats.json) and run generate again"
+        )
     print(f"verified: {_summary(run)}")
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is said by our own errors
 cv2.setNumThreads(1)  # we run one image per thread; cv2's own pool would only fight with those
 
 

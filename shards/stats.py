@@ -26,7 +26,7 @@ SUFFIX = "_stats.json"
 def read_stats(path: Path) -> Stats:
     """One stats file. Raises ShardError where it is damaged."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         names = [file["name"] for file in found["files"]]
         if names != [path.name.replace(SUFFIX, f".{kind}") for kind in ("tar", "parquet")]:
             raise ValueError(f"it speaks of {names}")

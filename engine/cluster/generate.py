@@ -16,16 +16,17 @@ from types import FrameType
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from engine.cluster.actor import start_maker
 from engine.cluster.session import room_for_actors
-from engine.errors import OutputError, Stopped, UnitsFailed
+from engine.errors import ModelError, OutputError, Stopped, UnitsFailed
 from engine.estimate import Pace
 from engine.progress import Progress
 from engine.recipe import Recipe
 from engine.run import Run
-from shards.commit import replace_text
+from shards.commit import replace_text, sweep_staging
+from shards.errors import ShardmillError
 from shards.stats import Stats
 
 _POLL_SECONDS = 0.5
@@ -94,8 +95,10 @@ class Dispatcher:
             with suppress(RayActorError):
                 ray.kill(actor)
             self._failed_loads += 1
-            if not self._loaded_once and self._failed_loads >= _FAILED_LOADS:
-                raise (error.cause if isinstance(error, RayTaskError) else error) from None
+            # One node may be at fault; when each has failed, or some have, the model is.
+            if not self._loaded_once and self._failed_loads >= min(_FAILED_LOADS, len(ray.nodes())):
+                cause = error.cause if isinstance(error, RayTaskError) else error
+                raise (cause if isinstance(cause, ShardmillError) else ModelError(_short(error))) from error
             self._progress.log(f"an actor could not start: {_short(error)}")
             return
         self._loaded_once = True
@@ -117,11 +120,13 @@ class Dispatcher:
             self._idle.append(actor)
             self._stop_if_no_room(error.cause)
             self._again(number, error, charged=True)
+        except RayError as error:  # the process is lost in another way, as by the node's memory monitor
+            ray.kill(actor)
+            self._again(number, error, charged=True)
         else:
             self._idle.append(actor)
             self._attempts.pop(number, None)
-            with suppress(FileNotFoundError):
-                self._quarantine_file(number).unlink()
+            self._quarantine_file(number).unlink(missing_ok=True)
             self._progress.unit_done(stats)
 
     def _again(self, number: int, error: Exception, *, charged: bool) -> None:
@@ -163,6 +168,7 @@ def generate(run: Run, progress: Progress) -> None:
             dispatcher.dispatch()
         finally:
             dispatcher.close()
+            sweep_staging(run.folder / "quarantine")
 
 
 @contextmanager

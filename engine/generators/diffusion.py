@@ -87,7 +87,10 @@ def _load(model: ModelSpec, device: str, dtype: torch.dtype) -> Any:
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"model.source {model.source!r} cannot be loaded: {reason}") from error
+        raise ModelError(
+            f"model.source {model.source!r} cannot be loaded: {reason} Give a folder, or fetch the model where this "
+            "node finds it (HF_HOME), in safetensors form"
+        ) from error
     if not hasattr(pipe, "encode_prompt"):
         raise ModelError(f"model.source {model.source!r} is a {type(pipe).__name__}, which takes no prompts")
     pipe.set_progress_bar_config(disable=True)
@@ -102,7 +105,7 @@ def _load(model: ModelSpec, device: str, dtype: torch.dtype) -> Any:
 def _facts(model: ModelSpec, pipe: Any) -> ModelFacts:
     """From the pipeline and, for a generator of our own training, from the `training.json` beside it."""
     place = Path(resolve_model(model)) / "training.json"
-    training = json.loads(place.read_text()) if place.is_file() else {}
+    training = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
     return ModelFacts(
         model=model.source,
         revision=str(training.get("revision") or model.revision or ""),

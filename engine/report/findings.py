@@ -56,7 +56,7 @@ class Findings:
 def read_findings(path: Path) -> Findings | None:
     """None where no sweep was run. Raises RunMismatch for a file of another form."""
     try:
-        return _findings(json.loads(path.read_text()))
+        return _findings(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -79,7 +79,7 @@ def test_a_held_out_set_judges_and_nothing_of_it_trains() -> None:
 
 
 def test_one_image_with_two_labels_is_an_error() -> None:
-    with pytest.raises(DataError, match="first.*second|second.*first"):
+    with pytest.raises(DataError, match=r"first.*second|second.*first"):
         divide(RealSet(("a", "b"), (image(0, b"x", "first"), image(1, b"x", "second"))), DataSpec(source="digits"))
 
 

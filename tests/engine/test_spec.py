@@ -79,7 +79,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], words
 def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(text)
-    with pytest.raises(SpecError, match="spec.yaml"):
+    with pytest.raises(SpecError, match=r"spec\.yaml"):
         load_spec(path)
 
 

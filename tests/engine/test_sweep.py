@@ -14,9 +14,7 @@ from shards import NotReal, ShardStream
 from shards.index import read_rows
 from tests.engine.fakes import FakeGenerator
 
-DATA = DataSpec(
-    source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3
-)
+DATA = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
 
 
 def make(folder: Path, data: DataSpec | None = DATA) -> Run:
@@ -119,7 +117,7 @@ def test_images_that_the_generator_learned_from_may_not_judge_it(tmp_path: Path)
     digests.write_text("\n".join(row["digest"] for row in learned))
     prepare_sweep(run)
     digests.write_text("\n".join(row["digest"] for row in (*learned, judged[7])))
-    with pytest.raises(DataError, match="of the validation split is one of the images that .* was trained on"):
+    with pytest.raises(DataError, match=r"of the validation split is one of the images that .* was trained on"):
         prepare_sweep(run)
 
 

@@ -1,0 +1,156 @@
+"""The job `train-generator`: from a training spec to an ordinary diffusers folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
+from engine.errors import ModelError
+from engine.generators.training.autoencoder import encode_all, make_autoencoder, train_autoencoder
+from engine.generators.training.captions import vocabulary
+from engine.generators.training.card import LICENSE, model_card
+from engine.generators.training.checkpoint import Checkpoint
+from engine.generators.training.denoiser import Denoiser, batch_maker, make_scheduler, make_unet, train_denoiser
+from engine.generators.training.measures import WORDS
+from engine.generators.training.pool import Pool, World, load_world, make_pool
+from engine.generators.training.progress import Log
+from engine.generators.training.quality import Judge, adherence, label_accuracy, make_sampler, variety
+from engine.generators.training.spec import GeneratorSpec
+from engine.generators.training.text import make_text_encoder, make_tokenizer
+from engine.sources import load_splits
+
+RECORD = "training.json"
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
+
+
+def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
+    """Train on the world split and leave the model in `out`; `training.json` is written last and marks it as done.
+
+    A call that was killed goes on from its last checkpoint under `out/.training`, and ends with the same weights on the
+    same machine. Raises DataError for unusable data, ModelError if `out` holds another training.
+    """
+    began = time.monotonic()
+    world = load_world(load_splits(spec.data), spec.size)
+    fingerprint = _fingerprint(spec, world)
+    if _is_done(out, fingerprint):
+        log(f"{out} holds this model already")
+        return
+    pool = make_pool(world, spec.pool, spec.seed)
+    log(f"world: {len(world.images)} images of {len(world.classes)} classes, {len(pool.images)} in the training pool")
+    losses, parameters = _train(spec, out, world, pool, fingerprint, log)
+    record = {
+        "name": spec.name,
+        "fingerprint": fingerprint,
+        "revision": _revision(out),
+        "generation": 1,
+        "license": LICENSE,
+        "classes": list(world.classes),
+        "attributes": {name: list(words) for name, words in WORDS.items()},
+        "world_images": len(world.images),
+        "parameters": parameters,
+        "spec": spec.model_dump(mode="json"),
+        "losses": losses,
+        "judged": spec.judged,
+        "quality": measure_quality(spec, out, world, pool, log),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "device": _device().type,
+        "seconds_since_last_start": round(time.monotonic() - began, 1),
+    }
+    _write(out, world, pool, record)
+    shutil.rmtree(out / ".training")
+    log(f"{out}: done in {time.monotonic() - began:.0f} s")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _fingerprint(spec: GeneratorSpec, world: World) -> str:
+    """What the weights follow from: the spec and the real images."""
+    text = spec.model_dump_json() + "".join(world.digests)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _revision(folder: Path) -> str:
+    """What the weights are called: a digest of their bytes."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _is_done(out: Path, fingerprint: str) -> bool:
+    if not (out / RECORD).exists():
+        return False
+    if json.loads((out / RECORD).read_text())["fingerprint"] != fingerprint:
+        raise ModelError(f"{out} holds a model of another training spec or other data; give another folder")
+    return True
+
+
+def _train(
+    spec: GeneratorSpec, out: Path, world: World, pool: Pool, fingerprint: str, log: Log
+) -> tuple[dict[str, float | None], int]:
+    """Both stages, then the diffusers folder. Returns the last losses and the number of parameters."""
+    device = _device()
+    autoencoder = make_autoencoder(spec).to(device)
+    first = Checkpoint(out / ".training" / "autoencoder.pt", fingerprint, spec.checkpoint_seconds)
+    error = train_autoencoder(autoencoder, pool.images, spec, first, log)
+    tokenizer = make_tokenizer(vocabulary(world.classes), spec.text.tokens)
+    denoiser = Denoiser(make_unet(spec), make_text_encoder(tokenizer, spec.text, spec.seed)).to(device)
+    make_batch = batch_maker(pool, encode_all(autoencoder, pool.images), tokenizer, world.classes, spec)
+    second = Checkpoint(out / ".training" / "denoiser.pt", fingerprint, spec.checkpoint_seconds)
+    loss = train_denoiser(denoiser, make_batch, spec, second, log)
+    parameters = sum(each.numel() for model in (autoencoder, denoiser) for each in model.parameters())
+    pipeline = StableDiffusionPipeline(
+        # Half precision on disk: the text encoder stays whole, because transformers loads it as it was saved.
+        vae=autoencoder.cpu().half(),
+        unet=denoiser.unet.cpu().half(),
+        text_encoder=denoiser.encoder.cpu(),
+        tokenizer=tokenizer,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(out, safe_serialization=True)  # type: ignore[attr-defined]  # untyped base
+    for file in out.rglob("*.safetensors"):
+        file.chmod(0o644)  # the libraries leave weights readable by their owner alone
+    return {"autoencoder_error": error, "denoiser": loss}, parameters
+
+
+def measure_quality(spec: GeneratorSpec, folder: Path, world: World, pool: Pool, log: Log) -> dict[str, Any]:
+    """Load the saved folder as a user would, and measure its samples."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(_device())
+    sample = make_sampler(pipeline, spec.inference_steps, spec.seed)
+    judge = Judge(pool, spec.seed)
+    right, by_class = label_accuracy(sample, judge, world.classes, spec.judged)
+    worst = min(range(len(by_class)), key=by_class.__getitem__)
+    found = {
+        "label_accuracy": round(right, 4),
+        "judge_accuracy": round(judge.accuracy, 4),
+        "worst_class": world.classes[worst],
+        "worst_class_accuracy": round(by_class[worst], 4),
+        "variety": round(variety(sample, pool.images, pool.labels, world.classes, spec.judged), 4),
+        "adherence": adherence(sample, pool.thresholds, world.classes, max(spec.judged // 5, len(world.classes))),
+    }
+    log(f"quality: label accuracy {right:.4f} (judge {judge.accuracy:.4f}), variety {found['variety']}")
+    return found
+
+
+def _write(out: Path, world: World, pool: Pool, record: dict[str, Any]) -> None:
+    """The files beside the weights, the completion marker last."""
+    (out / "world_digests.txt").write_text("".join(f"{digest}\n" for digest in world.digests))
+    attributes = pool.thresholds.to_json(world.classes)
+    (out / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n")
+    (out / "README.md").write_text(model_card(record))
+    fresh = out / ".training" / RECORD
+    fresh.write_text(json.dumps(record, indent=1) + "\n")
+    fresh.replace(out / RECORD)

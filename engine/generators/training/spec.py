@@ -1,0 +1,109 @@
+"""The training spec: one YAML file that says how an embedded text-to-image generator is trained.
+
+Only pydantic and `engine.spec` are imported here, so that a spec is checked before torch is loaded.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from engine.spec import DataSpec, Strict
+
+
+class PoolSpec(Strict):
+    """The training pool: every world image, and slightly changed copies of it.
+
+    Each range is the bound of a uniform draw on both sides of "unchanged". Attributes are measured after the change.
+    """
+
+    copies: int = Field(default=24, ge=1)
+    """Images in the pool for each world image, the original included."""
+    rotation: float = Field(default=6.0, ge=0)
+    """Degrees."""
+    shear: float = Field(default=0.15, ge=0)
+    """Horizontal shift per unit of height."""
+    scale: float = Field(default=0.1, ge=0, lt=1)
+    """Relative; width and height are drawn apart."""
+    shift: float = Field(default=1.5, ge=0)
+    """Pixels at the training size."""
+    stroke: float = Field(default=0.6, ge=0, le=1)
+    """Share of one 3x3 dilation or erosion."""
+    faintest: float = Field(default=0.6, gt=0, le=1)
+    """Lowest contrast factor; half of the copies keep 1."""
+
+
+class CaptionSpec(Strict):
+    """How often a fact of the image is left out of its caption, so that prompts without it work as well."""
+
+    drop_attribute: float = Field(default=0.35, ge=0, le=1)
+    """For each attribute by itself."""
+    drop_class: float = Field(default=0.03, ge=0, le=1)
+    drop_all: float = Field(default=0.05, ge=0, le=1)
+    """Empty caption: what guidance compares against."""
+    strange_word: float = Field(default=0.1, ge=0, le=1)
+    """Chance of a word that means nothing."""
+
+
+class AutoencoderSpec(Strict):
+    """AutoencoderKL with one downsampling less than it has levels (factor 4 with three)."""
+
+    channels: tuple[int, ...] = (8, 16, 32)
+    latent_channels: int = Field(default=4, ge=1)
+    steps: int = Field(default=1500, ge=1)
+    batch: int = Field(default=64, ge=1)
+    rate: float = Field(default=2e-3, gt=0)
+    kl_weight: float = Field(default=1e-3, ge=0)
+    """Per latent element, against a mean error per pixel."""
+
+
+class TextSpec(Strict):
+    """The CLIP text encoder and the longest prompt, in tokens with start and end."""
+
+    width: int = Field(default=64, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    tokens: int = Field(default=24, ge=8, le=77)
+
+
+class DenoiserSpec(Strict):
+    """UNet2DConditionModel on latents; `attends[i]` says whether level i has cross-attention."""
+
+    channels: tuple[int, ...] = (64, 112)
+    attends: tuple[bool, ...] = (False, True)
+    layers: int = Field(default=1, ge=1)
+    heads: int = Field(default=4, ge=1)
+    steps: int = Field(default=3000, ge=1)
+    batch: int = Field(default=128, ge=1)
+    rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=100, ge=0)
+    """Steps of linear warm-up before the cosine decay."""
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the weight average that is shipped."""
+    snr_cap: float = Field(default=5.0, gt=0)
+    """Gamma of min-SNR-gamma loss weights."""
+
+    @model_validator(mode="after")
+    def _levels_match(self) -> DenoiserSpec:
+        if len(self.channels) != len(self.attends):
+            raise ValueError(f"channels has {len(self.channels)} levels and attends has {len(self.attends)}")
+        return self
+
+
+class GeneratorSpec(Strict):
+    """A whole training run. The same spec on the same kind of machine gives the same weights, interrupted or not."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    seed: int = Field(ge=0, lt=2**31)
+    data: DataSpec
+    size: int = Field(default=32, ge=16, multiple_of=8)
+    """Side of the generated images, pixels."""
+    pool: PoolSpec = PoolSpec()
+    captions: CaptionSpec = CaptionSpec()
+    text: TextSpec = TextSpec()
+    autoencoder: AutoencoderSpec = AutoencoderSpec()
+    denoiser: DenoiserSpec = DenoiserSpec()
+    inference_steps: int = Field(default=8, ge=1)
+    """Sampler steps of the quality measurement."""
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+    judged: int = Field(default=1000, ge=10)
+    """Images generated for the quality measurement."""

@@ -1,0 +1,115 @@
+"""A driver as a person starts it, and what happens to drivers."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT, command, family
+
+Generate = Callable[..., "Driver"]
+_DEADLINE = 120.0
+
+
+class Driver:
+    """A running `python -m jobs generate SPEC --out RUN ...`, in a process group of its own as a shell starts it."""
+
+    def __init__(self, arguments: list[str], run: Path, log: Path) -> None:
+        self.run, self._log = run, log
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                arguments, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self._seen: dict[int, psutil.Process] = {}
+
+    def done(self) -> int:
+        """Units finished so far."""
+        return len(list((self.run / "shards").glob("*_stats.json")))
+
+    def actors(self) -> set[int]:
+        """Process ids of its actors, by the title that Ray gives them."""
+        return {one.pid for one in self._family() if _title(one).startswith("ray::UnitMaker")}
+
+    def until(self, what: Callable[[], bool]) -> None:
+        """Wait until something is so, while the driver runs."""
+        deadline = time.monotonic() + _DEADLINE
+        while not what():
+            assert self._process.poll() is None, f"the driver ended with {self._process.returncode}:\n{self.text()}"
+            assert time.monotonic() < deadline, f"nothing in {_DEADLINE:.0f} s:\n{self.text()}"
+            time.sleep(0.02)
+
+    def kill_actor(self) -> int:
+        """SIGKILL to one actor that is making a unit; gives its process id."""
+        self.until(lambda: bool(self.actors()))
+        victim = min(self.actors())
+        os.kill(victim, signal.SIGKILL)
+        return victim
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the driver alone."""
+        self._process.send_signal(number)
+
+    def press_ctrl_c(self) -> None:
+        """SIGINT to the whole process group, as a terminal sends it."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        self._family()
+        return self._process.wait(timeout=_DEADLINE)
+
+    def text(self) -> str:
+        """All that it wrote so far."""
+        return self._log.read_text()
+
+    def leftovers(self) -> list[str]:
+        """Titles of its descendants that outlive it by more than some seconds. Ray's own agents may do so by a minute,
+        where they have to find out by themselves that it is gone."""
+        _, alive = psutil.wait_procs([one for one in self._seen.values() if not _is_agent(one)], timeout=20)
+        return [_title(one) for one in alive]
+
+    def end(self) -> None:
+        """Leave nothing behind, however the test went."""
+        for one in (*self._family(), *self._seen.values()):
+            if one.is_running():
+                one.kill()
+        self._process.kill()
+        self._process.wait()
+
+    def _family(self) -> list[psutil.Process]:
+        found = family(self._process.pid)
+        self._seen |= {one.pid: one for one in found}
+        return found
+
+
+@pytest.fixture
+def generate(tiny_spec: Path, tmp_path: Path) -> Iterator[Generate]:
+    """Starts a driver over a run folder, `tmp_path/run` by default; further arguments are those of `generate`."""
+    started: list[Driver] = []
+
+    def start(*arguments: str, run: Path | None = None) -> Driver:
+        run = run or tmp_path / "run"
+        line = command("generate", tiny_spec, "--out", run, *arguments)
+        driver = Driver(line, run, tmp_path / f"driver-{len(started)}.log")
+        started.append(driver)
+        return driver
+
+    yield start
+    for driver in started:
+        driver.end()
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    return _title(process).startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""

@@ -1,0 +1,96 @@
+"""Disks that are too small, fill up, or may not be written: real ones, mounted for one process each."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Jobs, command, hashes, make_run, text_of
+
+# A mount namespace of its own, as root or as a user who becomes root within it: what is mounted goes with the process.
+_NAMESPACES = (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"])
+
+FILL_UP = """
+mount -t tmpfs -o size=1500k tmpfs "$DISK" || exit 99
+"$@" & driver=$!
+until [ "$(ls "$DISK"/run/shards/*_stats.json 2>/dev/null | wc -l)" -ge 3 ]; do
+  kill -0 $driver || exit 98; sleep 0.02
+done
+cat /dev/zero > "$DISK/ballast" 2>/dev/null
+wait $driver; code=$?
+rm "$DISK/ballast"; cp -a "$DISK/run" "$KEPT"; exit $code
+"""
+TOO_SMALL = 'mount -t tmpfs -o size=200k tmpfs "$DISK" || exit 99; "$@"'
+READ_ONLY = 'mount --bind "$KEPT" "$DISK" && mount -o remount,bind,ro "$DISK" || exit 99; "$@"'
+
+
+@pytest.fixture(scope="module")
+def namespace(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    place = tmp_path_factory.mktemp("mount")
+    for prefix in _NAMESPACES:
+        try:
+            tried = subprocess.run(
+                [*prefix, "mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True, check=False
+            )
+        except FileNotFoundError:
+            break
+        if tried.returncode == 0:
+            return prefix
+    pytest.skip("neither root nor a user namespace may mount a disk here")
+
+
+def within(
+    namespace: list[str], script: str, disk: Path, kept: Path, *arguments: object
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m jobs ARGUMENTS` where a script has mounted `disk`."""
+    disk.mkdir()
+    line = ["env", f"DISK={disk}", f"KEPT={kept}", *namespace, "sh", "-c", script, "sh", *command(*arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+
+
+def test_disk_that_fills_up_costs_nothing_that_was_finished(
+    namespace: list[str], tiny_spec: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    arguments = ["generate", tiny_spec, "--out", disk / "run", "--set", "cluster.max_actors=1"]
+    found = within(namespace, FILL_UP, disk, kept, *arguments)
+    assert found.returncode == 1, text_of(found)
+    assert "Traceback" not in text_of(found)
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        f"error: {disk}/run/shards: No space left on device; nothing that was finished is lost: make room"
+    )
+    finished = hashes(kept)
+    done = len(list((kept / "shards").glob("*_stats.json")))
+    assert 3 <= done < 18
+    assert finished.items() <= hashes(tiny_run).items()
+    assert not list((kept / "shards/.staging").glob("*")), "a full disk is not kept full by halves of shards"
+    make_run(tiny_spec, kept)
+    assert hashes(kept) == hashes(tiny_run)
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_disk_that_cannot_hold_the_run_is_refused(
+    dry: list[str], namespace: list[str], tiny_spec: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    found = within(namespace, TOO_SMALL, disk, tmp_path, "generate", tiny_spec, "--out", disk / "run", *dry)
+    assert found.returncode == 1, text_of(found)
+    assert (
+        f"error: --out {disk}/run: 0.9 MB are to be written, and 0.2 MB are free; choose another disk" in found.stderr
+    )
+    assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_folder_that_may_not_be_written(
+    namespace: list[str], jobs: Jobs, tiny_spec: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    generate = ["generate", tiny_spec, "--out"]
+    for number, (out, code) in enumerate([("new", 1), (".", 1)]):
+        disk = tmp_path / f"disk-{number}"
+        found = within(namespace, READ_ONLY, disk, tiny_run, *generate, disk / out)
+        assert found.returncode == code, text_of(found)
+        assert found.stderr.strip().endswith("cannot be written: Read-only file system; choose another folder")
+        assert len(found.stderr.strip().splitlines()) == 1
+    found = within(namespace, READ_ONLY, tmp_path / "disk", tiny_run, "verify", tmp_path / "disk")
+    assert found.returncode == 0, text_of(found)
