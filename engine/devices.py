@@ -39,7 +39,9 @@ def pick_device(model: ModelSpec, cluster: ClusterSpec) -> Device:
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)
-        auto, name = "fp32", "cpu"
+        instructions = torch.cpu.get_capabilities()
+        has_bf16 = instructions.get("avx512_bf16") or instructions.get("amx_bf16")
+        auto, name = "bf16" if has_bf16 else "fp32", "cpu"
         kind = f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
     chosen = auto if model.dtype == "auto" else model.dtype
     return Device(name, kinds[chosen], f"{kind}, {chosen}")

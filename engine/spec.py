@@ -148,7 +148,7 @@ class ModelSpec(Strict):
     revision: str | None = None
     """Of a hub model: branch, tag or commit."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 on a GPU that has it, else fp16 there; fp32 on a CPU."""
+    """auto: bf16 where the device has the instructions; else fp16 on a GPU, fp32 on a CPU."""
     steps: Count = 20
     """Denoising steps."""
     guidance: Annotated[float, Field(ge=0)] = 0.0

@@ -11,14 +11,14 @@ from pathlib import Path
 from jobs import commands
 from shards.errors import ShardmillError
 
-_EPILOG = """\
-examples:
-  python -m jobs generate jobs/specs/digits.yaml --out runs/digits --dry-run   see the plan, spend nothing
-  python -m jobs generate jobs/specs/digits.yaml --out runs/digits            make the shards; again: resume
-  python -m jobs sweep jobs/specs/digits.yaml --out runs/digits               did it help, and at which alpha
-  python -m jobs verify runs/digits                                            check every byte and label
-  python -m jobs replay runs/digits 000000042                                  make one image again
-"""
+_EXAMPLES = {
+    "generate": "generate jobs/specs/digits.yaml --out runs/digits --set model.steps=8 --dry-run",
+    "sweep": "sweep jobs/specs/digits.yaml --out runs/digits --set sweep.seeds=5",
+    "train-generator": "train-generator jobs/specs/digits-generator.yaml --out models/digits",
+    "verify": "verify runs/digits",
+    "replay": "replay runs/digits 000000042 --save again.png",
+    "report": "report runs/digits",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,13 +26,14 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m jobs",
         description="Make labelled synthetic images from one spec, and measure whether they help.",
-        epilog=_EPILOG,
+        epilog="\n  python -m jobs ".join(["examples:", *_EXAMPLES.values()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     groups = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        added = groups.add_parser(name, help=text, description=text)
+        example = f"example: python -m jobs {_EXAMPLES[name]}"
+        added = groups.add_parser(name, help=text, description=text, epilog=example)
         added.set_defaults(run=run)
         added.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return added
@@ -41,13 +42,11 @@ def parser() -> argparse.ArgumentParser:
         "generate", commands.generate, "Plan a spec and make its shards; the same command again resumes."
     )
     _spec_arguments(generate)
-    generate.add_argument(
-        "--dry-run", action="store_true", help="print the plan, the first prompts, disk and time; make nothing"
-    )
-    generate.add_argument("--measure", action="store_true", help="with --dry-run: make one batch to tell the time")
+    generate.add_argument("--dry-run", action="store_true", help="print plan, first prompts and disk; make nothing")
+    generate.add_argument("--measure", action="store_true", help="a dry run that makes one batch, to tell the time")
 
     sweep = command(
-        "sweep", commands.sweep, "Train classifiers at each alpha on a finished run, and report on real validation."
+        "sweep", commands.sweep, "Train classifiers at each alpha on a finished run; report on real validation."
     )
     _spec_arguments(sweep)
 
@@ -56,18 +55,16 @@ def parser() -> argparse.ArgumentParser:
     )
     _spec_arguments(trainer)
 
-    verify = command(
-        "verify", commands.verify, "Check hashes, counts, labels and keys of a run, and name missing units."
-    )
-    verify.add_argument("run_folder", metavar="RUN", type=Path)
+    verify = command("verify", commands.verify, "Check every hash, count, label and key of a run; name missing units.")
+    _run_argument(verify)
 
     replay = command("replay", commands.replay, "Make one image of a run again and compare it with the stored one.")
-    replay.add_argument("run_folder", metavar="RUN", type=Path)
+    _run_argument(replay)
     replay.add_argument("key", metavar="KEY", help="key of a sample, as in its member names")
     replay.add_argument("--save", metavar="FILE", type=Path, help="write the image made again to this file")
 
     report = command("report", commands.report, "Write RUN/report.html again.")
-    report.add_argument("run_folder", metavar="RUN", type=Path)
+    _run_argument(report)
     return top
 
 
@@ -82,6 +79,10 @@ def _spec_arguments(added: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="override a key of the spec, like model.steps=8; may be given often",
     )
+
+
+def _run_argument(added: argparse.ArgumentParser) -> None:
+    added.add_argument("run_folder", metavar="RUN", type=Path, help="the --out of a generate command")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ def generate(arguments: Namespace) -> None:
 
     resolve_model(spec.model)
     recipe = plan_run(spec)
-    if arguments.dry_run:
+    if arguments.dry_run or arguments.measure:
         _dry_run(Run(arguments.out, recipe), arguments.measure)
         return
     run = begin_run(recipe, arguments.out)
