@@ -23,7 +23,9 @@ def test_a_cpu_computes_with_the_actors_cores_in_what_it_has_instructions_for() 
     assert "1 threads" in found.text
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_what_the_spec_names_is_taken(name: str, dtype: torch.dtype) -> None:
     before = torch.get_num_threads()
     try:
