@@ -40,9 +40,10 @@ def sweep(arguments: Namespace) -> None:
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.run import begin_run, plan_run
+    from engine.run import begin_run, load_run, plan_run
     from engine.sweep import prepare_sweep, write_sweep
 
+    load_run(arguments.out)  # a sweep looks at a run, and begins none
     run = begin_run(plan_run(spec), arguments.out)
     prepared = prepare_sweep(run)
 

@@ -65,8 +65,7 @@ class Dispatcher:
             number, why = next(iter(self._quarantined.items()))
             name = self._run.recipe.plan.shard_name(number)
             raise UnitsFailed(
-                f"{len(self._quarantined)} of {self._run.recipe.plan.n_units} units failed, the first is {name}: "
-                f"{why}; "
+                f"{len(self._quarantined)} of {self._run.recipe.plan.n_units} units failed, the first is {name}: {why}; "
                 f"see {self._run.folder / 'quarantine'}, and run the same command again to try them anew"
             )
 
