@@ -63,9 +63,9 @@ class Dispatcher:
             raise Stopped(f"stopped with {len(self._waiting)} units to make; run the same command again to go on")
         if self._quarantined:
             number, why = next(iter(self._quarantined.items()))
-            name = self._run.recipe.plan.shard_name(number)
+            plan, failed = self._run.recipe.plan, len(self._quarantined)
             raise UnitsFailed(
-                f"{len(self._quarantined)} of {self._run.recipe.plan.n_units} units failed, the first is {name}: {why}; "
+                f"{failed} of {plan.n_units} units failed, the first is {plan.shard_name(number)}: {why}; "
                 f"see {self._run.folder / 'quarantine'}, and run the same command again to try them anew"
             )
 
