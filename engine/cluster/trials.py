@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from engine.errors import Stopped
 from engine.sweep import Sweep, Trial
 
 
@@ -53,7 +54,8 @@ class _Lines(tune.Callback):
 
 
 def run_trials(sweep: Sweep) -> None:
-    """Run every trial that has no result yet; Ray must be connected. Raises what the first failing trial raised."""
+    """Run every trial that has no result yet; Ray must be connected. Raises what the first failing trial raised, and
+    Stopped."""
     pending = sweep.pending()
     if not pending:
         return
@@ -74,6 +76,8 @@ def run_trials(sweep: Sweep) -> None:
     )
     if errors := tuner.fit().errors:
         raise errors[0]
+    if left := len(sweep.pending()):  # Tune ends quietly at Ctrl-C
+        raise Stopped(f"stopped with {left} trainings to do; run the same command again to go on")
 
 
 def _tune_folder(sweep: Sweep) -> Path:
