@@ -202,6 +202,8 @@ class ClusterSpec(Strict):
     """Cores of an actor, which are also its torch threads on a CPU."""
     unit_attempts: Count = 3
     """How often a unit may fail by its own doing before it is quarantined."""
+    unit_timeout_s: Annotated[float, Field(gt=0)] = 10_800.0
+    """Seconds that a unit may take, from its lease to an actor whose model is loaded; then its process is ended."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -7,10 +7,12 @@ process that was making it. A lost node, a preemption or an unreachable actor co
 import errno
 import json
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,6 +36,15 @@ _FAILED_LOADS = 3
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A unit in the hands of an actor. since: by the driver's monotonic clock, in seconds."""
+
+    actor: Any
+    number: int
+    since: float
+
+
 class Dispatcher:
     """Units waiting, actors, and what each actor is doing. It holds O(actors) besides the numbers of waiting units."""
 
@@ -43,7 +54,7 @@ class Dispatcher:
         self._waiting = deque(run.pending())
         self._idle: list[Any] = []
         self._loading: dict[ray.ObjectRef[str], Any] = {}
-        self._making: dict[ray.ObjectRef[Stats], tuple[Any, int]] = {}
+        self._making: dict[ray.ObjectRef[Stats], Lease] = {}
         self._attempts: dict[int, list[str]] = {}
         self._quarantined: dict[int, str] = {}
         self._loaded_once, self._failed_loads = False, 0
@@ -58,6 +69,8 @@ class Dispatcher:
             ready, _ = ray.wait(refs, timeout=_POLL_SECONDS)
             for ref in ready:
                 self._settle_load(ref) if ref in self._loading else self._settle_unit(ref)
+            self._end_hung()
+            self._release_surplus()
             self._progress.tick(actors=len(self._idle) + len(self._making), loading=len(self._loading))
         if self._waiting:
             raise Stopped(f"stopped with {len(self._waiting)} units to make; run the same command again to go on")
@@ -71,7 +84,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """End all actors; what they were making was not published, or is complete."""
-        for actor in [*self._idle, *self._loading.values(), *(actor for actor, _ in self._making.values())]:
+        for actor in [*self._idle, *self._loading.values(), *(lease.actor for lease in self._making.values())]:
             ray.kill(actor)
 
     def _start_actors(self) -> None:
@@ -84,7 +97,25 @@ class Dispatcher:
     def _lease(self) -> None:
         while self._idle and self._waiting and not self.draining:
             actor, number = self._idle.pop(), self._waiting.popleft()
-            self._making[actor.make.remote(number)] = (actor, number)
+            self._making[actor.make.remote(number)] = Lease(actor, number, time.monotonic())
+
+    def _end_hung(self) -> None:
+        allowed = self._cluster.unit_timeout_s
+        for ref, lease in list(self._making.items()):
+            if time.monotonic() - lease.since > allowed:
+                del self._making[ref]
+                ray.kill(lease.actor)
+                error = TimeoutError(f"not finished after {allowed:g} s (cluster.unit_timeout_s)")
+                self._again(lease.number, error, charged=True)
+
+    def _release_surplus(self) -> None:
+        """Give up actors that no unit is left for, and those still asked for: an autoscaler may end their nodes."""
+        if self._waiting and not self.draining:
+            return
+        for actor in (*self._idle, *self._loading.values()):
+            ray.kill(actor)
+        self._idle.clear()
+        self._loading.clear()
 
     def _settle_load(self, ref: "ray.ObjectRef[str]") -> None:
         actor = self._loading.pop(ref)
@@ -105,7 +136,8 @@ class Dispatcher:
         self._progress.log(f"an actor is ready on {device}")
 
     def _settle_unit(self, ref: "ray.ObjectRef[Stats]") -> None:
-        actor, number = self._making.pop(ref)
+        lease = self._making.pop(ref)
+        actor, number = lease.actor, lease.number
         try:
             stats = ray.get(ref)
         except ActorUnavailableError as error:  # it may or may not have run: publishing is idempotent

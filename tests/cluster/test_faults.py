@@ -80,14 +80,19 @@ def test_poison_units_are_put_aside_and_named(
     line = [sys.executable, "-m", "tests.cluster.poisoned", str(tiny_spec), str(run)]
     found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert found.returncode == 1, text_of(found)
-    assert "2 of 18 units failed, the first is 00002: ValueError: no such thing as prompt" in found.stderr
+    assert "3 of 18 units failed, the first is 00002: ValueError: no such thing as prompt" in found.stderr
     assert "run the same command again" in found.stderr
     assert "Traceback" not in text_of(found)
     aside = {path.name: json.loads(path.read_text()) for path in (run / "quarantine").glob("*.json")}
-    assert {name: len(one["attempts"]) for name, one in aside.items()} == {"00002.json": 2, "00004.json": 2}
+    assert {name: len(one["attempts"]) for name, one in aside.items()} == {
+        "00002.json": 2,
+        "00004.json": 2,
+        "00006.json": 2,
+    }
     assert "ValueError: no such thing as prompt" in aside["00002.json"]["attempts"][0]
+    assert "TimeoutError: not finished after 12 s" in aside["00006.json"]["attempts"][1]
     finished = contents(run)
-    assert len(finished) == (UNITS - 2) * 3
+    assert len(finished) == (UNITS - 3) * 3
     verified = jobs("verify", run)
     assert verified.returncode == 1
     assert "00002_stats.json: missing, the unit is not finished" in text_of(verified)
