@@ -70,6 +70,15 @@ def test_without_shuffling_the_order_is_that_on_disk(folders: tuple[Path, Path])
     assert keys(list(stream.batches(8))) == [f"r{i:04d}" for i in range(21)]
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_nothing(folders: tuple[Path, Path], threads: int) -> None:
+    expected = ShardStream(folders[1], seed=5).read(range(50))
+    found = ShardStream(folders[1], seed=5, threads=threads).read(range(50))
+    assert found.key == expected.key
+    assert (found.image == expected.image).all()
+    assert ShardStream(folders[1], threads=threads).read([7]).image.shape == (1, 4, 4, 3)
+
+
 def test_shuffles_are_uniform_enough() -> None:
     firsts = Counter(EpochOrder(4, seed, True).at(0) for seed in range(4000))
     assert max(abs(count - 1000) for count in firsts.values()) < 150
@@ -147,6 +156,14 @@ def test_the_dataset_gives_the_same_batches_with_any_number_of_workers(
         assert (one["image"][:, 0, 0, 0].numpy() == batch.image[:, 0, 0, 0]).all()
         assert one["label"].tolist() == batch.label.tolist()
         assert one["synthetic"].tolist() == batch.synthetic.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_worker_has_threads_of_its_own(folders: tuple[Path, Path]) -> None:
+    stream = MixedStream(ShardStream(folders[0], threads=2), None, 0.0, batch_size=8)
+    expected = stream.batch(0).key  # starts the threads of this process
+    (found,) = DataLoader(ShardDataset(stream, steps=1), batch_size=None, num_workers=1, timeout=60)
+    assert tuple(found["key"]) == expected
 
 
 @pytest.mark.parametrize(
