@@ -95,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if chosen.debug:
+            raise
+        extras = "pip install 'shardmill[generate,train]'"
+        print(f"error: {error.name} is not installed, and this command needs it: {extras}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
