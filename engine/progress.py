@@ -41,7 +41,7 @@ class Progress:
         self._count(stats)
         self._finished.append((time.monotonic(), stats["count"]))
 
-    def unit_failed(self, number: int) -> None:
+    def unit_failed(self) -> None:
         """A unit was given up."""
         self._quarantined += 1
 

@@ -1,5 +1,4 @@
-"""The two things we need of the tar format: a header whose bytes depend on nothing but name and size,
-and a walk over the headers of a tar that is on disk.
+"""What we write of the tar format: a header whose bytes depend on nothing but name and size, padding and end.
 
 Format: POSIX.1-1988 ustar; see pax(1), "ustar Interchange Format".
 """

@@ -174,7 +174,7 @@ class Dispatcher:
         content = json.dumps({"unit": number, "attempts": attempts}, indent=1)
         self._quarantine_file(number).parent.mkdir(exist_ok=True)
         replace_text(self._quarantine_file(number), content)
-        self._progress.unit_failed(number)
+        self._progress.unit_failed()
 
     def _quarantine_file(self, number: int) -> Path:
         return self._run.folder / "quarantine" / f"{self._run.recipe.plan.shard_name(number)}.json"

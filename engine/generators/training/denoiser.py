@@ -7,8 +7,7 @@ a step, from the last of the training times on (Lin et al., 2023, "Common Diffus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -95,14 +94,6 @@ class Average:
         decay = min(self.decay, (step + 1) / (step + 10))
         for name, value in model.named_parameters():
             self.weights[name].lerp_(value.detach(), 1 - decay)
-
-    @contextmanager
-    def applied(self, model: nn.Module) -> Iterator[None]:
-        """The model has the averaged weights inside the block."""
-        kept = {name: value.detach().clone() for name, value in model.named_parameters()}
-        model.load_state_dict(self.weights, strict=False)
-        yield
-        model.load_state_dict(kept, strict=False)
 
 
 @dataclass(frozen=True)
