@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
-from engine.spec import SweepSpec
+from engine.spec.sweep import SweepSpec
 from shards import MixedStream, ShardStream
 from shards.loader import ShardDataset
 
@@ -29,9 +29,22 @@ class SmallCnn(nn.Sequential):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
-        scaled = images.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = super().forward(scaled)  # type: ignore[no-untyped-call]
+        logits: Tensor = super().forward(self._scaled(images))  # type: ignore[no-untyped-call]
         return logits
+
+    @staticmethod
+    def _scaled(images: Tensor) -> Tensor:
+        return images.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """What the last layer sees of uint8 (batch, height, width, 3): (batch, channels), every row of length 1."""
+        self.eval()
+        device = next(self.parameters()).device
+        found = self._scaled(torch.from_numpy(images).permute(0, 3, 1, 2).to(device))
+        for layer in list(self)[:-1]:
+            found = layer(found)
+        return normalize(found.double()).cpu().numpy()
 
 
 def train_classifier(stream: MixedStream, classes: int, settings: SweepSpec, seed: int, device: str) -> SmallCnn:

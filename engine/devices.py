@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ModelError
-from engine.spec import ClusterSpec, ModelSpec
+from engine.generators.base import ModelSettings
+from engine.spec.cluster import ClusterSpec
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,7 @@ class Device:
     text: str
 
 
-def pick_device(model: ModelSpec, cluster: ClusterSpec) -> Device:
+def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
     """The GPU that the actor was given, else the CPU with as many torch threads as the actor has cores.
 
     Sets those threads, and asks for the same kernels on every run. Raises ModelError where a GPU was asked for and

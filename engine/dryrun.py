@@ -21,7 +21,7 @@ def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
     console.print("first prompts:")
     for index in range(min(_PROMPTS, plan.total)):
         slot = plan.slot(index)
-        text = recipe.prompts.prompt(slot).text
+        text = recipe.prompt(slot).text
         console.print(f"  {slot.key}  {plan.classes[slot.label]}: {text}", markup=False, soft_wrap=True)
     done = plan.total - expected.images
     console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {expected.batches:,} batches")

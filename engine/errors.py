@@ -23,6 +23,14 @@ class ModelError(ShardmillError):
     """A model is missing or cannot be loaded."""
 
 
+class AnswerError(ShardmillError):
+    """The server of a language model gave no usable answer, however often it was asked."""
+
+
+class BankIncomplete(ShardmillError):
+    """A language model wrote fewer usable prompts than were asked for; everything that it said is kept."""
+
+
 class OutputError(ShardmillError):
     """The output folder cannot be written, or its disk cannot hold the run."""
 

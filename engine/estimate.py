@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.errors import OutputError
-from engine.models import resolve_model
+from engine.generators.base import ModelSettings
+from engine.generators.settings import DiffusersSettings
+from engine.models import local_folder
 from engine.run import Run
-from engine.spec import ModelSpec
 from shards.commit import free_bytes
 
 # Bytes per pixel of photographs, on the high side; a run's own shards replace them as soon as there is one.
@@ -67,6 +67,8 @@ def image_shape(run: Run) -> tuple[int, int]:
     if spec.output.image.size is not None:
         return spec.output.image.size, spec.output.image.size
     native = _native_side(spec.model)
+    if not isinstance(spec.model, DiffusersSettings):
+        return native, native
     return spec.model.height or native, spec.model.width or native
 
 
@@ -78,9 +80,11 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _native_side(model: ModelSpec) -> int:
+def _native_side(model: ModelSettings) -> int:
     """Side of the images that a UNet pipeline on disk was trained for; the largest usual one where that is unknown."""
-    folder = Path(resolve_model(model))
+    folder = local_folder(model.parts[0]) if model.parts else None
+    if folder is None:
+        return _UNKNOWN_SIDE
     try:
         sample = json.loads((folder / "unet/config.json").read_text(encoding="utf-8"))["sample_size"]
         blocks = json.loads((folder / "vae/config.json").read_text(encoding="utf-8"))["block_out_channels"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.plan import Slot
-from engine.spec import BlankFilter
+from engine.spec.output import BlankFilter
 from shards.codec import Pixels
 
 

@@ -9,14 +9,16 @@ import hashlib
 import json
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+from engine.apportion import apportion
 from engine.errors import SpecError
 from engine.seeds import permute, sample_seed
-from engine.spec import PlanSpec, Spec
+from engine.spec.plan import PlanSpec
+from engine.spec.run import Spec
 from engine.specfile import identity
 
 
@@ -134,12 +136,16 @@ def make_plan(spec: Spec, classes: Sequence[str], real: Sequence[int]) -> Plan:
     quotas = tuple(_quotas(spec.plan, classes, real))
     if not sum(quotas):
         raise SpecError("plan: no image is to be made; the real data has enough of every class, or all quotas are 0")
-    return plan_of(spec, classes, real, quotas)
+    return plan_of(spec, classes, real, quotas, {})
 
 
-def plan_of(spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int]) -> Plan:
-    """The plan of quotas that were decided before. Its digest names all that decides a byte of the run."""
-    content = json.dumps([identity(spec), list(classes), list(quotas)], sort_keys=True)
+def plan_of(
+    spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int], inputs: Mapping[str, str]
+) -> Plan:
+    """The plan of quotas that were decided before; inputs: the SHA-256 of each file that the spec names. Its digest
+    names all that decides a byte of the run."""
+    # Keys stay in their order: that of a palette decides the class indices, that of attributes their pairing.
+    content = json.dumps([identity(spec), list(classes), list(quotas), dict(inputs)])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Plan(tuple(classes), tuple(real), tuple(quotas), spec.seed, spec.output.samples_per_shard, digest)
 
@@ -157,7 +163,10 @@ def _wanted(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> list
     if plan.per_class is not None:
         return [plan.per_class] * len(classes)
     if plan.total is not None:
-        return _divide(plan.total, [plan.weights.get(name, 1.0) for name in classes])
+        weights = [plan.weights.get(name, 1.0) for name in classes]
+        if not any(weights):
+            raise SpecError("plan.weights: all are 0")
+        return apportion(plan.total, weights)
     if plan.balance_to == "max":
         target = max(real)
     elif plan.balance_to == "median":
@@ -167,24 +176,12 @@ def _wanted(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> list
     return [max(0, target - have) for have in real]
 
 
-def _divide(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to the weights that add up to `total`: the largest remainder method (Hamilton)."""
-    whole = sum(weights)
-    if whole <= 0:
-        raise SpecError("plan.weights: all are 0")
-    exact = [total * weight / whole for weight in weights]
-    counts = [int(share) for share in exact]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (counts[i] - exact[i], i))
-    for i in by_remainder[: total - sum(counts)]:
-        counts[i] += 1
-    return counts
-
-
 def _check_class_names(spec: Spec, classes: Sequence[str]) -> None:
-    named: dict[str, Mapping[str, object]] = {
+    named: dict[str, Iterable[str]] = {
         "plan.weights": spec.plan.weights,
         "plan.overrides": spec.plan.overrides,
         "prompts.classes": spec.prompts.classes,
+        **spec.model.named_classes,
     }
     for place, names in named.items():
         for name in names:

@@ -1,16 +1,16 @@
 """The real images of a split as shards of the same form as the synthetic ones, so that one stream reads both."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine.sources import SPLITS, RealImage, Splits
-from engine.spec import ImageSpec
+from engine.spec.output import ImageSpec
 from shards.card import Card, write_card
 from shards.codec import encode_rgb, fit_rgb
 from shards.commit import publish_json, sweep_staging
 from shards.sample import Sample, Scalar
-from shards.stats import SUFFIX
+from shards.stats import SUFFIX, Stats
 from shards.writer import ShardWriter
 
 _PER_SHARD = 1000
@@ -26,7 +26,7 @@ def write_real_shards(splits: Splits, folder: Path, image: ImageSpec, shape: tup
         for start in range(0, len(images), _PER_SHARD):
             name = f"{start // _PER_SHARD:05d}"
             if not (place / f"{name}{SUFFIX}").exists():
-                _write_shard(place, name, _samples(images[start : start + _PER_SHARD], split, start, image, shape))
+                write_shard(place, name, _samples(images[start : start + _PER_SHARD], split, start, image, shape))
         if images:
             text = f"Real images: the {split} split of a run. Written by Shardmill."
             write_card(place, Card(split, text, "other", ("real", "webdataset"), splits.classes))
@@ -53,22 +53,29 @@ def _samples(
         yield Sample(key, data, form.format, image.label, meta)
 
 
-def _write_shard(folder: Path, name: str, samples: Iterator[Sample]) -> None:
+def write_shard(
+    folder: Path, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
+) -> None:
+    """Publish one shard of samples that are no unit of a run: tar, index and stats.
+
+    failures: images that were to be in it, as in `shards.stats`. facts: more for its stats file.
+    """
     kept: Counter[str] = Counter()
+    failed = Counter(str(one["class_name"]) for one in failures)
     with ShardWriter(folder, name) as writer:
         for sample in samples:
             writer.add(sample)
             kept[str(sample.meta["class_name"])] += 1
         files = writer.publish()
-    stats = {
+    stats: Stats = {
         "unit": int(name),
         "count": sum(kept.values()),
-        "planned": dict(kept),
+        "planned": dict(kept + failed),
         "kept": dict(kept),
-        "failed": {},
+        "failed": dict(failed),
         "rejected": {},
-        "failures": [],
-        "files": [facts.as_json() for facts in files],
+        "failures": list(failures),
+        "files": [file.as_json() for file in files],
         "plan_digest": "",
     }
-    publish_json(folder / f"{name}{SUFFIX}", stats)
+    publish_json(folder / f"{name}{SUFFIX}", stats | (facts or {}))

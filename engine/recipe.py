@@ -1,51 +1,74 @@
-"""What an actor needs besides its model: the spec and the plan, and what follows from them."""
+"""What an actor needs besides its model: the spec, the plan and the inputs, and what follows from them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from engine.conditions import ConditionBook
 from engine.filters import Filter, make_filters
 from engine.generators.base import ModelFacts, Request
+from engine.inputs import Inputs
 from engine.plan import Plan, Slot
-from engine.prompts import PromptBook
-from engine.spec import Spec
+from engine.prompts import Prompt, PromptBook
+from engine.spec.condition import RealCondition
+from engine.spec.run import Spec
 from shards.sample import Scalar
+
+_NO_PROMPT = Prompt("", "", (), "class")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Spec and plan of a run."""
+    """Spec, plan and inputs of a run."""
 
     spec: Spec
     plan: Plan
+    inputs: Inputs = field(default_factory=Inputs)
 
     @cached_property
     def prompts(self) -> PromptBook:
         """The prompts of its slots."""
-        return PromptBook(self.spec.prompts, self.plan.classes)
+        plan = self.plan
+        return PromptBook(self.spec.prompts, plan.classes, plan.quotas, self.inputs.files, plan.seed)
+
+    @cached_property
+    def conditions(self) -> ConditionBook | None:
+        """The conditions of its slots; None where the generator takes none."""
+        if self.spec.condition is None:
+            return None
+        return ConditionBook(self.spec.condition, self.inputs.condition, self.plan.classes)
 
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
         """The filters that every image passes."""
         return make_filters(self.spec.filters)
 
+    def prompt(self, slot: Slot) -> Prompt:
+        """What the generator is told, where it listens."""
+        return self.prompts.prompt(slot) if self.spec.model.takes_prompts else _NO_PROMPT
+
     def request(self, slot: Slot, attempt: int) -> Request:
         """What the generator is asked for."""
-        return Request(self.prompts.prompt(slot), slot.label, self.plan.seed_of(slot, attempt))
+        prompt, seed = self.prompt(slot), self.plan.seed_of(slot, attempt)
+        book = self.conditions
+        condition = None if book is None else book.condition(slot, seed, prompt.source)
+        return Request(prompt, slot.label, self.plan.classes[slot.label], seed, condition)
 
-    def metadata(self, slot: Slot, attempt: int, facts: ModelFacts) -> dict[str, Scalar]:
+    def metadata(self, slot: Slot, attempt: int, request: Request, facts: ModelFacts) -> dict[str, Scalar]:
         """All that a sample says of itself, but for its filters' scores. The same fields with the same types in every
-        sample of a run: what differs in kind between samples, the attributes, is JSON within a string."""
-        request, model = self.request(slot, attempt), self.spec.model
-        return {
+        sample of a run: what differs in kind between samples, as attributes do, is JSON within a string."""
+        prompt, condition, facts = request.prompt, request.condition, facts.of_class(request.class_name)
+        found: dict[str, Scalar] = {
             "key": slot.key,
             "label": slot.label,
-            "class_name": self.plan.classes[slot.label],
+            "class_name": request.class_name,
             "synthetic": True,
             "generation": facts.generation,
-            "prompt": request.prompt.text,
-            "negative_prompt": request.prompt.negative,
-            "attributes": json.dumps(dict(request.prompt.attributes), ensure_ascii=False),
+            "prompt": prompt.text,
+            "negative_prompt": prompt.negative,
+            "strategy": prompt.strategy,
+            "attributes": json.dumps(dict(prompt.attributes), ensure_ascii=False),
+            "source": condition.source if condition is not None else prompt.source,
             "index": slot.index,
             "unit": slot.unit,
             "attempt": attempt,
@@ -55,7 +78,10 @@ class Recipe:
             "license": facts.license,
             "pipeline": facts.pipeline,
             "scheduler": facts.scheduler,
-            "steps": model.steps,
-            "guidance": float(model.guidance),
+            "settings": facts.settings,
+            "adapters": json.dumps([one.brief for one in facts.adapters]),
             "plan_digest": self.plan.digest,
         }
+        if self.spec.condition is not None and not isinstance(self.spec.condition, RealCondition):
+            found["mask_classes"] = json.dumps(self.spec.condition.palette, ensure_ascii=False)
+        return found

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.errors import SpecError
-from engine.generators import load_generator
+from engine.errors import Mismatch, SpecError
+from engine.generators.kinds import load_generator
 from engine.run import Run
-from engine.runner import encode, make_image
+from engine.runner import make_sample
 from shards.codec import decode_rgb
 from shards.index import read_shard
 from shards.stats import SUFFIX
@@ -50,8 +50,9 @@ def replay(run: Run, key: str) -> Replay:
         file.seek(row["image_offset"])
         stored = file.read(row["image_size"])
     generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
-    pixels = make_image(recipe, slot, row["attempt"], generator)
-    made = encode(recipe, pixels)
-    again = decode_rgb(made).astype(np.int16)
-    difference = int(np.abs(again - decode_rgb(stored).astype(np.int16)).max())
-    return Replay(key, row["prompt"], row["seed"], stored, made, difference)
+    again = make_sample(recipe, slot, row["attempt"], generator)
+    if again is None:
+        raise Mismatch(f"{run.folder}: {key} is rejected when it is made again on this machine")
+    pixels = decode_rgb(again.image).astype(np.int16)
+    difference = int(np.abs(pixels - decode_rgb(stored).astype(np.int16)).max())
+    return Replay(key, row["prompt"], row["seed"], stored, again.image, difference)

@@ -6,21 +6,22 @@ again when all others had their turn, so the order of everything follows from th
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.filters import judge
-from engine.generators.base import Generator, ModelFacts, Request
+from engine.generators.base import Generator, Images, ModelFacts, Request
 from engine.plan import Slot, WorkUnit
 from engine.recipe import Recipe
-from shards.codec import Pixels, encode_rgb
+from shards.codec import Pixels, encode_mask, encode_rgb
 from shards.commit import publish_json
 from shards.sample import Sample
 from shards.stats import SUFFIX, Stats, read_stats
@@ -31,13 +32,35 @@ _REPORTED_VERSIONS = ("shardmill", "torch", "diffusers", "transformers", "numpy"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one attempt at a slot ended: with a sample, or with the reason why not."""
+class Turn:
+    """One attempt at a slot."""
 
     slot: Slot
     attempt: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended: with a sample, or with the reason why not."""
+
+    turn: Turn
     sample: Sample | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One image of a batch, see `Images`."""
+
+    pixels: Pixels
+    mask: NDArray[np.uint8] | None
+    refused: str
+
+    @classmethod
+    def of(cls, images: Images, place: int) -> Self:
+        mask = None if images.masks is None else images.masks[place]
+        return cls(images.pixels[place], mask, images.refused[place] if images.refused else "")
 
 
 @dataclass
@@ -45,13 +68,19 @@ class Ledger:
     """What became of the slots of a unit."""
 
     kept: Counter[int] = field(default_factory=Counter)
+    strategies: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     reasons: dict[Slot, list[str]] = field(default_factory=dict)
+
+    def keep(self, turn: Turn) -> None:
+        """Record a sample."""
+        self.kept[turn.slot.label] += 1
+        self.strategies[turn.request.prompt.strategy] += 1
 
     def reject(self, outcome: Outcome) -> None:
         """Record a rejection."""
         self.rejected[outcome.reason] += 1
-        self.reasons.setdefault(outcome.slot, []).append(outcome.reason)
+        self.reasons.setdefault(outcome.turn.slot, []).append(outcome.reason)
 
 
 def run_unit(recipe: Recipe, number: int, generator: Generator, folder: Path) -> Stats:
@@ -61,62 +90,67 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, folder: Path) ->
     """
     plan, unit, started = recipe.plan, recipe.plan.unit(number), time.monotonic()
     name, ledger = plan.shard_name(number), Ledger()
-    turns = [(slot, 0) for slot in plan.slots(unit)]
+    turns = [Turn(slot, 0, recipe.request(slot, 0)) for slot in plan.slots(unit)]
     with ShardWriter(folder, name) as writer, ThreadPoolExecutor(_ENCODING_THREADS) as pool:
         while turns:
-            rejected = []
+            again = []
             for outcome in _attempt(recipe, turns, generator, pool):
                 if outcome.sample is not None:
                     writer.add(outcome.sample)
-                    ledger.kept[outcome.slot.label] += 1
+                    ledger.keep(outcome.turn)
                 else:
                     ledger.reject(outcome)
-                    rejected.append((outcome.slot, outcome.attempt + 1))
-            turns = [turn for turn in rejected if turn[1] < recipe.spec.plan.max_attempts]
+                    again.append((outcome.turn.slot, outcome.turn.attempt + 1))
+            allowed = recipe.spec.plan.max_attempts
+            turns = [Turn(slot, n, recipe.request(slot, n)) for slot, n in again if n < allowed]
         files = writer.publish()
     stats = _stats(recipe, unit, generator, ledger, files, time.monotonic() - started)
     path = folder / f"{name}{SUFFIX}"
     return stats if publish_json(path, stats) else read_stats(path)
 
 
-def make_image(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Pixels:
-    """One image again, alone in a batch of the same shape."""
-    frames = generator.generate(_padded([recipe.request(slot, attempt)], generator.batch_size))
-    return np.asarray(frames[0])
+def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
+    """One sample again, alone in a batch of the same shape; None where it is rejected."""
+    request = recipe.request(slot, attempt)
+    images = generator.generate(_padded([request], generator.batch_size))
+    return _finish(recipe, Turn(slot, attempt, request), generator.facts, _Frame.of(images, 0)).sample
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:
     """Seconds for one batch of the plan's first slots, after another one as a warm-up."""
     count = min(generator.batch_size, recipe.plan.total)
-    requests = _padded([recipe.request(recipe.plan.slot(i), 0) for i in range(count)], generator.batch_size)
+    turns = [Turn(slot, 0, recipe.request(slot, 0)) for slot in map(recipe.plan.slot, range(count))]
+    requests = _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
     generator.generate(requests)
     started = time.monotonic()
     generator.generate(requests)
     return time.monotonic() - started
 
 
-def encode(recipe: Recipe, pixels: Pixels) -> bytes:
-    """The image as it is stored."""
-    image = recipe.spec.output.image
-    return encode_rgb(pixels, image.format, image.quality)
-
-
 def _attempt(
-    recipe: Recipe, turns: Sequence[tuple[Slot, int]], generator: Generator, pool: ThreadPoolExecutor
+    recipe: Recipe, turns: Sequence[Turn], generator: Generator, pool: ThreadPoolExecutor
 ) -> Iterator[Outcome]:
-    """Make these attempts in batches; their outcomes in the same order. At most two batches are held in memory."""
-    size = generator.batch_size
+    """Make these attempts in batches of one shape each; at most two batches of images are held in memory."""
     pending: deque[Future[Outcome]] = deque()
-    for start in range(0, len(turns), size):
-        batch = turns[start : start + size]
-        requests = [recipe.request(slot, attempt) for slot, attempt in batch]
-        frames = generator.generate(_padded(requests, size))
-        for (slot, attempt), pixels in zip(batch, frames, strict=False):
-            pending.append(pool.submit(_finish, recipe, slot, attempt, generator.facts, pixels))
-        while len(pending) > size:
+    for batch in _batches(turns, generator):
+        images = generator.generate(_padded([turn.request for turn in batch], generator.batch_size))
+        for place, turn in enumerate(batch):
+            pending.append(pool.submit(_finish, recipe, turn, generator.facts, _Frame.of(images, place)))
+        while len(pending) > generator.batch_size:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def _batches(turns: Sequence[Turn], generator: Generator) -> Iterator[list[Turn]]:
+    """Full batches of requests of equal shape, shapes in the order in which they appear; each shape's last may be
+    short."""
+    groups: dict[Hashable, list[Turn]] = {}
+    for turn in turns:
+        groups.setdefault(generator.shape(turn.request), []).append(turn)
+    for group in groups.values():
+        for start in range(0, len(group), generator.batch_size):
+            yield group[start : start + generator.batch_size]
 
 
 def _padded(requests: Sequence[Request], size: int) -> list[Request]:
@@ -124,14 +158,17 @@ def _padded(requests: Sequence[Request], size: int) -> list[Request]:
     return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
-def _finish(recipe: Recipe, slot: Slot, attempt: int, facts: ModelFacts, pixels: Pixels) -> Outcome:
-    verdict = judge(recipe.filters, pixels, slot)
-    if not verdict.keep:
-        return Outcome(slot, attempt, None, verdict.reason)
-    height, width = pixels.shape[:2]
-    meta = recipe.metadata(slot, attempt, facts) | {"width": width, "height": height} | verdict.scores
-    image = encode(recipe, pixels)
-    return Outcome(slot, attempt, Sample(slot.key, image, recipe.spec.output.image.format, slot.label, meta), "")
+def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, frame: _Frame) -> Outcome:
+    verdict = judge(recipe.filters, frame.pixels, turn.slot)
+    if frame.refused or not verdict.keep:
+        return Outcome(turn, None, frame.refused or verdict.reason)
+    slot, (height, width) = turn.slot, frame.pixels.shape[:2]
+    meta = recipe.metadata(slot, turn.attempt, turn.request, facts)
+    meta |= {"width": width, "height": height} | verdict.scores
+    form = recipe.spec.output.image
+    image = encode_rgb(frame.pixels, form.format, form.quality)
+    mask = None if frame.mask is None else encode_mask(frame.mask)
+    return Outcome(turn, Sample(slot.key, image, form.format, slot.label, meta, mask), "")
 
 
 def _stats(
@@ -139,6 +176,7 @@ def _stats(
 ) -> Stats:
     classes = recipe.plan.classes
     planned = Counter(slot.label for slot in recipe.plan.slots(unit))
+    told = Counter(recipe.prompt(slot).strategy for slot in recipe.plan.slots(unit))
     count = sum(ledger.kept.values())
     failures = [
         {"key": slot.key, "class_name": classes[slot.label], "reasons": reasons}
@@ -151,6 +189,7 @@ def _stats(
         "planned": {classes[label]: n for label, n in sorted(planned.items())},
         "kept": {classes[label]: ledger.kept[label] for label in sorted(planned)},
         "failed": {classes[label]: n - ledger.kept[label] for label, n in sorted(planned.items())},
+        "strategies": {name: {"planned": n, "kept": ledger.strategies[name]} for name, n in sorted(told.items())},
         "rejected": dict(sorted(ledger.rejected.items())),
         "failures": failures,
         "files": [facts.as_json() for facts in files],

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.errors import SpecError
-from engine.spec import Spec, Strict
+from engine.spec.base import Strict
+from engine.spec.run import Spec
 
 _Model = TypeVar("_Model", bound=Strict)
 
@@ -59,8 +60,10 @@ def identity(spec: Spec) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """One line `place: old -> new` for each leaf that differs."""
+    """One line `place: old -> new` for each leaf that differs, and for keys in another order."""
     if isinstance(old, dict) and isinstance(new, dict):
+        if list(old) != list(new) and old == new:
+            return [f"{place}: the order {', '.join(old)} -> {', '.join(new)}"]
         keys = [*old, *(key for key in new if key not in old)]
         return [
             line
@@ -88,41 +91,52 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
     """One line: field, value, what is allowed, and for an unknown key the nearest known one."""
-    location = detail["loc"]
-    place = ".".join(str(part) for part in location if not _is_tag(part)) or "spec"
+    location, found = _follow(model, detail["loc"])
+    place, context = ".".join(location) or "spec", detail.get("ctx", {})
     if detail["type"] == "extra_forbidden":
-        known = _fields_at(model, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        near = difflib.get_close_matches(location[-1], found, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(found)}"
         return f"{place}: unknown key; {advice}"
     if detail["type"] == "missing":
         return f"{place}: is required, and missing"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{place}: {message}"
+    if detail["type"].startswith("union_tag"):
+        key = context["discriminator"].strip("'_()")
+        if "tag" not in context:
+            return f"{place}.{key}: is required, and missing"
+        return f"{place}.{key}: {json.dumps(context['tag'])} is refused; it is one of {context['expected_tags']}"
     value = json.dumps(detail["input"], default=str)
     return f"{place}: {value if len(value) <= 80 else value[:77] + '...'} is refused; {message[0].lower()}{message[1:]}"
 
 
-def _is_tag(part: int | str) -> bool:
-    """Whether pydantic put the part in to name the branch of a union."""
-    return isinstance(part, str) and (part in ("int", "str") or "[" in part)
-
-
-def _fields_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
-    """The keys that the model allows at a location of the spec."""
+def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The location in terms of the file, without what pydantic put in to name the branch of a union; and the keys that
+    are known where its last part stands."""
     current: Any = model
+    place, known = list[str](), list[str]()
     for part in location:
+        models = _models_in(current)
         if isinstance(part, int):  # a place in a list, whose models are known by now
-            continue
-        if get_origin(current) is dict:
+            place.append(str(part))
+        elif get_origin(current) is dict:
+            place.append(part)
             current = get_args(current)[1]
-        else:
-            models = _models_in(current)
+        elif branches := [one for one in models if len(models) > 1 and part in _tags(one)]:
+            current = branches[0]
+        elif part not in ("int", "str") and "[" not in part:
+            place.append(part)
+            known = list(models[0].model_fields) if models else []
             field = models[0].model_fields.get(part) if models else None
             current = field.annotation if field else None
-    models = _models_in(current)
-    return list(models[0].model_fields) if models else []
+    return place, known
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """The one value of each field that allows no other: it tells the models of a union apart."""
+    allowed = [get_args(field.annotation) for field in model.model_fields.values()]
+    return {values[0] for values in allowed if len(values) == 1 and isinstance(values[0], str)}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -8,21 +8,25 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import DataError, RunMismatch, SpecError
 from engine.estimate import image_shape
+from engine.generators.base import ModelSettings
 from engine.intervals import Answer, answer
-from engine.models import world_digests
+from engine.models import learned_digests
 from engine.realshards import write_real_shards
 from engine.run import Run
 from engine.sources import SPLITS, Splits, load_splits
-from engine.spec import SweepSpec
+from engine.spec.sweep import SweepSpec
 from shards import MixedStream, ShardStream
 from shards.commit import replace_text, sweep_staging
 from shards.index import read_rows
+
+if TYPE_CHECKING:
+    from engine.classifier import SmallCnn
 
 ORACLE = "oracle"
 
@@ -84,6 +88,12 @@ class Sweep:
         replace_text(self._path(trial), json.dumps(content) + "\n")
         return float((predictions["validation"] == self.labels("validation")).mean())
 
+    def train_encoder(self) -> "SmallCnn":
+        """A classifier trained on the real world split alone, whose features tell images apart."""
+        from engine.classifier import train_classifier
+
+        return train_classifier(self._training(Trial(None, 0)), len(self.classes), self.settings, 0, "cpu")
+
     def labels(self, split: str) -> "np.ndarray[Any, np.dtype[np.int64]]":
         """True labels of a real split, in the order of predictions."""
         stream = self._real(split, shuffle=False)
@@ -123,7 +133,7 @@ def prepare_sweep(run: Run) -> Sweep:
     for split in ("train", "validation"):
         if not splits[split]:
             raise SpecError(f"data.splits.{split}: no image falls into it; give it a larger share")
-    _check_unseen(splits, world_digests(spec.model), spec.model.source)
+    _check_unseen(splits, spec.model)
     write_real_shards(splits, run.folder / "real", spec.output.image, image_shape(run))
     check_disjoint(run.folder / "real")
     digests = [image.digest for split in SPLITS for image in splits[split]]
@@ -142,13 +152,14 @@ def check_disjoint(real: Path) -> None:
                 raise DataError(f"{row['origin']} is in {other} and in {split}; remove {real} and sweep again")
 
 
-def _check_unseen(splits: Splits, learned: frozenset[str], model: str) -> None:
+def _check_unseen(splits: Splits, model: ModelSettings) -> None:
     for split in ("train", "validation", "test"):
+        learned = learned_digests(model, split)
         for image in splits[split]:
             if image.digest in learned:
                 raise DataError(
-                    f"{image.origin} of the {split} split is one of the images that {model} was trained on; "
-                    "give data the splits that the generator was trained with"
+                    f"{image.origin} of the {split} split is one of the images that {model.source} or an adapter of it "
+                    "was trained on; give data the splits that the generator was trained with"
                 )
 
 

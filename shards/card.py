@@ -73,7 +73,7 @@ def write_card(folder: Path, card: Card) -> None:
     kept = total_by_class(stats.values(), "kept")
     text = _README.substitute(
         title=json.dumps(card.title, ensure_ascii=False)[1:-1],
-        license=card.license,
+        license=json.dumps(card.license),
         tags=", ".join(card.tags),
         description=card.description,
         count=f"{sum(lengths.values()):,}",

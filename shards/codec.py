@@ -28,6 +28,15 @@ def decode_rgb(data: bytes) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
+def format_of(data: bytes) -> str | None:
+    """png, jpg or webp, by how encoded bytes begin; None for anything else."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
 def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
     """Encode as png (lossless, `quality` unused), jpg or webp. Equal pixels give equal bytes."""
     options = {
@@ -39,6 +48,22 @@ def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
     if not done:
         raise ValueError(f"cannot encode an image of shape {pixels.shape} as {format}")
     return bytes(encoded)
+
+
+def encode_mask(mask: NDArray[np.uint8]) -> bytes:
+    """Class indices (height, width) as a grey PNG."""
+    done, encoded = cv2.imencode(".png", mask)
+    if not done:
+        raise ValueError(f"cannot encode a mask of shape {mask.shape}")
+    return bytes(encoded)
+
+
+def decode_mask(data: bytes) -> NDArray[np.uint8]:
+    """Class indices (height, width) of a grey PNG. Raises CorruptImage."""
+    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+        raise CorruptImage(f"{len(data)} bytes that are no mask of class indices")
+    return np.asarray(mask, np.uint8)
 
 
 def fit_rgb(pixels: Pixels, height: int, width: int) -> Pixels:

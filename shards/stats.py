@@ -4,6 +4,7 @@ Its fields:
 
     unit, count                        number of the unit; samples in the tar
     planned, kept, failed              counts by class name; planned = kept + failed for every class
+    strategies                         planned and kept by strategy of prompts; not for real images
     rejected                           attempts that a filter turned down, by reason
     failures                           for each failed slot: key, class, reason of each attempt
     files                              name, size and SHA-256 of the tar and of its index

@@ -91,7 +91,7 @@ def write_spec(folder: Path, *parts: dict) -> Path:
 
 def make_run(spec: Path, folder: Path) -> Path:
     """Make every unit of a spec in this process."""
-    from engine.generators import load_generator
+    from engine.generators.kinds import load_generator
     from engine.run import begin_run, plan_run
     from engine.runner import run_unit
     from engine.specfile import load_spec

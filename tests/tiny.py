@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -19,11 +20,8 @@ def make_pipeline(folder: Path) -> Path:
         sample_size=8, block_out_channels=(16, 32), layers_per_block=1, cross_attention_dim=16,
         attention_head_dim=4, norm_num_groups=8, **blocks,
     )  # fmt: skip
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16), norm_num_groups=4, latent_channels=4, sample_size=16,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
-    tokenizer = _tokenizer(folder / "words")
+    vae = make_vae(latent_channels=4)
+    tokenizer = make_tokenizer(folder / "words")
     text = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
@@ -44,7 +42,16 @@ def make_pipeline(folder: Path) -> Path:
     return folder
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def make_vae(**config: Any) -> AutoencoderKL:
+    """For 16x16 images and latents of half that."""
+    return AutoencoderKL(
+        block_out_channels=(8, 16), norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **config,
+    )  # fmt: skip
+
+
+def make_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Knows letters, so that every text has an encoding of its own."""
     folder.mkdir(parents=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,.-{}\"'"
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]

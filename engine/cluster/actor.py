@@ -9,7 +9,7 @@ from engine.recipe import Recipe
 from shards.stats import Stats
 
 if TYPE_CHECKING:
-    from engine.generators import Generator
+    from engine.generators.base import Generator
 
 
 class UnitMaker:
@@ -21,7 +21,7 @@ class UnitMaker:
 
     def load(self) -> str:
         """Load the model and say on what. Apart from the constructor, so that its error arrives as it is."""
-        from engine.generators import load_generator
+        from engine.generators.kinds import load_generator
 
         spec = self._recipe.spec
         self._generator = load_generator(spec.model, spec.output.image, spec.cluster)

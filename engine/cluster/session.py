@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import ray
 
 from engine.errors import SpecError
-from engine.spec import ClusterSpec
+from engine.spec.cluster import ClusterSpec
 
 
 @contextmanager

@@ -1,13 +1,5 @@
-"""What turns a batch of requests into pixels. The protocol is in `base`; each generator is one file."""
+"""What turns a batch of requests into pixels.
 
-from engine.generators.base import Generator, ModelFacts, Request
-from engine.spec import ClusterSpec, ImageSpec, ModelSpec
-
-__all__ = ["Generator", "ModelFacts", "Request", "load_generator"]
-
-
-def load_generator(model: ModelSpec, image: ImageSpec, cluster: ClusterSpec) -> Generator:
-    """Load the model onto this process's device. Raises ModelError."""
-    from engine.generators.diffusion import DiffusionGenerator
-
-    return DiffusionGenerator(model, image, cluster)
+The protocol is in `base`. A generator is one file: its settings, which are checked before anything heavy is imported,
+and what it does. `kinds` lists them; `pipeline` is what all that use diffusers have in common.
+"""

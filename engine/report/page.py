@@ -71,6 +71,7 @@ def render(run: Run) -> str:
         run=run,
         spec=run.recipe.spec,
         plan=plan,
+        generator=_generator(run),
         made=made,
         findings=findings,
         charts=[] if findings is None else _charts(findings),
@@ -100,6 +101,13 @@ def _sheets(run: Run, made: Tally, shown: Iterable[tuple[int, ClassCount]]) -> l
     ]
     sheets = [Sheet(count, found[0][label], found[1][label]) for label, count in by_label.items()]
     return [sheet for sheet in sheets if sheet.synthetic or sheet.real]
+
+
+def _generator(run: Run) -> str:
+    """Its kind, and what was set."""
+    model = run.recipe.spec.model
+    told = model.model_dump(mode="json", exclude={"kind", "source", "revision"}, exclude_defaults=True)
+    return ", ".join([model.kind, *(f"{name} {value}" for name, value in told.items())])
 
 
 def _largest(sizes: Sequence[int], count: int) -> list[int]:

@@ -25,6 +25,7 @@ class Tally:
     """Sums over the finished shards of a folder.
 
     kept, failed: counts by class name. rejected: attempts that a filter turned down, by reason.
+    strategies:   `planned` and `kept` by strategy of prompts.
     examples:     of failed slots, the first few.
     seconds:      time that actors spent on units, added up. rates: images per second of each unit.
     devices, batch_sizes, models, licenses: how many units each stands for.
@@ -41,6 +42,7 @@ class Tally:
     kept: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    strategies: dict[str, Counter[str]] = field(default_factory=dict)
     examples: list[Failure] = field(default_factory=list)
     devices: Counter[str] = field(default_factory=Counter)
     batch_sizes: Counter[int] = field(default_factory=Counter)
@@ -66,6 +68,8 @@ class Tally:
         self.kept.update(stats["kept"])
         self.failed.update(stats["failed"])
         self.rejected.update(stats["rejected"])
+        for name, counts in stats.get("strategies", {}).items():
+            self.strategies.setdefault(name, Counter()).update(counts)
         for one in stats["failures"][: _EXAMPLES - len(self.examples)]:
             self.examples.append(Failure(one["key"], one["class_name"], tuple(one["reasons"])))
         for name, shards in self.shards_of.items():

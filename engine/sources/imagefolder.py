@@ -8,11 +8,11 @@ from engine.sources.base import RealImage, RealSet
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-def open_imagefolder(path: str) -> RealSet:
-    """List PATH/<class>/**/<image>; classes in the order of their sorted names."""
+def open_imagefolder(path: str, place: str = "data.path") -> RealSet:
+    """List PATH/<class>/**/<image>; classes in the order of their sorted names. place: the spec's key, for errors."""
     root = Path(path)
     if not root.is_dir():
-        raise DataError(f"data.path: {path} is not a folder; give the one that holds a folder per class")
+        raise DataError(f"{place}: {path} is not a folder; give the one that holds a folder per class")
     classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     images = tuple(
         RealImage(label, name, str(file), file.read_bytes)
@@ -21,5 +21,5 @@ def open_imagefolder(path: str) -> RealSet:
         if file.suffix.lower() in _SUFFIXES
     )
     if not images:
-        raise DataError(f"data.path: no image in {path}/<class>/; known are {', '.join(sorted(_SUFFIXES))}")
+        raise DataError(f"{place}: no image in {path}/<class>/; known are {', '.join(sorted(_SUFFIXES))}")
     return RealSet(classes, images)

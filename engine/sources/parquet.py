@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import DataError
 from engine.sources.base import RealImage, RealSet
-from engine.spec import DataSpec
+from engine.spec.data import DataSpec
 
 
 def open_parquet(path: str, spec: DataSpec) -> RealSet:

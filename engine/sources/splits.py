@@ -10,7 +10,7 @@ from itertools import accumulate, groupby
 
 from engine.errors import DataError
 from engine.sources.base import RealImage, RealSet
-from engine.spec import DataSpec
+from engine.spec.data import DataSpec
 
 SPLITS = ("world", "train", "validation", "test")
 
@@ -82,9 +82,9 @@ def _open_path(spec: DataSpec, path: str) -> RealSet:
 def divide(found: RealSet, spec: DataSpec) -> Splits:
     """Cut a set into its splits, class by class. Raises DataError where the same image has two labels."""
     shares = spec.splits
-    held_out = _distinct(found.held_out)
+    held_out = distinct(found.held_out)
     known = {image.digest for image in held_out}
-    images = [image for image in _distinct(found.images) if image.digest not in known]
+    images = [image for image in distinct(found.images) if image.digest not in known]
     if held_out:
         world, train = _cut(images, (shares.world, shares.train))
         validation, test = _cut(held_out, (shares.validation, shares.test))
@@ -96,8 +96,8 @@ def divide(found: RealSet, spec: DataSpec) -> Splits:
     return Splits(found.classes, tuple(world), tuple(train), tuple(validation), tuple(test), duplicates)
 
 
-def _distinct(images: Iterable[RealImage]) -> list[RealImage]:
-    """One of each content, ordered by digest."""
+def distinct(images: Iterable[RealImage]) -> list[RealImage]:
+    """One of each content, ordered by digest. Raises DataError where the same image has two labels."""
     found: dict[str, RealImage] = {}
     for image in images:
         first = found.setdefault(image.digest, image)

@@ -33,6 +33,30 @@ def open_webdataset(path: str) -> RealSet:
     return RealSet(classes, tuple(RealImage(label, classes[label], place, read) for label, _, place, read in samples))
 
 
+def open_masks(place: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[RealImage, ...]]:
+    """Class names and the `.mask.png` of every sample of a folder of tars, or of one tar. names: what the masks' class
+    indices mean; samples that say something else are refused. Raises DataError."""
+    tars = sorted(place.glob("*.tar")) if place.is_dir() else [place]
+    if not tars[0].is_file():
+        raise DataError(f"condition.path: no file {place}; give a folder of tars or of PNGs, or one tar")
+    found = []
+    for tar in tars:
+        for sample, members in _samples(tar).items():
+            if "mask.png" not in members:
+                raise DataError(f"condition.path: {sample} has no .mask.png among {sorted(members)}")
+            label, metadata = _label(sample, members), _json(sample, members)
+            told = metadata.get("mask_classes")
+            if told is not None and tuple(json.loads(told)) != names:
+                raise DataError(
+                    f"{sample}: its mask's classes are {', '.join(json.loads(told))}, and condition.palette has "
+                    f"{', '.join(names)}; give these in the masks' order"
+                )
+            found.append(RealImage(label, str(metadata.get("class_name", label)), sample, members["mask.png"]))
+    if not found:
+        raise DataError(f"condition.path: no sample in {place}")
+    return tuple(dict.fromkeys(one.class_name for one in found)), tuple(found)
+
+
 def _samples(tar: Path) -> dict[str, dict[str, Callable[[], bytes]]]:
     """For each sample, by its place, a reader of each member by its extension."""
     found: dict[str, dict[str, Callable[[], bytes]]] = {}
@@ -69,13 +93,17 @@ def _label(place: str, members: dict[str, Callable[[], bytes]]) -> int:
 
 
 def _metadata(place: str, members: dict[str, Callable[[], bytes]]) -> dict[str, Any]:
-    try:
-        metadata = json.loads(members["json"]()) if "json" in members else {}
-    except ValueError as error:
-        raise DataError(f"{place}.json: {error}") from None
+    metadata = _json(place, members)
     if metadata.get("synthetic"):
         raise DataError(f"{place} says that it is synthetic; real data must be real")
-    return dict(metadata)
+    return metadata
+
+
+def _json(place: str, members: dict[str, Callable[[], bytes]]) -> dict[str, Any]:
+    try:
+        return dict(json.loads(members["json"]())) if "json" in members else {}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place}.json: {error}") from None
 
 
 def _image(place: str, members: dict[str, Callable[[], bytes]]) -> Callable[[], bytes]:

@@ -8,7 +8,19 @@ import pytest
 from tests.conftest import ROOT
 
 HEAVY = ("torch", "ray", "diffusers", "transformers", "pydantic", "sklearn", "matplotlib")
-COMMANDS = ("generate", "sweep", "train-generator", "verify", "replay", "report")
+COMMANDS = (
+    "generate",
+    "sweep",
+    "train-generator",
+    "verify",
+    "replay",
+    "report",
+    "export",
+    "import",
+    "attributes",
+    "prompts",
+    "captions",
+)
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])

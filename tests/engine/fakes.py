@@ -1,27 +1,31 @@
 """A small honest generator: pictures drawn from label and seed, without a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from engine.generators.base import ModelFacts, Request
+from engine.generators.base import Images, ModelFacts, Request
 from shards.codec import Pixels
 
 
 class FakeGenerator:
     """Noise of the request's seed, tinted by its label. blank: which requests come out as one colour."""
 
-    facts = ModelFacts("fake", "r1", "apache-2.0", "FakePipeline", "FakeScheduler", 1)
+    facts = ModelFacts("fake", "r1", "apache-2.0", "FakePipeline", "FakeScheduler", "{}", (), 1)
     device = "none"
 
     def __init__(self, batch_size: int = 4, size: int = 8, blank: Callable[[Request], bool] = lambda _: False) -> None:
         self.batch_size, self._size, self._blank = batch_size, size, blank
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request]) -> Pixels:
+    def shape(self, request: Request) -> Hashable:
+        return ()
+
+    def generate(self, requests: Sequence[Request]) -> Images:
         assert len(requests) == self.batch_size
+        assert len({self.shape(request) for request in requests}) == 1
         self.asked += requests
-        return np.stack([self._draw(request) for request in requests])
+        return Images(np.stack([self._draw(request) for request in requests]))
 
     def _draw(self, request: Request) -> Pixels:
         if self._blank(request):

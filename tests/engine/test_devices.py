@@ -5,9 +5,10 @@ import torch
 
 from engine.devices import pick_device
 from engine.errors import ModelError
-from engine.spec import ClusterSpec, ModelSpec
+from engine.generators.text_to_image import TextToImageSettings
+from engine.spec.cluster import ClusterSpec
 
-MODEL = ModelSpec(source="m")
+MODEL = TextToImageSettings(source="m")
 
 
 def test_a_cpu_computes_with_the_actors_cores_in_what_it_has_instructions_for() -> None:

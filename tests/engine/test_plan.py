@@ -8,15 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
+from engine.generators.text_to_image import TextToImageSettings
 from engine.plan import Plan, make_plan
 from engine.seeds import permute, sample_seed
-from engine.spec import ClassPrompts, DataSpec, ModelSpec, OutputSpec, PlanSpec, PromptsSpec, Spec
+from engine.spec.data import DataSpec
+from engine.spec.output import OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.prompts import ClassPrompts, PromptsSpec
+from engine.spec.run import Spec
 
 CLASSES = ("cat", "dog", "owl")
 
 
 def plan_of(plan: PlanSpec, real: tuple[int, ...] = (0, 0, 0), **more: object) -> Plan:
-    spec = Spec(name="x", data=DataSpec(source="digits"), plan=plan, model=ModelSpec(source="m"), **more)  # type: ignore[arg-type]
+    spec = Spec(name="x", data=DataSpec(source="digits"), plan=plan, model=TextToImageSettings(source="m"), **more)  # type: ignore[arg-type]
     return make_plan(spec, CLASSES, real)
 
 

@@ -2,19 +2,27 @@
 
 import json
 import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from engine.generators.base import Request
+from engine.generators.base import Images, Request
+from engine.generators.text_to_image import TextToImageSettings
 from engine.plan import make_plan
 from engine.recipe import Recipe
-from engine.runner import encode, make_image, run_unit
-from engine.spec import ImageSpec, ModelSpec, OutputSpec, PlanSpec, PromptsSpec, Spec
+from engine.runner import make_sample, run_unit
+from engine.spec.output import ImageSpec, OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.prompts import PromptsSpec
+from engine.spec.run import Spec
 from shards import ShardStream
-from shards.codec import decode_rgb
+from shards.codec import decode_mask, decode_rgb
 from shards.commit import sha256_of
 from shards.errors import CommitConflict
+from shards.index import read_shard
 from shards.verify import verify_folder
 from tests.engine.fakes import FakeGenerator
 
@@ -27,7 +35,7 @@ def recipe(per_shard: int = 7, format: str = "png", **plan: int) -> Recipe:
         classes=CLASSES,
         plan=PlanSpec(**({"per_class": 6} | plan)),  # type: ignore[arg-type]
         prompts=PromptsSpec(templates=('a "{size}" {class}',), attributes={"size": ("big", "{wee}")}),
-        model=ModelSpec(source="fake", batch_size=4),
+        model=TextToImageSettings(source="fake", batch_size=4),
         output=OutputSpec(samples_per_shard=per_shard, image=ImageSpec(format=format)),  # type: ignore[arg-type]
     )
     return Recipe(spec, make_plan(spec, CLASSES, (0, 0, 0)))
@@ -167,4 +175,35 @@ def test_one_image_again_is_the_same(tmp_path: Path) -> None:
     slot = made.plan.slot(9)
     batch = ShardStream(tmp_path, shuffle=False).read(range(7))
     stored = batch.image[batch.key.index(slot.key)]
-    assert (decode_rgb(encode(made, make_image(made, slot, 0, generator))) == stored).all()
+    again = make_sample(made, slot, 0, generator)
+    assert again is not None
+    assert (decode_rgb(again.image) == stored).all()
+
+
+class Bucketed(FakeGenerator):
+    """Batches hold requests of one label only, labels get masks, and every fourth request of a label is unsafe."""
+
+    def shape(self, request: Request) -> int:
+        return request.label
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        images = super().generate(requests)
+        masks = np.stack([np.full((8, 8), request.label, np.uint8) for request in requests])
+        return replace(images, masks=masks, refused=tuple("unsafe" if r.seed % 4 == 0 else "" for r in requests))
+
+
+def test_shapes_masks_and_refusals(tmp_path: Path) -> None:
+    made = recipe(per_shard=18, max_attempts=50)
+    generator = Bucketed()
+    stats = run_unit(made, 0, generator, tmp_path)
+    assert findings(made, tmp_path) == []
+    refused = {request.seed for request in generator.asked if request.seed % 4 == 0}
+    assert stats["rejected"] == {"unsafe": len(refused)}
+    assert refused
+    rows = read_shard(tmp_path / "00000.tar")
+    tar = (tmp_path / "00000.tar").read_bytes()
+    assert len(rows) == 18
+    for row in rows:
+        assert row["seed"] % 4
+        mask = decode_mask(tar[row["mask_offset"] : row["mask_offset"] + row["mask_size"]])
+        assert (mask == row["label"]).all()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engine.errors import DataError
 from engine.sources import SPLITS, RealImage, RealSet, load_splits
 from engine.sources.splits import divide, open_source
-from engine.spec import DataSpec, SplitSpec
+from engine.spec.data import DataSpec, SplitSpec
 from shards.codec import encode_rgb
 
 CIFAR10 = Path(__file__).parents[3] / "shared/data/cifar10"

@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 
 from engine.errors import DataError, RunMismatch, SpecError
+from engine.generators.text_to_image import TextToImageSettings
 from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit
-from engine.spec import DataSpec, ImageSpec, ModelSpec, OutputSpec, PlanSpec, Spec, SplitSpec, SweepSpec
+from engine.spec.data import DataSpec, SplitSpec
+from engine.spec.output import ImageSpec, OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.run import Spec
+from engine.spec.sweep import SweepSpec
 from engine.sweep import ORACLE, Sweep, Trial, check_disjoint, prepare_sweep, write_sweep
 from shards import NotReal, ShardStream
 from shards.index import read_rows
@@ -27,7 +32,7 @@ def make(folder: Path, data: DataSpec | None = DATA) -> Run:
         data=data,
         classes=None if data else ("a", "b"),
         plan=PlanSpec(per_class=4),
-        model=ModelSpec(source=str(source), batch_size=4),
+        model=TextToImageSettings(source=str(source), batch_size=4),
         output=OutputSpec(samples_per_shard=25, image=ImageSpec(size=8)),
         sweep=SweepSpec(alphas=(0.5,), seeds=2, steps=2, batch_size=8),
     )

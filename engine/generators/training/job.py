@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
-from engine.errors import ModelError
 from engine.generators.training.autoencoder import encode_all, make_autoencoder, train_autoencoder
 from engine.generators.training.captions import vocabulary
 from engine.generators.training.card import LICENSE, model_card
@@ -23,11 +22,11 @@ from engine.generators.training.measures import WORDS
 from engine.generators.training.pool import Pool, World, load_world, make_pool
 from engine.generators.training.progress import Log
 from engine.generators.training.quality import Judge, adherence, label_accuracy, make_sampler, variety
+from engine.generators.training.record import is_done, weights_revision, write_record
 from engine.generators.training.spec import GeneratorSpec
 from engine.generators.training.text import make_text_encoder, make_tokenizer
 from engine.sources import load_splits
 
-RECORD = "training.json"
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
 
 
@@ -40,7 +39,7 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
     began = time.monotonic()
     world = load_world(load_splits(spec.data), spec.size)
     fingerprint = _fingerprint(spec, world)
-    if _is_done(out, fingerprint):
+    if is_done(out, fingerprint):
         log(f"{out} holds this model already")
         return
     pool = make_pool(world, spec.pool, spec.seed)
@@ -49,7 +48,7 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
     record = {
         "name": spec.name,
         "fingerprint": fingerprint,
-        "revision": _revision(out),
+        "revision": weights_revision(out),
         "generation": 1,
         "license": LICENSE,
         "classes": list(world.classes),
@@ -77,22 +76,6 @@ def _fingerprint(spec: GeneratorSpec, world: World) -> str:
     """What the weights follow from: the spec and the real images."""
     text = spec.model_dump_json() + "".join(world.digests)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _revision(folder: Path) -> str:
-    """What the weights are called: a digest of their bytes."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _is_done(out: Path, fingerprint: str) -> bool:
-    if not (out / RECORD).exists():
-        return False
-    if json.loads((out / RECORD).read_text())["fingerprint"] != fingerprint:
-        raise ModelError(f"{out} holds a model of another training spec or other data; give another folder")
-    return True
 
 
 def _train(
@@ -151,6 +134,4 @@ def _write(out: Path, world: World, pool: Pool, record: dict[str, Any]) -> None:
     attributes = pool.thresholds.to_json(world.classes)
     (out / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n")
     (out / "README.md").write_text(model_card(record))
-    fresh = out / ".training" / RECORD
-    fresh.write_text(json.dumps(record, indent=1) + "\n")
-    fresh.replace(out / RECORD)
+    write_record(out, record)

@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from engine.generators.training.checkpoint import Checkpoint, State
 
 
+def schedule(step: int, warmup: int, steps: int) -> float:
+    """Share of the learning rate at a step: linear warm-up, then a cosine to zero at `steps`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(steps - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
 @dataclass
 class Optimiser:
-    """One learning rate for all parameters: linear warm-up, then a cosine to zero at `steps`."""
+    """One learning rate for all parameters, on that schedule."""
 
     parameters: Sequence[nn.Parameter]
     rate: float
@@ -28,17 +36,11 @@ class Optimiser:
     def step(self, loss: Tensor, step: int) -> None:
         """One update; `step` counts from 0 and fixes the learning rate."""
         for group in self._adam.param_groups:
-            group["lr"] = self.rate * self._share(step)
+            group["lr"] = self.rate * schedule(step, self.warmup, self.steps)
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self._adam.step()
-
-    def _share(self, step: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return 0.5 * (1 + math.cos(math.pi * done))
 
     def state(self, model: nn.Module, done: int) -> State:
         """What `resume` needs: the model, the moments, and how many steps are done."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from engine.spec import DataSpec, Strict
+from engine.spec.base import Strict
+from engine.spec.data import DataSpec
 
 
 class PoolSpec(Strict):

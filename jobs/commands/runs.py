@@ -1,10 +1,46 @@
-"""One function per command. They put parts together; what is worth testing alone lies in `engine` and `shards`."""
+"""Making a run, asking whether it helped, and looking at it again."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.arguments import AddCommand, run_argument, spec_arguments
+
 if TYPE_CHECKING:
+    from engine.estimate import Pace
     from engine.run import Run
+
+
+def register(command: AddCommand) -> None:
+    """The commands of this file."""
+    make = command(
+        "generate",
+        generate,
+        "Plan a spec and make its shards; the same command again resumes.",
+        "generate jobs/specs/digits.yaml --out runs/digits --set model.steps=8 --dry-run",
+    )
+    spec_arguments(make)
+    make.add_argument("--dry-run", action="store_true", help="print plan, first prompts and disk; make nothing")
+    make.add_argument("--measure", action="store_true", help="a dry run that makes one batch, to tell the time")
+
+    compare = command(
+        "sweep",
+        sweep,
+        "Train classifiers at each alpha on a finished run; report on real validation.",
+        "sweep jobs/specs/digits.yaml --out runs/digits --set sweep.seeds=5",
+    )
+    spec_arguments(compare)
+
+    text = "Check every hash, count, label and key of a run; name missing units."
+    run_argument(command("verify", verify, text, "verify runs/digits"))
+
+    text = "Make one image of a run again and compare it with the stored one."
+    again = command("replay", replay, text, "replay runs/digits 000000042 --save again.png")
+    run_argument(again)
+    again.add_argument("key", metavar="KEY", help="key of a sample, as in its member names")
+    again.add_argument("--save", metavar="FILE", type=Path, help="write the image made again to this file")
+
+    run_argument(command("report", report, "Write RUN/report.html again.", "report runs/digits"))
 
 
 def generate(arguments: Namespace) -> None:
@@ -15,11 +51,12 @@ def generate(arguments: Namespace) -> None:
 
     from engine.errors import UnitsFailed
     from engine.estimate import check_disk, estimate
-    from engine.models import resolve_model
-    from engine.run import Run, begin_run, plan_run
+    from engine.run import Run, begin_run, pinned, plan_run
+    from jobs.commands.lint import warn
 
-    resolve_model(spec.model)
-    recipe = plan_run(spec)
+    recipe = plan_run(pinned(spec, arguments.out), arguments.out)
+    if not (arguments.out / "spec.yaml").exists():  # a run that goes on was warned of
+        warn(recipe)
     if arguments.dry_run or arguments.measure:
         _dry_run(Run(arguments.out, recipe), arguments.measure)
         return
@@ -40,11 +77,11 @@ def sweep(arguments: Namespace) -> None:
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.run import begin_run, load_run, plan_run
+    from engine.run import begin_run, load_run, pinned, plan_run
     from engine.sweep import prepare_sweep, write_sweep
 
     load_run(arguments.out)  # a sweep looks at a run, and begins none
-    run = begin_run(plan_run(spec), arguments.out)
+    run = begin_run(plan_run(pinned(spec, arguments.out), arguments.out), arguments.out)
     prepared = prepare_sweep(run)
 
     from engine.cluster.session import ray_session
@@ -54,18 +91,6 @@ def sweep(arguments: Namespace) -> None:
         run_trials(prepared)
     print(write_sweep(prepared).verdict)
     _write_report(run)
-
-
-def train_generator(arguments: Namespace) -> None:
-    """Train the generator that a spec describes, or go on with it."""
-    from engine.generators.training.spec import GeneratorSpec
-    from engine.specfile import load_as
-
-    spec = load_as(GeneratorSpec, arguments.spec, arguments.overrides)
-
-    from engine.generators.training.job import train_generator as train
-
-    train(spec, arguments.out, print)
 
 
 def verify(arguments: Namespace) -> None:
@@ -129,15 +154,24 @@ def _dry_run(run: "Run", measured: bool) -> None:
     from engine.dryrun import print_plan
     from engine.estimate import check_disk, estimate
 
-    expected, pace = estimate(run), None
-    if measured:
-        from engine.cluster.generate import measure
-        from engine.cluster.session import ray_session
-
-        with ray_session(run.recipe.spec.cluster):
-            pace = measure(run.recipe, run.shards)
+    expected = estimate(run)
+    pace = _measure(run) if measured else None
     print_plan(run, expected, pace)
     check_disk(run, expected)
+
+
+def _measure(run: "Run") -> "Pace":
+    from tempfile import TemporaryDirectory
+
+    from engine.cluster.generate import measure
+    from engine.cluster.session import ray_session
+    from engine.run import begin_run
+
+    # Beside the run folder to be, for actors on other nodes need the inputs that a run keeps copies of.
+    beside = next(folder for folder in run.folder.absolute().parents if folder.is_dir())
+    with TemporaryDirectory(prefix=".measure-", dir=beside) as place, ray_session(run.recipe.spec.cluster):
+        begun = begin_run(run.recipe, Path(place))
+        return measure(begun.recipe, begun.shards)
 
 
 def _finish(run: "Run") -> None:

@@ -1,0 +1,147 @@
+"""What the wording of prompts does, at the same count: one prompt a class, templates, templates and attributes.
+
+Diversity in the features of a classifier trained on real images; how much of the space of attributes the images cover,
+measured on their pixels; and the accuracy on real validation of classifiers that are trained on them.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.machine import ROOT, machine
+from engine.diversity import Diversity, compare
+from engine.generators.training.measures import WORDS, Thresholds, measure
+from engine.run import load_run
+from engine.sweep import prepare_sweep
+from shards import ShardStream
+
+SPEC = "jobs/specs/digits.yaml"
+ALPHAS = (0.5, 1.0)
+SEEDS = 5
+TEMPLATES = (
+    "a handwritten digit {class}",
+    "a handwritten {class}",
+    "the digit {class}",
+    "an image of a {class}",
+    "a photo of the handwritten number {class}",
+    "handwritten digit {class}",
+    "the handwritten digit {class}",
+    "a handwritten digit, class {class}",
+)
+ARMS: dict[str, dict[str, Any]] = {
+    "one prompt": {"templates": [TEMPLATES[0]], "attributes": {}},
+    "templates": {"templates": list(TEMPLATES), "attributes": {}},
+    "templates and attributes": {},
+}
+"""What each arm has instead of the prompts of the spec."""
+
+
+def main(out: Path, work: Path | None) -> None:
+    with TemporaryDirectory() as temporary:
+        folder = work or Path(temporary)
+        for name, prompts in ARMS.items():
+            _make(folder / name, prompts)
+        rows = _rows(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"spec": SPEC, "alphas": ALPHAS, "seeds": SEEDS, "arms": rows, "machine": machine()}
+    (out / "diversity.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    table = _table(rows, content["machine"])
+    (out / "diversity.md").write_text(table, encoding="utf-8")
+    print(table)
+
+
+def _make(run: Path, prompts: dict[str, Any]) -> None:
+    chosen = [f"sweep.alphas={list(ALPHAS)}", f"sweep.seeds={SEEDS}"]
+    chosen += [f"prompts.{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in prompts.items()]
+    overrides = [part for one in chosen for part in ("--set", one)]
+    for command in ("generate", "sweep"):
+        line = [sys.executable, "-m", "jobs", command, SPEC, "--out", str(run.absolute()), *overrides]
+        subprocess.run(line, cwd=ROOT, check=True)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    runs = {name: load_run(folder / name) for name in ARMS}
+    real, *found = compare({name: (run, prepare_sweep(run)) for name, run in runs.items()})
+    rows = [_row("real (world split)", real, folder / next(iter(ARMS)) / "real" / "world", None)]
+    for name, one in zip(ARMS, found, strict=True):
+        sweep = json.loads((folder / name / "sweep.json").read_text(encoding="utf-8"))
+        rows.append(_row(name, one, folder / name / "shards", sweep))
+    return rows
+
+
+def _row(name: str, found: Diversity, shards: Path, sweep: dict[str, Any] | None) -> dict[str, Any]:
+    points = [] if sweep is None else sweep["points"]
+    accuracy = {
+        str(alpha): [point["accuracy"] for point in points if point["alpha"] == alpha]
+        for alpha in (0.0, *ALPHAS)
+        if points
+    }
+    return {
+        "arm": name,
+        "images": found.images,
+        "distinct_prompts_of_a_class": found.prompts,
+        "distance": found.distance,
+        "vendi": found.vendi,
+        "looked_at_of_a_class": found.looked_at,
+        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), found.looked_at),
+        "accuracy": accuracy,
+    }
+
+
+def coverage(stream: ShardStream, count: int) -> float:
+    """Share of all combinations of the four attributes' thirds that the first `count` images of a class reach, as
+    measured on their pixels; the mean over classes."""
+    thresholds, classes = _thresholds()
+    shares = []
+    for label in range(classes):
+        rows = np.flatnonzero(stream.index.label == label)[:count]
+        images = stream.read(rows.tolist()).image
+        words = [thresholds.words(measure(image.mean(axis=2).round().astype(np.uint8)), label) for image in images]
+        shares.append(len({tuple(sorted(one.items())) for one in words}) / 3 ** len(WORDS))
+    return float(np.mean(shares))
+
+
+def _thresholds() -> tuple[Thresholds, int]:
+    told = json.loads((ROOT / "engine/embedded/digits/attributes.json").read_text(encoding="utf-8"))
+    cuts = {name: tuple((low, high) for low, high in one["cuts"].values()) for name, one in told.items()}
+    return Thresholds(cuts), len(next(iter(cuts.values())))
+
+
+def _table(rows: Sequence[dict[str, Any]], made_on: object) -> str:
+    lines = [
+        f"`python -m bench diversity`: {SPEC}, the same number of images in every arm; accuracy on real validation,",
+        f"mean (and range) of {SEEDS} seeds, with 10 real images of each class at alpha 0.5 and none at 1.",
+        "",
+        "| prompts | images | distinct a class | distance | Vendi score | attribute coverage | alpha 0.5 | alpha 1 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        told = f"{row['distinct_prompts_of_a_class']:.0f}" if row["accuracy"] else ""
+        accuracy = [_spread(row["accuracy"].get(str(alpha))) for alpha in ALPHAS]
+        lines.append(
+            f"| {row['arm']} | {row['images']:,} | {told} | {row['distance']:.3f} | {row['vendi']:.2f} "
+            f"| {100 * row['attribute_coverage']:.0f}% | {' | '.join(accuracy)} |"
+        )
+    baseline = rows[1]["accuracy"]["0.0"]
+    lines += [
+        "",
+        f"Without synthetic images: {_spread(baseline)}. Features: a small classifier trained on the real world",
+    ]
+    lines += [
+        f"split; {rows[0]['looked_at_of_a_class']} images of each class and arm. Machine: {json.dumps(made_on)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float] | None) -> str:
+    if not values:
+        return ""
+    return f"{100 * float(np.mean(values)):.1f}% ({100 * min(values):.1f} to {100 * max(values):.1f})"

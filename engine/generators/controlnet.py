@@ -1,0 +1,71 @@
+"""ControlNet: a Stable Diffusion model that follows edges or a layout (Zhang et al., 2023)."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.generators.base import Images, Part, Request
+from engine.generators.settings import DiffusersSettings
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec
+
+
+class ControlNetSettings(DiffusersSettings):
+    """A pipeline and the ControlNet that steers it by the images of `condition`."""
+
+    kind: Literal["controlnet"]
+    controlnet: str
+    """Folder or hub id of the ControlNet."""
+    controlnet_revision: str | None = None
+    """Of a hub ControlNet: branch, tag or commit."""
+    scale: Annotated[float, Field(ge=0, le=4)] = 1.0
+    """How much it steers."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The ControlNet as well."""
+        part = Part("model.controlnet", self.controlnet, self.controlnet_revision, "config.json", self.variant)
+        return (*super().parts, part)
+
+    def with_revisions(self, revisions: Mapping[str, str]) -> Self:
+        """That of the ControlNet as well."""
+        revision = revisions.get("model.controlnet", self.controlnet_revision)
+        return super().with_revisions(revisions).model_copy(update={"controlnet_revision": revision})
+
+    @property
+    def takes_condition(self) -> bool:
+        """The images that steer it."""
+        return True
+
+    @model_validator(mode="after")
+    def _has_a_shape(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("give width and height, or neither: conditions must have the shape of the images")
+        return self
+
+
+class ControlNet:
+    """Images that follow their condition; where that is a layout, its mask is the label."""
+
+    def __init__(self, model: ControlNetSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
+        from engine.generators.pipeline import Pipeline
+
+        self._pipe = Pipeline("AutoPipelineForText2Image", model, image, cluster)
+        self._scale = model.scale
+        self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
+
+    def shape(self, request: Request) -> Hashable:
+        """Captions of one length, and one adapter."""
+        return self._pipe.shape(request)
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        """Denoise and decode one batch under its control images."""
+        images = self._pipe(
+            requests,
+            image=self._pipe.controls(requests),
+            controlnet_conditioning_scale=self._scale,
+            **self._pipe.prompts(requests),
+        )
+        return replace(images, masks=self._pipe.masks(requests))

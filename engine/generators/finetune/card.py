@@ -1,0 +1,59 @@
+"""The model card of an adapter: what it is, what it learned from, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+def adapter_card(record: Mapping[str, Any], hub_base: str | None) -> str:
+    """README.md of the adapter's folder, from the contents of `training.json`. hub_base: hub id of the base model."""
+    spec, base = record["spec"], record["base"]
+    front = {
+        "license": record["license"],
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": ["lora", "text-to-image", "diffusers", "template:diffusion-lora", "synthetic-data"],
+        "instance_prompt": record["prompts"][0],
+        **({"base_model": hub_base} if hub_base else {}),
+    }
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {record["name"]}
+
+A LoRA adapter (rank {spec["rank"]}) for the UNet of `{base["model"]}`, revision `{base["revision"]}`. In the \
+spec of a run:
+
+```yaml
+model:
+  source: {base["model"]}
+  adapters:
+    - {{source: this/folder, classes: {yaml.safe_dump(record["classes"], default_flow_style=True, width=1000).strip()}}}
+```
+
+## Training data
+
+{len(record["learned"])} real images of {", ".join(f"`{name}`" for name in record["classes"])}: of the \
+{spec["split"]} split of the source `{spec["data"]["source"]}` alone, no image of validation or test. Their SHA-256 \
+digests are in `world_digests.txt`, their places in `training.json`.{_prior(record)}
+
+Prompts: {", ".join(f"`{text}`" for text in record["prompts"])}
+
+Images made with this adapter have {record["generation"]} generation(s) of synthetic data behind them. With few images \
+it can repeat them: compare what it makes with what it saw.
+"""
+
+
+def _prior(record: Mapping[str, Any]) -> str:
+    prior = record["spec"]["prior"]
+    if prior is None:
+        return ""
+    texts = ", ".join(f"`{text}`" for text in record["priors"])
+    return (
+        f" Beside them stood {prior['images']} images of each of {texts}, "
+        "which the base model made itself, so that it forgets nothing else (prior preservation)."
+    )

@@ -1,0 +1,131 @@
+"""The job `finetune`: from a training spec to folders of LoRA adapters that any diffusers pipeline loads."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import OutputError
+from engine.exchange.names import folder_names
+from engine.generators.finetune.card import adapter_card
+from engine.generators.finetune.loop import train
+from engine.generators.finetune.lora import Lora, check_supported
+from engine.generators.finetune.objective import Objective, make_batch
+from engine.generators.finetune.prior import prior_shots
+from engine.generators.finetune.shots import Lesson, lessons, shot
+from engine.generators.finetune.spec import FinetuneSpec
+from engine.generators.pipeline import Pipeline
+from engine.generators.training.checkpoint import Checkpoint
+from engine.generators.training.progress import Log
+from engine.generators.training.record import is_done, weights_revision, write_record
+from engine.models import Model, fetch, local_folder
+from engine.sources import load_splits
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec
+
+_LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "numpy", "opencv-python-headless")
+
+
+def finetune(spec: FinetuneSpec, out: Path, log: Log) -> None:
+    """Train the adapter in `out`, or one for each class in `out/<class>`; `training.json` is written last in each.
+
+    A call that was killed goes on from its last checkpoint, and ends with the same weights on the same machine. Raises
+    SpecError, DataError, ModelError, OutputError.
+    """
+    found = lessons(spec, load_splits(spec.data))
+    names = folder_names(lesson.classes[0] for lesson in found)
+    for name, lesson in zip(names, found, strict=True):
+        _Job(spec, lesson, out / name if spec.per_class else out, fetch(spec.settings().parts[0])).run(log)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One adapter."""
+
+    spec: FinetuneSpec
+    lesson: Lesson
+    out: Path
+    base: Model
+
+    def run(self, log: Log) -> None:
+        if is_done(self.out, self._fingerprint):
+            log(f"{self.out} holds this adapter already")
+            return
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--out {self.out}: cannot be written: {error.strerror}; choose another folder") from None
+        began = time.monotonic()
+        log(f"{', '.join(self.lesson.classes)}: {len(self.lesson.images)} real images of the {self.spec.split} split")
+        loss, device = self._train(log)
+        self._write({"loss": loss, "device": device, "seconds_since_last_start": round(time.monotonic() - began, 1)})
+        shutil.rmtree(self._scratch)
+        log(f"{self.out}: done in {time.monotonic() - began:.0f} s")
+
+    @property
+    def _scratch(self) -> Path:
+        return self.out / ".training"
+
+    @property
+    def _fingerprint(self) -> str:
+        """What the weights follow from: the spec, the base model and the real images."""
+        text = self.spec.model_dump_json(exclude={"checkpoint_seconds"}) + self.base.revision
+        return hashlib.sha256((text + "".join(one.digest for one in self.lesson.images)).encode()).hexdigest()
+
+    def _train(self, log: Log) -> tuple[float | None, str]:
+        """The adapter's weights. Returns the last logged loss, and the kind of device."""
+        spec = self.spec
+        real = [shot(one.pixels(), spec.instance_prompt(one.class_name), spec.size) for one in self.lesson.images]
+        checkpoint = Checkpoint(self._scratch / "adapter.pt", self._fingerprint, spec.checkpoint_seconds)
+        checkpoint.load()  # refuses another training's before anything is spent
+        pipe = _load(spec)
+        place = self._scratch / f"prior-{self._fingerprint[:12]}"
+        prior = prior_shots(pipe, spec, spec.prior_prompts(self.lesson.classes), place, log)
+        objective = Objective(pipe, spec, [one.prompt for one in (*real, *prior)])
+        lora = Lora(pipe.diffusers, spec)
+        loss = train(lora, lambda unet, n: objective(unet, make_batch(real, prior, spec, n)), spec, checkpoint, log)
+        lora.save(self.out)
+        return loss, pipe.device
+
+    def _write(self, measured: dict[str, Any]) -> None:
+        """The files beside the weights, the completion marker last."""
+        spec, lesson, base = self.spec, self.lesson, self.base
+        record = {
+            "name": spec.name,
+            "fingerprint": self._fingerprint,
+            "revision": weights_revision(self.out),
+            # Its own images are one generation more than the model that makes them.
+            "generation": base.generation + (spec.prior is not None),
+            "license": base.license,
+            "base": {"model": spec.model.source, "revision": base.revision, "generation": base.generation},
+            "classes": list(lesson.classes),
+            "prompts": [spec.instance_prompt(name) for name in lesson.classes],
+            "priors": list(spec.prior_prompts(lesson.classes)),
+            "split": spec.split,
+            "learned": lesson.told(spec.split),
+            "spec": spec.model_dump(mode="json"),
+            "versions": {name: version(name) for name in _LIBRARIES},
+            **measured,
+        }
+        (self.out / "world_digests.txt").write_text("".join(f"{one.digest}\n" for one in lesson.images))
+        hub_base = spec.model.source if local_folder(base.part) is None else None
+        (self.out / "README.md").write_text(adapter_card(record, hub_base), encoding="utf-8")
+        write_record(self.out, record)
+
+
+def _load(spec: FinetuneSpec) -> Pipeline:
+    gpus = 1.0 if torch.cuda.is_available() else 0.0
+    cluster = ClusterSpec(gpus_per_actor=gpus, cpus_per_actor=torch.get_num_threads())
+    pipe = Pipeline("DiffusionPipeline", spec.settings(), ImageSpec(), cluster)
+    check_supported(pipe.diffusers, spec.model.source)
+    if "safety_checker" in pipe.diffusers.components:
+        # Its black images would be preserved as part of the prior, and no image of the prior leaves the training.
+        pipe.diffusers.safety_checker = None
+    return pipe

@@ -1,0 +1,71 @@
+"""The settings that all diffusers pipelines share."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from engine.generators.base import ModelSettings, Part
+from engine.spec.base import Count, Strict
+
+
+class AdapterSpec(Strict):
+    """LoRA weights on top of the model (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021)."""
+
+    source: str
+    """Folder that `python -m jobs finetune` wrote, another with `pytorch_lora_weights.safetensors`, or a hub id."""
+    revision: str | None = None
+    """Of a hub id: branch, tag or commit."""
+    weight: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Scale of the adapter."""
+    classes: tuple[str, ...] | None = Field(None, min_length=1)
+    """The classes that it is used for; all if none. Those of one class are used together."""
+
+
+class DiffusersSettings(ModelSettings):
+    """A pipeline that diffusers loads."""
+
+    source: str
+    """A folder in the diffusers format, a hub id, or `embedded/digits`, which ships with Shardmill."""
+    revision: str | None = None
+    """Of a hub model: branch, tag or commit. The commit that it is when the run begins is what the whole run uses."""
+    variant: str | None = None
+    """Of the weight files, like `fp16`."""
+    scheduler: str | None = Field(None, pattern=r"^[A-Z][A-Za-z0-9]*Scheduler$")
+    """Class of diffusers that replaces the model's own scheduler, like `DPMSolverMultistepScheduler`."""
+    steps: Count = 20
+    """Denoising steps."""
+    guidance: Annotated[float, Field(ge=0)] = 0.0
+    """Classifier-free guidance scale; up to 1 it is off, and costs nothing."""
+    width: Count | None = None
+    """Pixels; the model's own if none."""
+    height: Count | None = None
+    """Pixels; the model's own if none."""
+    attention: Literal["auto", "sdpa", "xformers", "flash"] = "auto"
+    """Kernels of attention; where the wished ones cannot be used, torch's own, and one line says why."""
+    offload: Literal["none", "model", "layers"] = "none"
+    """For small GPUs: keep whole models, or single layers, in the host's memory until they are needed."""
+    adapters: tuple[AdapterSpec, ...] = ()
+    """LoRA adapters."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The pipeline and its adapters."""
+        adapters = (
+            Part(f"model.adapters.{n}.source", one.source, one.revision, "pytorch_lora_weights.safetensors")
+            for n, one in enumerate(self.adapters)
+        )
+        return (Part("model.source", self.source, self.revision, "model_index.json", self.variant), *adapters)
+
+    def with_revisions(self, revisions: Mapping[str, str]) -> Self:
+        """Those of the pipeline and its adapters."""
+        adapters = tuple(
+            one.model_copy(update={"revision": revisions.get(f"model.adapters.{n}.source", one.revision)})
+            for n, one in enumerate(self.adapters)
+        )
+        return self.model_copy(update={"revision": revisions.get("model.source", self.revision), "adapters": adapters})
+
+    @property
+    def named_classes(self) -> Mapping[str, Iterable[str]]:
+        """Those of the adapters."""
+        return {f"model.adapters.{n}.classes": one.classes or () for n, one in enumerate(self.adapters)}

@@ -1,0 +1,96 @@
+"""Encoding prompts: once per distinct text, in batches of one fixed shape."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.prompts import Prompt
+
+_RETURNED = {
+    "StableDiffusionXL": ("prompt_embeds", "", "pooled_prompt_embeds"),
+    "StableDiffusion3": ("prompt_embeds", "", "pooled_prompt_embeds"),
+    "StableDiffusion": ("prompt_embeds",),
+    "ZImage": ("prompt_embeds",),
+}
+"""What `encode_prompt` returns, under the names that the call has for it, by how the pipeline's class begins; the first
+that fits counts. Other families are given the texts and encode each batch anew: what they return differs too much."""
+
+_CACHED = 4096
+_CAPTION_MULTIPLE = 32
+"""Z-Image, which takes captions of any length, fills each up to such a multiple, and a batch to its longest."""
+
+Encoded = Mapping[str, Tensor]
+"""What the pipeline is given for one text, by the name that its call has for it."""
+
+
+class Texts:
+    """The text encoders of a pipeline.
+
+    guided: whether negative prompts count.
+    """
+
+    def __init__(self, pipe: Any, device: torch.device, batch_size: int, guided: bool) -> None:
+        self._pipe, self._device, self._batch, self._guided = pipe, device, batch_size, guided
+        self._call = signature(type(pipe).__call__).parameters
+        families = (names for family, names in _RETURNED.items() if type(pipe).__name__.startswith(family))
+        self._names: tuple[str, ...] = next(families, ())
+        self._cache: dict[tuple[str, Hashable], Encoded] = {}
+
+    @cached_property
+    def ragged(self) -> bool:
+        """Whether each text is encoded to its own length, so that the longest of a batch decides its shape."""
+        return bool(self._names) and isinstance(self._run([""])["prompt_embeds"], list)
+
+    def lengths(self, prompt: Prompt, adapters: Hashable) -> Hashable:
+        """The length buckets of a prompt where encodings are ragged: those of one batch must be equal."""
+        texts = (prompt.text, prompt.negative) if self._guided else (prompt.text,)
+        known = self._encoded(texts, adapters)
+        return tuple(-(-len(known[text]["prompt_embeds"]) // _CAPTION_MULTIPLE) for text in texts)
+
+    def conditions(self, prompts: Sequence[Prompt], adapters: Hashable) -> dict[str, Any]:
+        """What the pipeline's call is given for a batch; `adapters` tells apart what LoRA weights make of one text."""
+        texts, negatives = [one.text for one in prompts], [one.negative for one in prompts]
+        if not self._names:
+            given = {"prompt": texts, **({"negative_prompt": negatives} if self._guided else {})}
+            return {name: value for name, value in given.items() if name in self._call}
+        found = self._rows(texts, self._encoded(texts, adapters))
+        if self._guided:
+            known = self._encoded(negatives, adapters)
+            if "" in known and self._pipe.config.get("force_zeros_for_empty_prompt", False):
+                # SDXL was trained to be guided away from zeros, not from the encoding of an empty text.
+                known[""] = {name: torch.zeros_like(value) for name, value in known[""].items()}
+            found |= {f"negative_{name}": rows for name, rows in self._rows(negatives, known).items()}
+        return found
+
+    def _rows(self, texts: Sequence[str], known: Mapping[str, Encoded]) -> dict[str, Any]:
+        columns = {name: [known[text][name].to(self._device) for text in texts] for name in known[texts[0]]}
+        return {name: rows if self.ragged else torch.stack(rows) for name, rows in columns.items()}
+
+    def _encoded(self, texts: Sequence[str], adapters: Hashable) -> dict[str, Encoded]:
+        new = sorted({text for text in texts if (text, adapters) not in self._cache})
+        if len(self._cache) + len(new) > _CACHED:
+            self._cache.clear()
+            new = sorted(set(texts))
+        # Padded to a fixed shape, as images are, so that a text's encoding does not depend on its company. Ragged ones
+        # are filled up to one length while they are encoded, and asked for one at a time.
+        size = 1 if self.ragged else self._batch
+        for start in range(0, len(new), size):
+            group = new[start : start + size]
+            found = self._run(group + [""] * (size - len(group)))
+            for row, text in enumerate(group):
+                # In the host's memory: thousands of them would take gigabytes of the device's.
+                self._cache[text, adapters] = {name: value[row].cpu() for name, value in found.items()}
+        return {text: self._cache[text, adapters] for text in texts}
+
+    @torch.inference_mode()
+    def _run(self, texts: list[str]) -> dict[str, Any]:
+        takes = signature(self._pipe.encode_prompt).parameters
+        given = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+        given |= {"prompt_2": None, "prompt_3": None}
+        known = {name: value for name, value in given.items() if name in takes}
+        returned = self._pipe.encode_prompt(prompt=texts, **known)
+        return {name: value for name, value in zip(self._names, returned, strict=False) if name}

@@ -1,0 +1,33 @@
+"""Text-to-image diffusion: whatever AutoPipelineForText2Image of diffusers knows, from Stable Diffusion to Z-Image."""
+
+from collections.abc import Hashable, Sequence
+from typing import Literal
+
+from engine.generators.base import Images, Request
+from engine.generators.settings import DiffusersSettings
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec
+
+
+class TextToImageSettings(DiffusersSettings):
+    """A prompt in, an image out."""
+
+    kind: Literal["text-to-image"] = "text-to-image"
+
+
+class TextToImage:
+    """Images from prompts."""
+
+    def __init__(self, model: TextToImageSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
+        from engine.generators.pipeline import Pipeline
+
+        self._pipe = Pipeline("AutoPipelineForText2Image", model, image, cluster)
+        self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
+
+    def shape(self, request: Request) -> Hashable:
+        """Captions of one length, and one adapter."""
+        return self._pipe.shape(request)
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        """Denoise and decode one batch."""
+        return self._pipe(requests, **self._pipe.prompts(requests))

@@ -1,0 +1,48 @@
+"""Checks of a recipe against the real data, before anything is spent: no image that judges may leak into a prompt."""
+
+from engine.errors import SpecError
+from engine.recipe import Recipe
+from engine.sources import Splits
+from engine.spec.condition import ConditionSpec, ShapesCondition
+
+
+def check_sources(recipe: Recipe, splits: Splits | None) -> None:
+    """Raises SpecError where a bank's prompt describes an image that is not one of its own class in the train split (a
+    caption of a validation image would tell of it), or where a class has nothing to be conditioned on."""
+    if splits is not None and recipe.spec.model.takes_prompts:
+        _check_described(recipe, splits)
+    if isinstance(recipe.spec.condition, ShapesCondition):
+        _check_drawable(recipe.spec.condition, recipe.plan.classes)
+    elif recipe.spec.condition is not None and recipe.inputs.condition is None:
+        _check_supplied(recipe, recipe.spec.condition)
+
+
+def _check_described(recipe: Recipe, splits: Splits) -> None:
+    train = {image.digest: image.class_name for image in splits.train}
+    for name, source in recipe.prompts.sources():
+        if train.get(source) != name:
+            raise SpecError(
+                f"prompts.bank: a prompt of {name!r} describes image {source[:12]}, which is not one of its train "
+                "split; write the captions anew with the data and splits of this spec"
+            )
+
+
+def _check_drawable(spec: ShapesCondition, classes: tuple[str, ...]) -> None:
+    for name in classes:
+        if name not in spec.palette:
+            raise SpecError(f"condition.palette: has no colour for the class {name!r}; add one")
+        if name == spec.background:
+            raise SpecError(
+                f"condition.background: {name!r} is a class as well, whose shapes could not be told from it"
+            )
+
+
+def _check_supplied(recipe: Recipe, spec: ConditionSpec) -> None:
+    have = {image.label for image in recipe.inputs.images}
+    for label, (name, quota) in enumerate(zip(recipe.plan.classes, recipe.plan.quotas, strict=True)):
+        if quota and label not in have:
+            what = "train image" if spec.source == "real" else "layout"
+            raise SpecError(
+                f"condition: class {name!r} has no {what}, and {quota} images of it are to be made; add some, or set "
+                f"plan.overrides.{name}=0"
+            )

@@ -1,0 +1,191 @@
+"""What a spec names by path besides models: prompt banks, attribute lists, and the images of conditions.
+
+A run keeps a copy, so that it can be resumed, replayed and made on nodes that see nothing but its folder:
+
+RUN/inputs/<digest>.parquet|json   each file
+RUN/inputs/<digest>/               images or layouts as shards
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine.conditions.layouts import check_shape, colours_of, open_layouts, read_layout
+from engine.errors import RunMismatch, SpecError
+from engine.generators.base import ModelSettings
+from engine.generators.settings import DiffusersSettings
+from engine.plan import Plan
+from engine.realshards import write_shard
+from engine.sources import RealImage, Splits
+from engine.spec.condition import ConditionSpec, LayoutCondition, RealCondition
+from engine.spec.run import Spec
+from shards.codec import encode_mask, encode_rgb, format_of
+from shards.commit import publish, sha256_of, staging_path, sweep_staging
+from shards.errors import ShardError
+from shards.index import read_rows
+from shards.sample import Sample, Scalar
+from shards.stats import SUFFIX, all_stats
+
+_CONDITION = "condition"
+_PER_SHARD = 1000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a run.
+
+    files:     where each file is, by its path in the spec.
+    digests:   SHA-256 of each file, and of all images of conditions together: what the plan knows of them.
+    condition: folder of the condition's shards; None before the run is begun, and where nothing is stored.
+    images:    what those shards are to hold, before the run is begun.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    condition: Path | None = None
+    images: Sequence[RealImage] = ()
+
+
+def gather_inputs(spec: Spec, plan: Plan, splits: Splits | None, begun: Inputs) -> Inputs:
+    """Find and digest what the spec names, as far as the plan's quotas need it.
+
+    begun: the copies of the run that is gone on with, which stand in for what is no longer where the spec says.
+    Raises SpecError for a missing file, DataError for missing layouts.
+    """
+    files = {path: _find(path, begun) for path in _paths(spec)}
+    found = Inputs(files, {path: sha256_of(place) for path, place in files.items()})
+    condition = spec.condition
+    images: Sequence[RealImage] = ()
+    if isinstance(condition, LayoutCondition):
+        if begun.condition is not None and not Path(condition.path).expanduser().exists():
+            digests = {**found.digests, _CONDITION: begun.digests[_CONDITION]}
+            return replace(found, digests=digests, condition=begun.condition)
+        images = open_layouts(condition, plan.classes)
+    elif isinstance(condition, RealCondition) and splits is not None:
+        images = splits.train
+    images = [image for image in images if plan.quotas[image.label]]
+    if condition is None or not images:
+        return found
+    digest = _digest(condition, ((image.label, image.digest) for image in images))
+    return replace(found, digests={**found.digests, _CONDITION: digest}, images=images)
+
+
+def store_inputs(inputs: Inputs, spec: Spec, folder: Path) -> Inputs:
+    """Copy them to RUN/inputs, where they are not there yet; gives them as they are there. Raises DataError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = stored_inputs(inputs.digests, spec, folder)
+    for path, place in stored.files.items():
+        if not place.exists():
+            staged = staging_path(folder, place.name)
+            shutil.copyfile(inputs.files[path], staged)
+            publish(staged, place)
+    sweep_staging(folder)
+    if inputs.condition is not None:
+        return replace(stored, condition=inputs.condition)
+    if stored.condition is not None:
+        _write_condition(inputs.images, spec, stored.condition)
+    return stored
+
+
+def stored_inputs(digests: Mapping[str, str], spec: Spec, folder: Path) -> Inputs:
+    """The inputs of a run that was begun."""
+    place = folder.absolute()  # actors have other working folders
+    files = {path: place / f"{digests[path][:16]}{Path(path).suffix}" for path in _paths(spec)}
+    return Inputs(files, digests, place / digests[_CONDITION][:16] if _CONDITION in digests else None)
+
+
+def check_stored(inputs: Inputs, spec: Spec) -> None:
+    """Raises RunMismatch where a copy is missing or was changed; of images, only their index and sizes are read."""
+    for path, place in inputs.files.items():
+        if not place.is_file() or sha256_of(place) != inputs.digests[path]:
+            raise RunMismatch(f"{place}, the run's copy of {path}, is missing or was changed; put the old one back")
+    if inputs.condition is not None and spec.condition is not None:
+        _check_condition(inputs.condition, spec.condition, inputs.digests[_CONDITION])
+
+
+def _check_condition(folder: Path, spec: ConditionSpec, digest: str) -> None:
+    try:
+        files = [facts for stats in all_stats(folder).values() for facts in stats["files"]]
+        whole = all((folder / facts["name"]).stat().st_size == facts["size"] for facts in files)
+        rows = read_rows(folder, ("label", "digest")) if whole else []
+    except (OSError, ShardError):
+        rows = []
+    if _digest(spec, ((row["label"], row["digest"]) for row in rows)) != digest:
+        raise RunMismatch(
+            f"{folder}, the run's copy of the images of its condition, is incomplete or was changed; put the old one "
+            "back"
+        )
+
+
+def _digest(spec: ConditionSpec, images: Iterable[tuple[int, str]]) -> str:
+    """Of all that the stored images follow from: (label, digest) of each, and the palette that layouts are read by."""
+    palette = json.dumps(spec.palette) if isinstance(spec, LayoutCondition) else ""
+    digest = hashlib.sha256(palette.encode())
+    for label, image in images:
+        digest.update(f"\n{label} {image}".encode())
+    return digest.hexdigest()
+
+
+def _paths(spec: Spec) -> list[str]:
+    paths: dict[str, None] = {}
+    for strategy in spec.prompts.strategies:
+        if strategy.bank is not None:
+            paths[strategy.bank] = None
+        if strategy.clusters is not None:
+            paths[strategy.clusters.path] = None
+    return list(paths)
+
+
+def _find(path: str, begun: Inputs) -> Path:
+    place = Path(path).expanduser()
+    if place.is_file():
+        return place
+    if path in begun.files:
+        return begun.files[path]
+    raise SpecError(f"prompts: no file {path}; `python -m jobs prompts` writes banks, `attributes` attribute lists")
+
+
+def _write_condition(images: Sequence[RealImage], spec: Spec, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for start in range(0, len(images), _PER_SHARD):
+        name = f"{start // _PER_SHARD:05d}"
+        if not (folder / f"{name}{SUFFIX}").exists():
+            write_shard(folder, name, _samples(images[start : start + _PER_SHARD], start, spec))
+    sweep_staging(folder)
+
+
+def _samples(images: Sequence[RealImage], start: int, spec: Spec) -> Iterator[Sample]:
+    for number, image in enumerate(images, start):
+        meta: dict[str, Scalar] = {
+            "key": f"condition{number:07d}",
+            "label": image.label,
+            "class_name": image.class_name,
+            "synthetic": False,
+            "generation": 0,
+            "prompt": "",
+            "origin": image.origin,
+            "digest": image.digest,
+        }
+        if isinstance(spec.condition, LayoutCondition):
+            yield _layout(image, spec.condition, spec.model, meta)
+        else:
+            yield _picture(image, meta)
+
+
+def _layout(image: RealImage, spec: LayoutCondition, model: ModelSettings, meta: Mapping[str, Scalar]) -> Sample:
+    mask = read_layout(image.read(), spec.palette, image.origin)
+    if isinstance(model, DiffusersSettings):  # without width and height, the model's own are square
+        check_shape(mask, model.height or 1, model.width or 1, image.origin)
+    coloured = encode_rgb(colours_of(spec.palette)[mask], "png")
+    return Sample(str(meta["key"]), coloured, "png", image.label, meta, encode_mask(mask))
+
+
+def _picture(image: RealImage, meta: Mapping[str, Scalar]) -> Sample:
+    pixels, data = image.pixels(), image.read()  # a corrupt image is found now, not by an actor
+    format = format_of(data)
+    if format is None:
+        data, format = encode_rgb(pixels, "png"), "png"
+    return Sample(str(meta["key"]), data, format, image.label, meta)

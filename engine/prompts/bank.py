@@ -1,0 +1,67 @@
+"""Prompt banks: parquet files of prompts that a model wrote earlier. No language model runs while images are made."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import SpecError
+
+SCHEMA = pa.schema(
+    [
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("instruction", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BankRow:
+    """One prompt.
+
+    source:      SHA-256 of the real image that it describes, or "".
+    model:       what wrote it; instruction: what it was told; seed: of the answer, where the model takes one, else 0.
+    """
+
+    class_name: str
+    prompt: str
+    source: str
+    model: str
+    instruction: str
+    seed: int
+
+
+def write_bank(path: Path, rows: Iterable[BankRow]) -> None:
+    """Write a bank, or replace one, as a whole; equal rows give equal bytes."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], SCHEMA), staged, compression="zstd")
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def read_bank(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """(prompt, source) of every row by class name, in the order of the file. Raises SpecError."""
+    try:
+        table = pq.read_table(path, columns=["class_name", "prompt", "source"])
+    except FileNotFoundError:
+        raise SpecError(f"prompts.bank: no file {path}; `python -m jobs prompts` writes one") from None
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise SpecError(
+            f"prompts.bank: {path} is not a prompt bank ({reason}); `python -m jobs prompts` writes one"
+        ) from None
+    if not table.num_rows:
+        raise SpecError(f"prompts.bank: {path} is empty; `python -m jobs prompts` fills it")
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, prompt, source in zip(*(column.to_pylist() for column in table.itercolumns()), strict=True):
+        found.setdefault(name, []).append((prompt, source))
+    return found

@@ -1,0 +1,67 @@
+"""One way to word the prompts of one class: templates with attributes, or a bank's rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.coverage import coverage
+from engine.prompts.clusters import Clusters
+from engine.spec.prompts import PLACEHOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A worded prompt. attributes, source: see `Prompt`."""
+
+    text: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+
+
+class Wording(Protocol):
+    """The texts of one class under one strategy."""
+
+    def text(self, ordinal: int) -> Text:
+        """The text of the slot with this ordinal >= 0 among those of the class and strategy."""
+        ...
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Templates and attribute values of one class, all exceptions applied.
+
+    words:    what `{class}` and `{definition}` become.
+    clusters: what `{attributes}` becomes.
+    """
+
+    templates: tuple[str, ...]
+    words: Mapping[str, str]
+    attributes: tuple[tuple[str, tuple[str, ...]], ...]
+    clusters: Clusters | None
+
+    def text(self, ordinal: int) -> Text:
+        """Templates, values and pairs of them evenly."""
+        # The template is one more factor, so that every template meets every value as often as any other.
+        sizes = (len(self.templates), *(len(values) for _, values in self.attributes))
+        which, *chosen = coverage(sizes)[ordinal]
+        pairs = zip(self.attributes, chosen, strict=True)
+        values = {name: known[value] for (name, known), value in pairs}
+        if self.clusters is not None:
+            values["attributes"] = ", ".join(self.clusters.draw(ordinal))
+        template = self.templates[which]
+        used = sorted(set(PLACEHOLDER.findall(template)) & values.keys())
+        words = {**self.words, **values}
+        text = PLACEHOLDER.sub(lambda found: words[found[1]], template)
+        return Text(text, tuple((name, values[name]) for name in used))
+
+
+@dataclass(frozen=True)
+class Bank:
+    """(prompt, source) of each row of a class; the images of the class take them in turn."""
+
+    rows: Sequence[tuple[str, str]]
+
+    def text(self, ordinal: int) -> Text:
+        """Row after row, and again from the first."""
+        text, source = self.rows[ordinal % len(self.rows)]
+        return Text(text, source=source)

@@ -1,0 +1,57 @@
+"""The real data of a spec."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from engine.spec.base import Count, Share, Strict
+
+
+class SplitSpec(Strict):
+    """Shares of the real images of every class; they add up to 1."""
+
+    world: Share = 0.5
+    """What a generator may learn from. No classifier is trained or judged on it, but for the oracle."""
+    train: Share = 0.15
+    """What a classifier is trained on, mixed with synthetic images."""
+    validation: Share = 0.2
+    """What every accuracy is measured on, and alpha* is chosen on."""
+    test: Share = 0.15
+    """Looked at once, to confirm what was chosen on the validation split."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = self.world + self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"world + train + validation + test must be 1, not {total:g}")
+        return self
+
+
+class DataSpec(Strict):
+    """The real images, and how they are divided."""
+
+    source: Literal["digits", "imagefolder", "parquet", "cifar10", "webdataset"]
+    """digits: scikit-learn's handwritten digits, which need no file. imagefolder: PATH/<class>/<image>. parquet: one
+    file or a folder of them, a struct column {bytes, path} and an integer label. cifar10: torchvision's. webdataset:
+    tars."""
+    path: str | None = None
+    """File or folder of the images; none for digits."""
+    held_out: str | None = None
+    """The data set's own test set, of the same form: validation and test come from it alone, world and train from
+    `path` alone. For cifar10 this is always so, and is not said here."""
+    image_column: str = "img"
+    """Of parquet: the column of the encoded image."""
+    label_column: str = "label"
+    """Of parquet: the column of the class index."""
+    splits: SplitSpec = SplitSpec()
+    """Shares of the four splits. With a held-out set, world:train and validation:test divide each part."""
+    train_per_class: Count | None = None
+    """Keep only so many images of each class in train: a shortage, made on purpose."""
+
+    @model_validator(mode="after")
+    def _has_a_path(self) -> Self:
+        if (self.source == "digits") != (self.path is None):
+            raise ValueError("source 'digits' takes no path" if self.path else f"source {self.source!r} needs a path")
+        if self.held_out is not None and self.source in ("digits", "cifar10"):
+            raise ValueError(f"source {self.source!r} takes no held_out")
+        return self

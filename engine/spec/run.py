@@ -1,0 +1,65 @@
+"""One run: the spec as a whole."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from engine.generators.kinds import ModelSpec
+from engine.spec.base import Strict
+from engine.spec.cluster import ClusterSpec
+from engine.spec.condition import ConditionSpec, RealCondition
+from engine.spec.data import DataSpec
+from engine.spec.output import BlankFilter, OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.prompts import PromptsSpec
+from engine.spec.sweep import SweepSpec
+
+
+class Spec(Strict):
+    """One run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
+    """For titles."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Root of every seed of the run."""
+    data: DataSpec | None = None
+    """The real data; without it a run generates, but cannot balance, and cannot say whether it helped."""
+    classes: tuple[str, ...] | None = Field(None, min_length=1)
+    """Class names in label order; only without `data`, which has its own."""
+    plan: PlanSpec
+    prompts: PromptsSpec = PromptsSpec()
+    model: ModelSpec
+    condition: ConditionSpec | None = None
+    """Images or layouts that the generator follows; for the kinds controlnet and image-to-image, which need them."""
+    filters: tuple[BlankFilter, ...] = (BlankFilter(name="blank"),)
+    """Applied in this order; the first that rejects gives the reason."""
+    output: OutputSpec = OutputSpec()
+    cluster: ClusterSpec = ClusterSpec()
+    sweep: SweepSpec = SweepSpec()
+
+    @model_validator(mode="after")
+    def _model_gets_what_it_takes(self) -> Self:
+        kind, condition = self.model.kind, self.condition
+        if condition is None and self.model.takes_condition:
+            raise ValueError(f"model.kind {kind!r} needs a condition, like condition: {{source: real}}")
+        if condition is not None and not self.model.takes_condition:
+            raise ValueError(f"model.kind {kind!r} takes no condition: leave it out, or choose controlnet")
+        if not self.model.takes_prompts and self.prompts != PromptsSpec():
+            raise ValueError(f"model.kind {kind!r} reads no prompts: leave them out")
+        if condition is not None and condition.source == "real" and self.data is None:
+            raise ValueError("condition.source 'real' takes the images of data: give data")
+        if kind == "image-to-image" and not (isinstance(condition, RealCondition) and condition.edges is None):
+            raise ValueError("model.kind 'image-to-image' varies whole real images: give condition.source real alone")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> Self:
+        if (self.data is None) == (self.classes is None):
+            raise ValueError("give either data, which has its classes, or classes")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes holds a name twice")
+        if self.data is None and (self.plan.balance_to is not None or self.plan.only_below is not None):
+            raise ValueError("plan.balance_to and plan.only_below count real images: give data")
+        if len({part.name for part in self.filters}) < len(self.filters):
+            raise ValueError("filters holds a name twice")
+        return self

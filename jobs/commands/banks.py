@@ -1,0 +1,46 @@
+"""Writing prompt banks."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from jobs.arguments import AddCommand, override_argument
+
+
+def register(command: AddCommand) -> None:
+    """The commands of this file."""
+    text = "Write a bank of prompts for each class, by a language model; the same command again resumes."
+    _arguments(command("prompts", prompts, text, "prompts jobs/specs/cifar10-prompts.yaml --out banks/cifar10.parquet"))
+    text = "Write a bank of captions of the train split, by a vision-language model; the same command again resumes."
+    _arguments(
+        command("captions", captions, text, "captions jobs/specs/cifar10-captions.yaml --out banks/captions.parquet")
+    )
+
+
+def prompts(arguments: Namespace) -> None:
+    """Write a bank of prompts, or go on with it."""
+    from engine.language.spec import PromptBankSpec
+    from engine.specfile import load_as
+
+    spec = load_as(PromptBankSpec, arguments.spec, arguments.overrides)
+
+    from engine.language.prompts import write_prompts
+
+    print(write_prompts(spec, arguments.out, print))
+
+
+def captions(arguments: Namespace) -> None:
+    """Write a bank of captions, or go on with it."""
+    from engine.language.spec import CaptionBankSpec
+    from engine.specfile import load_as
+
+    spec = load_as(CaptionBankSpec, arguments.spec, arguments.overrides)
+
+    from engine.language.captions import write_captions
+
+    print(write_captions(spec, arguments.out, print))
+
+
+def _arguments(added: ArgumentParser) -> None:
+    added.add_argument("spec", metavar="SPEC", type=Path, help="YAML file, like jobs/specs/cifar10-prompts.yaml")
+    added.add_argument("--out", metavar="FILE", type=Path, required=True, help="parquet file of the bank")
+    override_argument(added)

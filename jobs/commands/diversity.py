@@ -1,0 +1,35 @@
+"""How different the images of prompt strategies are."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from jobs.arguments import AddCommand
+
+
+def register(command: AddCommand) -> None:
+    """The commands of this file."""
+    text = "Compare how diverse the images of each run and prompt strategy are, beside real ones."
+    added = command("diversity", diversity, text, "diversity runs/one-prompt runs/templates runs/attributes")
+    added.add_argument("run_folders", metavar="RUN", nargs="+", type=Path, help="finished runs of the same data")
+
+
+def diversity(arguments: Namespace) -> None:
+    """Print a row for each strategy of each run, and for the real images."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from engine.diversity import compare
+    from engine.run import load_run
+    from engine.sweep import prepare_sweep
+
+    runs = {folder.name: load_run(folder) for folder in arguments.run_folders}
+    found = compare({name: (run, prepare_sweep(run)) for name, run in runs.items()})
+    table = Table(title=f"mean over classes, {found[0].looked_at} images of each", title_justify="left")
+    for heading in ("images of", "images", "distinct prompts", "attribute sets", "distance", "Vendi score"):
+        first = heading == "images of"
+        table.add_column(heading, justify="left" if first else "right", no_wrap=first)
+    for one in found:
+        told = ("", "") if one.group == found[0].group else (f"{one.prompts:,.0f}", f"{one.combinations:,.0f}")
+        table.add_row(one.group, f"{one.images:,}", *told, f"{one.distance:.3f}", f"{one.vendi:.2f}")
+    Console(highlight=False).print(table)
+    print("features: a small classifier trained on the real world split; higher is more diverse")

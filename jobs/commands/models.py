@@ -1,0 +1,47 @@
+"""Training generators."""
+
+from argparse import Namespace
+
+from jobs.arguments import AddCommand, spec_arguments
+
+
+def register(command: AddCommand) -> None:
+    """The commands of this file."""
+    trainer = command(
+        "train-generator",
+        train_generator,
+        "Train a small text-to-image model on the world split.",
+        "train-generator jobs/specs/digits-generator.yaml --out models/digits",
+    )
+    spec_arguments(trainer)
+    tuner = command(
+        "finetune",
+        finetune,
+        "Train LoRA adapters of a model on a few real images of rare classes.",
+        "finetune jobs/specs/few-shot-lora-finetune.yaml --out models/few-shot-lora",
+    )
+    spec_arguments(tuner)
+
+
+def train_generator(arguments: Namespace) -> None:
+    """Train the generator that a spec describes, or go on with it."""
+    from engine.generators.training.spec import GeneratorSpec
+    from engine.specfile import load_as
+
+    spec = load_as(GeneratorSpec, arguments.spec, arguments.overrides)
+
+    from engine.generators.training.job import train_generator as train
+
+    train(spec, arguments.out, print)
+
+
+def finetune(arguments: Namespace) -> None:
+    """Train the adapters that a spec describes, or go on with them."""
+    from engine.generators.finetune.spec import FinetuneSpec
+    from engine.specfile import load_as
+
+    spec = load_as(FinetuneSpec, arguments.spec, arguments.overrides)
+
+    from engine.generators.finetune.job import finetune as tune
+
+    tune(spec, arguments.out, print)

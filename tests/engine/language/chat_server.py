@@ -1,0 +1,177 @@
+"""A small server that speaks Ollama's and OpenAI's protocols, with the troubles that real ones have.
+
+What it says follows from the question alone, as a model's answer does from prompt and seed; what goes wrong on the way
+is up to the test.
+"""
+
+import base64
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+from typing import Any
+
+Say = Callable[["Asked"], str]
+Trouble = Callable[["Asked", int], str]
+"""What goes wrong with a question at its nth arrival, counted from 0; "" for nothing."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it came in."""
+
+    text: str
+    seed: int
+    image: bytes
+    authorization: str
+
+
+@dataclass
+class ChatServer:
+    """What it says, what goes wrong, and what it was asked."""
+
+    say: Say
+    trouble: Trouble = lambda asked, nth: ""
+    arrivals: list[tuple[float, Asked]] = field(default_factory=list)
+    finished: list[Asked] = field(default_factory=list)
+    port: int = 0
+    most_at_once: int = 0
+    _now: int = 0
+    _seen: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def model(self, backend: str, **more: Any) -> dict[str, Any]:
+        """The `model` of a spec."""
+        url = f"http://127.0.0.1:{self.port}" + ("/v1" if backend == "openai" else "")
+        return {"backend": backend, "name": "writer", "url": url, "timeout_s": 5.0, "backoff_s": 0.01, **more}
+
+    def arrive(self, asked: Asked) -> str:
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            self.arrivals.append((time.monotonic(), asked))
+            nth = self._seen[asked.text, asked.seed]
+            self._seen[asked.text, asked.seed] += 1
+            return self.trouble(asked, nth)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._now -= 1
+
+
+@contextmanager
+def serving(say: Say, trouble: Trouble = lambda asked, nth: "") -> Iterator[ChatServer]:
+    """A server on the loopback interface."""
+    chat = ChatServer(say, trouble)
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"chat": chat}))
+    http.daemon_threads = True
+    http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are what is tested
+    chat.port = http.server_port
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield chat
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection; `chat` is set by the subclass that a server makes."""
+
+    chat: ChatServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = _read(self.path, body, self.headers.get("Authorization", ""))
+        trouble = self.chat.arrive(asked)
+        try:
+            self._answer(asked, trouble)
+        finally:
+            self.chat.leave()
+
+    def _answer(self, asked: Asked, trouble: str) -> None:
+        kind, _, value = trouble.partition(" ")
+        broken = {"malformed": b'{"message": {"content": "1. a ca', "strange": b'[{"content": 5}]'}
+        if kind.isdigit():
+            self._send(int(kind), json.dumps({"error": "busy", "headers": asked.authorization}).encode(), value)
+        elif kind in broken:
+            self._send(200, broken[kind])
+        elif kind == "hangup":
+            self.close_connection = True
+        elif kind == "endless":
+            self._pour(b" " * 65536, 0.0)
+        elif kind == "dribble":
+            self._pour(b" ", 0.05)
+        else:
+            time.sleep(float(value) if kind == "slow" else 0.0)
+            self._send(200, _answer(self.path, self.chat.say(asked)))
+            self.chat.finished.append(asked)
+
+    def _send(self, status: int, data: bytes, retry_after: str = "") -> None:
+        self.send_response(status)
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _pour(self, data: bytes, pause: float) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        until = time.monotonic() + 20
+        while time.monotonic() < until:  # the client ends it by hanging up
+            self.wfile.write(data)
+            time.sleep(pause)
+
+
+def _read(path: str, body: dict[str, Any], authorization: str) -> Asked:
+    (message,) = body["messages"]
+    assert message["role"] == "user"
+    if path == "/api/chat":
+        assert body["stream"] is False
+        image = message.get("images", [""])[0]
+        return Asked(message["content"], body["options"]["seed"], base64.b64decode(image), authorization)
+    assert path == "/v1/chat/completions"
+    content = message["content"]
+    if isinstance(content, str):
+        return Asked(content, body["seed"], b"", authorization)
+    image, text = content
+    head, _, data = image["image_url"]["url"].partition(",")
+    assert head == "data:image/png;base64"
+    return Asked(text["text"], body["seed"], base64.b64decode(data), authorization)
+
+
+def _answer(path: str, text: str) -> bytes:
+    if path == "/api/chat":
+        return json.dumps({"message": {"role": "assistant", "content": text}, "done_reason": "stop"}).encode()
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return json.dumps({"choices": [choice]}).encode()
+
+
+def write(asked: Asked) -> str:
+    """A writer as models are: chatty, at times repeating itself, at times off the subject, at times unwilling.
+
+    It is told `Write COUNT prompts about CLASS`.
+    """
+    draw = Random(f"{asked.seed} {asked.text}")
+    _, count, _, _, name = asked.text.split(" ", 4)
+    if draw.random() < 0.15:
+        return "I'm sorry, but as an AI language model I cannot help with that.\nI do like every cat, dog and sea lion."
+    words = ("red", "small", "old", "wet", "fast", "bright", "sleepy", "young", "thin", "big")
+    places = ("grass", "snow", "a sofa", "a road", "sand", "a table")
+    lines = [f"A {draw.choice(words)} {name} on {draw.choice(places)}." for _ in range(int(count))]
+    lines[draw.randrange(len(lines))] = "A wide landscape at dusk."
+    lines[0] = lines[0].upper()
+    return "Sure, here are some prompts:\n\n" + "\n".join(f"{i}. **{line}**" for i, line in enumerate(lines, 1))

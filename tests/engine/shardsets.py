@@ -1,0 +1,61 @@
+"""Small folders of shards, made by the writer that all shards come from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.realshards import write_shard
+from shards.card import Card, write_card
+from shards.codec import Pixels, encode_mask, encode_rgb
+from shards.sample import Sample, Scalar
+
+PALETTE = {"water": (0, 0, 0), "boat": (255, 0, 0), "größe": (0, 255, 0)}
+
+
+def picture(number: int, size: int = 8) -> Pixels:
+    return np.random.default_rng(number).integers(0, 255, (size, size, 3), dtype=np.uint8)
+
+
+def mask_of(number: int, shape: tuple[int, int] = (9, 12)) -> Pixels:
+    """Noise in blocks, so that there are many regions, some touching an edge, some with holes."""
+    coarse = np.random.default_rng(number).integers(0, len(PALETTE), shape, dtype=np.uint8)
+    return np.repeat(np.repeat(coarse, 2, axis=0), 2, axis=1)
+
+
+def sample(key: str, label: int, class_name: str, number: int, form: str = "png", **more: Scalar) -> Sample:
+    meta: dict[str, Scalar] = {
+        "key": key,
+        "label": label,
+        "class_name": class_name,
+        "synthetic": True,
+        "generation": 1,
+        "prompt": f'a {class_name}, "{number}"',
+        "model": "tiny",
+        "seed": 2**62 + number,
+        "score": number / 2,
+    }
+    return Sample(key, encode_rgb(picture(number), form), form, label, meta | more)
+
+
+def masked(key: str, number: int) -> Sample:
+    mask = mask_of(number)
+    plain = sample(key, 0, "harbour", number, mask_classes=json.dumps(PALETTE, ensure_ascii=False))
+    image = encode_rgb(np.zeros((*mask.shape, 3), np.uint8), "png")
+    return Sample(key, image, "png", 0, plain.meta, encode_mask(mask))
+
+
+def make_shards(folder: Path, classes: Sequence[str], per_shard: Sequence[Sequence[Sample]]) -> Path:
+    for number, samples in enumerate(per_shard):
+        write_shard(folder, f"{number:05d}", samples, facts={"license": "cc0-1.0"})
+    write_card(folder, Card("test", "Of a test.", "cc0-1.0", ("synthetic",), classes))
+    return folder
+
+
+def plain_shards(folder: Path, classes: Sequence[str], per_class: int = 10, form: str = "png") -> Path:
+    """Two shards in which the classes take turns."""
+    numbers = range(per_class * len(classes))
+    samples = [sample(f"{n:09d}", n % len(classes), classes[n % len(classes)], n, form) for n in numbers]
+    half = len(samples) // 2 + 1
+    return make_shards(folder, classes, [samples[:half], samples[half:]])

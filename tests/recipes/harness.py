@@ -1,0 +1,81 @@
+"""What every recipe must do, whatever its generator: the same bytes with one maker and with three actors, the labels of
+its plan, and one image again from its key."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.cluster.generate import generate
+from engine.generators.kinds import load_generator
+from engine.progress import Progress
+from engine.replay import replay
+from engine.run import Run, begin_run, plan_run
+from engine.runner import run_unit
+from engine.spec.run import Spec
+from engine.specfile import load_spec
+from shards.index import read_shard
+from shards.verify import verify_folder
+from tests.conftest import ROOT, hashes
+
+SPECS = ROOT / "jobs" / "specs"
+ACTORS = 3
+
+
+def shipped(name: str, *overrides: str) -> Spec:
+    """A shipped spec, with a small model of the same class and small counts in the place of its own."""
+    return load_spec(SPECS / name, overrides)
+
+
+def make_everywhere(spec: Spec, folder: Path) -> Run:
+    """Make the spec in this process, and by three actors of the running Ray: equal, valid, replayable."""
+    alone = _begin(spec, folder / "alone")
+    recipe = alone.recipe
+    generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
+    for number in reversed(alone.pending()):
+        run_unit(recipe, number, generator, alone.shards)
+    alone.write_card()
+    together = _begin(spec, folder / "together")
+    with Progress(recipe.plan.classes, recipe.plan.quotas, []) as progress:
+        generate(together, progress)
+    together.write_card()
+    assert recipe.plan.n_units >= ACTORS, "fewer units than actors show nothing"
+    assert hashes(alone.folder) == hashes(together.folder)
+    _check_labels(alone)
+    key = rows(alone)[-1]["key"]
+    assert replay(together, key).equal
+    return together
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """The index of every sample, in order."""
+    names = [run.recipe.plan.shard_name(number) for number in range(run.recipe.plan.n_units)]
+    return [row for name in names for row in read_shard(run.shards / f"{name}.tar")]
+
+
+def members(run: Run, rows: Sequence[dict[str, Any]], member: str) -> list[bytes]:
+    """`image` or `mask` of each row."""
+    found = []
+    for row in rows:
+        tar = (run.shards / f"{run.recipe.plan.shard_name(row['unit'])}.tar").read_bytes()
+        start = row[f"{member}_offset"]
+        found.append(tar[start : start + row[f"{member}_size"]])
+    return found
+
+
+def _begin(spec: Spec, folder: Path) -> Run:
+    cluster = spec.cluster.model_copy(update={"min_actors": ACTORS, "max_actors": ACTORS, "gpus_per_actor": 0.0})
+    recipe = plan_run(spec.model_copy(update={"cluster": cluster}))
+    return begin_run(recipe, folder)
+
+
+def _check_labels(run: Run) -> None:
+    plan = run.recipe.plan
+    names = [plan.shard_name(number) for number in range(plan.n_units)]
+    assert [found.text for found in verify_folder(run.shards, plan.classes, names, plan.digest)] == []
+    found = rows(run)
+    assert len(found) == plan.total
+    for row in found:
+        slot = plan.slot_of_key(row["key"])
+        assert (row["label"], row["class_name"]) == (slot.label, plan.classes[slot.label])
+        assert row["seed"] == plan.seed_of(slot, row["attempt"])
+        assert row["synthetic"]

@@ -1,0 +1,30 @@
+"""Real photos: a few of CIFAR-10, as a folder of one folder per class."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+CIFAR10 = ROOT.parent / "shared/data/cifar10"
+HALVES = "data.splits={world: 0, train: 0.5, validation: 0.5, test: 0}"
+
+
+def write_photos(folder: Path, counts: Mapping[str, int]) -> Path:
+    """So many of the first photos of each class. Skips the test where CIFAR-10 is not beside this checkout."""
+    if not CIFAR10.is_dir():
+        pytest.skip("the real CIFAR-10 parquet files are not beside this checkout")
+    from engine.sources.parquet import open_parquet
+    from engine.spec.data import DataSpec
+
+    path = str(CIFAR10 / "test.parquet")
+    left = dict(counts)
+    for image in open_parquet(path, DataSpec(source="parquet", path=path)).images:
+        if left.get(image.class_name):
+            left[image.class_name] -= 1
+            place = folder / image.class_name / f"{left[image.class_name]:03d}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(image.read())
+    assert not any(left.values())
+    return folder

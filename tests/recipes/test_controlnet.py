@@ -1,0 +1,210 @@
+"""ControlNet: masks that are labels by construction, and edges of real images of rare classes."""
+
+import io
+import json
+import shutil
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from PIL import Image
+
+from engine.cluster.generate import measure
+from engine.generators.base import Generator
+from engine.generators.kinds import load_generator
+from engine.replay import replay
+from engine.run import Run, begin_run, plan_run
+from engine.runner import run_unit
+from engine.sources import load_splits
+from engine.spec.run import Spec
+from shards.codec import decode_mask, decode_rgb
+from tests.recipes.harness import make_everywhere, members, rows, shipped
+from tests.recipes.photos import HALVES, write_photos
+
+SMALL = ("model.steps=2", "model.batch_size=4", "filters=[]", "cluster.gpus_per_actor=0")
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A ControlNet of random weights for the tiny model, as overrides of a spec."""
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet")
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))  # pixels to latents by 2, not 8
+    for weight in net.parameters():  # a new ControlNet ends in zeros, so that it begins by changing nothing
+        if not weight.any():
+            torch.nn.init.normal_(weight, std=0.3)
+    folder = tmp_path_factory.mktemp("net") / "controlnet"
+    net.save_pretrained(folder)
+    return f"model.source={tiny_model}", f"model.controlnet={folder}"
+
+
+@pytest.fixture(scope="module")
+def drawn(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """controlnet-seg.yaml as it is shipped, small."""
+    small = ("plan.per_class=8", "output.samples_per_shard=8", "output.image.size=32")
+    return make_everywhere(shipped("controlnet-seg.yaml", *models, *SMALL, *small), tmp_path_factory.mktemp("drawn"))
+
+
+def begin(spec: Spec, folder: Path) -> tuple[Run, Generator]:
+    recipe = plan_run(spec, folder)
+    return begin_run(recipe, folder), load_generator(spec.model, spec.output.image, spec.cluster)
+
+
+def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
+    """Make every unit here; also gives every control image that reached the ControlNet, uint8, in order of slots."""
+    run, generator = begin(spec, folder)
+    seen: list[np.ndarray] = []
+
+    def look(_net: object, _args: object, named: dict[str, Any]) -> None:
+        found = named["controlnet_cond"]
+        seen.append((found.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
+
+    generator._pipe._pipe.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
+    controls: list[np.ndarray] = []
+    for number in run.pending():
+        seen.clear()
+        run_unit(run.recipe, number, generator, run.shards)
+        size, steps = spec.model.batch_size, 2
+        batches = [step[:size] for step in seen[::steps]]  # without the second half, of the negative prompts
+        controls += list(np.concatenate(batches)[: len(run.recipe.plan.unit(number))])
+    return run, controls
+
+
+def masks(run: Run) -> list[np.ndarray]:
+    return [decode_mask(data) for data in members(run, rows(run), "mask")]
+
+
+def layout_spec(models: tuple[str, ...], path: Path, *more: str) -> Spec:
+    palette = dict(shipped("controlnet-seg.yaml").condition.palette)  # type: ignore[union-attr]
+    condition = json.dumps({"source": "layouts", "path": str(path), "palette": palette})
+    counts = ("plan.per_class=6", "output.samples_per_shard=9", "output.image.size=8")
+    return shipped("controlnet-seg.yaml", *models, *SMALL, *counts, f"condition={condition}", *more)
+
+
+def test_drawn_layouts_are_masks_of_their_class(drawn: Run) -> None:
+    plan, palette = drawn.recipe.plan, drawn.recipe.spec.condition.palette  # type: ignore[union-attr]
+    names = list(palette)
+    for row, mask, image in zip(rows(drawn), masks(drawn), members(drawn, rows(drawn), "image"), strict=True):
+        assert mask.shape == decode_rgb(image).shape[:2] == (32, 32)
+        assert {names[index] for index in np.unique(mask)} == {row["class_name"], "road"}
+        assert json.loads(row["mask_classes"]) == {name: list(colour) for name, colour in palette.items()}
+        assert list(json.loads(row["mask_classes"])) == names
+        assert row["source"] == ""
+        book = drawn.recipe.conditions
+        assert book is not None
+        again = book.condition(plan.slot_of_key(row["key"]), row["seed"], "").mask_at(32, 32)
+        assert np.array_equal(mask, again)
+    assert len({mask.tobytes() for mask in masks(drawn)}) == plan.total
+
+
+def test_a_run_can_be_measured(drawn: Run, tmp_path: Path) -> None:
+    begun = begin_run(drawn.recipe, tmp_path / "measured")
+    assert measure(begun.recipe, begun.shards).seconds_per_batch > 0
+    assert list(begun.shards.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three layouts of each class: RGB, with a palette of its own, and grey."""
+    folder, noise = tmp_path_factory.mktemp("layouts"), np.random.default_rng(5)
+    palette = shipped("controlnet-seg.yaml").condition.palette  # type: ignore[union-attr]
+    colours = np.array(list(palette.values()), np.uint8)
+    for name in ("car", "person", "tree"):
+        (folder / name).mkdir()
+        for kind in ("rgb", "own", "grey"):
+            mask = np.kron(noise.integers(0, 6, (5, 5), dtype=np.uint8), np.ones((5, 5), np.uint8))
+            grey = Image.fromarray(mask)
+            image = grey if kind == "grey" else Image.fromarray(colours[mask])
+            image = image.quantize(6, dither=Image.Dither.NONE) if kind == "own" else image
+            image.save(folder / name / f"{kind}.png")
+            np.save(folder / f"{name}-{kind}.npy", mask)
+    return folder
+
+
+def test_layouts_of_a_folder_are_the_masks_and_outlive_it(
+    models: tuple[str, ...], layouts: Path, tmp_path: Path
+) -> None:
+    place = shutil.copytree(layouts, tmp_path / "layouts")
+    spec = layout_spec(models, place)
+    run, controls = make(spec, tmp_path / "run")
+    colours = np.array(list(spec.condition.palette.values()), np.uint8)  # type: ignore[union-attr]
+    known = {sha256(path.read_bytes()).hexdigest(): path for path in place.glob("*/*.png")}
+    used = Counter()
+    for row, mask, control in zip(rows(run), masks(run), controls, strict=True):
+        path = known[row["source"]]
+        assert path.parent.name == row["class_name"]
+        used[path] += 1
+        truth = Image.fromarray(np.load(place / f"{path.parent.name}-{path.stem}.npy"))
+        assert np.array_equal(mask, np.asarray(truth.resize((8, 8), Image.Resampling.NEAREST)))
+        assert np.array_equal(control, colours[np.asarray(truth.resize((16, 16), Image.Resampling.NEAREST))])
+    assert set(used.values()) == {2}
+    assert len(used) == 9
+
+    shutil.rmtree(place)
+    for path in run.shards.glob("00001*"):
+        path.rename(tmp_path / path.name)
+    again, generator = begin(spec, tmp_path / "run")
+    assert again.pending() == [1]
+    run_unit(again.recipe, 1, generator, again.shards)
+    assert (again.shards / "00001.tar").read_bytes() == (tmp_path / "00001.tar").read_bytes()
+    assert replay(again, rows(again)[-1]["key"]).equal
+
+
+def test_layouts_from_shards(models: tuple[str, ...], drawn: Run, tmp_path: Path) -> None:
+    run, _ = make(layout_spec(models, drawn.shards, "output.image.size=32"), tmp_path / "run")
+    given = {(row["class_name"], mask.tobytes()) for row, mask in zip(rows(drawn), masks(drawn), strict=True)}
+    found = [(row["class_name"], mask.tobytes()) for row, mask in zip(rows(run), masks(run), strict=True)]
+    assert len(set(found)) == len(found)
+    assert set(found) <= given
+
+
+def test_an_image_follows_its_layout(models: tuple[str, ...], layouts: Path, tmp_path: Path) -> None:
+    spec = layout_spec(models, layouts)
+    run, steered = begin(spec, tmp_path / "run")
+    free = spec.model_copy(update={"model": spec.model.model_copy(update={"scale": 0.0})})
+    slots = [run.recipe.plan.slot(index) for index in range(4)]
+    requests = [run.recipe.request(slot, 0) for slot in slots]
+    unsteered = load_generator(free.model, free.output.image, free.cluster)
+    other = [*requests[:3], run.recipe.request(run.recipe.plan.slot(9), 0)]
+    made, apart, without = (
+        maker.generate(asked).pixels for maker, asked in ((steered, requests), (steered, other), (unsteered, requests))
+    )
+    assert np.array_equal(made[:3], apart[:3])
+    assert (made != without).any(axis=(1, 2, 3)).all()
+
+
+@pytest.fixture(scope="module")
+def edged(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """controlnet-canny.yaml as it is shipped, small; and its photos."""
+    folder = tmp_path_factory.mktemp("edged")
+    photos = write_photos(folder / "photos", {"cat": 40, "frog": 8, "ship": 12})
+    small = ("plan.per_class=12", "plan.only_below=10", "output.samples_per_shard=8", "output.image.size=null")
+    frame = ("model.width=32", "model.height=32", HALVES, f"data.path={photos}")
+    return make_everywhere(shipped("controlnet-canny.yaml", *models, *SMALL, *small, *frame), folder), photos
+
+
+def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_path: Path) -> None:
+    run, photos = edged
+    assert dict(zip(run.recipe.plan.classes, run.recipe.plan.quotas, strict=True)) == {"cat": 0, "frog": 12, "ship": 12}
+    assert run.recipe.spec.data is not None
+    train = {image.digest for image in load_splits(run.recipe.spec.data).train}
+    known = {sha256(path.read_bytes()).hexdigest(): path for path in photos.glob("*/*.png")}
+    again, controls = make(run.recipe.spec, tmp_path / "run")
+    used = Counter()
+    for row, control in zip(rows(again), controls, strict=True):
+        path = known[row["source"]]
+        assert row["source"] in train
+        assert path.parent.name == row["class_name"]
+        used[path] += 1
+        edges = cv2.Canny(np.asarray(Image.open(io.BytesIO(path.read_bytes()))), 100, 200)
+        assert np.array_equal(control, np.repeat(edges[..., None], 3, axis=2))
+        assert 0 < (edges > 0).mean() < 0.6
+    assert Counter(used.values()) == {3: 4, 2: 6}
+    stored = list((again.folder / "inputs").rglob("*.tar"))
+    assert len(stored) == 1, "only the rare classes' images are kept"
