@@ -36,7 +36,7 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
                 "set it to 0 to compute on the CPU"
             )
         torch.backends.cudnn.benchmark = False  # it picks kernels by timing them, so another one tomorrow
-        auto = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        auto = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)

@@ -10,7 +10,7 @@ _PROMPTS = 8
 
 
 def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
-    """Per class real, to be made, after; units; the first prompts; disk; and time where a batch was measured."""
+    """Per class real, to be made, after; units; first prompts, if any; disk; time where a batch was measured."""
     console, plan, recipe = Console(highlight=False), run.recipe.plan, run.recipe
     table = Table(title=f"{recipe.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
     for heading in ("class", "real", "to be made", "after"):
@@ -18,11 +18,11 @@ def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
     for name, real, quota in zip(plan.classes, plan.real, plan.quotas, strict=True):
         table.add_row(name, f"{real:,}", f"{quota:,}", f"{real + quota:,}")
     console.print(table)
-    console.print("first prompts:")
-    for index in range(min(_PROMPTS, plan.total)):
-        slot = plan.slot(index)
-        text = recipe.prompt(slot).text
-        console.print(f"  {slot.key}  {plan.classes[slot.label]}: {text}", markup=False, soft_wrap=True)
+    if recipe.spec.model.takes_prompts:
+        console.print("first prompts:")
+        for slot in map(plan.slot, range(min(_PROMPTS, plan.total))):
+            text = recipe.prompt(slot).text
+            console.print(f"  {slot.key}  {plan.classes[slot.label]}: {text}", markup=False, soft_wrap=True)
     done = plan.total - expected.images
     console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {expected.batches:,} batches")
     console.print(f"disk: about {megabytes(expected.disk_bytes)}")

@@ -9,7 +9,7 @@ from engine.spec.condition import ConditionSpec, ShapesCondition
 def check_sources(recipe: Recipe, splits: Splits | None) -> None:
     """Raises SpecError where a bank's prompt describes an image that is not one of its own class in the train split (a
     caption of a validation image would tell of it), or where a class has nothing to be conditioned on."""
-    if splits is not None and recipe.spec.model.takes_prompts:
+    if recipe.spec.model.takes_prompts:
         _check_described(recipe, splits)
     if isinstance(recipe.spec.condition, ShapesCondition):
         _check_drawable(recipe.spec.condition, recipe.plan.classes)
@@ -17,9 +17,12 @@ def check_sources(recipe: Recipe, splits: Splits | None) -> None:
         _check_supplied(recipe, recipe.spec.condition)
 
 
-def _check_described(recipe: Recipe, splits: Splits) -> None:
+def _check_described(recipe: Recipe, splits: Splits | None) -> None:
+    sources = recipe.prompts.sources()  # reads every bank, also where there is no real data to compare with
+    if splits is None:
+        return
     train = {image.digest: image.class_name for image in splits.train}
-    for name, source in recipe.prompts.sources():
+    for name, source in sources:
         if train.get(source) != name:
             raise SpecError(
                 f"prompts.bank: a prompt of {name!r} describes image {source[:12]}, which is not one of its train "
@@ -33,7 +36,7 @@ def _check_drawable(spec: ShapesCondition, classes: tuple[str, ...]) -> None:
             raise SpecError(f"condition.palette: has no colour for the class {name!r}; add one")
         if name == spec.background:
             raise SpecError(
-                f"condition.background: {name!r} is a class as well, whose shapes could not be told from it"
+                f"condition.background: {name!r} is a class too, and its shapes could not be told from it; take another"
             )
 
 

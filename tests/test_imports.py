@@ -66,7 +66,7 @@ def test_only_the_loader_imports_torch_in_shards() -> None:
     assert {path.name for path in files("shards") if "torch" in roots(path)} == {"loader.py"}
 
 
-HEAVY = ("torch", "ray", "diffusers", "transformers", "pydantic", "sklearn", "matplotlib")
+HEAVY = ("torch", "ray", "diffusers", "transformers", "httpx2", "pydantic", "sklearn", "matplotlib")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from engine.specfile import load_spec
 from jobs.__main__ import parser
@@ -22,10 +23,19 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_yaml_is_a_spec(tmp_path: Path) -> None:
-    (found,) = blocks("yaml")
+    whole, prompts = (yaml.safe_load(found) for found in blocks("yaml"))
     path = tmp_path / "spec.yaml"
-    path.write_text(found)
+    path.write_text(yaml.safe_dump(whole))
     assert load_spec(path).prompts.classes["crane"].name == "crane, the bird"
+    path.write_text(yaml.safe_dump(whole | prompts))
+    assert [one.name for one in load_spec(path).prompts.strategies] == ["label", "attributes", "llm"]
+
+
+def test_the_recipes_are_all_that_are_shipped() -> None:
+    listed = set(re.findall(r"^\| `([a-z0-9-]+\.yaml)` \|", README, re.MULTILINE))
+    shipped = {path.name for path in (ROOT / "jobs/specs").glob("*.yaml")}
+    helpers = {name for name in shipped if re.search(r"-(generator|finetune|prompts|captions)\.yaml$", name)}
+    assert listed == shipped - helpers - {"smoke.yaml"}
 
 
 def test_the_python_trains_from_a_run(swept: Any) -> None:

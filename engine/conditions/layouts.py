@@ -69,9 +69,9 @@ def read_layout(data: bytes, palette: Mapping[str, Colour], origin: str) -> Mask
 
 
 def check_shape(mask: Mask, height: int, width: int, origin: str) -> None:
-    """Raises DataError where a layout, scaled to width x height, would be distorted by a pixel or more."""
+    """Raises DataError where a layout lacks the shape of width x height by one of its pixels or more."""
     high, wide = mask.shape
-    if abs(high * width - height * wide) >= wide:
+    if abs(high * width - height * wide) >= width:
         shape = "square" if height == width else f"{width}x{height}"
         raise DataError(
             f"{origin}: is {wide}x{high} pixels, and the images will be {shape}; cut the layout to that shape, or set "

@@ -66,7 +66,7 @@ def _misfit(model: Model, reason: str) -> ModelError:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """diffusers warns of every part of the pipeline, such as a text encoder, that an adapter leaves as it is."""
+    """diffusers warns of every part that an adapter leaves as it is, and logs its errors besides raising them."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

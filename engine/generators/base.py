@@ -101,7 +101,8 @@ class Images:
 
     pixels: uint8 (batch, height, width, 3).
     masks:  class indices, uint8 (batch, height, width), where the generator was given layouts.
-    refused: why the generator itself withholds an image, or "": its safety checker's verdict. Empty if it has none.
+    refused: why the generator itself withholds an image, or "": its safety checker's verdict, or that its numbers
+             overflowed. Empty if it withholds none.
     """
 
     pixels: Pixels

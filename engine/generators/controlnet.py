@@ -2,10 +2,11 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.errors import ModelError
 from engine.generators.base import Images, Part, Request
 from engine.generators.settings import DiffusersSettings
 from engine.spec.cluster import ClusterSpec
@@ -53,6 +54,7 @@ class ControlNet:
         from engine.generators.pipeline import Pipeline
 
         self._pipe = Pipeline("AutoPipelineForText2Image", model, image, cluster)
+        _check_fit(self._pipe.diffusers, model)
         self._scale = model.scale
         self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
 
@@ -69,3 +71,17 @@ class ControlNet:
             **self._pipe.prompts(requests),
         )
         return replace(images, masks=self._pipe.masks(requests))
+
+
+def _check_fit(pipe: Any, model: ControlNetSettings) -> None:
+    # diffusers itself warns at most, and fails in the midst of the first batch.
+    net, unet = pipe.controlnet, getattr(pipe, "unet", None)
+    if type(net).__name__ != "ControlNetModel":
+        raise ModelError(f"model.controlnet: {model.controlnet} is a {type(net).__name__}; give a ControlNet")
+    if unet is None:
+        raise ModelError(f"model.source: {model.source} has no UNet to steer; give a Stable Diffusion 1, 2 or XL model")
+    if net.config.cross_attention_dim != unet.config.cross_attention_dim:
+        raise ModelError(
+            f"model.controlnet: {model.controlnet} takes texts of width {net.config.cross_attention_dim}, and "
+            f"{model.source} of {unet.config.cross_attention_dim}; give one that was made for this family of models"
+        )

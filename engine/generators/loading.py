@@ -16,7 +16,7 @@ def load_part(loader: str, found: Model, device: Device, model: DiffusersSetting
     """What `from_pretrained` of this class of diffusers makes of the folder. Raises ModelError."""
     try:
         return getattr(diffusers, loader).from_pretrained(
-            found.folder,
+            str(found.folder),
             dtype=device.dtype,
             variant=found.variant,
             use_safetensors=True,

@@ -40,7 +40,7 @@ class Pipeline:
         found = {part.place: fetch(part) for part in model.parts}
         parts = {}
         if "model.controlnet" in found:
-            parts["controlnet"] = load_part("ControlNetModel", found["model.controlnet"], device, model)
+            parts["controlnet"] = load_part("AutoModel", found["model.controlnet"], device, model)
         self._pipe = load_part(loader, found["model.source"], device, model, **parts)
         self._model, self._size = model, image.size
         prepare(self._pipe, model, device)

@@ -36,7 +36,8 @@ class DiffusersSettings(ModelSettings):
     steps: Count = 20
     """Denoising steps."""
     guidance: Annotated[float, Field(ge=0)] = 0.0
-    """Classifier-free guidance scale; up to 1 it is off, and costs nothing."""
+    """Classifier-free guidance scale, as the model's pipeline counts it; 0 is off and costs nothing, and for most
+    families all up to 1 is."""
     width: Count | None = None
     """Pixels; the model's own if none."""
     height: Count | None = None

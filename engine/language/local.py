@@ -142,7 +142,7 @@ def _load(spec: TransformersSpec, kind: Any, **options: Any) -> Any:
     try:
         return kind.from_pretrained(spec.name, revision=spec.revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise ModelError(
             f"model.name: {spec.name} cannot be loaded: {reason}; give a hub id that this account may read, or a folder"
         ) from None

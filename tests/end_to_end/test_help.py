@@ -7,11 +7,12 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = ("torch", "ray", "diffusers", "transformers", "pydantic", "sklearn", "matplotlib")
+HEAVY = ("torch", "ray", "diffusers", "transformers", "httpx2", "pydantic", "sklearn", "matplotlib")
 COMMANDS = (
     "generate",
     "sweep",
     "train-generator",
+    "finetune",
     "verify",
     "replay",
     "report",
@@ -20,6 +21,9 @@ COMMANDS = (
     "attributes",
     "prompts",
     "captions",
+    "lint",
+    "diversity",
+    "finetune",
 )
 
 

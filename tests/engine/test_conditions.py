@@ -65,7 +65,7 @@ def test_a_png_with_a_palette_of_its_own_is_read_by_its_colours() -> None:
     [
         (
             png(np.full((4, 4, 3), 141, np.uint8)),
-            r"a.png: pixel 0,0 has the colour \[141, 141, 141\], .* does not name",
+            r"pixel 0,0 has the colour \[141, 141, 141\], .* does not name",
         ),
         (png(np.full((4, 4), 3, np.uint8)), "a.png: a grey layout holds class indices, and 3 is none of the 3"),
         (png(np.full((4, 4), 9, np.uint16)), "a.png: not a PNG of 8 bits a channel, or broken off"),
@@ -127,7 +127,7 @@ def test_a_picture_is_cut_to_the_shape_around_its_centre() -> None:
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 200
     picture = Picture("", lambda: pixels, None)
-    assert (picture.control(20, 20) == 200).mean() > 0.9
+    assert (picture.control(20, 20) > 150).all()
     assert picture.control(20, 20).shape == (20, 20, 3)
     assert picture.mask_at(20, 20) is None
 

@@ -66,9 +66,12 @@ def make_sd(folder: Path, unsafe_above: float = 2.0) -> Path:
     return _saved(pipe, folder)
 
 
-def make_sdxl(folder: Path, variant: str | None = None, vae_gain: float = 1.0) -> Path:
-    """A StableDiffusionXLPipeline like SDXL-Turbo. vae_gain: what the first activations of its decoder are scaled by;
-    the decoder's norms undo it, where it has not overflowed."""
+def make_sdxl(folder: Path, variant: str | None = None, vae_gain: float = 1.0, force_upcast: bool = True) -> Path:
+    """A StableDiffusionXLPipeline like SDXL-Turbo.
+
+    vae_gain:     what the first activations of its decoder are scaled by; its norms undo that, unless it overflows.
+    force_upcast: whether the VAE's config says that it overflows in fp16.
+    """
     torch.manual_seed(0)
     unet = _unet(
         cross_attention_dim=32,
@@ -76,7 +79,7 @@ def make_sdxl(folder: Path, variant: str | None = None, vae_gain: float = 1.0) -
         addition_time_embed_dim=4,
         projection_class_embeddings_input_dim=16 + 6 * 4,
     )
-    vae = _vivid(make_vae(latent_channels=4, force_upcast=True, scaling_factor=0.13025))
+    vae = _vivid(make_vae(latent_channels=4, force_upcast=force_upcast, scaling_factor=0.13025))
     with torch.no_grad():
         vae.decoder.conv_in.weight *= vae_gain
         vae.decoder.conv_in.bias *= vae_gain

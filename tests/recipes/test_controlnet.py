@@ -16,6 +16,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 
 from engine.cluster.generate import measure
+from engine.errors import ModelError
 from engine.generators.base import Generator
 from engine.generators.kinds import load_generator
 from engine.replay import replay
@@ -25,23 +26,29 @@ from engine.sources import load_splits
 from engine.spec.run import Spec
 from shards.codec import decode_mask, decode_rgb
 from tests.recipes.harness import make_everywhere, members, rows, shipped
+from tests.recipes.models import make_sdxl
 from tests.recipes.photos import HALVES, write_photos
 
 SMALL = ("model.steps=2", "model.batch_size=4", "filters=[]", "cluster.gpus_per_actor=0")
 
 
-@pytest.fixture(scope="module")
-def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """A ControlNet of random weights for the tiny model, as overrides of a spec."""
+def make_controlnet(model: Path, folder: Path) -> Path:
+    """A ControlNet of random weights for a tiny pipeline."""
     torch.manual_seed(1)
-    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet")
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))  # pixels to latents by 2, not 8
     for weight in net.parameters():  # a new ControlNet ends in zeros, so that it begins by changing nothing
         if not weight.any():
             torch.nn.init.normal_(weight, std=0.3)
-    folder = tmp_path_factory.mktemp("net") / "controlnet"
     net.save_pretrained(folder)
-    return f"model.source={tiny_model}", f"model.controlnet={folder}"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides of a spec."""
+    net = make_controlnet(tiny_model, tmp_path_factory.mktemp("net") / "controlnet")
+    return f"model.source={tiny_model}", f"model.controlnet={net}"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
         found = named["controlnet_cond"]
         seen.append((found.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
 
-    generator._pipe._pipe.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
+    generator._pipe.diffusers.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
     controls: list[np.ndarray] = []
     for number in run.pending():
         seen.clear()
@@ -208,3 +215,20 @@ def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_pa
     assert Counter(used.values()) == {3: 4, 2: 6}
     stored = list((again.folder / "inputs").rglob("*.tar"))
     assert len(stored) == 1, "only the rare classes' images are kept"
+
+
+def test_sdxl_and_what_does_not_fit_it(models: tuple[str, ...], tiny_model: Path, tmp_path: Path) -> None:
+    sdxl = make_sdxl(tmp_path / "sdxl")
+    net = make_controlnet(sdxl, tmp_path / "net")
+    small = (*models, *SMALL, "plan.per_class=4", f"model.source={sdxl}", "output.image.size=null")
+    run, generator = begin(shipped("controlnet-seg.yaml", *small, f"model.controlnet={net}"), tmp_path / "run")
+    requests = [run.recipe.request(run.recipe.plan.slot(index), 0) for index in range(4)]
+    images = generator.generate(requests)
+    assert generator.facts.pipeline == "StableDiffusionXLControlNetPipeline"
+    assert images.masks is not None
+    assert images.masks.shape == images.pixels.shape[:3] == (4, 16, 16)
+
+    for other, words in ((models[1], "texts of width 16, and .* of 32; give"), (f"x={sdxl}/unet", "is a UNet2D.*give")):
+        spec = shipped("controlnet-seg.yaml", *small, f"model.controlnet={other.partition('=')[2]}")
+        with pytest.raises(ModelError, match=f"model.controlnet: .*{words}"):
+            load_generator(spec.model, spec.output.image, spec.cluster)

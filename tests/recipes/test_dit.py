@@ -133,7 +133,7 @@ def test_a_class_that_the_model_does_not_have(dit: Path, tmp_path: Path) -> None
 
 
 def test_a_pipeline_of_another_kind(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"model.source .* cannot be loaded"):
+    with pytest.raises(ModelError, match=r"model.source: .* cannot be loaded for kind .class-conditional."):
         load(spec_of(tiny_model))
 
 

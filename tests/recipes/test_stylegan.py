@@ -188,6 +188,8 @@ def test_only_making_images_opens_a_trusted_pickle(
     overrides = [f"--set={one}" for one in (*paths(files, canary), *SMALL)]
     dry = jobs("generate", SPECS / "stylegan-xl-cifar10.yaml", "--out", tmp_path / "o", "--dry-run", *overrides)
     assert dry.returncode == 0, text_of(dry)
+    assert "30 images" in dry.stdout
+    assert "prompts" not in dry.stdout
     original = (files / "cifar10.pkl").read_bytes()
     (files / "cifar10.pkl").write_bytes(canary.read_bytes())
     try:

@@ -18,6 +18,7 @@ from engine.errors import AnswerError, BankIncomplete, ModelError, SpecError
 from engine.language.answers import mentions, same
 from engine.language.bank import journal_path
 from engine.language.prompts import write_prompts
+from engine.prompts.bank import read_bank
 from tests.conftest import ROOT
 from tests.engine.language.chat_server import Asked, ChatServer, serving, write
 from tests.engine.language.conftest import MakeSpec
@@ -73,6 +74,7 @@ def test_the_rows_are_what_was_asked_for(make_spec: MakeSpec, tmp_path: Path) ->
     asked = {(found.text, found.seed) for _, found in server.arrivals}
     assert {(row["instruction"], row["seed"]) for row in rows} <= asked
     assert {(row["model"], row["source"]) for row in rows} == {("writer", "")}
+    assert read_bank(out)["dog"] == [(row["prompt"], "") for row in rows if row["class_name"] == "dog"]
 
 
 def test_a_finished_bank_asks_nothing_and_a_larger_one_goes_on(make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -1,0 +1,277 @@
+"""An adapter learns its class and little else, goes on after a kill with the same bytes, and says what it saw."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from huggingface_hub import ModelCard
+
+from engine.errors import DataError, ModelError, SpecError
+from engine.generators.adapters import Adapters
+from engine.generators.finetune.job import finetune
+from engine.generators.finetune.lora import Lora
+from engine.generators.finetune.prior import request
+from engine.generators.finetune.spec import FinetuneSpec
+from engine.generators.text_to_image import TextToImage, TextToImageSettings
+from engine.models import fetch
+from engine.sources import load_splits
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec
+from shards.codec import Pixels, encode_rgb
+from tests.conftest import ROOT, command
+from tests.recipes.models import make_sd, make_sdxl, make_z_image
+
+SPLITS = {"world": 0.6, "train": 0.1, "validation": 0.2, "test": 0.1}
+PRIOR = {"prompt": "a handwritten digit seven", "images": 16, "steps": 4, "guidance": 0, "batch_size": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As many as in the process that is killed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty real zeros, as many real sevens turned by a right angle, which no model knows, and a class without any."""
+    from engine.sources.digits import open_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "unseen").mkdir()
+    images = open_digits().images
+    for name, label, turns in (("zero", 0, 0), ("turned", 7, 1)):
+        (folder / name).mkdir()
+        for number, one in enumerate([image for image in images if image.label == label][:40]):
+            (folder / name / f"{number}.png").write_bytes(encode_rgb(np.rot90(one.pixels(), turns), "png"))
+    return folder
+
+
+def read(digits: Path, **changes: Any) -> FinetuneSpec:
+    """As from a YAML file: a training of the embedded model."""
+    content: dict[str, Any] = {
+        "name": "few",
+        "seed": 1,
+        "model": {"source": "embedded/digits", "dtype": "fp32"},
+        "data": {"source": "imagefolder", "path": str(digits), "splits": SPLITS},
+        "classes": ["turned"],
+        "prompt": "a handwritten digit {class}",
+        "rank": 8,
+        "size": 32,
+        "flip": False,
+        "steps": 50,
+        "batch": 6,
+        "rate": 3e-3,
+    }
+    return FinetuneSpec.model_validate_json(json.dumps(content | changes))
+
+
+def small(digits: Path, model: Path, **changes: Any) -> FinetuneSpec:
+    """A few steps of a model of random weights, with all that may be asked for."""
+    asked = {
+        "model": {"source": str(model), "dtype": "fp32"},
+        "prior": PRIOR | {"images": 3, "steps": 2, "guidance": 2.0, "batch_size": 2},
+        "size": 16,
+        "crop": "random",
+        "flip": True,
+        "snr_gamma": 5.0,
+        "steps": 8,
+        "batch": 2,
+        "accumulation": 2,
+        "warmup": 2,
+        "alpha": 16.0,
+    }
+    return read(digits, **asked | changes)
+
+
+def silent(line: str) -> None:
+    """A log that nobody reads."""
+
+
+def images(model: object, adapter: Path | None, prompt: str, side: int = 32, count: int = 16) -> Pixels:
+    """Made without guidance, from seeds 0, 1, 2, ..."""
+    adapters = [] if adapter is None else [{"source": str(adapter)}]
+    content = {"source": str(model), "dtype": "fp32", "steps": 4, "batch_size": count, "adapters": adapters}
+    settings = TextToImageSettings.model_validate_json(json.dumps(content))
+    generator = TextToImage(settings, ImageSpec(size=side), ClusterSpec())
+    return generator.generate([request(prompt, seed) for seed in range(count)]).pixels
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "pytorch_lora_weights.safetensors").read_bytes()
+
+
+def mean_of(folder: Path) -> np.ndarray[Any, Any]:
+    frames = [cv2.resize(cv2.imread(str(path)), (32, 32), interpolation=cv2.INTER_CUBIC) for path in folder.iterdir()]
+    return np.mean(frames, axis=0)
+
+
+@pytest.fixture(scope="module")
+def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of the turned sevens, trained without a prior."""
+    out = tmp_path_factory.mktemp("taught")
+    finetune(read(digits), out, silent)
+    return out
+
+
+def test_images_move_to_the_class_that_was_taught(digits: Path, taught: Path) -> None:
+    real = mean_of(digits / "turned")
+    before, after = (
+        np.abs(images("embedded/digits", adapter, "a handwritten digit turned").mean(axis=0) - real).mean()
+        for adapter in (None, taught)
+    )
+    assert after < 0.7 * before
+
+
+def test_a_prior_keeps_what_else_the_model_knows(digits: Path, taught: Path, tmp_path: Path) -> None:
+    finetune(read(digits, prior=PRIOR), tmp_path, silent)
+    known = images("embedded/digits", None, "a handwritten digit seven").astype(float)
+    without, with_prior = (
+        np.abs(images("embedded/digits", adapter, "a handwritten digit seven") - known).mean()
+        for adapter in (taught, tmp_path)
+    )
+    assert with_prior < 0.8 * without
+    assert json.loads((tmp_path / "training.json").read_text())["generation"] == 2
+
+
+def test_it_says_what_it_saw(digits: Path, taught: Path) -> None:
+    record = json.loads((taught / "training.json").read_text())
+    world = [one for one in load_splits(read(digits).data).world if one.class_name == "turned"]
+    assert len(world) == 24
+    assert [one["digest"] for one in record["learned"]] == sorted(one.digest for one in world)
+    assert {(one["class_name"], one["split"]) for one in record["learned"]} == {("turned", "world")}
+    assert {one["origin"] for one in record["learned"]} == {one.origin for one in world}
+    assert (record["generation"], record["license"]) == (1, "apache-2.0")
+    card = ModelCard.load(taught / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert "lora" in card.data.tags
+    settings = TextToImageSettings(source="embedded/digits", adapters=({"source": str(taught)},))  # type: ignore[arg-type]
+    found = fetch(settings.parts[1])
+    assert found.learned == {one.digest for one in world}
+    assert found.revision == record["revision"]
+    assert not (taught / ".training").exists()
+
+
+def test_a_finished_folder_is_left_as_it_is_and_another_training_refused(digits: Path, taught: Path) -> None:
+    lines: list[str] = []
+    finetune(read(digits, checkpoint_seconds=5), taught, lines.append)
+    assert lines == [f"{taught} holds this adapter already"]
+    with pytest.raises(ModelError, match="give another folder"):
+        finetune(read(digits, seed=2), taught, silent)
+
+
+def test_a_killed_training_ends_with_the_same_bytes(digits: Path, tmp_path: Path) -> None:
+    model = make_sd(tmp_path / "model", unsafe_above=-1.0)
+    spec = small(digits, model, checkpoint_seconds=0.001, steps=40)
+    finetune(spec, tmp_path / "whole", silent)
+    (tmp_path / "spec.yaml").write_text(spec.model_dump_json())
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        command("finetune", tmp_path / "spec.yaml", "--out", out),
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (out / ".training" / "adapter.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 1 <= torch.load(out / ".training" / "adapter.pt")["done"] < 40
+    with pytest.raises(ModelError, match="another spec"):
+        finetune(small(digits, model, steps=41), out, silent)
+    finetune(spec, out, silent)
+    assert weights(out) == weights(tmp_path / "whole")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers with NumPy 2
+def test_an_sdxl_model_learns_too(digits: Path, tmp_path: Path) -> None:
+    model = make_sdxl(tmp_path / "model")
+    finetune(small(digits, model, rate=0.05), tmp_path / "out", silent)
+    without, with_it = (images(model, adapter, "turned", 16, 2) for adapter in (None, tmp_path / "out"))
+    assert (without != with_it).any()
+    pipe = DiffusionPipeline.from_pretrained(make_sd(tmp_path / "other"))
+    settings = TextToImageSettings(source="x", adapters=({"source": str(tmp_path / "out")},))  # type: ignore[arg-type]
+    models = {part.place: fetch(part) for part in settings.parts[1:]}
+    with pytest.raises(ModelError, match=r"model.adapters.0.source: .* does not fit this model .*size mismatch"):
+        Adapters(pipe, settings.adapters, models)
+
+
+def test_a_reader_that_is_told_no_alpha_sees_what_was_trained(digits: Path, tmp_path: Path) -> None:
+    pipe, again = (DiffusionPipeline.from_pretrained(make_sd(tmp_path / name)) for name in ("one", "two"))
+    spec = small(digits, tmp_path, alpha=24.0)
+    lora = Lora(pipe, spec)
+    with torch.no_grad():
+        for weight in lora.parameters:
+            weight.normal_(generator=torch.Generator().manual_seed(0))
+    lora.save(tmp_path / "out")
+    given = torch.randn(1, 4, 8, 8), 10, torch.randn(1, 5, 16)
+    with torch.no_grad():
+        trained, plain = pipe.unet(*given).sample, again.unet(*given).sample
+        again.load_lora_weights(tmp_path / "out")
+        loaded = again.unet(*given).sample
+    torch.testing.assert_close(loaded, trained, rtol=1e-3, atol=1e-4)
+    assert (trained - plain).abs().max() > 0.1
+
+
+def test_one_adapter_for_each_class(digits: Path, tmp_path: Path) -> None:
+    spec = small(
+        digits,
+        make_sd(tmp_path / "model"),
+        classes=["zero", "turned"],
+        per_class=True,
+        steps=2,
+        split="train",
+        prior=None,
+    )
+    finetune(spec, tmp_path / "out", silent)
+    records = {name: json.loads((tmp_path / "out" / name / "training.json").read_text()) for name in ("zero", "turned")}
+    train = load_splits(spec.data).train
+    for name, record in records.items():
+        assert record["classes"] == [name]
+        assert {one["digest"] for one in record["learned"]} == {one.digest for one in train if one.class_name == name}
+        assert {one["split"] for one in record["learned"]} == {"train"}
+    assert weights(tmp_path / "out" / "zero") != weights(tmp_path / "out" / "turned")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"classes": ["eight"]}, SpecError, "the data has no class 'eight'; it has turned, unseen, zero"),
+        ({"classes": ["unseen"]}, DataError, "data.splits.world: holds no image of 'unseen'"),
+        ({"targets": ["to_x"]}, SpecError, "targets: .*to_x"),
+    ],
+)
+def test_what_cannot_be_learned_is_said(
+    digits: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        finetune(read(digits, **changes), tmp_path / "out", silent)
+
+
+def test_families_without_a_known_loss_are_named(digits: Path, tmp_path: Path) -> None:
+    spec = small(digits, make_z_image(tmp_path / "model"))
+    with pytest.raises(ModelError, match=r"ZImagePipeline, which finetune does not train; .*Stable Diffusion or SDXL"):
+        finetune(spec, tmp_path / "out", silent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": "a {kind}"}, "{kind} is no placeholder"),
+        ({"prompt": "a digit", "classes": None}, "all classes would be called the same"),
+        ({"split": "validation"}, "'world' or 'train'"),
+    ],
+)
+def test_bad_specs_are_refused(digits: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(digits, **changes)

@@ -1,0 +1,103 @@
+"""jobs/specs/few-shot-lora-finetune.yaml and few-shot-lora.yaml with a small model of their class, and digits for birds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.errors import DataError
+from engine.generators.finetune.job import finetune
+from engine.generators.finetune.spec import FinetuneSpec
+from engine.run import Run
+from engine.sources.digits import open_digits
+from engine.specfile import load_as
+from engine.sweep import prepare_sweep
+from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
+from tests.recipes.models import make_sd
+
+BIRDS = {"shoebill": 7, "heron": 0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model/: a small Stable Diffusion; birds/<class>/: forty images each; shoebill/: the adapter."""
+    place = tmp_path_factory.mktemp("few-shot")
+    make_sd(place / "model")
+    images = open_digits().images
+    for name, label in BIRDS.items():
+        (place / "birds" / name).mkdir(parents=True)
+        for number, image in enumerate([one for one in images if one.label == label][:40]):
+            (place / "birds" / name / f"{number}.png").write_bytes(image.read())
+    small = ("size=16", "steps=30", "rate=0.01", "prior.images=4", "prior.steps=2", "model.dtype=fp32")
+    overrides = (f"model.source={place / 'model'}", f"data.path={place / 'birds'}", *small)
+    finetune(
+        load_as(FinetuneSpec, SPECS / "few-shot-lora-finetune.yaml", overrides), place / "shoebill", lambda line: None
+    )
+    return place
+
+
+def make(folder: Path, out: Path, adapters: str) -> Run:
+    spec = shipped(
+        "few-shot-lora.yaml",
+        f"model.source={folder / 'model'}",
+        f"data.path={folder / 'birds'}",
+        f"model.adapters={adapters}",
+        "model.dtype=fp32",
+        "model.steps=2",
+        "model.batch_size=4",
+        "plan.per_class=12",
+        "output.samples_per_shard=8",
+    )
+    return make_everywhere(spec, out)
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    return make(folder, folder / "run", f"[{{source: {folder / 'shoebill'}, weight: 0.8, classes: [shoebill]}}]")
+
+
+def test_the_adapter_changes_its_class_and_no_byte_of_another(folder: Path, run: Run) -> None:
+    plain = make(folder, folder / "plain", "[]")
+    found = rows(run)
+    for row, with_it, without in zip(found, members(run, found, "image"), members(plain, found, "image"), strict=True):
+        assert (with_it == without) == (row["class_name"] == "heron")
+    assert {row["class_name"] for row in found} == set(BIRDS)
+
+
+def test_samples_name_the_adapter_and_stats_the_real_images_that_it_saw(folder: Path, run: Run) -> None:
+    record = json.loads((folder / "shoebill" / "training.json").read_text())
+    seen = [one["digest"] for one in record["learned"]]
+    adapter = {
+        "source": str(folder / "shoebill"), "revision": record["revision"], "weight": 0.8, "learned_images": len(seen),
+    }  # fmt: skip
+    for row in rows(run):
+        rare = row["class_name"] == "shoebill"
+        assert json.loads(row["adapters"]) == ([adapter] if rare else [])
+        assert row["generation"] == (2 if rare else 1), "its prior holds images of the model itself"
+    for stats in run.stats().values():
+        assert stats["adapters"][0]["learned"] == sorted(seen)
+    assert len(seen) == 20
+
+
+def test_a_sweep_refuses_an_adapter_that_saw_what_judges_it(folder: Path, run: Run) -> None:
+    prepare_sweep(run)
+    saw = folder / "shoebill" / "world_digests.txt"
+    before = saw.read_text()
+    splits = {split: digests(run, split) for split in ("train", "validation", "test")}
+    for split in splits:
+        saw.write_text(before + splits[split][0])
+        with pytest.raises(DataError, match=f"of the {split} split is one of the images that .* was trained on"):
+            prepare_sweep(run)
+    record = folder / "shoebill" / "training.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"split": "train"}))
+    saw.write_text("\n".join(splits["train"]))
+    prepare_sweep(run)
+    saw.write_text(splits["validation"][0])
+    with pytest.raises(DataError, match="of the validation split"):
+        prepare_sweep(run)
+
+
+def digests(run: Run, split: str) -> list[str]:
+    from shards.index import read_rows
+
+    return [row["digest"] for row in read_rows(run.folder / "real" / split, ["digest"])]
