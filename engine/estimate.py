@@ -9,6 +9,7 @@ from engine.generators.settings import DiffusersSettings
 from engine.models import local_folder
 from engine.run import Run
 from shards.commit import free_bytes
+from shards.index import finished_tars, read_shard
 
 # Bytes per pixel of photographs, on the high side; a run's own shards replace them as soon as there is one.
 _BYTES_PER_PIXEL = {"png": 2.2, "jpg": 0.9, "webp": 0.7}
@@ -62,10 +63,13 @@ def check_disk(run: Run, expected: Estimate) -> None:
 
 
 def image_shape(run: Run) -> tuple[int, int]:
-    """Height and width of the stored images, as far as it can be told without loading the model."""
+    """Height and width of the stored images: of a finished one, else what can be told without loading the model."""
     spec = run.recipe.spec
     if spec.output.image.size is not None:
         return spec.output.image.size, spec.output.image.size
+    for tar in finished_tars(run.shards):
+        if rows := read_shard(tar):
+            return rows[0]["height"], rows[0]["width"]
     native = _native_side(spec.model)
     if not isinstance(spec.model, DiffusersSettings):
         return native, native
@@ -81,13 +85,14 @@ def megabytes(count: int) -> str:
 
 
 def _native_side(model: ModelSettings) -> int:
-    """Side of the images that a UNet pipeline on disk was trained for; the largest usual one where that is unknown."""
+    """Side of the images that a pipeline on disk was trained for; the largest usual one where that is unknown."""
     folder = local_folder(model.parts[0]) if model.parts else None
     if folder is None:
         return _UNKNOWN_SIDE
     try:
-        sample = json.loads((folder / "unet/config.json").read_text(encoding="utf-8"))["sample_size"]
+        part = next(name for name in ("unet", "transformer") if (folder / name).is_dir())
+        sample = json.loads((folder / part / "config.json").read_text(encoding="utf-8"))["sample_size"]
         blocks = json.loads((folder / "vae/config.json").read_text(encoding="utf-8"))["block_out_channels"]
         return int(sample) * int(2 ** (len(blocks) - 1))
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, StopIteration, TypeError, ValueError):
         return _UNKNOWN_SIDE

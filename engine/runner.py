@@ -4,6 +4,7 @@ The core loop of the product. A batch denoises while threads judge and encode th
 again when all others had their turn, so the order of everything follows from the plan and the verdicts alone.
 """
 
+import json
 import time
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
@@ -194,7 +195,7 @@ def _stats(
         "failures": failures,
         "files": [facts.as_json() for facts in files],
         "plan_digest": recipe.plan.digest,
-        **asdict(generator.facts),
+        **json.loads(json.dumps(asdict(generator.facts))),  # as it will be read back: no tuples
         "batch_size": generator.batch_size,
         "duration_s": round(seconds, 3),
         "images_per_second": round(count / seconds, 2),

@@ -73,18 +73,28 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
     return [] if old == new else [f"{place}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def _place(content: Any, key: str, override: str) -> Any:
+    """The key, or in a list its number."""
+    if isinstance(content, dict):
+        return key
+    if key.isdecimal() and int(key) < len(content):
+        return int(key)
+    raise SpecError(f"--set {override}: {key} is no place in a list of {len(content)}; they count from 0")
+
+
+def _override(content: Any, override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise SpecError(f"--set {override}: write it as key.path=value, like --set model.steps=8")
-    keys = path.split(".")
-    for key in keys[:-1]:
-        below = content.setdefault(key, {})
-        if not isinstance(below, dict):
+    *above, last = path.split(".")
+    for key in above:
+        place = _place(content, key, override)
+        below = content.setdefault(place, {}) if isinstance(content, dict) else content[place]
+        if not isinstance(below, dict | list):
             raise SpecError(f"--set {override}: {key} holds {below!r}, and no keys below it")
         content = below
     try:
-        content[keys[-1]] = yaml.safe_load(text)
+        content[_place(content, last, override)] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
 

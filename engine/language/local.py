@@ -160,6 +160,6 @@ def _dtype(spec: TransformersSpec, device: str) -> torch.dtype:
     if spec.dtype != "auto":
         return _DTYPES[spec.dtype]
     if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     known = torch.cpu.get_capabilities()
     return torch.bfloat16 if known.get("avx512_bf16") or known.get("amx_bf16") else torch.float32

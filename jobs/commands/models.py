@@ -18,7 +18,7 @@ def register(command: AddCommand) -> None:
         "finetune",
         finetune,
         "Train LoRA adapters of a model on a few real images of rare classes.",
-        "finetune jobs/specs/few-shot-lora-finetune.yaml --out models/few-shot-lora",
+        "finetune jobs/specs/few-shot-lora-finetune.yaml --out models/lora/shoebill",
     )
     spec_arguments(tuner)
 

@@ -296,8 +296,6 @@ def test_parquet_keeps_masks(tmp_path: Path) -> None:
 
 # COCO
 
-converts_arrays = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
-
 
 @pytest.fixture
 def harbours(tmp_path: Path) -> Path:
@@ -305,7 +303,6 @@ def harbours(tmp_path: Path) -> Path:
     return make_shards(tmp_path / "shards", ("harbour",), shards)
 
 
-@converts_arrays
 @pytest.mark.parametrize("background", [None, "water"])
 def test_coco_gives_every_mask_back_exactly(harbours: Path, tmp_path: Path, background: str | None) -> None:
     from pycocotools.coco import COCO
@@ -333,7 +330,6 @@ def test_coco_gives_every_mask_back_exactly(harbours: Path, tmp_path: Path, back
         assert np.array_equal(mask, mask_of(number))
 
 
-@converts_arrays
 @given(st.integers(1, 12), st.integers(1, 12), st.randoms(use_true_random=False))
 def test_runs_of_any_region_are_those_of_pycocotools(height: int, width: int, random) -> None:  # type: ignore[no-untyped-def]
     from pycocotools import mask as reference

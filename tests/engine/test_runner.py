@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.estimate import image_shape
 from engine.generators.base import Images, Request
 from engine.generators.text_to_image import TextToImageSettings
 from engine.plan import make_plan
 from engine.recipe import Recipe
+from engine.run import Run
 from engine.runner import make_sample, run_unit
 from engine.spec.output import ImageSpec, OutputSpec
 from engine.spec.plan import PlanSpec
@@ -178,6 +180,13 @@ def test_one_image_again_is_the_same(tmp_path: Path) -> None:
     again = make_sample(made, slot, 0, generator)
     assert again is not None
     assert (decode_rgb(again.image) == stored).all()
+
+
+def test_the_shape_of_a_runs_images_is_read_from_them(tmp_path: Path) -> None:
+    run = Run(tmp_path, recipe())
+    run.shards.mkdir()
+    run_unit(run.recipe, 0, FakeGenerator(size=24), run.shards)
+    assert image_shape(run) == (24, 24)
 
 
 class Bucketed(FakeGenerator):

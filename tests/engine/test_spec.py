@@ -104,9 +104,18 @@ def test_overrides_reach_any_depth(tmp_path: Path) -> None:
         {"a": 7},
         ("a", "c"),
     )
+    strategies = [{"name": "a"}, {"name": "b", "templates": ["{class}"]}]
+    mixed = write(tmp_path, {**MINIMAL, "prompts": {"mix": strategies}})
+    spec = load_spec(mixed, ["prompts.mix.1.templates.0=a {class}", "prompts.mix.0.share=2"])
+    assert [(one.share, one.templates) for one in spec.prompts.mix] == [
+        (2, ("a photo of a {class}",)),
+        (1, ("a {class}",)),
+    ]
 
 
-@pytest.mark.parametrize("override", ["model.steps", "=3", "model.source.x=1", "model.steps=[", "model.stepz=1"])
+@pytest.mark.parametrize(
+    "override", ["model.steps", "=3", "model.source.x=1", "model.steps=[", "model.stepz=1", "classes.2=c"]
+)
 def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(SpecError):
         load_spec(write(tmp_path, MINIMAL), [override])

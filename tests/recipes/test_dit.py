@@ -110,7 +110,6 @@ def test_guidance_is_one_pass_over_twice_the_batch(dit: Path, guidance: int, fac
     assert passes == [4 * factor] * 3
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers with NumPy 2
 def test_another_scheduler(dit: Path) -> None:
     spec = spec_of(dit, "model.scheduler=DPMSolverMultistepScheduler")
     generator = load(spec)

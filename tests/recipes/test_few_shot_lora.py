@@ -1,4 +1,4 @@
-"""jobs/specs/few-shot-lora-finetune.yaml and few-shot-lora.yaml with a small model of their class, and digits for birds."""
+"""jobs/specs/few-shot-lora-finetune.yaml and few-shot-lora.yaml with a small model of their class; digits for birds."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,14 @@ import pytest
 from engine.errors import DataError
 from engine.generators.finetune.job import finetune
 from engine.generators.finetune.spec import FinetuneSpec
-from engine.run import Run
+from engine.generators.kinds import load_generator
+from engine.run import Run, begin_run, plan_run
+from engine.runner import run_unit
 from engine.sources.digits import open_digits
+from engine.spec.run import Spec
 from engine.specfile import load_as
 from engine.sweep import prepare_sweep
+from shards.index import read_rows
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sd
 
@@ -36,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def make(folder: Path, out: Path, adapters: str) -> Run:
-    spec = shipped(
+def small(folder: Path, adapters: str) -> Spec:
+    return shipped(
         "few-shot-lora.yaml",
         f"model.source={folder / 'model'}",
         f"data.path={folder / 'birds'}",
@@ -47,21 +51,39 @@ def make(folder: Path, out: Path, adapters: str) -> Run:
         "model.batch_size=4",
         "plan.per_class=12",
         "output.samples_per_shard=8",
+        "cluster.gpus_per_actor=0",
     )
-    return make_everywhere(spec, out)
 
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Run:
-    return make(folder, folder / "run", f"[{{source: {folder / 'shoebill'}, weight: 0.8, classes: [shoebill]}}]")
+    spec = small(folder, f"[{{source: {folder / 'shoebill'}, weight: 0.8, classes: [shoebill]}}]")
+    return make_everywhere(spec, folder / "run")
+
+
+def make_alone(spec: Spec, folder: Path) -> Run:
+    """Make every unit in this process."""
+    made = begin_run(plan_run(spec), folder)
+    generator = load_generator(spec.model, spec.output.image, spec.cluster)
+    for number in made.pending():
+        run_unit(made.recipe, number, generator, made.shards)
+    return made
 
 
 def test_the_adapter_changes_its_class_and_no_byte_of_another(folder: Path, run: Run) -> None:
-    plain = make(folder, folder / "plain", "[]")
+    plain = make_alone(small(folder, "[]"), folder / "plain")
+    found, before = by_key(run), by_key(plain)
+    assert found.keys() == before.keys()
+    for key, (name, image) in found.items():
+        assert (before[key] == (name, image)) == (name == "heron")
+    assert {name for name, _ in found.values()} == set(BIRDS)
+
+
+def by_key(run: Run) -> dict[str, tuple[str, bytes]]:
+    """Class and encoded image of every sample: a batch has one adapter, so the order within a shard differs."""
     found = rows(run)
-    for row, with_it, without in zip(found, members(run, found, "image"), members(plain, found, "image"), strict=True):
-        assert (with_it == without) == (row["class_name"] == "heron")
-    assert {row["class_name"] for row in found} == set(BIRDS)
+    images = members(run, found, "image")
+    return {row["key"]: (row["class_name"], image) for row, image in zip(found, images, strict=True)}
 
 
 def test_samples_name_the_adapter_and_stats_the_real_images_that_it_saw(folder: Path, run: Run) -> None:
@@ -98,6 +120,4 @@ def test_a_sweep_refuses_an_adapter_that_saw_what_judges_it(folder: Path, run: R
 
 
 def digests(run: Run, split: str) -> list[str]:
-    from shards.index import read_rows
-
     return [row["digest"] for row in read_rows(run.folder / "real" / split, ["digest"])]

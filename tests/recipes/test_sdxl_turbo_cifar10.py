@@ -19,11 +19,7 @@ from tests.recipes.models import make_sdxl
 DATA = ROOT.parent / "shared/data"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
-pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real CIFAR-10 is not beside this checkout"),
-    # Euler's scheduler of diffusers 0.42 asks torch for an array in the way of NumPy 1.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real CIFAR-10 is not beside this checkout")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.errors import OutputError
+from engine.errors import ModelError, OutputError, SpecError
 from engine.exchange.names import folder_names
 from engine.generators.finetune.card import adapter_card
 from engine.generators.finetune.loop import train
@@ -58,16 +58,22 @@ class _Job:
         if is_done(self.out, self._fingerprint):
             log(f"{self.out} holds this adapter already")
             return
+        self._take_folder()
+        began = time.monotonic()
+        log(f"{', '.join(self.lesson.classes)}: {len(self.lesson.images)} real images of the {self.spec.split} split")
+        try:
+            loss, device = self._train(log)
+        except torch.OutOfMemoryError as error:
+            raise ModelError("batch: the GPU's memory is too small; lower batch, and raise accumulation") from error
+        self._write({"loss": loss, "device": device, "seconds_since_last_start": round(time.monotonic() - began, 1)})
+        shutil.rmtree(self._scratch)
+        log(f"{self.out}: done in {time.monotonic() - began:.0f} s")
+
+    def _take_folder(self) -> None:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"--out {self.out}: cannot be written: {error.strerror}; choose another folder") from None
-        began = time.monotonic()
-        log(f"{', '.join(self.lesson.classes)}: {len(self.lesson.images)} real images of the {self.spec.split} split")
-        loss, device = self._train(log)
-        self._write({"loss": loss, "device": device, "seconds_since_last_start": round(time.monotonic() - began, 1)})
-        shutil.rmtree(self._scratch)
-        log(f"{self.out}: done in {time.monotonic() - began:.0f} s")
 
     @property
     def _scratch(self) -> Path:
@@ -125,6 +131,8 @@ def _load(spec: FinetuneSpec) -> Pipeline:
     cluster = ClusterSpec(gpus_per_actor=gpus, cpus_per_actor=torch.get_num_threads())
     pipe = Pipeline("DiffusionPipeline", spec.settings(), ImageSpec(), cluster)
     check_supported(pipe.diffusers, spec.model.source)
+    if pipe.diffusers.unet.dtype == torch.float16 and not gpus:
+        raise SpecError("model.dtype: fp16 is trained on a GPU only, and torch finds none; give fp32, or leave it out")
     if "safety_checker" in pipe.diffusers.components:
         # Its black images would be preserved as part of the prior, and no image of the prior leaves the training.
         pipe.diffusers.safety_checker = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from engine.errors import ModelError
 from engine.generators.finetune.lora import Lora
 from engine.generators.finetune.spec import FinetuneSpec
 from engine.generators.training.checkpoint import Checkpoint, State
@@ -24,7 +26,8 @@ def train(
 ) -> float | None:
     """Train the adapter in place, from the checkpoint on.
 
-    loss_of: the loss of a UNet in one forward pass, by its number. Returns the last logged loss.
+    loss_of: the loss of a UNet in one forward pass, by its number. Returns the last logged loss. Raises ModelError
+    where it is no number any more.
     """
     accelerator = Accelerator(
         mixed_precision=_MIXED[lora.dtype], gradient_accumulation_steps=spec.accumulation, cpu=lora.device.type == "cpu"
@@ -45,6 +48,8 @@ def train(
                 adam.step()
                 adam.zero_grad()
             total += float(loss.detach())
+        if not math.isfinite(total):
+            raise ModelError(f"step {step + 1}: the loss is {total}; lower the rate, or raise the warm-up")
         progress.update(step + 1, total / spec.accumulation)
         checkpoint.save_if_due(partial(_state, lora, adam, accelerator.scaler, step + 1))
     return progress.last

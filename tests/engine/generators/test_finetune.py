@@ -131,7 +131,7 @@ def test_images_move_to_the_class_that_was_taught(digits: Path, taught: Path) ->
         np.abs(images("embedded/digits", adapter, "a handwritten digit turned").mean(axis=0) - real).mean()
         for adapter in (None, taught)
     )
-    assert after < 0.7 * before
+    assert after < 0.75 * before
 
 
 def test_a_prior_keeps_what_else_the_model_knows(digits: Path, taught: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_prior_keeps_what_else_the_model_knows(digits: Path, taught: Path, tmp
         np.abs(images("embedded/digits", adapter, "a handwritten digit seven") - known).mean()
         for adapter in (taught, tmp_path)
     )
-    assert with_prior < 0.8 * without
+    assert with_prior < 0.5 * without
     assert json.loads((tmp_path / "training.json").read_text())["generation"] == 2
 
 
@@ -193,7 +193,6 @@ def test_a_killed_training_ends_with_the_same_bytes(digits: Path, tmp_path: Path
     assert weights(out) == weights(tmp_path / "whole")
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers with NumPy 2
 def test_an_sdxl_model_learns_too(digits: Path, tmp_path: Path) -> None:
     model = make_sdxl(tmp_path / "model")
     finetune(small(digits, model, rate=0.05), tmp_path / "out", silent)
@@ -256,6 +255,12 @@ def test_what_cannot_be_learned_is_said(
 ) -> None:
     with pytest.raises(error, match=said):
         finetune(read(digits, **changes), tmp_path / "out", silent)
+
+
+def test_a_training_that_diverges_leaves_no_adapter(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"step .*: the loss is .*; lower the rate"):
+        finetune(small(digits, make_sd(tmp_path / "model"), rate=1e30, warmup=0), tmp_path / "out", silent)
+    assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
 def test_families_without_a_known_loss_are_named(digits: Path, tmp_path: Path) -> None:

@@ -19,9 +19,6 @@ from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec
 from tests.recipes import models
 
-# Some schedulers of diffusers 0.42 ask torch for an array in the way of NumPy 1.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 REQUESTS = [Request(Prompt("a cat", "", (), "templates"), 0, "cat", seed) for seed in range(2)]
 GPU = Device("cuda", torch.float16, "a GPU, fp16")
 

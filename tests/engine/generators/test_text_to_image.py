@@ -21,9 +21,6 @@ from engine.spec.output import ImageSpec
 from shards.codec import Pixels
 from tests.recipes import models
 
-# Some schedulers of diffusers 0.42 ask torch for an array in the way of NumPy 1.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 MAKERS = {
     "StableDiffusionPipeline": models.make_sd,
     "StableDiffusionXLPipeline": models.make_sdxl,
