@@ -128,4 +128,5 @@ def _check(place: str, template: str, required: Collection[str], known: Collecti
     if missing := set(required) - used:
         raise ValueError(f"{place} {template!r} lacks {{{sorted(missing)[0]}}}")
     if unknown := used - set(known):
-        raise ValueError(f"{place} uses {{{sorted(unknown)[0]}}}; known are {', '.join(f'{{{k}}}' for k in known)}")
+        names = ", ".join(f"{{{name}}}" for name in sorted(known))
+        raise ValueError(f"{place} uses {{{min(unknown)}}}; known are {names}")

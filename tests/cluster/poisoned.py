@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.cluster.generate import generate
 from engine.cluster.session import ray_session
-from engine.generators import Request
+from engine.generators.base import Request
 from engine.plan import Slot
 from engine.progress import Progress
 from engine.recipe import Recipe
@@ -36,7 +36,7 @@ class Poisoned(Recipe):
 def main(spec: Path, folder: Path) -> int:
     few = ["cluster.max_actors=1", "cluster.unit_attempts=2", "cluster.unit_timeout_s=12"]
     recipe = plan_run(load_spec(spec, few))
-    run = begin_run(Poisoned(recipe.spec, recipe.plan), folder)
+    run = begin_run(Poisoned(recipe.spec, recipe.plan, recipe.inputs), folder)
     try:
         with ray_session(recipe.spec.cluster), Progress(recipe.plan.classes, recipe.plan.quotas, []) as progress:
             generate(run, progress)

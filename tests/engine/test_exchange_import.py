@@ -84,7 +84,7 @@ def test_every_image_comes_with_its_bytes_its_class_and_its_maker(tmp_path: Path
     assert [row["image_format"] for row in rows].count("webp") == 4
     (stats,) = all_stats(out).values()
     assert (stats["kept"], stats["model"]) == ({"sea lion": 6, "zebra": 6}, "sdxl")
-    assert "license: cc0-1.0" in (out / "README.md").read_text()
+    assert 'license: "cc0-1.0"' in (out / "README.md").read_text()
     assert not list(verify_folder(out, CLASSES, ["00000"], stats["plan_digest"]))
 
 

@@ -8,6 +8,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_dispatch import attention_backend
 
 from engine.devices import Device
 from engine.errors import ModelError
@@ -91,8 +92,8 @@ def test_on_a_cpu_there_is_nothing_to_offload(sd: Path, offload: str) -> None:
 def transformer(z_image: Path) -> Iterator[Any]:
     """A pipeline whose attention can be switched; diffusers keeps the last choice for the whole process."""
     pipe = diffusers.DiffusionPipeline.from_pretrained(z_image)
-    yield pipe
-    pipe.transformer.reset_attention_backend()
+    with attention_backend("native"):  # puts back what it found, at the end
+        yield pipe
 
 
 def test_flash_attention_of_a_transformer(transformer: Any) -> None:
