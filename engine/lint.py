@@ -61,7 +61,7 @@ def lint(recipe: Recipe, limits: Sequence[Limit] = (), meanings: Meanings | None
     names = {name: _told(name, special) for name in drawn}
     return [
         *_ambiguous(drawn, special, meanings),
-        *_repeated(drawn),
+        *(_repeated(drawn) if recipe.spec.condition is None else ()),  # else conditions vary the images
         *_shared(drawn),
         *_foreign(drawn, names),
         *_too_long(drawn, limits),
@@ -95,6 +95,7 @@ def _ambiguous(
 
 
 def _repeated(drawn: Mapping[str, Sequence[Prompt]]) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
     for name, prompts in drawn.items():
         by_strategy: dict[str, list[str]] = {}
         for prompt in prompts:
@@ -102,10 +103,12 @@ def _repeated(drawn: Mapping[str, Sequence[Prompt]]) -> Iterator[str]:
         for strategy, texts in by_strategy.items():
             distinct = len(set(texts))
             if 1 - distinct / len(texts) > _MOST_REPEATS:
-                yield (
-                    f"{name}: {distinct} distinct prompts among {len(texts)} of strategy {strategy!r}; only seeds vary "
-                    "the others: add templates, attributes or a bank"
-                )
+                count = f"{distinct} distinct prompts among {len(texts)} of strategy {strategy!r}"
+                found.setdefault(count, []).append(name)
+    for count, names in found.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        shown = ", ".join(names[:_SHOWN]) + more
+        yield f"{shown}: {count}; only seeds vary the others: add templates, attributes or a bank"
 
 
 def _shared(drawn: Mapping[str, Sequence[Prompt]]) -> Iterator[str]:

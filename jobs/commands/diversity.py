@@ -32,4 +32,6 @@ def diversity(arguments: Namespace) -> None:
         told = ("", "") if one.group == found[0].group else (f"{one.prompts:,.0f}", f"{one.combinations:,.0f}")
         table.add_row(one.group, f"{one.images:,}", *told, f"{one.distance:.3f}", f"{one.vendi:.2f}")
     Console(highlight=False).print(table)
-    print("features: a small classifier trained on the real world split; higher is more diverse")
+    print(
+        "features: a small classifier trained on the real world split; an image that is not quite of its class counts as diverse"
+    )
