@@ -33,5 +33,6 @@ def diversity(arguments: Namespace) -> None:
         table.add_row(one.group, f"{one.images:,}", *told, f"{one.distance:.3f}", f"{one.vendi:.2f}")
     Console(highlight=False).print(table)
     print(
-        "features: a small classifier trained on the real world split; an image that is not quite of its class counts as diverse"
+        "features: a small classifier trained on the real world split; "
+        "an image that is not quite of its class lies far from the others, too"
     )
