@@ -4,6 +4,7 @@ Of a run of any size only so many shards' indexes are read, and only so many ima
 """
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.codec import CorruptImage, Pixels, decode_rgb, encode_rgb, fit_rgb
+from shards.codec import CorruptImage, Pixels, decode_mask, decode_rgb, encode_rgb, fit_rgb
 from shards.errors import ShardError
 
 MAX_SIDE = 96
@@ -21,19 +22,25 @@ MAX_SIDE = 96
 _MAX_BYTES = 5_000
 _MAX_TEXT = 400
 _COLUMNS = ["key", "label", "prompt", "image_format", "image_offset", "image_size"]
+_MASK_COLUMNS = ["mask_offset", "mask_size", "mask_classes"]
 
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One thumbnail. source: data URI; width and height: its pixels; prompt: "" for a real image."""
+    """One thumbnail.
+
+    source: data URI; width and height: its pixels. prompt: "" for a real image.
+    mask:   data URI of the mask in its palette's colours; "" where the image has none.
+    """
 
     key: str
     prompt: str
     source: str
     width: int
     height: int
+    mask: str
 
 
 def spread(items: Sequence[_Item], count: int) -> list[_Item]:
@@ -62,24 +69,37 @@ def pictures(folder: Path, shards_of: Mapping[int, Sequence[str]], count: int) -
 
 def _read_index(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, columns=_COLUMNS)
+        known = pq.read_schema(path).names
+        return pq.read_table(path, columns=[*_COLUMNS, *(name for name in _MASK_COLUMNS if name in known)])
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"{path}: cannot be read: {str(error).splitlines()[0]}; run verify") from None
 
 
 def _picture(tar: Path, row: Mapping[str, Any]) -> Picture:
     try:
-        with tar.open("rb") as file:
-            file.seek(row["image_offset"])
-            data = file.read(row["image_size"])
-        pixels = _shrink(decode_rgb(data))
+        pixels = _shrink(decode_rgb(_read(tar, row, "image")))
+        mask = _data_uri(_shrink(_coloured(tar, row))) if "mask_classes" in row else ""
     except (OSError, CorruptImage) as error:
         raise ShardError(f"{tar}, sample {row['key']!r}: cannot be read: {error}; run verify") from None
     height, width = pixels.shape[:2]
     prompt: str = row["prompt"]
     if len(prompt) > _MAX_TEXT:
         prompt = prompt[: _MAX_TEXT - 1] + "…"
-    return Picture(row["key"], prompt, _data_uri(pixels), width, height)
+    return Picture(row["key"], prompt, _data_uri(pixels), width, height, mask)
+
+
+def _read(tar: Path, row: Mapping[str, Any], member: str) -> bytes:
+    with tar.open("rb") as file:
+        file.seek(row[f"{member}_offset"])
+        return file.read(row[f"{member}_size"])
+
+
+def _coloured(tar: Path, row: Mapping[str, Any]) -> Pixels:
+    """The mask in the colours of its palette; an index beyond it is black."""
+    colours = np.zeros((256, 3), np.uint8)
+    palette = json.loads(row["mask_classes"])
+    colours[: len(palette)] = list(palette.values())
+    return colours[decode_mask(_read(tar, row, "mask"))]
 
 
 def _shrink(pixels: Pixels) -> Pixels:

@@ -1,5 +1,6 @@
 """ControlNet: masks that are labels by construction, and edges of real images of rare classes."""
 
+import base64
 import io
 import json
 import shutil
@@ -20,6 +21,8 @@ from engine.errors import ModelError
 from engine.generators.base import Generator
 from engine.generators.kinds import load_generator
 from engine.replay import replay
+from engine.report import write_report
+from engine.report.sheets import pictures
 from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit
 from engine.sources import load_splits
@@ -108,6 +111,18 @@ def test_drawn_layouts_are_masks_of_their_class(drawn: Run) -> None:
         again = book.condition(plan.slot_of_key(row["key"]), row["seed"], "").mask_at(32, 32)
         assert np.array_equal(mask, again)
     assert len({mask.tobytes() for mask in masks(drawn)}) == plan.total
+
+
+def test_the_report_shows_masks_in_the_palettes_colours(drawn: Run) -> None:
+    names = [drawn.recipe.plan.shard_name(number) for number in range(drawn.recipe.plan.n_units)]
+    shown = [one for found in pictures(drawn.shards, {0: names, 1: names}, 6).values() for one in found]
+    stored = {row["key"]: mask for row, mask in zip(rows(drawn), masks(drawn), strict=True)}
+    colours = np.array(list(drawn.recipe.spec.condition.palette.values()), np.uint8)  # type: ignore[union-attr]
+    assert len(shown) == 12
+    for picture in shown:
+        coloured = decode_rgb(base64.b64decode(picture.mask.partition(",")[2]))
+        assert np.array_equal(coloured, colours[stored[picture.key]])
+    assert write_report(drawn).read_text().count('alt="its mask"') > 12
 
 
 def test_a_run_can_be_measured(drawn: Run, tmp_path: Path) -> None:
