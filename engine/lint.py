@@ -80,17 +80,16 @@ def _told(name: str, special: Mapping[str, ClassPrompts]) -> str:
 def _ambiguous(
     drawn: Mapping[str, Sequence[Prompt]], special: Mapping[str, ClassPrompts], meanings: Meanings | None
 ) -> Iterator[str]:
-    """Class names that a spec neither words differently nor defines, and that mean several things."""
+    """Class names that a spec does not word differently, and that mean several things."""
     for name in drawn:
-        own = special.get(name, ClassPrompts())
-        if meanings is None or own.name is not None or own.definition is not None:
+        if meanings is None or special.get(name, ClassPrompts()).name is not None:
             continue
         found = meanings(name)
         if len(found) > 1:
             glosses = "; ".join(f"({n}) {one.gloss}" for n, one in enumerate(found[:_SHOWN], 1))
             yield (
-                f"{name}: means several things: {glosses}; say which by prompts.classes.{name}.name or .definition, "
-                f"like --set 'prompts.classes.{name}.definition=\"{found[0].gloss}\"' and {{definition}} in a template"
+                f"{name}: means several things: {glosses}; say in the prompts which one, "
+                f"like --set 'prompts.classes.{name}.name={name} ({found[0].gloss})'"
             )
 
 

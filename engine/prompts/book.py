@@ -116,15 +116,13 @@ def _templates(
     special = spec.classes.get(name, ClassPrompts())
     templates = special.templates or strategy.templates
     used = set(_placeholders(templates))
-    if "definition" in used and special.definition is None:
-        raise SpecError(f"prompts.classes.{name}.definition: is missing, and a template uses {{definition}}")
     clusters = None
     if strategy.clusters is not None:
         clusters = Clusters(lists[name], strategy.clusters.per_prompt, key=sample_seed(seed, label, 0))
     attributes = strategy.attributes | special.attributes
     return Templates(
         templates,
-        {"class": special.name if special.name is not None else name, "definition": special.definition or ""},
+        special.name if special.name is not None else name,
         tuple((word, values) for word, values in attributes.items() if word in used),
         clusters,
     )

@@ -1,6 +1,6 @@
 """One way to word the prompts of one class: templates with attributes, or a bank's rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,12 +30,12 @@ class Wording(Protocol):
 class Templates:
     """Templates and attribute values of one class, all exceptions applied.
 
-    words:    what `{class}` and `{definition}` become.
+    name:     what `{class}` becomes.
     clusters: what `{attributes}` becomes.
     """
 
     templates: tuple[str, ...]
-    words: Mapping[str, str]
+    name: str
     attributes: tuple[tuple[str, tuple[str, ...]], ...]
     clusters: Clusters | None
 
@@ -50,7 +50,7 @@ class Templates:
             values["attributes"] = ", ".join(self.clusters.draw(ordinal))
         template = self.templates[which]
         used = sorted(set(PLACEHOLDER.findall(template)) & values.keys())
-        words = {**self.words, **values}
+        words = {"class": self.name, **values}
         text = PLACEHOLDER.sub(lambda found: words[found[1]], template)
         return Text(text, tuple((name, values[name]) for name in used))
 

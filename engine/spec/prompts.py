@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from engine.spec.base import Count, Strict
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][a-z0-9_]*)\}(?!\})")
-"""In a template: `{class}`, `{definition}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary
+"""In a template: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary
 character, those of `{{word}}` as well."""
 
 _Attributes = dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
@@ -50,7 +50,7 @@ class Wording(Strict):
     def _one_way(self) -> Self:
         if self.bank is not None and self.worded.keys() - {"bank"}:
             raise ValueError("bank holds whole prompts: give it without templates, attributes and clusters")
-        if taken := {"class", "definition", "attributes"} & self.attributes.keys():
+        if taken := {"class", "attributes"} & self.attributes.keys():
             raise ValueError(f"an attribute cannot be called {min(taken)}: the placeholder has a meaning of its own")
         return self
 
@@ -68,9 +68,8 @@ class ClassPrompts(Strict):
     """What differs for one class."""
 
     name: str | None = None
-    """What `{class}` becomes; the class's own name if none."""
-    definition: str | None = None
-    """What `{definition}` becomes: which of its meanings a name has, like `large long-necked wading bird`."""
+    """What `{class}` becomes; the class's own name if none. Where that means several things, say which: `crane (large
+    long-necked wading bird)`."""
     templates: tuple[str, ...] | None = Field(None, min_length=1)
     """Instead of the templates for all classes."""
     attributes: dict[str, tuple[str, ...]] = {}
@@ -105,7 +104,7 @@ class PromptsSpec(Wording):
         if len(set(names)) < len(names):
             raise ValueError("mix holds a name twice")
         if self.mix and any(special.templates or special.attributes for special in self.classes.values()):
-            raise ValueError("with mix, a class has only a name, a definition and a negative prompt of its own")
+            raise ValueError("with mix, a class has only a name and a negative prompt of its own")
         return self
 
     @model_validator(mode="after")
@@ -115,7 +114,7 @@ class PromptsSpec(Wording):
             if strategy.bank is None:
                 self._check(place, strategy, strategy.templates, strategy.attributes.keys(), strategy.attributes.keys())
         for name, special in self.classes.items():
-            if special.definition is None and special.templates is None and not special.attributes:
+            if special.templates is None and not special.attributes:
                 continue
             for strategy in self.strategies:
                 known = {**strategy.attributes, **special.attributes}.keys()
@@ -125,7 +124,7 @@ class PromptsSpec(Wording):
 
     @staticmethod
     def _check(place: str, wording: Wording, templates: tuple[str, ...], known: Set[str], own: Set[str]) -> None:
-        used = {found for template in templates for found in PLACEHOLDER.findall(template)} - {"class", "definition"}
+        used = {found for template in templates for found in PLACEHOLDER.findall(template)} - {"class"}
         if "attributes" in used and wording.clusters is None:
             raise ValueError(f"{place} use {{attributes}}, which takes clusters; name single attributes otherwise")
         if wording.clusters is not None and "attributes" not in used:

@@ -166,15 +166,6 @@ def test_a_bank_that_is_none(tmp_path: Path) -> None:
         PromptBook(MIXED, ["cat"], [4], {"b.parquet": tmp_path / "b.parquet"}, seed=0)
 
 
-def test_a_definition_is_put_in_and_missed() -> None:
-    spec = PromptsSpec(
-        templates=("a {class}, {definition}",), classes={"crane": ClassPrompts(definition="a wading bird")}
-    )
-    assert book_of(spec, ["crane"]).at(0, 0).text == "a crane, a wading bird"
-    with pytest.raises(SpecError, match=r"prompts\.classes\.kite\.definition: is missing"):
-        book_of(spec, ["crane", "kite"])
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
