@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from textwrap import shorten
 from typing import Protocol
 
 from engine.prompts import Prompt, PromptBook
@@ -22,6 +23,8 @@ _LOOKED_AT_PER_CLASS = 20, 1000
 _MOST_REPEATS = 0.95
 _MOST_SHARED = 0.1
 _SHOWN = 5
+_GLOSS = 48
+"""Characters of a gloss that a prompt has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def _ambiguous(
             glosses = "; ".join(f"({n}) {one.gloss}" for n, one in enumerate(found[:_SHOWN], 1))
             yield (
                 f"{name}: means several things: {glosses}; say in the prompts which one, "
-                f"like --set 'prompts.classes.{name}.name={name} ({found[0].gloss})'"
+                f"like --set 'prompts.classes.{name}.name={name} ({shorten(found[0].gloss, _GLOSS, placeholder='')})'"
             )
 
 

@@ -40,4 +40,4 @@ def text_limits(model: ModelSettings) -> list[Limit]:
 
 
 def _tokens(tokenizer: Any, text: str) -> int:
-    return len(tokenizer(text).input_ids)
+    return len(tokenizer(text, verbose=False).input_ids)
