@@ -36,13 +36,19 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
                 "set it to 0 to compute on the CPU"
             )
         torch.backends.cudnn.benchmark = False  # it picks kernels by timing them, so another one tomorrow
-        auto = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)
-        instructions = torch.cpu.get_capabilities()
-        has_bf16 = instructions.get("avx512_bf16") or instructions.get("amx_bf16")
-        auto, name = "bf16" if has_bf16 else "fp32", "cpu"
-        kind = f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
-    chosen = auto if model.dtype == "auto" else model.dtype
+        name, kind = "cpu", f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
+    chosen = auto_dtype(name) if model.dtype == "auto" else model.dtype
     return Device(name, kinds[chosen], f"{kind}, {chosen}")
+
+
+def auto_dtype(device: str) -> str:
+    """bf16 where the device, `cuda` or `cpu`, has the instructions; else fp16 on a GPU, and fp32 on a CPU."""
+    import torch
+
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    known = torch.cpu.get_capabilities()
+    return "bf16" if known.get("avx512_bf16") or known.get("amx_bf16") else "fp32"

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
+from engine.devices import auto_dtype
 from engine.errors import ModelError
 from engine.language.answers import Answer
 from engine.language.backends import TransformersSpec, VisionSpec
@@ -157,9 +158,4 @@ def _four_bits(spec: TransformersSpec) -> Any:
 
 
 def _dtype(spec: TransformersSpec, device: str) -> torch.dtype:
-    if spec.dtype != "auto":
-        return _DTYPES[spec.dtype]
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    known = torch.cpu.get_capabilities()
-    return torch.bfloat16 if known.get("avx512_bf16") or known.get("amx_bf16") else torch.float32
+    return _DTYPES[auto_dtype(device) if spec.dtype == "auto" else spec.dtype]

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from engine.spec.base import Count, Strict
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][a-z0-9_]*)\}(?!\})")
-"""In a template: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary
-character, those of `{{word}}` as well."""
+"""In a template: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary character, those
+of `{{word}}` as well."""
 
 _Attributes = dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
 
