@@ -106,14 +106,14 @@ class Sweep:
 
     def _mixed(self, split: str, alpha: float, seed: int) -> MixedStream:
         real = self._real(split, shuffle=True, seed=seed)
-        synthetic = ShardStream(self.folder / "shards", seed=seed) if alpha > 0 else None
+        synthetic = ShardStream(self.folder / "shards", seed=seed, threads=1) if alpha > 0 else None
         return MixedStream(real, synthetic, alpha, batch_size=self.settings.batch_size, seed=seed)
 
     def _real(self, split: str, *, shuffle: bool, seed: int = 0) -> ShardStream | None:
         folder = self.folder / "real" / split
         if not any(folder.glob("*.tar")):
             return None
-        return ShardStream(folder, seed=seed, shuffle=shuffle, real_only=True)
+        return ShardStream(folder, seed=seed, shuffle=shuffle, real_only=True, threads=1)
 
     def _path(self, trial: Trial) -> Path:
         return self.folder / "sweep" / f"{trial.arm}-{trial.seed}.json"

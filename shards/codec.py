@@ -1,10 +1,15 @@
 """Between encoded images and uint8 RGB arrays of shape (height, width, 3)."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Encoded = bytes | NDArray[np.uint8]
+"""An encoded file: bytes, or a uint8 array over them, which may be a piece of a memory map."""
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is said by our own errors
 cv2.setNumThreads(1)  # we run one image per thread; cv2's own pool would only fight with those
@@ -14,18 +19,42 @@ class CorruptImage(ValueError):
     """Bytes that no decoder takes for an image."""
 
 
-def decode_rgb(data: bytes) -> Pixels:
+def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
     """Decode png, jpg, webp and what else cv2 reads: grey is repeated, alpha dropped, 16 bits cut to 8, EXIF turned.
 
-    Raises CorruptImage.
+    out: contiguous array that a JPEG of its very shape is decoded into; it is what is returned then, and else another
+    array. Raises CorruptImage, also for a JPEG that is cut short.
     """
+    array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+    if len(array) > 3 and array[0] == 0xFF and array[1] == 0xD8 and not _has_exif(array):
+        pixels = _decode_jpeg(array, out)
+        if pixels is not None:
+            return pixels
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+        decoded = cv2.imdecode(array, cv2.IMREAD_COLOR_RGB) if len(array) else None
     except cv2.error as error:
         raise CorruptImage(str(error)) from None
-    if pixels is None:
-        raise CorruptImage(f"{len(data)} bytes that are no image")
-    return np.asarray(pixels, np.uint8)
+    if decoded is None:
+        raise CorruptImage(f"{len(array)} bytes that are no image")
+    return np.asarray(decoded, np.uint8)
+
+
+def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:
+    """By libjpeg-turbo directly, which spares a copy and cv2's allocation; None for what only cv2 can decode."""
+    try:
+        pixels = simplejpeg.decode_jpeg(array, "RGB", buffer=out)
+        return out if out is not None and out.shape == pixels.shape else np.asarray(pixels, np.uint8)
+    except ValueError as error:
+        if "Premature end" in str(error):  # cv2 would fill the rest with grey
+            raise CorruptImage(f"JPEG cut short: {error}") from None
+    if out is not None:  # perhaps it was only too small for this image
+        return _decode_jpeg(array, None)
+    return None
+
+
+def _has_exif(array: Pixels) -> bool:
+    """Whether a JPEG has EXIF data, which may turn it: they are to be its first segment, or to follow that of JFIF."""
+    return b"Exif" in array[:64].tobytes()
 
 
 def format_of(data: bytes) -> str | None:
@@ -39,7 +68,7 @@ def format_of(data: bytes) -> str | None:
 
 def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
     """Encode as png (lossless, `quality` unused), jpg or webp. Equal pixels give equal bytes."""
-    options = {
+    options: Sequence[int] = {
         "png": [],
         "jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
         "webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
@@ -58,23 +87,40 @@ def encode_mask(mask: NDArray[np.uint8]) -> bytes:
     return bytes(encoded)
 
 
-def decode_mask(data: bytes) -> NDArray[np.uint8]:
+def decode_mask(data: Encoded) -> NDArray[np.uint8]:
     """Class indices (height, width) of a grey PNG. Raises CorruptImage."""
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+    mask = cv2.imdecode(array, cv2.IMREAD_UNCHANGED) if len(array) else None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise CorruptImage(f"{len(data)} bytes that are no mask of class indices")
+        raise CorruptImage(f"{len(array)} bytes that are no mask of class indices")
     return np.asarray(mask, np.uint8)
 
 
 def fit_rgb(pixels: Pixels, height: int, width: int) -> Pixels:
     """Scaled until it covers height x width, then cut to that around the centre: cubic when it grows, averaged over
     areas (so antialiased) when it shrinks."""
+    scale, size = _cover(pixels, height, width)
+    return _centre(_resized(pixels, size, cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), height, width)
+
+
+def fit_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The same for class indices, which are never averaged: the nearest one."""
+    _, size = _cover(mask, height, width)
+    return _centre(_resized(mask, size, cv2.INTER_NEAREST_EXACT), height, width)
+
+
+def _cover(pixels: Pixels, height: int, width: int) -> tuple[float, tuple[int, int]]:
     have_height, have_width = pixels.shape[:2]
     scale = max(height / have_height, width / have_width)
-    size = (max(width, round(have_width * scale)), max(height, round(have_height * scale)))
-    if size != (have_width, have_height):
-        pixels = np.asarray(
-            cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8
-        )
-    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return scale, (max(width, round(have_width * scale)), max(height, round(have_height * scale)))
+
+
+def _resized(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
+    if size == pixels.shape[1::-1]:
+        return pixels
+    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
+
+
+def _centre(pixels: Pixels, height: int, width: int) -> Pixels:
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])

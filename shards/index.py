@@ -1,6 +1,9 @@
-"""The index of a folder of shards: which samples there are, and where in which tar."""
+"""The index of shards: which samples there are, and where in which tar."""
 
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,27 +13,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from shards.cache import ShardCache
 from shards.errors import ShardError
+from shards.foreign import foreign_index
+from shards.places import Missing, Tar, find_tars, read_bytes
+from shards.scan import Members
 from shards.stats import SUFFIX
 
-_COLUMNS = ("key", "label", "synthetic", "image_format", "image_offset", "image_size")
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Offset and size in bytes of one member of each sample; offset -1 where a sample lacks it."""
+
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Samples of all shards of a folder, in the order of shard names and then of the tar.
+    """Samples of all shards of a place, in the order of shard names and then of the tar.
 
-    tars:    the shard files; `shard[i]` is an index into them.
-    label, synthetic, offset, size: arrays of one element per sample; offset and size are the image's, in bytes.
+    tars:      the shard files; `shard[i]` is an index into them.
+    label:     class index; -1 where the shards tell none.
+    synthetic: where a shard does not say, `known` is false.
+    class_of:  name of each sample's class; null where the shards tell none.
+    places:    of `image`, and of those of `mask`, `json`, `txt` that were asked for.
     """
 
-    tars: tuple[Path, ...]
-    keys: pa.ChunkedArray
+    tars: tuple[Tar, ...]
+    keys: pa.Array
     shard: NDArray[np.int32]
     label: NDArray[np.int64]
     synthetic: NDArray[np.bool_]
-    offset: NDArray[np.int64]
-    size: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    class_of: pa.DictionaryArray
+    places: Mapping[str, Places]
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -39,24 +53,103 @@ class ShardIndex:
         """Key of sample i."""
         return str(self.keys[i].as_py())
 
+    def pairs(self) -> tuple[list[tuple[int, str | None]], NDArray[np.int64]]:
+        """The distinct (label, class name), and for each sample the number of its own among them."""
+        names = [*self.class_of.dictionary.to_pylist(), None]
+        code = self.class_of.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
+        distinct, which = np.unique(self.label * len(names) + code, return_inverse=True)
+        return [(int(one // len(names)), names[one % len(names)]) for one in distinct], which
 
-def open_index(folder: Path) -> ShardIndex:
-    """Read the index of every finished shard of a folder. Raises ShardError where there is none, or one is damaged."""
-    tars = finished_tars(folder)
-    if not tars:
-        raise ShardError(f"{folder}: no finished shard (NNNNN.tar with NNNNN.parquet)")
-    tables = [_read(tar) for tar in tars]
+
+def open_index(
+    shards: str | Path | Sequence[str | Path],
+    *,
+    members: Members | None = None,
+    also: Sequence[str] = (),
+    cache: ShardCache | None = None,
+) -> ShardIndex:
+    """Read, or make by scanning, the index of every shard of a place.
+
+    shards: a folder, a tar, a pattern with `{00000..00099}`, `*` or `?`, a URL of any of these, or a list of such.
+    members: which members are what, in shards that others wrote. also: members besides the image, whose places are
+    wanted too.
+    Raises ShardError where there are none, or one is damaged.
+    """
+    tars = find_tars(shards)
+    opener = _Opener(members or Members(), also, cache)
+    with ThreadPoolExecutor(min(_AT_ONCE, len(tars))) as pool:
+        tables = list(pool.map(opener.table, tars))
     kept = [(tar, table) for tar, table in zip(tars, tables, strict=True) if table.num_rows]
     if not kept:
-        raise ShardError(f"{folder}: every shard is empty")
-    table = pa.concat_tables([table.select(_COLUMNS) for _, table in kept])
-    shard = np.repeat(np.arange(len(kept), dtype=np.int32), [t.num_rows for _, t in kept])
+        raise ShardError(f"{shards}: every shard is empty")
+    table = pa.concat_tables([table for _, table in kept])
+    places = {}
+    for name in ("image", *also):
+        offset, size = (table[f"{name}_{fact}"].to_numpy() for fact in ("offset", "size"))
+        places[name] = (offset, size)
     return ShardIndex(
-        tuple(tar for tar, _ in kept),
-        table["key"],
-        shard,
-        *(table[name].to_numpy() for name in ("label", "synthetic", "image_offset", "image_size")),
+        tars=tuple(tar for tar, _ in kept),
+        keys=table["key"].combine_chunks(),
+        shard=np.repeat(np.arange(len(kept), dtype=np.int32), [t.num_rows for _, t in kept]),
+        label=table["label"].to_numpy(),
+        synthetic=table["synthetic"].fill_null(False).to_numpy(),
+        known=table["synthetic"].is_valid().to_numpy(),
+        class_of=table["class_name"].combine_chunks().dictionary_encode(),
+        places=places,
     )
+
+
+@dataclass(frozen=True)
+class _Opener:
+    members: Members
+    also: Sequence[str]
+    cache: ShardCache | None
+
+    def table(self, tar: Tar) -> pa.Table:
+        """The wanted columns of one shard's index, all of them, in the same types."""
+        table = self._own(tar)
+        if table is None:
+            local = tar.local or (self.cache or ShardCache()).path(tar)
+            table = foreign_index(local, tar.url, tar.version, self.members)
+        wanted = {
+            "key": pa.large_string(),
+            "label": pa.int64(),
+            "synthetic": pa.bool_(),
+            "class_name": pa.large_string(),
+        }
+        wanted |= {f"{name}_{fact}": pa.int64() for name in ("image", *self.also) for fact in ("offset", "size")}
+        rows = table.num_rows
+        columns = {name: _column(table, name, kind, rows) for name, kind in wanted.items()}
+        return pa.table(columns)
+
+    def _own(self, tar: Tar) -> pa.Table | None:
+        """What our writer wrote beside the tar; None where there is no such file, or it is another program's."""
+        place = tar.beside(".parquet")
+        try:
+            table = pq.ParquetFile(place if tar.local else io.BytesIO(read_bytes(place))).read()
+        except (FileNotFoundError, Missing):
+            return None
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ShardError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from None
+        return table if not table.num_rows or "image_offset" in table.column_names else None
+
+
+def _column(table: pa.Table, name: str, kind: pa.DataType, rows: int) -> pa.ChunkedArray | pa.Array:
+    if name in table.column_names:
+        return table[name].cast(kind)
+    if name.endswith("_offset"):
+        return pa.array(np.full(rows, -1), kind)
+    return pa.array(np.zeros(rows, np.int64), kind) if name.endswith("_size") else pa.nulls(rows, kind)
+
+
+def recorded_sha256(tar: Tar) -> str:
+    """The SHA-256 that the stats file beside a tar names. Raises ShardError where there is none."""
+    place = tar.beside(SUFFIX)
+    try:
+        (found,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == tar.name)
+    except (ShardError, ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{place}: names no SHA-256 of {tar.name} ({error}), so it cannot be checked") from None
+    return str(found)
 
 
 def finished_tars(folder: Path) -> list[Path]:
@@ -65,7 +158,7 @@ def finished_tars(folder: Path) -> list[Path]:
 
 
 def read_shard(tar: Path) -> list[dict[str, Any]]:
-    """All rows of one shard's index as dicts."""
+    """All rows of one finished shard's index as dicts."""
     rows: list[dict[str, Any]] = _read(tar).to_pylist()
     return rows
 
@@ -82,7 +175,6 @@ def _read(tar: Path) -> pa.Table:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    missing = [name for name in _COLUMNS if table.num_rows and name not in table.column_names]
-    if missing:
-        raise ShardError(f"{path}: not an index of ours, it lacks {', '.join(missing)}")
+    if table.num_rows and "image_offset" not in table.column_names:
+        raise ShardError(f"{path}: not an index of ours, it lacks image_offset")
     return table

@@ -1,122 +1,235 @@
 """Reading samples: by their number in the index, and as a stream of epochs."""
 
-import mmap
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.batch import Batch, Item, Part, gather
+from shards.cache import ShardCache
+from shards.classes import labels_of
 from shards.codec import CorruptImage, Pixels, decode_rgb
+from shards.decode import Decoder, cores
 from shards.errors import NotReal, ShardError
+from shards.files import ShardFiles
 from shards.index import open_index
-from shards.order import EpochOrder
+from shards.order import EpochOrder, Samples
+from shards.scan import Members
+from shards.selection import select as select_rows
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples, decoded.
-
-    image: uint8 (batch, height, width, 3). label: int64 (batch,). synthetic: bool (batch,). key: one str each.
-    """
-
-    image: Pixels
-    label: NDArray[np.int64]
-    synthetic: NDArray[np.bool_]
-    key: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.label)
+_WINDOW = 16
 
 
 class ShardStream:
-    """The finished shards of a folder, as an endless sequence of samples, epoch after epoch.
+    """The samples of shards, as an endless sequence, epoch after epoch.
 
-    real_only: raise NotReal if any sample is synthetic. A validation or test stream is opened so.
+    shards:     a folder, a tar, a pattern with `{00000..00099}`, `*` or `?`, a URL of any of these (s3://, gs://, hf://,
+                https://), or a list of such. Ours, or any WebDataset.
     seed, shuffle: the order of epoch e follows from (seed, e); without shuffle it is the order on disk.
-    threads: decoding threads. Decoders release the GIL, so threads of one process beat worker processes.
+    window:     shuffle among so many shards at a time (see EpochOrder). Default: all, where every shard is a local
+                file; else 16, so that a shard is downloaded once an epoch, ahead of need, and then let go.
+    real_only:  raise NotReal if any sample is synthetic. A validation or test stream is opened so.
+    synthetic:  what samples are whose shards do not say, as those of other tools do not.
+    threads:    that decode; default: one a core.
+    size:       (height, width), or both as one number: images are scaled to cover it and cut to it around the centre.
+    members:    names of members in shards that others wrote. mask: also read masks.
+    fields:     names of `.json` fields to read, or `txt`.
+    classes, class_map: class names in the order that labels are to have, and other names for classes (see ClassMap).
+    select:     keys to take, or a parquet file of keys and perhaps weights (see `shards.selection`).
+    cache:      where remote shards are kept on this disk, and how many.
+    on_error:   "raise", or "skip": a sample that is cut short or cannot be decoded is replaced by the next one of its
+                class, so that batches stay whole, and counted in `skipped`.
+    check_hashes: compare every shard with the SHA-256 in its stats file before anything of it is used.
     """
 
     def __init__(
-        self, folder: str | Path, *, seed: int = 0, shuffle: bool = True, real_only: bool = False, threads: int = 1
+        self,
+        shards: str | Path | Sequence[str | Path],
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        window: int | None = None,
+        real_only: bool = False,
+        synthetic: bool | None = None,
+        threads: int | None = None,
+        size: int | tuple[int, int] | None = None,
+        members: Members | None = None,
+        mask: bool = False,
+        fields: Sequence[str] = (),
+        classes: Sequence[str] | None = None,
+        class_map: Mapping[str | int, str | None] | None = None,
+        select: str | Path | Iterable[str] | None = None,
+        cache: ShardCache | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        check_hashes: bool = False,
     ) -> None:
-        self.index = open_index(Path(folder))
-        if real_only and self.index.synthetic.any():
-            first = int(np.argmax(self.index.synthetic))
-            raise NotReal(
-                f"{self.index.tars[self.index.shard[first]]}: sample {self.index.key(first)!r} is synthetic, and this "
-                "stream was opened as real only; validation and test must be real"
-            )
-        self._order = EpochOrder(len(self.index), seed, shuffle)
-        self._threads = threads
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-        self._maps: dict[int, mmap.mmap] = {}
+        if isinstance(fields, str) or on_error not in ("raise", "skip"):
+            raise ValueError(f"fields={fields!r} must be a list, and on_error={on_error!r} raise or skip")
+        self.fields, self.masked = tuple(fields), mask
+        also = [*(["mask"] if mask else []), *({"txt" if name == "txt" else "json" for name in fields})]
+        cache = cache or ShardCache()
+        self.index = open_index(shards, members=members, also=also, cache=cache)
+        self.label, self.classes, rows = labels_of(self.index, classes, class_map or {})
+        weight = None
+        if select is not None:
+            chosen, weight = select_rows(self.index.keys, select)
+            kept = np.isin(chosen, rows)
+            rows, weight = chosen[kept], None if weight is None else weight[kept]
+        if not len(rows):
+            raise ShardError(f"{shards}: no sample is left of {len(self.index)}")
+        self.synthetic = self._said(rows, synthetic, real_only)
+        self._samples = Samples(rows, self.index.shard[rows], len(self.index.tars), weight)
+        if window is None and any(tar.local is None for tar in self.index.tars):
+            window = _WINDOW
+        self._window = window
+        self._files = ShardFiles(self.index.tars, cache, check_hashes, window)
+        self._seed, self._shuffle = seed, shuffle
+        self._order = EpochOrder(self._samples, seed, shuffle, window)
+        self.decoder = Decoder(threads or cores(), (size, size) if isinstance(size, int) else size)
+        self._on_error = on_error
+        self.skipped: dict[str, str] = {}
+        """Key of each sample that was skipped, and why."""
+        self._replaced: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Samples in an epoch."""
-        return len(self.index)
+        return len(self._order)
 
-    def read(self, positions: Sequence[int]) -> Batch:
-        """Decode the samples at these positions of the endless sequence; all must have the same size.
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Numbers in the index of the samples that the stream takes, ascending."""
+        return self._samples.rows
+
+    def read(self, positions: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """Decode the samples at these positions of the endless sequence; all have one size, or the stream has a `size`.
 
         Raises ShardError, with file and offset, for a sample that is cut short or cannot be decoded.
         """
-        rows = [self._order.at(position) for position in positions]
-        images = self._decode_all(rows)
-        label, synthetic = self.index.label[rows], self.index.synthetic[rows]
-        return Batch(images, label, synthetic, tuple(self.index.keys.take(rows).to_pylist()))
+        rows = self.order(positions)
+        return gather([Part(self, rows, np.arange(len(rows)), 0)], self.decoder)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """One epoch, the first one, in batches of `size`; the last batch may be smaller."""
+    def batches(self, size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+        """One epoch, the first one, in global batches of `size`, the last one smaller; of each, this rank's share.
+
+        Every rank has the same number of batches. Of a last batch of fewer samples than ranks some have none of.
+        """
         for start in range(0, len(self), size):
-            yield self.read(range(start, min(start + size, len(self))))
+            places = range(start + rank, min(start + size, len(self)), world_size)
+            if len(places):
+                yield self.read(places)
+            else:
+                yield self.read([start])[:0]
 
-    def _decode_all(self, rows: Sequence[int]) -> Pixels:
-        first = self._decode(rows[0])
-        batch = np.empty((len(rows), *first.shape), np.uint8)
-        batch[0] = first
+    def __iter__(self) -> Iterator[Item]:
+        """The samples of the first epoch one by one, each of its own size."""
+        return (self[position] for position in range(len(self)))
 
-        def decode_into(part: range) -> None:
-            for place in part:
-                image = self._decode(rows[place])
-                if image.shape != first.shape:
-                    raise ShardError(f"images of one batch have different sizes: {[first.shape, image.shape]}")
-                batch[place] = image
+    def __getitem__(self, position: int) -> Item:
+        """The sample at a position of the endless sequence."""
+        batch = self.read([position])
+        return Item(
+            batch.image[0],
+            int(batch.label[0]),
+            bool(batch.synthetic[0]),
+            batch.key[0],
+            None if batch.mask is None else batch.mask[0],
+            {name: values[0] for name, values in batch.fields.items()},
+        )
 
-        # One stretch of the batch a thread: a task for each image would cost more than a small image's decoding.
-        parts = [range(1 + n, len(rows), self._threads) for n in range(self._threads)]
-        if self._threads == 1:
-            decode_into(parts[0])
-        else:
-            if self._pool is None or self._pool[0] != os.getpid():  # threads do not live on in a forked worker
-                self._pool = os.getpid(), ThreadPoolExecutor(self._threads)
-            list(self._pool[1].map(decode_into, parts))
-        return batch
+    def order(self, positions: Sequence[int] | NDArray[np.int64], of: EpochOrder | None = None) -> NDArray[np.int64]:
+        """Numbers in the index of the samples at these ascending positions of the endless sequence of epochs.
 
-    def _decode(self, row: int) -> Pixels:
-        index = self.index
-        shard, offset, size = int(index.shard[row]), int(index.offset[row]), int(index.size[row])
-        data = self._map(shard)[offset : offset + size]
-        place = f"{index.tars[shard]}, sample {index.key(row)!r} at byte {offset}"
-        if len(data) < size:
-            raise ShardError(f"{place}: the file ends {size - len(data)} bytes early; run verify")
+        of: the order of one class; default: of the whole stream. Their shards are fetched ahead of need.
+        """
+        order = of or self._order
+        self._files.fetch_ahead(order, int(positions[-1]))
+        return order.at(positions)
+
+    def class_order(self, label: int) -> EpochOrder:
+        """The order of one class alone."""
+        where = self.label[self._samples.rows] == label
+        weight = None if self._samples.weight is None else self._samples.weight[where]
+        samples = self._samples
+        chosen = Samples(samples.rows[where], samples.shard[where], samples.shards, weight)
+        return EpochOrder(chosen, self._seed, self._shuffle, self._window)
+
+    def fingerprint(self) -> str:
+        """Of all that the order of samples follows from: names and sizes of shards, what is taken of them, the seed."""
+        facts = [(tar.name, tar.size) for tar in self.index.tars], self._seed, self._shuffle, self._window
+        digest = hashlib.sha256(repr(facts).encode())
+        for array in (self._samples.rows, self._samples.weight, self.label[self._samples.rows]):
+            digest.update(b"" if array is None else array.tobytes())
+        return digest.hexdigest()
+
+    def encoded(self, rows: NDArray[np.int64], member: str = "image") -> list[Pixels]:
+        """The bytes of a member of these samples; none of one that its sample lacks, or that the file has not whole."""
+        offsets, sizes = self.index.places[member]
+        maps = {shard: self._files.data(shard) for shard in np.unique(self.index.shard[rows]).tolist()}
+        ends = (offsets[rows] + sizes[rows]).tolist()
+        found = [
+            maps[shard][offset:end]
+            for shard, offset, end in zip(self.index.shard[rows].tolist(), offsets[rows].tolist(), ends, strict=True)
+        ]
+        for i in np.flatnonzero([len(data) for data in found] != sizes[rows]):
+            found[i] = np.empty(0, np.uint8)
+        return found
+
+    def values(self, rows: NDArray[np.int64], name: str) -> list[Any]:
+        """A field of these samples; None where one has no such field."""
+        if name not in self.fields:
+            return [None] * len(rows)
+        if name == "txt":
+            return [bytes(data).decode(errors="replace") if len(data) else None for data in self.encoded(rows, "txt")]
+        return [json.loads(bytes(data)).get(name) if len(data) else None for data in self.encoded(rows, "json")]
+
+    def place(self, row: int) -> str:
+        """Where a sample is, for messages."""
+        offset = int(self.index.places["image"][0][row])
+        return f"{self.index.tars[self.index.shard[row]].url}, sample {self.index.key(row)!r} at byte {offset}"
+
+    def replacement(self, row: int, reason: str) -> int:
+        """The sample that stands for one that cannot be had. Raises ShardError, unless the stream skips such."""
+        end = sum(int(fact[row]) for fact in self.index.places["image"])
+        missing = end - len(self._files.data(int(self.index.shard[row])))
+        told = f"{self.place(row)}: " + (f"the file ends {missing} bytes early" if missing > 0 else reason)
+        if self._on_error == "raise":
+            raise ShardError(f"{told}; run verify, or open the stream with on_error='skip'")
+        self.skipped[self.index.key(row)] = told
+        if row not in self._replaced:
+            rows = self._samples.rows
+            same = rows[(self.label[rows] == self.label[row]) & (self.synthetic[rows] == self.synthetic[row])]
+            after = int(np.searchsorted(same, row))
+            others = (int(other) for other in (*same[after + 1 :], *same[:after]) if self._decodes(other))
+            found = next(others, None)
+            if found is None:
+                raise ShardError(f"{told}; and no other sample of its class can stand for it")
+            self._replaced[row] = found
+        return self._replaced[row]
+
+    def _decodes(self, row: int) -> bool:
         try:
-            return decode_rgb(data)
-        except CorruptImage as error:
-            raise ShardError(f"{place}: {error}; run verify") from None
+            decode_rgb(self.encoded(np.array([row]))[0])
+        except CorruptImage:
+            return False
+        return True
 
-    def _map(self, shard: int) -> mmap.mmap:
-        if shard not in self._maps:
-            try:
-                with self.index.tars[shard].open("rb") as file:
-                    self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise ShardError(f"{self.index.tars[shard]}: cannot be read: {error}; run verify") from None
-        return self._maps[shard]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}, "_pool": None}  # a worker process has its own
+    def _said(self, rows: NDArray[np.int64], unsaid: bool | None, real_only: bool) -> NDArray[np.bool_]:
+        index = self.index
+        silent = rows[~index.known[rows]]
+        if len(silent) and unsaid is None:
+            raise ShardError(
+                f"{index.tars[index.shard[silent[0]]].url}: does not say whether sample {index.key(silent[0])!r} is "
+                "real: open it with synthetic=False or synthetic=True"
+            )
+        synthetic = np.where(index.known, index.synthetic, bool(unsaid))
+        found = rows[synthetic[rows]]
+        if real_only and len(found):
+            raise NotReal(
+                f"{index.tars[index.shard[found[0]]].url}: sample {index.key(found[0])!r} is synthetic, and this "
+                "stream was opened as real only; validation and test must be real"
+            )
+        return synthetic

@@ -1,31 +1,48 @@
 """What we write of the tar format: a header whose bytes depend on nothing but name and size, padding and end.
 
-Format: POSIX.1-1988 ustar; see pax(1), "ustar Interchange Format".
+Format: POSIX.1-1988 ustar, and POSIX.1-2001 pax where that is too narrow; see pax(1).
 """
+
+import tarfile
+from collections.abc import Iterable
 
 BLOCK = 512
 END = b"\0" * (2 * BLOCK)
 _MAX_SIZE = 8**11
+_ZEROS = b"\0" * BLOCK
+
+# The fields of a header in their order: name[100] mode[8] uid[8] gid[8] | size[12] | mtime[12] | checksum[8] | type ...
+_OWNER = b"0000644\0" + b"0000000\0" * 2
+_MTIME = b"%011o\0" % 0
+_REST = (b"0" + b"\0" * 100 + b"ustar\x0000").ljust(BLOCK - 156, b"\0")
+_FIXED_SUM = sum(_OWNER + _MTIME + b" " * 8 + _REST)  # the checksum is computed with its own field as spaces
 
 
 def header(name: str, size: int) -> bytes:
-    """The 512-byte ustar header of a regular file: mode 0644, owner 0, mtime 0, so equal content means equal bytes."""
-    encoded = name.encode("ascii")
-    if len(encoded) > 100 or size >= _MAX_SIZE:
-        raise ValueError(f"{name!r} of {size} bytes does not fit a ustar header")
-    block = bytearray(BLOCK)
-    block[0 : len(encoded)] = encoded
-    block[100:108] = b"0000644\0"
-    block[108:124] = b"0000000\0" * 2
-    block[124:136] = b"%011o\0" % size
-    block[136:148] = b"%011o\0" % 0
-    block[148:156] = b" " * 8  # the checksum is computed with its own field as spaces
-    block[156:157] = b"0"
-    block[257:265] = b"ustar\x0000"
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
+    """The header of a regular file: mode 0644, owner 0, mtime 0, so equal content means equal bytes. 512 bytes of
+    ustar; what does not fit there, a long name, one that is no ASCII, or 8 GiB, has a pax header before it."""
+    if len(name) > 100 or size >= _MAX_SIZE or not name.isascii():
+        return _pax_header(name, size)
+    encoded = name.encode()
+    digits = b"%011o" % size
+    checksum = b"%06o\0 " % (_FIXED_SUM + sum(encoded) + sum(digits))
+    return b"%b%b%b\0%b%b%b" % (encoded.ljust(100, b"\0"), _OWNER, digits, _MTIME, checksum, _REST)
 
 
-def padding(size: int) -> bytes:
-    """Zeros that fill a member of `size` bytes up to whole blocks."""
-    return b"\0" * (-size % BLOCK)
+def blocks(members: Iterable[tuple[str, bytes]]) -> tuple[bytes, list[int]]:
+    """The bytes of these files, given by name and content, in an archive; and where in them each content begins."""
+    parts: list[bytes] = []
+    places, end = [], 0
+    for name, data in members:
+        fill = -len(data) % BLOCK
+        head = header(name, len(data))
+        parts += (head, data, _ZEROS[:fill])
+        places.append(end + len(head))
+        end += len(head) + len(data) + fill
+    return b"".join(parts), places
+
+
+def _pax_header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -98,7 +98,8 @@ def with_real(run: Path, source: Collection) -> list[Part]:
 def _part(name: str, index: ShardIndex, where: NDArray[np.bool_] | None = None) -> Part:
     chosen = np.ones(len(index), np.bool_) if where is None else where
     starts = np.searchsorted(index.shard, np.arange(1, len(index.tars)))
-    rows = zip(index.tars, map(np.flatnonzero, np.split(chosen, starts)), strict=True)
+    tars = (Path(tar.url) for tar in index.tars)
+    rows = zip(tars, map(np.flatnonzero, np.split(chosen, starts)), strict=True)
     return Part(name, tuple(rows), bool(index.synthetic[chosen].any()))
 
 

@@ -1,92 +1,40 @@
-"""Streams and mixes: exact, ordered, resumable, and never synthetic where only real ones are allowed."""
+"""Mixes: exact, ordered, resumable."""
 
 import json
 import pickle
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
-from shards import Batch, MixedStream, NotReal, Sample, ShardError, ShardStream, ShardWriter
-from shards.codec import encode_rgb
-from shards.commit import publish_json
-from shards.loader import ShardDataset
-from shards.order import EpochOrder
+from shards import Batch, MixedStream, NotReal, ShardError, ShardStream, Source
+from shards.schedule import Cosine, Linear, Schedule, Steps
+from tests.shards.folders import write
 
-
-def write(folder: Path, prefix: str, count: int, synthetic: bool, per_shard: int = 8) -> Path:
-    """Shards of images whose every pixel is their own number."""
-    for start in range(0, count, per_shard):
-        name = f"{start // per_shard:05d}"
-        with ShardWriter(folder, name) as writer:
-            for number in range(start, min(start + per_shard, count)):
-                image = encode_rgb(np.full((4, 4, 3), number, np.uint8), "png")
-                key = f"{prefix}{number:04d}"
-                meta = {"key": key, "label": number % 3, "synthetic": synthetic, "prompt": ""}
-                writer.add(Sample(key, image, "png", number % 3, meta))
-            files = writer.publish()
-        publish_json(folder / f"{name}_stats.json", {"count": 0, "files": [one.as_json() for one in files]})
-    return folder
+NAMES = {0: "cat", 1: "dog", 2: "owl"}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    root = tmp_path_factory.mktemp("streams")
-    return write(root / "real", "r", 21, False), write(root / "synthetic", "s", 50, True)
+    root = tmp_path_factory.mktemp("mixes")
+    real = write(root / "real", "r", 21, False, classes=NAMES)
+    return real, write(root / "synthetic", "s", 50, True, classes=NAMES)
 
 
-def mix(folders: tuple[Path, Path], alpha: float, **more: int) -> MixedStream:
-    real, synthetic = (ShardStream(folder, seed=more.get("seed", 0)) for folder in folders)
+def mix(folders: tuple[Path, Path], alpha: Any, **more: Any) -> MixedStream:
+    real, synthetic = (ShardStream(folder, seed=more.get("seed", 0), threads=1) for folder in folders)
     return MixedStream(real, synthetic, alpha, **({"batch_size": 12} | more))
 
 
 def keys(batches: list[Batch]) -> list[str]:
     return [key for batch in batches for key in batch.key]
-
-
-def test_every_sample_once_per_epoch_with_its_own_label_and_pixels(folders: tuple[Path, Path]) -> None:
-    stream = ShardStream(folders[1], seed=5)
-    for epoch in range(3):
-        batch = stream.read(range(50 * epoch, 50 * (epoch + 1)))
-        numbers = [int(key[1:]) for key in batch.key]
-        assert sorted(numbers) == list(range(50))
-        assert numbers != list(range(50))
-        assert batch.label.tolist() == [number % 3 for number in numbers]
-        assert batch.image[:, 0, 0, 0].tolist() == numbers
-        assert batch.synthetic.all()
-    assert stream.read(range(50)).key == ShardStream(folders[1], seed=5).read(range(50)).key
-    assert stream.read(range(50)).key != ShardStream(folders[1], seed=6).read(range(50)).key
-    assert stream.read(range(50)).key != stream.read(range(50, 100)).key
-
-
-def test_without_shuffling_the_order_is_that_on_disk(folders: tuple[Path, Path]) -> None:
-    stream = ShardStream(folders[0], shuffle=False, real_only=True)
-    assert keys(list(stream.batches(8))) == [f"r{i:04d}" for i in range(21)]
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_change_nothing(folders: tuple[Path, Path], threads: int) -> None:
-    expected = ShardStream(folders[1], seed=5).read(range(50))
-    found = ShardStream(folders[1], seed=5, threads=threads).read(range(50))
-    assert found.key == expected.key
-    assert (found.image == expected.image).all()
-    assert ShardStream(folders[1], threads=threads).read([7]).image.shape == (1, 4, 4, 3)
-
-
-def test_shuffles_are_uniform_enough() -> None:
-    firsts = Counter(EpochOrder(4, seed, True).at(0) for seed in range(4000))
-    assert max(abs(count - 1000) for count in firsts.values()) < 150
-
-
-def test_a_real_only_stream_refuses_a_synthetic_sample(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(NotReal, match=r"00000\.tar: sample 's0000' is synthetic"):
-        ShardStream(folders[1], real_only=True)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.999, 1.0])
@@ -96,16 +44,99 @@ def test_alpha_is_exact_over_every_global_batch(folders: tuple[Path, Path], alph
     for number, batch in enumerate(islice(stream, 100), 1):
         seen += int(batch.synthetic.sum())
         assert abs(seen - Fraction(str(alpha)) * batch_size * number) <= Fraction(1, 2)
-        assert [key[0] == "s" for key in batch.key] == batch.synthetic.tolist()
+        assert [key[0] == "s" for key in batch.key] == batch.synthetic.tolist() == batch.source.tolist()
 
 
-@given(st.fractions(0, 1, max_denominator=1000), st.integers(1, 4096), st.integers(0, 10**9))
-def test_alpha_never_drifts(alpha: Fraction, batch_size: int, batch: int) -> None:
-    stream = MixedStream.__new__(MixedStream)
-    stream.alpha, stream.batch_size = alpha, batch_size
-    before, after = stream.synthetic_before(batch), stream.synthetic_before(batch + 1)
-    assert abs(before - alpha * batch_size * batch) <= Fraction(1, 2)
-    assert 0 <= after - before <= batch_size
+@pytest.mark.parametrize(
+    "schedule", [Linear(1.0, 0.0, over=40), Cosine(0.1, 0.9, over=25), Steps({0: 1.0, 10: 0.3, 30: 0.0})]
+)
+@pytest.mark.parametrize("batch_size", [1, 12])
+def test_a_schedule_is_followed_exactly(folders: tuple[Path, Path], schedule: Schedule, batch_size: int) -> None:
+    seen, due = 0, Fraction(0)
+    for number, batch in enumerate(islice(mix(folders, schedule, batch_size=batch_size), 60)):
+        seen, due = seen + int(batch.synthetic.sum()), due + schedule.at(number) * batch_size
+        assert abs(seen - due) <= Fraction(1, 2)
+
+
+@given(
+    st.fixed_dictionaries({name: st.sampled_from([0.0, 0.1, 0.35, 0.5, 0.9]) for name in NAMES.values()}),
+    st.sampled_from([1, 8, 12]),
+)
+def test_alpha_by_class_is_exact_in_every_class(
+    folders: tuple[Path, Path], alphas: dict[str, float], batch_size: int
+) -> None:
+    seen = {label: [0, 0] for label in NAMES}
+    expected = {label: 7 / (1 - alphas[name]) for label, name in NAMES.items()}
+    for number, batch in enumerate(islice(mix(folders, alphas, batch_size=batch_size), 30), 1):
+        for label, synthetic in zip(batch.label.tolist(), batch.synthetic.tolist(), strict=True):
+            seen[label][synthetic] += 1
+        for label, name in NAMES.items():
+            count = sum(seen[label])
+            assert abs(seen[label][1] - Fraction(str(alphas[name])) * count) <= Fraction(1, 2)
+            assert abs(count - number * batch_size * expected[label] / sum(expected.values())) < 1
+
+
+def test_alpha_by_class_takes_names_labels_a_rest_and_class_weights(folders: tuple[Path, Path]) -> None:
+    stream = mix(folders, {"cat": 1.0, 1: 0.5, "*": 0.0}, class_weights={"cat": 2, "dog": 1, "owl": 1})
+    found = Counter(
+        (label, synthetic)
+        for batch in islice(stream, 10)
+        for label, synthetic in zip(batch.label.tolist(), batch.synthetic.tolist(), strict=True)
+    )
+    assert found == {(0, True): 60, (1, True): 15, (1, False): 15, (2, False): 30}
+
+
+@pytest.mark.parametrize(
+    ("alpha", "more", "words"),
+    [
+        ({"cat": 0.5}, {}, "says nothing of class 'dog'"),
+        ({"bird": 0.5, "*": 0.1}, {}, "class 'bird' is not in the streams"),
+        ({"cat": 1.0, "*": 0.0}, {}, "no real sample of class 'cat' comes: say by class_weights"),
+        ({"*": 1.5}, {}, "from 0 to 1"),
+        (0.5, {"class_weights": {"cat": 1}}, "belong to an alpha for each class"),
+        (-0.1, {}, "from 0 to 1"),
+        (1.5, {}, "from 0 to 1"),
+        (0.5, {"batch_size": 0}, "batch of 0"),
+        (0.5, {"batch_size": 10, "world_size": 3}, "equal part"),
+        (0.5, {"rank": 2, "world_size": 2}, "rank 2"),
+    ],
+)
+def test_impossible_mixes_are_refused(folders: tuple[Path, Path], alpha: Any, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        mix(folders, alpha, **more)
+
+
+def test_a_stream_that_alpha_needs_must_be_given_and_be_what_it_is_given_as(folders: tuple[Path, Path]) -> None:
+    real, synthetic = (ShardStream(folder) for folder in folders)
+    with pytest.raises(ValueError, match="needs synthetic samples, and there are none"):
+        MixedStream(real, None, 0.5, batch_size=4)
+    with pytest.raises(ValueError, match="needs real samples"):
+        MixedStream(None, synthetic, 0.5, batch_size=4)
+    with pytest.raises(NotReal, match="is synthetic, but its stream is given as real"):
+        MixedStream(synthetic, real, 0.5, batch_size=4)
+    with pytest.raises(ValueError, match="a mix needs a stream"):
+        MixedStream(None, batch_size=4)
+    assert next(iter(MixedStream(real, None, 0.0, batch_size=4))).key[0][0] == "r"
+    assert next(iter(MixedStream(None, synthetic, 1.0, batch_size=4))).key[0][0] == "s"
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.sampled_from([None, 0.0, 0.4]), st.integers(1, 13))
+def test_many_sources_come_by_their_weights(
+    folders: tuple[Path, Path], weights: list[int], alpha: float | None, batch_size: int
+) -> None:
+    real = [Source(ShardStream(folders[0], seed=n, threads=1), weight) for n, weight in enumerate(weights)]
+    synthetic = ShardStream(folders[1], threads=1) if alpha is not None else None
+    stream = MixedStream(real, synthetic, alpha, batch_size=batch_size)
+    found = Counter(source for batch in islice(stream, 40) for source in batch.source.tolist())
+    real_count = sum(found[n] for n in range(len(weights)))
+    assert abs(found[len(weights)] - Fraction(str(alpha or 0)) * batch_size * 40) <= Fraction(1, 2)
+    for number, weight in enumerate(weights):
+        assert abs(found[number] - Fraction(weight * real_count, sum(weights))) < 1.1
+
+
+def test_without_weights_all_samples_come_equally_often(folders: tuple[Path, Path]) -> None:
+    stream = MixedStream([ShardStream(folder) for folder in folders], batch_size=71)
+    assert set(Counter(keys(list(islice(stream, 6)))).values()) == {6}
 
 
 def test_each_source_is_read_in_its_own_order_without_gaps(folders: tuple[Path, Path]) -> None:
@@ -117,10 +148,65 @@ def test_each_source_is_read_in_its_own_order_without_gaps(folders: tuple[Path, 
         assert len(found) > 2 * size
 
 
+@given(st.integers(1, 60), st.integers(0, 40), st.sampled_from([1, 2, 3]), st.sampled_from([None, 1, 2]))
+def test_one_source_comes_exactly_once_per_epoch(
+    folders: tuple[Path, Path], batch_size: int, seed: int, epochs: int, window: int | None
+) -> None:
+    stream = MixedStream(ShardStream(folders[1], seed=seed, window=window, threads=1), batch_size=batch_size)
+    found = keys(list(islice(stream, 50 * epochs // batch_size + 1)))
+    for epoch in range(epochs):
+        assert sorted(found[50 * epoch : 50 * (epoch + 1)]) == [f"s{n:04d}" for n in range(50)]
+
+
+def once(folders: tuple[Path, Path], alpha: float, real: str, synthetic: str, batch_size: int = 6) -> MixedStream:
+    sides = [
+        Source(ShardStream(folder, threads=1), when_out=out)  # type: ignore[arg-type]
+        for folder, out in zip(folders, (real, synthetic), strict=True)
+    ]
+    return MixedStream(*sides, alpha, batch_size=batch_size)
+
+
+def test_a_source_that_comes_once_leaves_its_share_to_the_others(folders: tuple[Path, Path]) -> None:
+    found = [batch.synthetic.sum() for batch in islice(once(folders, 0.5, "repeat", "once"), 30)]
+    assert found[:17] == [3] * 16 + [2]
+    assert not any(found[17:])
+
+
+def test_when_every_source_comes_once_the_mix_ends_with_the_last_whole_batch(folders: tuple[Path, Path]) -> None:
+    stream = once(folders, 0.5, "once", "once")
+    batches = list(stream)
+    assert len(batches) == 71 // 6
+    assert set(Counter(keys(batches)).values()) == {1}
+    assert stream.has(10)
+    assert not stream.has(11)
+    with pytest.raises(IndexError, match="has 11 batches"):
+        stream.batch(11)
+    assert stream.batch(3).key == batches[3].key
+
+
+def test_a_source_that_is_to_stop_the_mix_stops_it(folders: tuple[Path, Path]) -> None:
+    batches = list(once(folders, 0.5, "stop", "repeat"))
+    assert len(batches) == 7
+    assert all(batch.synthetic.sum() == 3 for batch in batches)
+    assert set(Counter(key for key in keys(batches) if key[0] == "r").values()) == {1}
+
+
+def test_an_epoch_has_all_real_samples_or_as_many_samples(folders: tuple[Path, Path]) -> None:
+    assert mix(folders, 0.5).batches_per_epoch("real") == 4  # 42 samples
+    assert mix(folders, 0.0).batches_per_epoch("real") == 2
+    assert mix(folders, 0.5).batches_per_epoch("total") == 2
+    for alpha, fixed in ((1.0, "real"), (Linear(0.0, 1.0, over=5), "real")):
+        with pytest.raises(ValueError, match="say how many batches"):
+            mix(folders, alpha).batches_per_epoch(fixed)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 12])
-def test_the_global_order_is_the_same_for_every_world_size(folders: tuple[Path, Path], world_size: int) -> None:
-    alone = list(islice(mix(folders, 0.3), 20))
-    ranks = [list(islice(mix(folders, 0.3, rank=r, world_size=world_size), 20)) for r in range(world_size)]
+@pytest.mark.parametrize("alpha", [0.3, {"*": 0.3}])
+def test_the_global_order_is_the_same_for_every_world_size(
+    folders: tuple[Path, Path], world_size: int, alpha: Any
+) -> None:
+    alone = list(islice(mix(folders, alpha), 20))
+    ranks = [list(islice(mix(folders, alpha, rank=r, world_size=world_size), 20)) for r in range(world_size)]
     for number, batch in enumerate(alone):
         together = [""] * 12
         for rank, found in enumerate(ranks):
@@ -129,81 +215,56 @@ def test_the_global_order_is_the_same_for_every_world_size(folders: tuple[Path, 
         assert together == list(batch.key)
 
 
-@given(st.integers(0, 60), st.sampled_from([1, 2, 4]), st.sampled_from([0.0, 0.35, 1.0]))
+@given(
+    st.integers(0, 60),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([0.0, 0.35, 1.0, Linear(0.0, 1.0, over=20), {"cat": 0.9, "*": 0.2}]),
+)
 def test_resuming_equals_never_having_stopped(
-    folders: tuple[Path, Path], stop: int, world_size: int, alpha: float
+    folders: tuple[Path, Path], stop: int, world_size: int, alpha: float | Schedule | Mapping[Any, float]
 ) -> None:
     whole = mix(folders, alpha, world_size=world_size)
-    expected = keys([whole.batch(number) for number in range(stop, stop + 3)])
+    expected = keys(list(islice(whole, stop + 3)))[12 // world_size * stop :]
     first = mix(folders, alpha)
-    first.load_state_dict({"batch": stop})
+    for _ in islice(iter(first), stop):
+        pass
     state = json.loads(json.dumps(first.state_dict()))
     second = mix(folders, alpha, world_size=world_size)
     second.load_state_dict(state)
     assert keys(list(islice(second, 3))) == expected
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_the_dataset_gives_the_same_batches_with_any_number_of_workers(
-    folders: tuple[Path, Path], workers: int
-) -> None:
-    expected = list(islice(mix(folders, 0.5), 7))
-    dataset = ShardDataset(mix(folders, 0.5), steps=7)
-    found = list(DataLoader(dataset, batch_size=None, num_workers=workers))
-    assert [one["key"] for one in found] == [list(batch.key) for batch in expected]
-    for one, batch in zip(found, expected, strict=True):
-        assert one["image"].shape == (12, 3, 4, 4)
-        assert (one["image"][:, 0, 0, 0].numpy() == batch.image[:, 0, 0, 0]).all()
-        assert one["label"].tolist() == batch.label.tolist()
-        assert one["synthetic"].tolist() == batch.synthetic.tolist()
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_worker_has_threads_of_its_own(folders: tuple[Path, Path]) -> None:
-    stream = MixedStream(ShardStream(folders[0], threads=2), None, 0.0, batch_size=8)
-    expected = stream.batch(0).key  # starts the threads of this process
-    (found,) = DataLoader(ShardDataset(stream, steps=1), batch_size=None, num_workers=1, timeout=60)
-    assert tuple(found["key"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("alpha", "more", "word"),
-    [
-        (-0.1, {}, "alpha"),
-        (1.5, {}, "alpha"),
-        (0.5, {"batch_size": 0}, "batch of 0"),
-        (0.5, {"batch_size": 10, "world_size": 3}, "equal part"),
-        (0.5, {"rank": 2, "world_size": 2}, "rank 2"),
-    ],
-)
-def test_impossible_mixes_are_refused(
-    folders: tuple[Path, Path], alpha: float, more: dict[str, int], word: str
-) -> None:
-    with pytest.raises(ValueError, match=word):
-        mix(folders, alpha, **more)
-
-
-def test_a_stream_that_alpha_needs_must_be_given(folders: tuple[Path, Path]) -> None:
-    with pytest.raises(ValueError, match="synthetic stream"):
-        MixedStream(ShardStream(folders[0]), None, 0.5, batch_size=4)
-    assert next(iter(MixedStream(ShardStream(folders[0]), None, 0.0, batch_size=4))).key[0][0] == "r"
+def test_the_state_of_another_mix_is_refused(folders: tuple[Path, Path]) -> None:
+    state = mix(folders, 0.5).state_dict()
+    assert len(json.dumps(state)) < 100
+    mix(folders, 0.5, rank=1, world_size=2).load_state_dict(state)
+    mix(folders, 0.5).load_state_dict({"batch": 7})
+    for other in (
+        mix(folders, 0.4),
+        mix(folders, 0.5, seed=1),
+        mix(folders, 0.5, batch_size=24),
+        mix(folders, {"*": 0.5}),
+    ):
+        with pytest.raises(ShardError, match="this state is of another mix"):
+            other.load_state_dict(state)
+    chosen = MixedStream(ShardStream(folders[0], select=["r0001"]), ShardStream(folders[1]), 0.5, batch_size=12)
+    with pytest.raises(ShardError, match="another mix"):
+        chosen.load_state_dict(state)
 
 
 def test_a_stream_survives_pickling(folders: tuple[Path, Path]) -> None:
-    stream = mix(folders, 0.5)
-    expected = stream.batch(3).key
-    assert pickle.loads(pickle.dumps(stream)).batch(3).key == expected
+    for alpha in (0.5, Linear(0.0, 1.0, over=9), {"*": 0.5}):
+        stream = mix(folders, alpha)
+        expected = stream.batch(3).key
+        assert pickle.loads(pickle.dumps(stream)).batch(3).key == expected
 
 
-def test_damage_is_named(tmp_path: Path) -> None:
-    folder = write(tmp_path, "r", 8, False)
-    tar = folder / "00000.tar"
-    data = tar.read_bytes()
-    tar.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ShardError, match=r"00000\.tar, sample 'r000\d' at byte \d+: .*run verify"):
-        ShardStream(folder).read(range(8))
-    tar.write_bytes(b"")
-    with pytest.raises(ShardError, match=r"00000\.tar"):
-        ShardStream(folder).read(range(8))
-    with pytest.raises(ShardError, match="no finished shard"):
-        ShardStream(tmp_path / "nothing")
+def test_labels_that_mean_different_classes_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    other = write(tmp_path, "s", 12, True, classes={0: "dog", 1: "cat", 2: "owl"})
+    with pytest.raises(ShardError, match="label 0 is 'cat' in one stream and 'dog' in another"):
+        MixedStream(ShardStream(folders[0]), ShardStream(other), 0.5, batch_size=4)
+    aligned = [ShardStream(folder, classes=list(NAMES.values())) for folder in (folders[0], other)]
+    for batch in islice(MixedStream(*aligned, 0.5, batch_size=6), 4):
+        swapped = np.array([1, 0, 2])
+        own = batch.image[:, 0, 0, 0] % 3
+        assert (batch.label == np.where(batch.synthetic, swapped[own], own)).all()

@@ -2,10 +2,15 @@
 
 import io
 import json
+import random
+import subprocess
+import sys
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -14,8 +19,10 @@ from hypothesis import strategies as st
 from shards.commit import STAGING, publish, publish_json, sha256_of, staging_path, sweep_staging
 from shards.errors import CommitConflict, ShardError
 from shards.sample import Sample
-from shards.tarball import END, header, padding
-from shards.writer import ShardWriter
+from shards.tarball import BLOCK, END, blocks, header
+from shards.writer import _ROWS, ShardWriter
+
+ROOT = Path(__file__).parents[2]
 
 
 def sample(key: str, label: int = 0, **meta: str | int | float | bool) -> Sample:
@@ -23,13 +30,25 @@ def sample(key: str, label: int = 0, **meta: str | int | float | bool) -> Sample
     return Sample(key, b"image of " + key.encode(), "png", label, fields)
 
 
-@given(st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True), st.binary(max_size=2000))
-def test_tarfile_reads_what_we_write(name: str, data: bytes) -> None:
-    whole = header(name, len(data)) + data + padding(len(data)) + END
-    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
-        (member,) = tar.getmembers()
-        assert (member.name, member.size, member.mode, member.mtime, member.uid) == (name, len(data), 0o644, 0, 0)
-        assert tar.extractfile(member).read() == data  # type: ignore[union-attr]
+NAMES = st.from_regex(r"[a-z0-9_-]{1,64}(\.[a-z.]{1,12})?", fullmatch=True)
+
+
+@given(NAMES, st.integers(0, 8**11 - 1))
+def test_a_header_is_the_one_that_tarfile_makes(name: str, size: int) -> None:
+    reference = tarfile.TarInfo(name)
+    reference.size = size
+    assert header(name, size) == reference.tobuf(tarfile.USTAR_FORMAT)
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=2000), min_size=1))
+def test_tarfile_reads_what_we_write(files: dict[str, bytes]) -> None:
+    data, places = blocks(files.items())
+    with tarfile.open(fileobj=io.BytesIO(data + END)) as tar:
+        members = tar.getmembers()
+        assert [member.name for member in members] == list(files)
+        assert [member.offset_data for member in members] == places
+        assert [tar.extractfile(member).read() for member in members] == list(files.values())  # type: ignore[union-attr]
+    assert len(data) % BLOCK == 0
 
 
 def test_a_header_that_would_be_cut_is_refused() -> None:
@@ -72,6 +91,69 @@ def test_fields_keep_their_names_and_types(tmp_path: Path, meta: dict[str, float
         writer.add(sample("a", score=0.5))
         with pytest.raises(ShardError, match=word):
             writer.add(sample("b", **meta))
+
+
+def test_fields_in_another_order_come_into_their_columns(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "00000") as writer:
+        writer.add(sample("a", score=0.5))
+        other = sample("b", 1, score=1.5)
+        writer.add(replace(other, meta=dict(reversed(other.meta.items()))))
+        writer.publish()
+    rows = pq.read_table(tmp_path / "00000.parquet").to_pylist()
+    assert [(row["key"], row["label"], row["prompt"], row["score"]) for row in rows] == [
+        ("a", 0, "a a", 0.5),
+        ("b", 1, "a b", 1.5),
+    ]
+
+
+def test_a_number_beyond_64_bits_is_refused_by_name(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "00000") as writer:
+        writer.add(sample("a", seed=1))
+        writer.add(sample("b", seed=2**63))
+        with pytest.raises(ShardError, match=f"'seed': {2**63} does not fit"):
+            writer.publish()
+    assert not list(tmp_path.glob("0*"))
+
+
+def test_the_index_has_the_bytes_of_a_table_written_whole(tmp_path: Path) -> None:
+    """The writer packs rows as they come; parquet's pages and dictionaries must not show it."""
+    count, draw = 3 * _ROWS + 7, random.Random(5)
+    with ShardWriter(tmp_path, "00000") as writer:
+        for i in range(count):
+            text = "".join(draw.choices("abc äöü", k=draw.randrange(5, 200)))
+            writer.add(sample(f"k{draw.getrandbits(64):x}", i % 10, text=text, score=draw.random()))
+        writer.publish()
+    whole = pa.Table.from_pylist(pq.read_table(tmp_path / "00000.parquet").to_pylist())
+    assert whole.num_rows == count
+    pq.write_table(whole, tmp_path / "whole.parquet", compression="zstd")
+    assert sha256_of(tmp_path / "whole.parquet") == sha256_of(tmp_path / "00000.parquet")
+
+
+MEMORY = """
+import sys, psutil
+from pathlib import Path
+from tests.shards.test_writer import sample
+from shards.writer import ShardWriter
+per_shard, number, used = int(sys.argv[2]), 0, []
+for shard in range(int(sys.argv[3])):
+    with ShardWriter(Path(sys.argv[1]), f"{shard:05d}") as writer:
+        for number in range(number, number + per_shard):
+            writer.add(sample(f"{number:09d}", score=0.5))
+            if number % 1000 == 0:
+                used.append(psutil.Process().memory_info().rss)
+        number += 1
+        writer.publish()
+print((max(used[len(used) // 2 :]) - used[len(used) // 4]) / number)
+"""
+
+
+@pytest.mark.parametrize(("per_shard", "shards", "most"), [(1000, 60, 60), (60_000, 1, 500)])
+def test_memory_is_that_of_one_shards_index(tmp_path: Path, per_shard: int, shards: int, most: int) -> None:
+    """Growth in the second half, in bytes for each sample of the whole: a row as a dict takes above a thousand."""
+    line = [sys.executable, "-c", MEMORY, str(tmp_path), str(per_shard), str(shards)]
+    found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert float(found.stdout) < most
 
 
 def test_nan_and_a_key_twice_are_refused(tmp_path: Path) -> None:

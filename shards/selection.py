@@ -1,0 +1,50 @@
+"""Which samples of an index a stream takes, and how often: chosen by key, without packing shards anew."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from shards.errors import ShardError
+
+
+def select(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Rows, ascending, of the chosen keys, and how often each comes in an epoch on average (None: once).
+
+    chosen: a parquet file with a column `key` and perhaps `weight` (>= 0), or the keys themselves. Raises ShardError
+    for keys that are not there, weights that cannot be, and a selection of nothing.
+    """
+    table, place = _table(chosen)
+    found = pc.index_in(table["key"].cast(keys.type), value_set=keys).combine_chunks()
+    if found.null_count:
+        missing = table["key"].filter(found.is_null())
+        raise ShardError(
+            f"{place}: {len(missing):,} of {len(table):,} keys are not in the shards, the first is "
+            f"{missing[0].as_py()!r}"
+        )
+    rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    order = np.argsort(rows, kind="stable")
+    if (np.diff(rows[order]) == 0).any():
+        raise ShardError(f"{place}: a key stands there twice; give it a weight of 2 instead")
+    weight = table["weight"].to_numpy().astype(np.float64)[order] if "weight" in table.column_names else None
+    if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ShardError(f"{place}: weights must be numbers of 0 or more")
+    if not len(rows) or (weight is not None and round(float(weight.sum())) < 1):
+        raise ShardError(f"{place}: it selects nothing")
+    return rows[order], weight
+
+
+def _table(chosen: str | Path | Iterable[str]) -> tuple[pa.Table, str]:
+    if not isinstance(chosen, str | Path):
+        return pa.table({"key": pa.array(list(chosen), pa.string())}), "select"
+    try:
+        table = pq.read_table(chosen)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ShardError(f"{chosen}: cannot be read as parquet: {str(error).splitlines()[0]}") from None
+    if "key" not in table.column_names:
+        raise ShardError(f"{chosen}: a selection has a column `key`, this has {', '.join(table.column_names)}")
+    return table, str(chosen)

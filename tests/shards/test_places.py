@@ -1,0 +1,277 @@
+"""Finding shards: on disk, in S3 (moto, through s3fs), behind an http server, and in fsspec's memory."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.errors import ShardError
+from shards.places import Missing, Tar, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
+from tests.s3 import S3, serve_s3
+
+NAMES = [f"{number:05d}.tar" for number in range(12)]
+STORES = ("local", "s3", "http", "memory")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3]:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with serve_s3() as found, found.environment():
+        found.make_bucket("shards")
+        yield found
+
+
+@pytest.fixture
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[str, bytes], object]]]:
+    """The URL of a folder in a store, and what puts a file into it."""
+    if request.param == "s3":
+        bucket = request.getfixturevalue("store")
+        yield f"s3://shards/{tmp_path.name}", lambda name, data: bucket.put("shards", f"{tmp_path.name}/{name}", data)
+    elif request.param == "http":
+        handler = partial(Quiet, directory=str(tmp_path))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", lambda name, data: (tmp_path / name).write_bytes(data)
+        finally:
+            server.shutdown()
+            server.server_close()
+    elif request.param == "memory":
+        yield f"memory://{tmp_path}", lambda name, data: fsspec.filesystem("memory").pipe(f"{tmp_path}/{name}", data)
+    else:
+        yield str(tmp_path), lambda name, data: (tmp_path / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("empty", STORES, indirect=True)
+def test_every_way_to_name_shards_finds_the_same_ones(empty: tuple[str, Callable[[str, bytes], object]]) -> None:
+    root, put = empty
+    for name in NAMES:
+        put(name, name.encode() * 3)
+        put(name.replace(".tar", ".parquet"), b"an index")
+    expected = [f"{root.rstrip('/')}/{name}" for name in NAMES]
+    ways: list[str | list[str]] = [
+        f"{root}/*.tar", f"{root}/0*", f"{root}/{{00000..00011}}.tar", f"{root}/000{{00..11}}.tar",
+        f"{root}/000{{0,1}}{{0..9}}.tar", expected, root, f"{root}/",
+        [f"{root}/0000*.tar", f"{root}/{{00010,00011}}.tar"],
+    ]  # fmt: skip
+    if not root.startswith("http"):
+        ways.append(f"{root}/000??.tar")
+    for way in ways:
+        if way == f"{root}/000{{0,1}}{{0..9}}.tar":
+            with pytest.raises(ShardError, match=r"8 of 20 shards are not there, the first is \S+/00012\.tar$"):
+                find_tars(way)
+            continue
+        found = find_tars(way)
+        assert [tar.url for tar in found] == expected, way
+        assert [tar.size for tar in found] == [27] * 12
+        assert [tar.name for tar in found] == NAMES
+        assert found == [stat_tar(tar.url) for tar in found]
+    (one,) = find_tars(f"{root}/00007.tar")
+    assert one == found[7]
+    assert (one.local is None) == ("://" in root)
+    assert read_bytes(one.url) == b"00007.tar" * 3
+    assert read_bytes(one.beside(".parquet")) == b"an index"
+    assert exists(one.beside(".parquet"))
+    assert not exists(one.beside("_stats.json"))
+    with pytest.raises(Missing, match=r"^\S+/00007\.idx: there is no such file$"):
+        read_bytes(one.beside(".idx"))
+
+
+@pytest.mark.parametrize("empty", STORES, indirect=True)
+def test_a_folder_with_stats_files_gives_finished_shards_only(
+    empty: tuple[str, Callable[[str, bytes], object]],
+) -> None:
+    root, put = empty
+    for name in NAMES[:3]:
+        put(name, b"x")
+    put("00001_stats.json", b"{}")
+    assert [tar.name for tar in find_tars(root)] == ["00001.tar"]
+    put("00000_stats.json", b"{}")
+    assert [tar.name for tar in find_tars(root)] == ["00000.tar", "00001.tar"]
+    assert [tar.name for tar in find_tars(f"{root}/*.tar")] == NAMES[:3]
+    put("00009_stats.json", b"{}")
+    with pytest.raises(ShardError, match=r"00009\.tar: its stats file is there, and the shard is not"):
+        find_tars(root)
+
+
+@pytest.mark.parametrize("empty", STORES, indirect=True)
+def test_other_content_is_another_version(empty: tuple[str, Callable[[str, bytes], object]]) -> None:
+    root, put = empty
+    put("a.tar", b"one")
+    (before,) = find_tars(root)
+    assert stat_tar(before.url) == before
+    put("a.tar", b"four")
+    (after,) = find_tars(root)
+    assert after.version != before.version
+    assert stat_tar(before.url) == after
+
+
+@pytest.mark.parametrize("empty", STORES, indirect=True)
+def test_nothing_there_is_said_in_one_line(empty: tuple[str, Callable[[str, bytes], object]]) -> None:
+    root, put = empty
+    put("readme.txt", b"x")
+    for place, said in [
+        ("", "no shard (a file *.tar) is there"),
+        ("/*.tar", "no shard (a file *.tar) is there"),
+        ("/none.tar", "there is no such file or folder"),
+        ("/none/", "there is no such file or folder"),
+        ("/{0..1}.tar", "2 of 2 shards are not there, the first is "),
+    ]:
+        with pytest.raises(ShardError) as caught:
+            find_tars(root + place)
+        assert str(caught.value).startswith(f"{root}{place}: {said}")
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_with_a_place_is_said_in_one_line(store: S3, tmp_path: Path) -> None:
+    for place, said in [
+        ("s3://no-such-bucket/train", "there is no such file or folder (The specified bucket does not exist)"),
+        ("gs://bucket/train", "the backend of gs:// is not installed: pip install gcsfs"),
+        ("what://bucket/train", "Protocol not known: what"),
+    ]:
+        with pytest.raises(ShardError) as caught:
+            find_tars(place)
+        assert str(caught.value) == f"{place}: {said}"
+    with pytest.raises(ShardError, match="the list of places is empty"):
+        find_tars([])
+    (tmp_path / "a.tar").write_bytes(b"x")
+    with pytest.raises(ShardError, match=r"a\.tar: named twice"):
+        find_tars([tmp_path, tmp_path / "a.tar"])
+
+
+def test_access_refused(store: S3) -> None:
+    store.put("shards", "closed/0.tar", b"x")
+    store.refuse_everyone()
+    try:
+        for place in ("s3://shards/closed", "s3://shards/closed/0.tar", "s3://shards/closed/{0..1}.tar"):
+            with pytest.raises(ShardError) as caught:
+                find_tars(place)
+            assert ": access is refused (" in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert place.partition("{")[0] in str(caught.value)
+        with pytest.raises(ShardError, match="access is refused"):
+            read_bytes("s3://shards/closed/0.tar")
+        assert not exists("s3://shards/closed/1.tar")
+    finally:
+        store.refuse_everyone(False)
+
+
+def test_shards_can_be_named_by_who_may_read_and_not_list(store: S3) -> None:
+    for number in range(20):
+        store.put("shards", f"named/{number:02d}.tar", b"x")
+    reader = store.make_reader("s3:GetObject")
+    store.refuse_everyone()
+    try:
+        with store.environment(**reader):
+            with pytest.raises(ShardError, match="access is refused"):
+                find_tars("s3://shards/named")
+            assert len(find_tars("s3://shards/named/{00..19}.tar")) == 20
+    finally:
+        store.refuse_everyone(False)
+
+
+def test_many_names_cost_a_listing_and_not_a_request_each(store: S3) -> None:
+    for number in range(40):
+        store.put("shards", f"many/{number:02d}.tar", b"x")
+    before = len(store.asked())
+    assert len(find_tars("s3://shards/many/{00..39}.tar")) == 40
+    assert len(store.asked()) - before == 1
+
+
+def test_no_credentials_is_no_reason_to_wait(store: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.environment(AWS_EC2_METADATA_DISABLED="true"):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        before = len(store.asked())
+        with pytest.raises(ShardError, match=r"access is refused \(NoCredentialsError: Unable to locate credentials\)"):
+            find_tars("s3://shards/x")
+        assert len(store.asked()) == before
+
+
+def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shards.places._FIRST_WAIT_S", 0.001)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        place = f"http://127.0.0.1:{server.server_address[1]}/0.tar"
+    with pytest.raises(ShardError, match=r"/0\.tar: cannot be read \(ConnectionRefusedError"):
+        find_tars(place)
+
+
+@pytest.mark.parametrize("empty", ["http"], indirect=True)
+def test_a_url_keeps_its_query(empty: tuple[str, Callable[[str, bytes], object]]) -> None:
+    root, put = empty
+    put("00003.tar", b"data")
+    (tar,) = find_tars(f"{root}/00003.tar?signature=a/b*")
+    assert (tar.name, tar.size) == ("00003.tar", 4)
+    assert tar.beside("_stats.json") == f"{root}/00003_stats.json?signature=a/b*"
+
+
+def test_local_names_may_hold_signs_of_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run {a,b} [1] *"
+    folder.mkdir()
+    (folder / "x{0..1}.tar").write_bytes(b"x")
+    assert [tar.url for tar in find_tars(folder)] == [str(folder / "x{0..1}.tar")]
+    assert [tar.url for tar in find_tars(folder / "x{0..1}.tar")] == [str(folder / "x{0..1}.tar")]
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_tars(".") == find_tars(f"file://{folder}") == find_tars(f"~/{folder.name}")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{00..12}",
+        "{8..11}",
+        "{08..11}",
+        "{0..90..10}",
+        "{3..1}",
+        "a{0..1}b{x,yy}c",
+        "{000..4..2}",
+        "none",
+        "{a}",
+        "{,s}",
+    ],
+)
+def test_braces_are_those_of_bash(pattern: str) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash to compare with")
+    found = subprocess.run([bash, "-c", f"printf '%s\\n' x{pattern}"], capture_output=True, text=True, check=True)
+    assert expand_braces(f"x{pattern}") == found.stdout.splitlines()
+
+
+@given(st.integers(0, 2000), st.integers(0, 300), st.integers(1, 50), st.integers(4, 7))
+def test_ranges_of_numbers(first: int, more: int, step: int, width: int) -> None:
+    last = first + more
+    pattern = f"s3://b/{{{first:0{width}d}..{last:0{width}d}..{step}}}.tar"
+    assert expand_braces(pattern) == [f"s3://b/{n:0{width}d}.tar" for n in range(first, last + 1, step)]
+
+
+def test_beside() -> None:
+    assert Tar("/data/00012.tar", 1, "").beside(".parquet") == "/data/00012.parquet"
+    assert Tar("s3://b/p/00012.tar", 1, "").beside("_stats.json") == "s3://b/p/00012_stats.json"
+    assert Tar("/data/what?.tar", 1, "").name == "what?.tar"
+
+
+def test_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SHARDMILL_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_home() == tmp_path / ".cache" / "shardmill"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_home() == tmp_path / "xdg" / "shardmill"
+    monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "ours"))
+    assert cache_home() == tmp_path / "ours"
