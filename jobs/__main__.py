@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from jobs.commands import attributes, banks, diversity, exchange, lint, models, runs
+from jobs.commands import attributes, banks, diversity, exchange, lint, models, runs, shards, streams
 from shards.errors import ShardmillError
 
-_GROUPS = (runs, lint, attributes, banks, models, diversity, exchange)
+_GROUPS = (runs, lint, attributes, banks, models, diversity, exchange, streams, shards)
 
 
 def parser() -> argparse.ArgumentParser:

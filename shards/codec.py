@@ -26,17 +26,19 @@ def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
     array. Raises CorruptImage, also for a JPEG that is cut short.
     """
     array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    if len(array) > 3 and array[0] == 0xFF and array[1] == 0xD8 and not _has_exif(array):
+    if not len(array):
+        raise CorruptImage("0 bytes that are no image")
+    if array[0] == 0xFF and not _has_exif(array):
         pixels = _decode_jpeg(array, out)
         if pixels is not None:
             return pixels
     try:
-        decoded = cv2.imdecode(array, cv2.IMREAD_COLOR_RGB) if len(array) else None
+        decoded = cv2.imdecode(array, cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise CorruptImage(str(error)) from None
     if decoded is None:
         raise CorruptImage(f"{len(array)} bytes that are no image")
-    return np.asarray(decoded, np.uint8)
+    return decoded  # type: ignore[return-value]
 
 
 def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:

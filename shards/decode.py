@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +16,7 @@ from shards.errors import ShardError
 Failure = tuple[int, str]
 """Place in the batch of an image that cannot be decoded, and why."""
 
-_SPARE = 4
+_SPARE = 8
 
 
 def cores() -> int:
@@ -36,6 +37,7 @@ class Decoder:
         self.threads, self.size = threads, size
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._spare: list[Pixels] = []
+        self._lock = threading.Lock()
 
     def images(self, encoded: Sequence[Pixels]) -> tuple[Pixels, list[Failure]]:
         """All of them; what stands at the place of a failure means nothing. Raises ShardError for different sizes."""
@@ -44,21 +46,17 @@ class Decoder:
             return np.zeros((len(encoded), 1, 1, 3), np.uint8), [(i, _why(data)) for i, data in enumerate(encoded)]
         batch = self._empty((len(encoded), *shape))
         size = self.size
-
-        def one(data: Pixels, out: Pixels) -> Pixels:
-            return decode_rgb(data, out) if size is None else fit_rgb(decode_rgb(data), *size)
-
-        return batch, self._fill(encoded, batch, one)
+        if size is None:
+            return batch, self._fill(encoded, batch, decode_rgb)
+        return batch, self._fill(encoded, batch, lambda data, _: fit_rgb(decode_rgb(data), *size))
 
     def masks(self, encoded: Sequence[Pixels], shape: tuple[int, int]) -> tuple[Pixels, list[Failure]]:
         """All masks; `shape` is that of the images."""
         batch = self._empty((len(encoded), *shape))
         size = self.size
-
-        def one(data: Pixels, out: Pixels) -> Pixels:
-            return decode_mask(data) if size is None else fit_mask(decode_mask(data), *size)
-
-        return batch, self._fill(encoded, batch, one)
+        if size is None:
+            return batch, self._fill(encoded, batch, lambda data, _: decode_mask(data))
+        return batch, self._fill(encoded, batch, lambda data, _: fit_mask(decode_mask(data), *size))
 
     def _fill(self, encoded: Sequence[Pixels], batch: Pixels, one: Callable[[Pixels, Pixels], Pixels]) -> list[Failure]:
         failures: list[Failure] = []
@@ -94,16 +92,20 @@ class Decoder:
         return self._pool[1]
 
     def _empty(self, shape: tuple[int, ...]) -> Pixels:
-        for spare in self._spare:
-            # Held by the list, by `spare` and by getrefcount alone: no batch, no tensor and no view is left of it.
-            if spare.shape == shape and sys.getrefcount(spare) == 3:
-                return spare.view()
-        fresh: NDArray[np.uint8] = np.empty(shape, np.uint8)
-        self._spare = [*self._spare[-_SPARE + 1 :], fresh]
-        return fresh.view()
+        with self._lock:
+            for spare in self._spare:
+                # Held by the list, by `spare` and by getrefcount alone: no batch, no tensor and no view is left of it.
+                if spare.shape == shape and sys.getrefcount(spare) == 3:
+                    return spare.view()
+            fresh: NDArray[np.uint8] = np.empty(shape, np.uint8)
+            self._spare = [*self._spare[-_SPARE + 1 :], fresh]
+            return fresh.view()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None, "_spare": []}  # a worker process has its own
+        return {"threads": self.threads, "size": self.size}  # a worker process has its own threads and memory
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
 
 def _first_shape(encoded: Sequence[Pixels]) -> tuple[int, ...] | None:

@@ -39,16 +39,22 @@ class ShardFiles:
         found = self._maps.get(shard)
         if found is None:
             tar = self._tars[shard]
-            path = self._cache.path(tar, recorded_sha256(tar) if self._check_hashes else None)
-            try:
-                with path.open("rb") as file:
-                    found = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-            except (OSError, ValueError) as error:
-                raise ShardError(f"{tar.url}: cannot be read: {error}; run verify") from None
-            self._maps[shard] = found
+            found = self._maps[shard] = self._mapped(tar, recorded_sha256(tar) if self._check_hashes else None)
             if len(self._maps) > self._kept:
                 self._maps.popitem(last=False)  # what is being decoded of it holds it still
         return found
+
+    def _mapped(self, tar: Tar, sha256: str | None) -> Pixels:
+        path = self._cache.path(tar, sha256)
+        try:
+            with path.open("rb") as file:
+                return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        except FileNotFoundError as error:
+            if tar.local is None:  # another process has evicted it since
+                return self._mapped(tar, sha256)
+            raise ShardError(f"{tar.url}: cannot be read: {error}; run verify") from None
+        except (OSError, ValueError) as error:
+            raise ShardError(f"{tar.url}: cannot be read: {error}; run verify") from None
 
     def fetch_ahead(self, order: EpochOrder, position: int) -> None:
         """Have remote shards brought that this position of an order needs, and those of the window after it."""

@@ -93,9 +93,9 @@ def dali_members(data: Data, tar: Path) -> Sequence[Member] | None:
 
 
 def _parse(text: str) -> list[Member]:
-    """Raises ValueError for another form, or where names hold blanks or what `tar` writes as escapes."""
+    """Raises ValueError for another form."""
     head, *lines = text.splitlines()
-    if head != f"v1.2 {len(lines)}" or not lines or "\\" in text:
+    if head != f"v1.2 {len(lines)}" or not lines:
         raise ValueError(f"{head[:20]!r} and {len(lines)} lines")
     words = [line.split(" ") for line in lines]
     entries = [entry for line in words for entry in zip(*[iter(line)] * 4, strict=True)]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from shards.cache import ShardCache
 from shards.errors import ShardError
 from shards.foreign import foreign_index
-from shards.places import Missing, Tar, find_tars, read_bytes
+from shards.places import Tar, find_tars, read_bytes
+from shards.retries import Missing, Refused
 from shards.scan import Members
 from shards.stats import SUFFIX
 
@@ -127,7 +128,7 @@ class _Opener:
         place = tar.beside(".parquet")
         try:
             table = pq.ParquetFile(place if tar.local else io.BytesIO(read_bytes(place))).read()
-        except (FileNotFoundError, Missing):
+        except (FileNotFoundError, Missing, Refused):  # a store that may not be listed says this of what is not there
             return None
         except (OSError, pa.ArrowInvalid) as error:
             raise ShardError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from None

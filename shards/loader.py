@@ -1,15 +1,16 @@
 """For PyTorch: a mix as ready batches of tensors. The only module here that imports torch."""
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from queue import Full, Queue
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from shards.batch import Batch
+from shards.batch import Batch, Part, gather
+from shards.decode import Decoder
 from shards.mix import MixedStream
 from shards.order import Purpose, raw
 
@@ -18,55 +19,45 @@ Transform = Callable[..., Any]
 `tv_tensors`, Image and Mask. A random transform of v2 draws once a call, so once a batch here; for a draw a sample:
 `lambda images: torch.stack([transform(one) for one in images])`."""
 
-_WAIT_S = 0.1
 
-
-class _Tensors:
-    """Batches of a mix as dicts: image uint8 (batch, 3, height, width) or what `transform` makes of it, label int64
-    (batch,), synthetic bool (batch,), source int64 (batch,), key list of str; where the streams have them mask uint8
-    (batch, height, width) and `fields`."""
-
-    def __init__(self, stream: MixedStream, transform: Transform | None) -> None:
-        self.stream, self._transform = stream, transform
-
-    def batch(self, number: int) -> dict[str, Any]:
-        found = self.stream.batch(number)
-        tensors: dict[str, Any] = {
-            "image": torch.from_numpy(found.image).permute(0, 3, 1, 2),
-            "label": torch.from_numpy(found.label),
-            "synthetic": torch.from_numpy(found.synthetic),
-            "source": torch.from_numpy(found.source),
-            "key": list(found.key),
-            **_optional(found),
-        }
-        return tensors if self._transform is None else tensors | self._transformed(number, tensors)
-
-    def _transformed(self, number: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert self._transform is not None
-        # Its draws follow from the batch as well, so that a resumed training goes on with the same ones.
-        seed = int(raw(1, Purpose.TRANSFORM, self.stream.seed, number * self.stream.world_size + self.stream.rank)[0])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed >> 1)
-            if "mask" not in tensors:
-                return {"image": self._transform(tensors["image"])}
-            from torchvision import tv_tensors
-
-            image, mask = self._transform(tv_tensors.Image(tensors["image"]), tv_tensors.Mask(tensors["mask"]))
-        return {"image": image.as_subclass(Tensor), "mask": mask.as_subclass(Tensor)}
-
-
-def _optional(batch: Batch) -> dict[str, Any]:
-    found: dict[str, Any] = {} if batch.mask is None else {"mask": torch.from_numpy(batch.mask)}
+def _tensors(batch: Batch) -> dict[str, Any]:
+    found = {
+        "image": torch.from_numpy(batch.image).permute(0, 3, 1, 2),
+        "label": torch.from_numpy(batch.label),
+        "synthetic": torch.from_numpy(batch.synthetic),
+        "source": torch.from_numpy(batch.source),
+        "key": list(batch.key),
+    }
+    found |= {} if batch.mask is None else {"mask": torch.from_numpy(batch.mask)}
     return found | ({"fields": dict(batch.fields)} if batch.fields else {})
 
 
+def _transformed(
+    batch: dict[str, Any], transform: Transform | None, stream: MixedStream, number: int
+) -> dict[str, Any]:
+    if transform is None:
+        return batch
+    # Its draws follow from the batch as well, so that a resumed training goes on with the same ones.
+    seed = int(raw(1, Purpose.TRANSFORM, stream.seed, number * stream.world_size + stream.rank)[0]) >> 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if "mask" not in batch:
+            return batch | {"image": transform(batch["image"])}
+        from torchvision import tv_tensors
+
+        image, mask = transform(tv_tensors.Image(batch["image"]), tv_tensors.Mask(batch["mask"]))
+    return batch | {"image": image.as_subclass(Tensor), "mask": mask.as_subclass(Tensor)}
+
+
 class ShardLoader:
-    """Batches of a mix, made by threads of this process while the last one is trained on; see `ShardDataset` for what
-    is in them.
+    """Batches of a mix, decoded by threads of this process while the last one is trained on; see `ShardDataset` for
+    what is in them.
 
     steps:     batches in one pass; None: until the mix ends. The next pass goes on where the last one stopped.
-    transform: see Transform.
-    ahead:     batches that are made before they are asked for.
+    transform: see Transform. It runs when a batch is asked for, in the thread that asks.
+    ahead:     batches that are ready before they are asked for, besides those that threads are at.
+
+    Each thread decodes a batch of its own; there are as many as the streams of the mix say.
 
     `state_dict` says what was given out, not what was made ahead; save it with the model's checkpoint, in a bare loop,
     in Lightning, which does so by itself, or in Ray Train. It is valid for another world size.
@@ -75,7 +66,8 @@ class ShardLoader:
     def __init__(
         self, stream: MixedStream, steps: int | None = None, *, transform: Transform | None = None, ahead: int = 2
     ) -> None:
-        self._tensors, self._steps, self._ahead = _Tensors(stream, transform), steps, max(1, ahead)
+        self._stream, self._steps, self._transform, self._ahead = stream, steps, transform, max(0, ahead)
+        self._decoder = Decoder(1, stream.decoder.size)
         self._next = int(stream.state_dict()["batch"])
 
     def __len__(self) -> int:
@@ -84,53 +76,35 @@ class ShardLoader:
         return self._steps
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        ready: Queue[tuple[int, dict[str, Any] | BaseException | None]] = Queue(self._ahead)
-        stopped = threading.Event()
-        maker = threading.Thread(target=self._make, args=(self._next, ready, stopped), daemon=True)
-        maker.start()
+        threads = self._stream.decoder.threads
+        number, end = self._next, None if self._steps is None else self._next + self._steps
+        making: deque[Future[dict[str, Any]]] = deque()
+        pool = ThreadPoolExecutor(threads)
         try:
             while True:
-                number, batch = ready.get()
-                if batch is None:
+                while len(making) < threads + self._ahead and number != end and self._stream.has(number):
+                    making.append(pool.submit(self._made, self._stream.parts(number)))
+                    number += 1
+                if not making:
                     return
-                if isinstance(batch, BaseException):
-                    raise batch
-                self._next = number + 1
-                yield batch
+                batch = making.popleft().result()
+                self._next += 1
+                yield _transformed(batch, self._transform, self._stream, self._next - 1)
                 del batch  # so that its memory can be used again
         finally:
-            stopped.set()
-            maker.join()
+            pool.shutdown(cancel_futures=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the trainer stands: small and JSON-able."""
-        return self._tensors.stream.state_at(self._next)
+        return self._stream.state_at(self._next)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, in the next pass. Raises ShardError for the state of another mix."""
-        self._tensors.stream.load_state_dict(state)
+        self._stream.load_state_dict(state)
         self._next = int(state["batch"])
 
-    def _make(self, first: int, ready: "Queue[Any]", stopped: threading.Event) -> None:
-        number, found = first, None
-        while not stopped.is_set():
-            if found is None:
-                found = self._made(number, first)
-            try:
-                ready.put(found, timeout=_WAIT_S)
-            except Full:
-                continue
-            if not isinstance(found[1], dict):
-                return
-            number, found = number + 1, None
-
-    def _made(self, number: int, first: int) -> tuple[int, dict[str, Any] | BaseException | None]:
-        if (self._steps is not None and number - first >= self._steps) or not self._tensors.stream.has(number):
-            return number, None
-        try:
-            return number, self._tensors.batch(number)
-        except BaseException as error:  # raised where the batch is asked for
-            return number, error
+    def _made(self, parts: Sequence[Part]) -> dict[str, Any]:
+        return _tensors(gather(parts, self._decoder))
 
 
 class ShardDataset(IterableDataset[dict[str, Any]]):
@@ -148,7 +122,7 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     """
 
     def __init__(self, stream: MixedStream, steps: int | None = None, *, transform: Transform | None = None) -> None:
-        self._tensors, self._steps, self._done = _Tensors(stream, transform), steps, 0
+        self._stream, self._steps, self._transform, self._done = stream, steps, transform, 0
 
     def __len__(self) -> int:
         if self._steps is None:
@@ -158,20 +132,20 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        start = int(self._tensors.stream.state_dict()["batch"])
+        start = int(self._stream.state_dict()["batch"])
         step = first + self._done * stride
-        while (self._steps is None or step < self._steps) and self._tensors.stream.has(start + step):
-            batch = self._tensors.batch(start + step)
+        while (self._steps is None or step < self._steps) and self._stream.has(start + step):
+            batch = _tensors(self._stream.batch(start + step))
             self._done += 1
-            yield batch
+            yield _transformed(batch, self._transform, self._stream, start + step)
             step += stride
         self._done = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Of this worker: where its pass began, and how many batches of it this worker has made."""
-        return self._tensors.stream.state_dict() | {"done": self._done}
+        return self._stream.state_dict() | {"done": self._done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken. Raises ShardError for the state of another mix."""
-        self._tensors.stream.load_state_dict(state)
+        self._stream.load_state_dict(state)
         self._done = int(state.get("done", 0))

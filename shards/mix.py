@@ -57,7 +57,7 @@ class MixedStream:
         _check(sides, alpha)
         self._leaves: list[SourceLeaf] = []
         self._root = grow(sides, alpha, class_weights, self._leaves)
-        self._decoder = Decoder(max(stream.decoder.threads for stream in self.sources), self.sources[0].decoder.size)
+        self.decoder = Decoder(max(stream.decoder.threads for stream in self.sources), self.sources[0].decoder.size)
         self._next = self._dealt = 0
         self._ended = False
         self._last = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -67,6 +67,10 @@ class MixedStream:
 
         Raises IndexError for a batch after the end of the mix.
         """
+        return gather(self.parts(number), self.decoder)
+
+    def parts(self, number: int) -> list[Part]:
+        """What this rank's part of global batch `number` is put together from, before anything is read."""
         starts, counts = self._deal(number)
         which = np.repeat(np.arange(len(counts)), counts)[shuffled(self.batch_size, Purpose.BATCH, self.seed, number)]
         # Place p holds the next unread sample of its leaf: as many as places before p have the same leaf.
@@ -74,7 +78,7 @@ class MixedStream:
         nth = np.empty(self.batch_size, np.int64)
         nth[grouped] = np.arange(self.batch_size) - np.repeat(np.cumsum(counts) - counts, counts)
         mine = np.arange(self.rank, self.batch_size, self.world_size)
-        return gather(self._parts(which[mine], nth[mine] + starts[which[mine]]), self._decoder)
+        return self._parts(which[mine], nth[mine] + starts[which[mine]])
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the present one on."""

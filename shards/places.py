@@ -1,28 +1,22 @@
 """Where shards are: on this machine's file systems, or on any store that fsspec has a backend for."""
 
-import errno
 import os
-import random
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 
 from shards.errors import ShardError
+from shards.retries import Missing, Refused, first_line, retried
+from shards.stats import SUFFIX
 
-FINISHED = "_stats.json"  # the suffix of the file that says that a shard is finished
-
-_T = TypeVar("_T")
-_TRIES = 4
-_FIRST_WAIT_S = 0.5
 _AT_ONCE = 16
 _PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp",
@@ -30,7 +24,6 @@ _PACKAGES = {
 }  # fmt: skip
 _SUMS = ("ETag", "etag", "md5Hash", "blob_id")  # as the backends of S3, http, Google, and the hub call them
 _TIMES = ("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -114,8 +107,8 @@ def download(url: str, path: Path) -> None:
     """Copy a remote file to a local path. Raises ShardError, and OSError where the disk takes no more."""
     fs, source = _filesystem(url)
     try:
-        # The backend's own way: over S3 with 20 ms of delay a request it was at least as fast at 1, 8, 32 and 128 MB as
-        # cat_file and as ranged parts of 4 to 32 MB in 4 or 8 threads. s3fs asks for parts of 50 MB side by side.
+        # The backend's own way: over a loopback S3 with 20 ms of delay a request it was ahead of cat_file, and
+        # from 8 MB on of ranged parts in threads; and s3fs asks for the 50 MB parts of a large shard side by side.
         retried(url, lambda: fs.get_file(source, str(path)))
     except FileNotFoundError:
         raise ShardError(f"{url}: it is gone from where it was found") from None
@@ -131,31 +124,6 @@ def cache_home() -> Path:
 def is_remote(place: str) -> bool:
     """Whether a place is a URL of a store, and not a path of this machine."""
     return "://" in place and not place.startswith("file://")
-
-
-class Missing(ShardError):
-    """There is no such file."""
-
-
-class Refused(ShardError):
-    """The store does not let us read there."""
-
-
-def retried(url: str, act: Callable[[], _T]) -> _T:
-    """What `act` returns, tried again after time-outs, broken connections, short reads and a server's own failures.
-
-    Waits twice as long each time, with jitter, so that the readers of a cluster do not come back together.
-    Raises FileNotFoundError where the store says so, Refused, or ShardError; each names the URL.
-    """
-    for attempt in range(_TRIES):
-        try:
-            return act()
-        except Exception as error:  # each backend has exceptions of its own, and is imported only where it is needed
-            if attempt == _TRIES - 1 or not _may_pass(error):
-                raise _in_our_words(url, error) from None
-        # Not the global generator: a reader must neither change nor follow the seed of a training script.
-        time.sleep(_FIRST_WAIT_S * 2**attempt * random.Random().uniform(0.5, 1.0))
-    raise AssertionError("the last try returns or raises")
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -182,7 +150,7 @@ def _find(place: str) -> list[Tar]:
     try:
         infos = retried(place, lambda: _infos(fs, path, place))
     except FileNotFoundError as error:
-        said = "" if path in str(error) else f" ({_first_line(error)})"
+        said = "" if path in str(error) else f" ({first_line(error)})"
         raise ShardError(f"{place}: there is no such file or folder{said}") from None
     if not infos:
         raise ShardError(f"{place}: no shard (a file *.tar) is there")
@@ -213,8 +181,8 @@ def _at(fs: Any, path: str) -> list[dict[str, Any]]:
     if [entry["name"] for entry in entries if entry["type"] == "file"] == [path.rstrip("/")]:
         return list(entries)  # a store lists a file as itself
     tars = {str(entry["name"]): entry for entry in entries if _is_tar(entry)}
-    stats = [str(entry["name"]) for entry in entries if str(entry["name"]).endswith(FINISHED)]
-    finished = [name.removesuffix(FINISHED) + ".tar" for name in stats]
+    stats = [str(entry["name"]) for entry in entries if str(entry["name"]).endswith(SUFFIX)]
+    finished = [name.removesuffix(SUFFIX) + ".tar" for name in stats]
     for name in finished:
         if name not in tars:
             raise ShardError(f"{name}: its stats file is there, and the shard is not; run verify")
@@ -295,65 +263,8 @@ def _filesystem(place: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(place)
     except ImportError as error:
         package = _PACKAGES.get(protocol)
-        remedy = f"pip install {package}" if package else _first_line(error)
+        remedy = f"pip install {package}" if package else first_line(error)
         raise ShardError(f"{place}: the backend of {protocol}:// is not installed: {remedy}") from None
     except ValueError as error:
-        raise ShardError(f"{place}: {_first_line(error)}") from None
+        raise ShardError(f"{place}: {first_line(error)}") from None
     return fs, path
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """An error and what it was raised from, down to the first."""
-    chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    return chain
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error came from, where one can be found."""
-    for one in _causes(error):
-        response = getattr(one, "response", None)
-        if isinstance(response, dict):  # botocore
-            return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-        for holder, name in ((one, "status"), (response, "status_code")):  # aiohttp; httpx and requests
-            if isinstance(status := getattr(holder, name, None), int):
-                return status
-    return None
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """What went wrong, where backends raise one error from another; not where it was looked up."""
-    return [one for one in _causes(error) if one is error or not isinstance(one, LookupError)][-1]
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether another try may end differently."""
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in (408, 429)
-    first = _first_cause(error)
-    final = isinstance(first, (ShardError, FileNotFoundError, PermissionError, ImportError, ValueError, TypeError))
-    return not final and not _lacks_credentials(error) and getattr(first, "errno", None) not in _FULL
-
-
-def _in_our_words(url: str, error: Exception) -> Exception:
-    status, first = _status(error), _first_cause(error)
-    # The http backend calls every failure FileNotFoundError, and says in the cause what it was.
-    missing = status in (404, 410) or (status is None and isinstance(first, FileNotFoundError))
-    if isinstance(error, ShardError) or getattr(error, "errno", None) in _FULL:
-        return error
-    if missing:
-        return error if isinstance(error, FileNotFoundError) else FileNotFoundError(_first_line(error))
-    reason = f"{type(first).__name__}: {_first_line(first)}"
-    if isinstance(error, PermissionError) or status in (401, 403) or _lacks_credentials(error):
-        return Refused(f"{url}: access is refused ({reason}); look at the permissions and the credentials")
-    return ShardError(f"{url}: cannot be read ({reason})")
-
-
-def _lacks_credentials(error: BaseException) -> bool:
-    return "Credentials" in type(error).__name__  # botocore's and google.auth's, which cannot be imported here
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or repr(error)

@@ -1,7 +1,6 @@
 """Reading samples: by their number in the index, and as a stream of epochs."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from shards.errors import NotReal, ShardError
 from shards.files import ShardFiles
 from shards.index import open_index
 from shards.order import EpochOrder, Samples
-from shards.scan import Members
+from shards.scan import Members, facts_of
 from shards.selection import select as select_rows
 
 _WINDOW = 16
@@ -167,16 +166,14 @@ class ShardStream:
 
     def encoded(self, rows: NDArray[np.int64], member: str = "image") -> list[Pixels]:
         """The bytes of a member of these samples; none of one that its sample lacks, or that the file has not whole."""
-        offsets, sizes = self.index.places[member]
-        maps = {shard: self._files.data(shard) for shard in np.unique(self.index.shard[rows]).tolist()}
-        ends = (offsets[rows] + sizes[rows]).tolist()
-        found = [
-            maps[shard][offset:end]
-            for shard, offset, end in zip(self.index.shard[rows].tolist(), offsets[rows].tolist(), ends, strict=True)
-        ]
-        for i in np.flatnonzero([len(data) for data in found] != sizes[rows]):
-            found[i] = np.empty(0, np.uint8)
-        return found
+        offsets, sizes = (fact[rows] for fact in self.index.places[member])
+        shards, which = np.unique(self.index.shard[rows], return_inverse=True)
+        maps = [self._files.data(shard) for shard in shards.tolist()]
+        ends = offsets + sizes
+        whole = ends <= np.array([len(data) for data in maps])[which]
+        ends[~whole] = offsets[~whole] = 0
+        found = zip(which.tolist(), offsets.tolist(), ends.tolist(), strict=True)
+        return [maps[number][offset:end] for number, offset, end in found]
 
     def values(self, rows: NDArray[np.int64], name: str) -> list[Any]:
         """A field of these samples; None where one has no such field."""
@@ -184,7 +181,7 @@ class ShardStream:
             return [None] * len(rows)
         if name == "txt":
             return [bytes(data).decode(errors="replace") if len(data) else None for data in self.encoded(rows, "txt")]
-        return [json.loads(bytes(data)).get(name) if len(data) else None for data in self.encoded(rows, "json")]
+        return [facts_of(bytes(data)).get(name) for data in self.encoded(rows, "json")]
 
     def place(self, row: int) -> str:
         """Where a sample is, for messages."""

@@ -119,14 +119,14 @@ class Resharding:
             if (out / f"{name}{SUFFIX}").exists():
                 deque(mine, maxlen=0)
             else:
-                self._write_shard(out, name, mine)
+                self._write_shard(out, name, mine, len(part))
             yield part.stop
         license = self.made_by.get("license", "other")
         text = "Written by Shardmill's reshard from other shards; their samples are as they were."
         write_card(out, Card("resharded", text, license, self.tags, self.classes))
         sweep_staging(out)
 
-    def _write_shard(self, out: Path, name: str, samples: Iterator[tuple[Entry, Data]]) -> None:
+    def _write_shard(self, out: Path, name: str, samples: Iterator[tuple[Entry, Data]], count: int) -> None:
         kept: Counter[str] = Counter()
         with ShardWriter(out, name, self._schema()) as writer:
             for entry, data in samples:
@@ -135,8 +135,10 @@ class Resharding:
                 columns = [self.wanted.column(extension, entry) for extension in chosen]
                 writer.append(entry.key, files, columns, self._row(entry, data))
                 kept[_UNLABELLED if entry.label is None else self.classes[entry.label]] += 1
-            files_facts = writer.publish()
-        publish_json(out / f"{name}{SUFFIX}", self._stats(name, kept, files_facts))
+            if kept.total() < count:
+                raise ShardError(f"{self.tars[-1].url}: the shards have changed while they were read; start again")
+            facts = writer.publish()
+        publish_json(out / f"{name}{SUFFIX}", self._stats(name, kept, facts))
 
     def _row(self, entry: Entry, data: Data) -> dict[str, Scalar | None]:
         assert entry.image is not None

@@ -235,7 +235,7 @@ def _samples(places: Iterable[Member], tar: str, members: Members) -> dict[str, 
 
 
 def _row(data: Data, where: str, key: str, found: Mapping[str, tuple[str, Member]], members: Members) -> dict[str, Any]:
-    facts = _facts(data, found)
+    facts = facts_of(_bytes(data, found["json"][1])) if "json" in found else {}
     extension, image = found["image"]
     last = extension.lower().rpartition(".")[2]
     row: dict[str, Any] = {
@@ -252,10 +252,10 @@ def _row(data: Data, where: str, key: str, found: Mapping[str, tuple[str, Member
     return row
 
 
-def _facts(data: Data, found: Mapping[str, tuple[str, Member]]) -> dict[str, Any]:
-    """The fields of a `.json`; none where there is no such member, or it is no object."""
+def facts_of(text: bytes) -> dict[str, Any]:
+    """The fields of a `.json`; none where it is absent, damaged or no object."""
     try:
-        facts = json.loads(_bytes(data, found["json"][1])) if "json" in found else {}
+        facts = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -11,7 +11,7 @@ from shards.codec import CorruptImage, Pixels, decode_rgb, fit_rgb
 from shards.survey import Pick, Survey
 
 MAX_CLASSES = 100
-_CELL, _GAP, _NAMES, _TEXT, _LETTERS = 72, 4, 200, 14, 24
+_CELL, _GAP, _NAMES, _TEXT, _WEIGHT, _LETTERS = 72, 4, 200, 14, 500, 24
 _SYNTHETIC, _INK, _PALE = (230, 130, 20), (20, 20, 20), (130, 130, 130)
 
 
@@ -57,4 +57,4 @@ def _thumbnail(pick: Pick, path: Path) -> Pixels:
 
 
 def _write(sheet: Pixels, text: str, y: int, colour: Sequence[int] = _INK) -> None:
-    cv2.putText(sheet, text, (8, y), colour, cv2.FontFace("sans"), _TEXT)
+    cv2.putText(sheet, text, (8, y), colour, cv2.FontFace("sans"), _TEXT, _WEIGHT)

@@ -77,12 +77,13 @@ class Survey:
         """Count one shard. path: the tar, or its copy on this disk. A damaged shard is noted, and counts as empty."""
         self.tars.append(tar)
         self.keys.next_tar()
-        before = self.samples
         try:
+            held = 0
             with mapped(path, tar.url) as data:
                 for entry in read_entries(data, tar.url, self.roles):
                     self._count(entry, data, tar)
-            self._compare(tar, self.samples - before)
+                    held += 1
+            self._compare(tar, held)
         except ShardError as error:
             self.note(str(error))
 

@@ -79,6 +79,7 @@ class Tally:
         self._refuse_repeated()
         total = sum(survey.samples - survey.imageless for survey in self._surveys)
         self._check_selected(total)
+        self._wanted.cuts(total)
         named, classes = self._classes()
         fields, columns = self._fields(), tuple({name: None for one in self._surveys for name in one.columns})
         parts = [one.digest.hexdigest() for one in self._surveys]

@@ -63,7 +63,7 @@ class S3:
 
     def put_folder(self, bucket: str, prefix: str, folder: Path) -> str:
         """Store the files of a folder; returns their `s3://` URL."""
-        for path in sorted(folder.iterdir()):
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
             self.put(bucket, f"{prefix}/{path.name}", path.read_bytes())
         return f"s3://{bucket}/{prefix}"
 

@@ -319,7 +319,7 @@ def failing_http(folder: Path, faults: list[int | str]) -> Iterator[tuple[str, l
 
 @pytest.mark.parametrize("fault", [500, 502, 503, 429, "hang-up", "short"])
 def test_retries_of_a_backend_that_has_none(tmp_path: Path, fault: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.places._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("shards.retries._FIRST_WAIT_S", 0.001)
     (tmp_path / "0.tar").write_bytes(content(0))
     faults: list[int | str] = []
     with failing_http(tmp_path, faults) as (url, asked):

@@ -1,4 +1,4 @@
-"""Finding shards: on disk, in S3 (moto, through s3fs), behind an http server, and in fsspec's memory."""
+"""Finding shards: on disk, in S3 (moto, through s3fs), behind http servers, on a hub, and in fsspec's memory."""
 
 import shutil
 import subprocess
@@ -14,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import ShardError
-from shards.places import Missing, Tar, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
+from shards.places import Tar, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
+from shards.retries import Missing
+from tests.hub import TOKEN, start_client
+from tests.hub import serve as serve_hub
 from tests.s3 import S3, serve_s3
 
 NAMES = [f"{number:05d}.tar" for number in range(12)]
@@ -202,8 +205,28 @@ def test_no_credentials_is_no_reason_to_wait(store: S3, monkeypatch: pytest.Monk
         assert len(store.asked()) == before
 
 
+def test_the_hub(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    (tmp_path / "files").mkdir()
+    for name in NAMES[:3]:
+        (tmp_path / "files" / name).write_bytes(name.encode())
+    code = """
+from shards.cache import ShardCache
+from shards.places import find_tars
+ways = [find_tars("hf://me/shards" + way) for way in ("", "/", "/*.tar", "/{00000..00002}.tar")]
+assert ways == [ways[0]] * 4
+for tar in ways[0]:
+    print(tar.url, tar.size, ShardCache().path(tar).read_text())
+"""
+    with serve_hub() as hub:
+        hub.push("me/shards", tmp_path / "files")
+        client = start_client(code, hub.url, tmp_path / "home", {"HF_TOKEN": TOKEN, "SHARDMILL_CACHE": str(tmp_path)})
+        told, complained = client.communicate(timeout=60)
+    assert told == "".join(f"hf://me/shards/{name} 9 {name}\n" for name in NAMES[:3]), complained
+
+
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.places._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("shards.retries._FIRST_WAIT_S", 0.001)
     with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         place = f"http://127.0.0.1:{server.server_address[1]}/0.tar"
     with pytest.raises(ShardError, match=r"/0\.tar: cannot be read \(ConnectionRefusedError"):

@@ -102,6 +102,8 @@ def test_a_tar_that_was_cut_at_any_byte_is_refused_where_it_ends(format: str) ->
         assert text.startswith("x.tar, byte ")
         place = int(text.split("byte ")[1].split(":")[0])
         assert cut - 512 - 700 <= place <= cut  # the header of what is cut short, or the end
+        inside = [name for name, offset, size in found if offset <= cut < offset + size]
+        assert not inside or f"{inside[0]!r} of " in text
     for cut in range(marked, len(data)):
         assert scanned(data[:cut]) == found
 
@@ -223,6 +225,27 @@ def test_tars_of_the_shell(tmp_path: Path, format: str) -> None:
     for name, offset, size in found:
         stored = tar.read_bytes()[offset : offset + size]
         assert stored == (tmp_path / name).read_bytes()
+
+
+def test_headers_of_backups_have_times_where_others_have_a_prefix(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(JPG)
+    tar = tmp_path / "x.tar"
+    backup = ["tar", "--format=gnu", "--listed-incremental=state", "-cf", tar, "in"]
+    subprocess.run(backup, cwd=tmp_path, check=True)
+    (found,) = scanned(tar.read_bytes())
+    assert found[0] == "in/a.jpg" != by_tarfile(tar.read_bytes())[0][0]
+    assert tar.read_bytes()[found[1] :][: found[2]] == JPG
+
+
+def test_links_and_directories_have_no_data_whatever_size_they_state() -> None:
+    headers = b""
+    for name, kind in (("folder/", tarfile.AREGTYPE), ("folder", tarfile.DIRTYPE), ("link.png", tarfile.SYMTYPE)):
+        info = tarfile.TarInfo(name)
+        info.type, info.size = kind, 0 if kind == tarfile.AREGTYPE else 700
+        headers += info.tobuf(tarfile.USTAR_FORMAT)
+    data = headers + pack([("a.png", PNG)])
+    assert scanned(data) == by_tarfile(data) == [("a.png", 2048, len(PNG))]
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])

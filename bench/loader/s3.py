@@ -1,0 +1,103 @@
+"""Our stream from S3 against the same shards on this disk: moto on the loopback, with a delay before every answer."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.loader.workloads import WORKLOADS, Samples, make_samples
+from shards import MixedStream, Sample, ShardStream, ShardWriter
+from shards.cache import ShardCache
+from shards.commit import publish_json
+from shards.loader import ShardLoader
+from shards.stats import SUFFIX
+from tests.s3 import serve_s3
+
+SHARDS, WINDOW, REPEATS = 32, 4, {"32x32 PNG": 4, "256x256 JPEG": 2}
+MODE = "first epoch, all cores"
+
+
+def measure(folder: Path, *, rounds: int, workloads: Sequence[str], delay_s: float = 0.02) -> list[dict[str, Any]]:
+    """Rows for those of the workloads that are small enough, 32x32 PNG and 256x256 JPEG: samples/s of decoded batches, after as many as the first shard has, to the
+    end of the first epoch; window shuffle over 4 of 32 shards, and an empty cache each time. Local and S3 take turns.
+
+    folder: keeps the shards for the next time. delay_s: before each answer of the store, in seconds.
+    """
+    rows = []
+    with serve_s3() as store, store.environment():
+        for workload in (one for one in workloads if one in REPEATS):
+            local = write_shards(workload, folder / workload.replace(" ", "_"))
+            bucket = workload.lower().replace(" ", "-")
+            store.make_bucket(bucket)
+            places = {"local": str(local), "S3": store.put_folder(bucket, "train", local)}
+            store.delay(delay_s)
+            rates: dict[str, list[float]] = {name: [] for name in places}
+            for number in range(rounds):
+                for name in sorted(places, reverse=bool(number % 2)):
+                    rates[name].append(rate(places[name], WORKLOADS[workload].batch_size))
+            store.delay(0)
+            rows += [_row(workload, name, found, rates["local"], delay_s) for name, found in rates.items()]
+    return rows
+
+
+def rate(place: str, batch_size: int) -> float:
+    """Samples/s of the first epoch after its first shard."""
+    with _empty_cache() as cache:
+        stream = ShardStream(place, window=WINDOW, cache=cache)
+        batches = len(stream) // batch_size
+        first = -(-len(stream) // SHARDS // batch_size)
+        start = 0.0
+        for number, _ in enumerate(ShardLoader(MixedStream(stream, batch_size=batch_size), steps=batches), 1):
+            if number == first:
+                start = time.perf_counter()
+        return (batches - first) * batch_size / (time.perf_counter() - start)
+
+
+def write_shards(workload: str, folder: Path) -> Path:
+    """The samples of a workload, several times over, in SHARDS shards; returns their folder."""
+    done, shards = folder / "done", folder / "shards"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        make_samples(WORKLOADS[workload], folder / "samples")
+        samples = Samples(folder / "samples")
+        size = len(samples) * REPEATS[workload] // SHARDS
+        for number in range(SHARDS):
+            _write_shard(shards, number, samples, range(number * size, (number + 1) * size))
+        done.touch()
+    return shards
+
+
+def _write_shard(folder: Path, number: int, samples: Samples, rows: Sequence[int]) -> None:
+    folder.mkdir(exist_ok=True)
+    with ShardWriter(folder, f"{number:05d}") as writer:
+        for i in rows:
+            data, label = samples[i % len(samples)]
+            key = f"{i:07d}"
+            meta = {"key": key, "label": label, "class_name": str(label), "synthetic": False, "prompt": ""}
+            writer.add(Sample(key, data, samples.format, label, meta))
+        files = writer.publish()
+    publish_json(folder / f"{number:05d}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]})
+
+
+@contextmanager
+def _empty_cache() -> Iterator[ShardCache]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield ShardCache(Path(folder))
+
+
+def _row(workload: str, name: str, found: Sequence[float], local: Sequence[float], delay_s: float) -> dict[str, Any]:
+    told = "" if name == "local" else f", {delay_s * 1000:.0f} ms a request"
+    return {
+        "workload": workload,
+        "mode": MODE,
+        "system": f"shardmill, {name}{told}",
+        "median": round(median(found), 1),
+        "min": round(min(found), 1),
+        "max": round(max(found), 1),
+        "rounds": len(found),
+        "ratio_to_local": round(median(found) / median(local), 3),
+    }

@@ -1,0 +1,134 @@
+"""Writing shards of small encoded images: our ShardWriter beside webdataset's, the same four members of each sample.
+
+Ours also writes the index and the SHA-256 of every shard and waits until they are on the disk; webdataset's does not.
+"""
+
+import json
+import statistics
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import webdataset
+
+from bench.machine import machine
+from shards import Sample, ShardWriter
+from shards.codec import encode_rgb, fit_rgb
+
+ROUNDS = 7
+SAMPLES = 20_000
+PER_SHARD = (1_000, 10_000)
+DISTINCT = 500
+
+Write = Callable[[Path, Sequence[Sample], int], None]
+
+
+def main(out: Path, work: Path | None) -> None:
+    samples = _samples()
+    with TemporaryDirectory(dir=work) as folder:
+        rows = [row for per_shard in PER_SHARD for row in _compare(Path(folder), samples, per_shard)]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "writer.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    table = _table(rows, samples)
+    (out / "writer.md").write_text(table, encoding="utf-8")
+    print(table)
+
+
+def shardmill(folder: Path, samples: Sequence[Sample], per_shard: int) -> None:
+    for start in range(0, len(samples), per_shard):
+        with ShardWriter(folder, f"{start // per_shard:05d}") as writer:
+            for sample in samples[start : start + per_shard]:
+                writer.add(sample)
+            writer.publish()
+
+
+def webdataset_writer(folder: Path, samples: Sequence[Sample], per_shard: int) -> None:
+    with webdataset.ShardWriter(str(folder / "%05d.tar"), maxcount=per_shard, verbose=0, mtime=0) as writer:
+        for one in samples:
+            content = {one.format: one.image, "cls": one.label, "json": one.meta, "txt": one.meta["prompt"]}
+            writer.write({"__key__": one.key, **content})
+
+
+SYSTEMS: dict[str, Write] = {"shardmill": shardmill, "webdataset": webdataset_writer}
+
+
+def _samples() -> list[Sample]:
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(0, 256, (DISTINCT, 12, 12, 3), dtype=np.uint8)
+    images = [encode_rgb(fit_rgb(one, 32, 32), "png") for one in coarse]
+    return [_sample(number, images[number % DISTINCT]) for number in range(SAMPLES)]
+
+
+def _sample(number: int, image: bytes) -> Sample:
+    key, label = f"{number:09d}", number % 10
+    meta = {
+        "key": key,
+        "label": label,
+        "class_name": f"class {label}",
+        "synthetic": True,
+        "generation": 1,
+        "prompt": f"a photo of a thing of class {label}, in rain, at dawn",
+        "model": "a-model",
+        "seed": 2**61 + number,
+        "guidance": 7.5,
+        "steps": 8,
+    }
+    return Sample(key, image, "png", label, meta)
+
+
+def _compare(folder: Path, samples: Sequence[Sample], per_shard: int) -> list[dict[str, Any]]:
+    """One warm-up, then rounds in which the systems take turns at going first."""
+    rates: dict[str, list[float]] = {name: [] for name in SYSTEMS}
+    for turn in range(ROUNDS + 1):
+        names = list(SYSTEMS) if turn % 2 else list(reversed(SYSTEMS))
+        content = []
+        for name in names:
+            with TemporaryDirectory(dir=folder) as place:
+                started = time.perf_counter()
+                SYSTEMS[name](Path(place), samples, per_shard)
+                rates[name].append(len(samples) / (time.perf_counter() - started))
+                content += [_content(Path(place))] if turn == 0 else []
+        assert all(one == content[0] for one in content), "the systems wrote different files"
+    medians = {name: statistics.median(found[1:]) for name, found in rates.items()}
+    return [
+        {
+            "workload": f"32x32 PNG, {per_shard:,} a shard",
+            "system": name,
+            "version": version(name),
+            "median": round(medians[name]),
+            "rounds": [round(rate) for rate in rates[name][1:]],
+            "ratio_to_webdataset": round(medians[name] / medians["webdataset"], 2),
+        }
+        for name in SYSTEMS
+    ]
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found |= {f"{path.stem}/{member.name}": tar.extractfile(member).read() for member in tar}
+    return found
+
+
+def _table(rows: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> str:
+    size = statistics.mean(len(sample.image) for sample in samples)
+    lines = [
+        f"`python -m bench writer`: {SAMPLES:,} samples of a 32x32 PNG ({size:,.0f} bytes on average), .cls, .json and",
+        f".txt; one process, medians of {ROUNDS} rounds in which the two take turns. Ours writes the index and SHA-256",
+        "too, and waits for the disk.",
+        "",
+        "| workload | system | samples/s | slowest and fastest round | to webdataset |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        spread = f"{min(row['rounds']):,} to {max(row['rounds']):,}"
+        named = f"{row['system']} {row['version']}"
+        ratio = row["ratio_to_webdataset"]
+        lines.append(f"| {row['workload']} | {named} | {row['median']:,} | {spread} | {ratio:.2f} |")
+    return "\n".join([*lines, "", f"Machine: {json.dumps(machine())}", ""])

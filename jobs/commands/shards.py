@@ -1,0 +1,200 @@
+"""Looking into anybody's shards, and packing them anew."""
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.arguments import AddCommand
+
+if TYPE_CHECKING:
+    from shards.cache import ShardCache
+    from shards.places import Tar
+    from shards.scan import Members
+    from shards.survey import Survey
+
+_CLASSES = 40
+_SHOWN = 5
+
+
+def register(command: AddCommand) -> None:
+    """The commands of this file."""
+    text = "Tell what is in shards of WebDataset form, ours or not: classes, images, fields, and what is damaged."
+    look = command("inspect", inspect, text, "inspect 's3://bucket/birds/{00000..00031}.tar' --sheet birds.png")
+    look.add_argument("path", metavar="PATH", help="a run, a folder, a .tar, a pattern of tars, or a URL of these")
+    look.add_argument("--sheet", metavar="FILE", type=Path, help="write a picture of some images of every class (.png)")
+    look.add_argument("--json", action="store_true", help="print it all as JSON")
+    look.add_argument("--decode", action="store_true", help="decode every image; compare SHA-256 where it is recorded")
+    look.add_argument("--first", metavar="N", type=_count, help="look at the first N shards only")
+    _label_argument(look)
+
+    text = (
+        "Write shards anew: in another size, several places as one, or chosen samples; the same command again resumes."
+    )
+    pack = command("reshard", reshard, text, "reshard runs/a/shards runs/b/shards --out ab --samples-per-shard 5000")
+    pack.add_argument("sources", metavar="SOURCE", nargs="+", help="like inspect's PATH; several are merged, in order")
+    pack.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one to go on with")
+    size = pack.add_mutually_exclusive_group()
+    size.add_argument(
+        "--samples-per-shard", metavar="N", type=_count, default=1000, help="size of a shard (default: %(default)s)"
+    )
+    size.add_argument("--shards", metavar="N", type=_count, help="so many shards of nearly equal size")
+    pack.add_argument(
+        "--select", metavar="FILE", type=Path, help="keep only the keys in column `key` of a parquet file"
+    )
+    pack.add_argument(
+        "--members",
+        metavar="EXT,...",
+        type=lambda text: tuple(text.lower().split(",")),
+        default=(),
+        help="keep these members too, like npy,depth.png; image, .mask.png, .cls, .json and .txt are kept anyway",
+    )
+    _label_argument(pack)
+
+
+def inspect(arguments: Namespace) -> None:
+    """Print it; an error if something is damaged."""
+    from jobs.progress import shown
+    from shards.cache import ShardCache
+    from shards.errors import ShardError
+    from shards.places import find_tars
+    from shards.survey import Survey, as_json, told_names, unfinished
+
+    place = _place(arguments.path)
+    found, cache = find_tars(place), ShardCache()
+    tars = found[: arguments.first]
+    survey = Survey(_roles(arguments), arguments.decode, told_names(tars[0]))
+    for _ in shown(_look(survey, tars, cache), len(tars), "shards read"):
+        pass
+    skipped = unfinished(place)
+    if arguments.json:
+        content = {"path": place, **as_json(survey), "shards_in_all": len(found), "unfinished": skipped}
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+    else:
+        print(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
+        _print(survey, skipped)
+    if arguments.sheet is not None:
+        _write_sheet(survey, cache, arguments.sheet)
+    if survey.problems:
+        raise ShardError(f"{place}: {survey.problems:,} things are damaged, the first: {survey.damaged[0]}")
+
+
+def reshard(arguments: Namespace) -> None:
+    """Write the shards that are not finished; say what was left out."""
+    from jobs.progress import shown
+    from shards.reshard import Wanted, read_selection
+    from shards.tally import Tally
+
+    select = None if arguments.select is None else read_selection(arguments.select)
+    wanted = Wanted(arguments.samples_per_shard, arguments.shards, select, arguments.members, _roles(arguments))
+    tally = Tally([_place(one) for one in arguments.sources], wanted)
+    for _ in shown(tally.look(), tally.shards, "shards read"):
+        pass
+    plan = tally.decide()
+    plan.take(arguments.out)
+    for extension, count in plan.left_out.items():
+        print(f"note: .{extension} of {count:,} samples is left out; --members {extension} keeps it")
+    if plan.imageless:
+        print(f"note: {plan.imageless:,} samples without an image are left out")
+    for _ in shown(plan.write(arguments.out), plan.total, "samples written"):
+        pass
+    shards = len(wanted.cuts(plan.total))
+    print(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
+
+
+def _label_argument(added: ArgumentParser) -> None:
+    added.add_argument(
+        "--label",
+        metavar="NAME",
+        default="cls",
+        help="where class indices are: a member, or json.NAME for a field of the .json (default: .%(default)s)",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def _place(path: str) -> str:
+    """A run's shards for a run."""
+    return str(Path(path) / "shards") if (Path(path) / "spec.yaml").is_file() else path
+
+
+def _roles(arguments: Namespace) -> "Members":
+    from shards.scan import Members
+
+    return Members(label=arguments.label)
+
+
+def _look(survey: "Survey", tars: "Sequence[Tar]", cache: "ShardCache") -> Iterator[int]:
+    for done, tar in enumerate(tars, 1):
+        survey.add(tar, cache.path(tar))
+        yield done
+
+
+def _print(survey: "Survey", skipped: Sequence[str]) -> None:
+    size = sum(tar.size for tar in survey.tars)
+    print(f"{'shards':10}{len(survey.tars):,} of {_bytes(size)}")
+    print(f"{'samples':10}{survey.samples:,}")
+    if survey.width is not None and survey.height is not None:
+        least, most = (f"{survey.width[end]}x{survey.height[end]}" for end in (0, 1))
+        sizes = least if least == most else f"width {_span(survey.width)}, height {_span(survey.height)}"
+        formats = ", ".join(f"{count:,} {form}" for form, count in survey.formats.most_common())
+        print(f"{'images':10}{formats}; {sizes}")
+    said = {"synthetic": True, "real": False, "not said": None}
+    print(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in said.items()))
+    print(f"{'members':10}" + ", ".join(_share(f".{name}", n, survey) for name, n in survey.members.items()))
+    for number, (name, types) in enumerate(survey.fields.items()):
+        kinds = " or ".join(types)
+        print(f"{'' if number else 'fields':10}{_share(name, types.total(), survey)}: {kinds}")
+    classes = survey.by_class()
+    for number, (label, class_name, count) in enumerate(classes[:_CLASSES]):
+        which = "no label" if label is None else f"{label}"
+        print(f"{'' if number else 'classes':10}{which:>8}  {count:>9,}  {class_name or ''}".rstrip())
+    if len(classes) > _CLASSES:
+        print(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json tells all")
+    _print_trouble(survey, skipped)
+
+
+def _print_trouble(survey: "Survey", skipped: Sequence[str]) -> None:
+    repeated, _ = survey.keys.repeated()
+    if repeated:
+        print(f"note: {repeated:,} samples have the key of a sample in another shard")
+    if survey.imageless:
+        print(f"incomplete: {survey.imageless:,} samples without an image")
+    if skipped:
+        print(f"incomplete: {len(skipped):,} shards without a stats file, not read: {', '.join(skipped[:_SHOWN])}")
+    for problem in survey.damaged[:_SHOWN]:
+        print(f"damaged: {problem}")
+    if survey.problems > _SHOWN:
+        print(f"damaged: {survey.problems - _SHOWN:,} more")
+
+
+def _share(name: str, count: int, survey: "Survey") -> str:
+    return name if count == survey.samples else f"{name} ({count:,} of {survey.samples:,} samples)"
+
+
+def _span(span: tuple[int, int]) -> str:
+    return f"{span[0]} to {span[1]}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _write_sheet(survey: "Survey", cache: "ShardCache", path: Path) -> None:
+    from shards.codec import encode_rgb
+    from shards.errors import ShardError
+    from shards.sheet import draw_sheet
+
+    try:
+        path.write_bytes(encode_rgb(draw_sheet(survey, cache), "png"))
+    except OSError as error:
+        raise ShardError(f"--sheet {path}: cannot be written: {error.strerror}") from None

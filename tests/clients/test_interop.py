@@ -1,0 +1,248 @@
+"""What `python -m jobs mix` prints, run with the real clients: both sources come, at their share, rightly labelled."""
+
+import gc
+import random
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from braceexpand import braceexpand
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.realshards import write_shard
+from shards import Sample, ShardError
+from shards.codec import encode_rgb
+from shards.interop import CLIENTS, Mix, Source, open_mix
+from shards.patterns import braces, python_list
+from tests.conftest import Jobs
+
+CLASSES = ("cat", "dog", "eel")
+REAL, SYNTHETIC = (5, 1, 3, 2, 4, 1), (20, 30, 33)
+ALPHA = 0.3
+
+Seen = tuple[bool, int, int]
+"""Of one sample: whether it is synthetic and which class it shows, by its colour; and the label that came with it."""
+
+
+def write(folder: Path, lengths: Sequence[int], synthetic: bool, form: str, names: Sequence[str] = CLASSES) -> Path:
+    """Shards of plain colours: red tells the source, green the class."""
+    folder.mkdir(parents=True)
+    for shard, length in enumerate(lengths, 8):  # 8, 9, 10: numbers that are written in 5 digits each
+        samples = []
+        for number in range(length):
+            label = number % len(names)
+            key = f"{'s' if synthetic else 'r'}{shard}-{number}"
+            colour = np.full((8, 8, 3), (200 if synthetic else 50, 40 + 80 * label, 0), np.uint8)
+            meta = {"key": key, "label": label, "class_name": names[label], "synthetic": synthetic}
+            caption = f"a {names[label]}"
+            samples.append(Sample(key, encode_rgb(colour, form), form, label, meta | {"prompt": caption}))
+        write_shard(folder, f"{shard:05d}", samples)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("mix with 'spaces'")
+    return write(root / "real", REAL, False, "jpg"), write(root / "synthetic", SYNTHETIC, True, "png")
+
+
+def seen(image: Any, label: int) -> Seen:
+    red, green, _ = np.asarray(image)[4, 4]
+    return bool(red > 125), round((int(green) - 40) / 80), int(label)
+
+
+def dataset(text: str) -> Any:
+    names: dict[str, Any] = {}
+    exec(compile(text, "mix", "exec"), names)
+    return names["dataset"]
+
+
+def by_webdataset(text: str) -> Iterator[Seen]:
+    return (seen(*row) for row in dataset(text))
+
+
+def by_hub_datasets(text: str) -> Iterator[Seen]:
+    return (seen(row["image"], row["cls"]) for row in dataset(text))
+
+
+def by_timm(text: str) -> Iterator[Seen]:
+    data = dataset(text)
+    epoch = data.reader.split_info.num_samples  # then it begins again, to fill the last batch
+    assert len(data) == -(-epoch // 64) * 64
+    return (seen(*row) for row in islice(data, epoch))
+
+
+def by_ray(text: str) -> Iterator[Seen]:
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    return (seen(row["image"], row["cls"]) for row in dataset(text).iter_rows())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_is_left() -> Iterator[None]:
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+def by_open_clip(text: str) -> Iterator[Seen]:
+    """The training's own parser and loader, on the printed arguments; the text of a sample tells its label."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        from open_clip_train import data
+        from open_clip_train.params import parse_args
+
+    shell = ["bash", "-c", "python() { printf '%s\\n' \"$@\"; }\n" + text]
+    words = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words[:2] == ["-m", "open_clip_train.main"]
+    args = parse_args([*words[2:], "--batch-size", "32", "--workers", "0", "--train-num-samples", "6000"])
+    args.world_size = 1
+    with pytest.MonkeyPatch.context() as patch:
+        # webdataset 0.2.96 began to mark the ends of shards, which open_clip 3 does not know (its issue 935): it asks
+        # for webdataset up to 0.2.86, which had no such marks.
+        patch.setattr(data, "tar_file_expander", partial(data.tar_file_expander, eof_value=None))
+        loader = data.get_wds_dataset(args, np.asarray, is_train=True, tokenizer=lambda text: [text]).dataloader
+        for images, texts in loader:
+            for image, caption in zip(images, texts, strict=True):
+                yield seen(image, CLASSES.index(caption.removeprefix("a ")))
+
+
+READERS: dict[str, Callable[[str], Iterable[Seen]]] = {
+    "open_clip": by_open_clip,
+    "webdataset": by_webdataset,
+    "timm": by_timm,
+    "datasets": by_hub_datasets,
+    "ray": by_ray,
+}
+client = pytest.mark.parametrize(
+    "client",
+    [
+        "open_clip",
+        "webdataset",
+        "datasets",
+        "timm",
+        pytest.param("ray", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")),
+    ],
+)
+leaves_files_open = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+def printed(jobs: Jobs, *arguments: object) -> str:
+    found = jobs("mix", *arguments)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_every_client_of_the_command_is_read_here() -> None:
+    assert READERS.keys() == CLIENTS.keys()
+
+
+@leaves_files_open
+@client
+def test_a_mix_gives_both_sources_at_their_share(client: str, folders: tuple[Path, Path], jobs: Jobs) -> None:
+    random.seed(0)
+    text = printed(jobs, *folders, "--alpha", ALPHA, "--for", client)
+    rows = list(islice(READERS[client](text), 6000))
+    gc.collect()
+    assert {(synthetic, label) for synthetic, _, label in rows} == {(a, b) for a in (False, True) for b in range(3)}
+    assert all(shown == label for _, shown, label in rows)
+    count = sum(synthetic for synthetic, *_ in rows)
+    if client in ("timm", "ray"):  # whole shards, once each or more often
+        assert f"# Synthetic: {count} of {len(rows)} in an epoch" in text
+        assert abs(count - ALPHA * len(rows)) <= max(SYNTHETIC) / 2
+    else:  # open_clip draws whole shards, the others samples
+        draws = len(rows) / (max(SYNTHETIC) if client == "open_clip" else 1)
+        assert abs(count / len(rows) - ALPHA) < 4 * (ALPHA * (1 - ALPHA) / draws) ** 0.5
+
+
+@leaves_files_open
+@client
+def test_one_source_alone(client: str, folders: tuple[Path, Path], jobs: Jobs) -> None:
+    rows = list(islice(READERS[client](printed(jobs, folders[0], "--for", client)), sum(REAL)))
+    gc.collect()
+    assert len(rows) >= sum(REAL)
+    assert all(not synthetic and shown == label for synthetic, shown, label in rows)
+    if client in ("timm", "datasets", "ray"):
+        labels = [number % 3 for length in REAL for number in range(length)]
+        assert sorted(label for *_, label in rows) == sorted(labels), "an epoch is every sample once"
+
+
+def source(lengths: Sequence[int], name: str = "/data/{:05d}.tar") -> Source:
+    return Source([name.format(i) for i in range(len(lengths))], lengths, lengths, 0, True)
+
+
+LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=20)
+
+
+@given(LENGTHS, LENGTHS, st.integers(1, 999))
+def test_shares_are_exact(real: list[int], synthetic: list[int], share: int) -> None:
+    alpha = Fraction(share, 1000)
+    mix = Mix([source(real), source(synthetic)], [1 - alpha, alpha])
+    counts = [times * one.samples for times, one in zip(mix.times, mix.sources, strict=True)]
+    assert counts[1] / sum(counts) == alpha
+    assert min(mix.times) == 1
+    for one, times, (whole, more) in zip(mix.sources, mix.times, mix.whole_shards(), strict=True):
+        off = whole * one.samples + sum(one.lengths[:more]) - times * one.samples
+        assert whole >= 1
+        assert abs(off) <= max(one.lengths) / 2
+
+
+NUMBERS = st.lists(st.integers(0, 30), min_size=1, max_size=25, unique=True).map(sorted)
+
+
+@given(
+    NUMBERS, st.sampled_from(["/a/{:05d}.tar", "/a b/it's {{x}},{{1..3}}/{}.tar", "gs://b2/s-{:02d}-train.tar", "/v{}"])
+)
+def test_patterns_and_lists_name_exactly_the_tars(numbers: list[int], name: str) -> None:
+    urls = [name.format(i) for i in numbers]
+    assert [url for pattern in braces(urls) for url in braceexpand(pattern)] == urls
+    assert eval(python_list(urls)) == urls
+    if numbers == list(range(numbers[0], numbers[-1] + 1)) and name.startswith("/a/"):
+        assert len(braces(urls)) == 1, "consecutive shards are one pattern"
+
+
+def test_webdataset_reads_s3_by_a_command() -> None:
+    one = source([3, 4], "s3://bucket/{:05d}.tar")
+    for client in ("open_clip", "timm"):
+        assert "pipe:aws s3 cp s3://bucket/{00000..00001}.tar -" in CLIENTS[client](Mix([one], [Fraction(1)]))
+    assert "pipe:aws s3 cp s3://bucket/{n:05d}.tar -" in CLIENTS["webdataset"](Mix([one], [Fraction(1)]))
+    assert "pipe:aws s3 cp" not in CLIENTS["ray"](Mix([one], [Fraction(1)]))
+
+
+def test_what_cannot_be_mixed_is_said(folders: tuple[Path, Path], jobs: Jobs, tmp_path: Path) -> None:
+    real, synthetic = (str(folder) for folder in folders)
+    for alpha in (None, 0.0, 1.0, 1.5):
+        with pytest.raises(ShardError, match="between 0 and 1"):
+            open_mix(real, synthetic, alpha)
+    with pytest.raises(ShardError, match="say where those are"):
+        open_mix(real, None, 0.5)
+    other = write(tmp_path / "other", [3], True, "png", names=("dog", "cat", "eel"))
+    found = jobs("mix", real, other, "--alpha", 0.5, "--for", "timm")
+    assert found.returncode == 1
+    assert "label 0 is 'cat' in one stream and 'dog' in another" in found.stderr
+    unlabelled = Source(["/a.tar"], [3], [3], 0, False)
+    with pytest.raises(ShardError, match="timm trains on labels"):
+        CLIENTS["timm"](Mix([unlabelled], [Fraction(1)]))
+    assert '"txt"' in CLIENTS["webdataset"](Mix([unlabelled], [Fraction(1)]))
+    with pytest.raises(ShardError, match="open_clip trains on captions"):
+        CLIENTS["open_clip"](Mix([Source(["/a.tar"], [3], [0], 0, True)], [Fraction(1)]))
+
+
+def test_open_clip_counts_only_samples_with_captions() -> None:
+    """Two shards of ten of which open_clip drops five: the factor follows from the five."""
+    whole, half = source([10, 10]), Source(["/b/0.tar", "/b/1.tar"], [10, 10], [5, 0], 2, True)
+    text = CLIENTS["open_clip"](Mix([whole, half], [Fraction(1, 2)] * 2))
+    assert "--train-data-upsampling-factors 1.0::4.0" in text
+    assert "--train-num-samples 40" in text
+    assert "# 2 captions are empty.\n" in text
