@@ -22,8 +22,9 @@ MODE = "first epoch, all cores"
 
 
 def measure(folder: Path, *, rounds: int, workloads: Sequence[str], delay_s: float = 0.02) -> list[dict[str, Any]]:
-    """Rows for those of the workloads that are small enough, 32x32 PNG and 256x256 JPEG: samples/s of decoded batches, after as many as the first shard has, to the
-    end of the first epoch; window shuffle over 4 of 32 shards, and an empty cache each time. Local and S3 take turns.
+    """Rows for those of the workloads that are small enough, 32x32 PNG and 256x256 JPEG: samples/s of decoded batches,
+    after as many as the first shard has, to the end of the first epoch; window shuffle over 4 of 32 shards, and an
+    empty cache each time. Local and S3 take turns.
 
     folder: keeps the shards for the next time. delay_s: before each answer of the store, in seconds.
     """
