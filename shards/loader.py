@@ -117,8 +117,8 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
            Workers read copies of the stream, so a trainer that stops after n batches and goes on later sets it:
            `load_state_dict({"batch": n})`. torchdata's StatefulDataLoader does so by itself.
 
-    Worker w of W makes batches w, w + W, ..., which the DataLoader puts in order again: the sequence is the same for
-    any number of workers.
+    Worker w of W makes batches w, w + W, ..., in one thread each, which the DataLoader puts in order
+    again: the sequence is the same for any number of workers.
     """
 
     def __init__(self, stream: MixedStream, steps: int | None = None, *, transform: Transform | None = None) -> None:
@@ -132,10 +132,12 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        # Workers are as many as cores already.
+        decoder = self._stream.decoder if worker is None else Decoder(1, self._stream.decoder.size)
         start = int(self._stream.state_dict()["batch"])
         step = first + self._done * stride
         while (self._steps is None or step < self._steps) and self._stream.has(start + step):
-            batch = _tensors(self._stream.batch(start + step))
+            batch = _tensors(gather(self._stream.parts(start + step), decoder))
             self._done += 1
             yield _transformed(batch, self._transform, self._stream, start + step)
             step += stride

@@ -1,6 +1,5 @@
-"""Measurements of one system, each as a line of JSON: `python -m bench.loader.measure KIND ...`.
+"""Measurements of one system, each as a line of JSON: `python -m bench.loader.measure KIND SYSTEM`.
 
-A single one is made in this process; several in a fresh process each, forked when all is imported and nothing begun.
 Runs in the environment of the benchmark, so that it imports nothing of ours but `shards`.
 """
 
@@ -27,6 +26,7 @@ from bench.loader.workloads import WORKLOADS, Samples, Workload, make_samples
 
 _EPOCHS = 10
 _LOOKS = 8  # at the memory, in an epoch
+_PARALLEL_EPOCHS = 3  # at least: with workers an edge of the timed window is a batch or two too early or too late
 _TURN, _WARM_TURNS = 4, 2  # batches; turns in which files are opened, which do not count
 
 
@@ -82,7 +82,7 @@ def throughput(task: Task) -> dict[str, Any]:
     truth = Truth.of(task.samples())
     loader = task.load()
     samples, seconds, epochs = 0, 0.0, 0
-    while seconds < task.seconds:
+    while seconds < task.seconds or (task.workers and epochs < _PARALLEL_EPOCHS):
         counted, passed = _timed_epoch(loader, task.workload, truth)
         samples, seconds, epochs = samples + counted, seconds + passed, epochs + 1
     details = {"samples": samples, "epochs": epochs}
@@ -177,28 +177,34 @@ def _memory_now() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=[one.__name__ for one in KINDS])
+    parser.add_argument("kind", choices=[*(one.__name__ for one in KINDS), "serve"])
     parser.add_argument("system")
-    parser.add_argument("workload")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0], help="a measurement with each of these")
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("asked", nargs="?", help="what `serve` reads from lines of its input, as JSON")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    kind = next(one for one in KINDS if one.__name__ == given.kind)
-    SYSTEMS[given.system].load_module()  # imports take longer than most measurements
-    for workers in given.workers:
-        task = Task(given.system, WORKLOADS[given.workload], given.folder, workers, given.seconds)
-        if len(given.workers) == 1:
-            _say(kind, task)
-        else:
-            fresh = get_context("fork").Process(target=_say, args=(kind, task))
-            fresh.start()
-            fresh.join()
-            if fresh.exitcode:
-                sys.exit(1)
+    SYSTEMS[given.system].load_module()
+    if given.kind == "serve":
+        serve(given.system)
+    else:
+        _say(next(one for one in KINDS if one.__name__ == given.kind), _task(given.system, given.asked))
+
+
+def serve(system: str) -> None:
+    """A throughput for every line of input, each in a process that is forked when all is imported and nothing begun:
+    imports take longer than most measurements."""
+    for line in sys.stdin:
+        fresh = get_context("fork").Process(target=_say, args=(throughput, _task(system, line)))
+        fresh.start()
+        fresh.join()
+        if fresh.exitcode:
+            sys.exit(1)
+
+
+def _task(system: str, asked: str) -> Task:
+    told = json.loads(asked)
+    return Task(system, WORKLOADS[told["workload"]], Path(told["folder"]), told["workers"], told["seconds"])
 
 
 def _say(kind: Callable[[Task], dict[str, Any]], task: Task) -> None:

@@ -5,10 +5,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from bench.loader import s3
 from bench.loader.environment import REQUIREMENTS, python, variables
@@ -48,22 +51,21 @@ def main(out: Path, json_file: Path | None, work: Path | None, options: Options)
 
 def _rows(bench: "Bench", options: Options) -> list[Row]:
     measured, mixed, settings = [], [], {}
-    for number in range(options.rounds):
-        order = list(SYSTEMS)
-        order = order[number % len(order) :] + order[: number % len(order)]
-        for workload in options.workloads:
-            for system in order:
-                both = bench.measure("throughput", system, workload, MODES, options.seconds)
-                for mode, found in zip(MODES, both, strict=True):
-                    measured.append(Measured(workload, mode, system, found["rate"]))
-                    settings[system] = found["settings"]
-                    print(f"round {number + 1}: {workload}, {mode}: {system}: {found['rate']:,.0f}", flush=True)
-        mixed += bench.measure("mix", OURS, options.workloads[0], MODES[:1], 2 * options.seconds)
+    with ExitStack() as stack:
+        loaders = {system: stack.enter_context(Loader(bench, system)) for system in SYSTEMS}
+        for number in range(options.rounds):
+            order = [*SYSTEMS][number % len(SYSTEMS) :] + [*SYSTEMS][: number % len(SYSTEMS)]
+            for workload, system, mode in product(options.workloads, order, MODES):
+                found = loaders[system].throughput(workload, mode, options.seconds)
+                measured.append(Measured(workload, mode, system, found["rate"]))
+                settings[system] = found["settings"]
+                print(f"round {number + 1}: {workload}, {mode}: {system}: {found['rate']:,.0f}", flush=True)
+            mixed.append(bench.measure("mix", OURS, options.workloads[0], MODES[0], 2 * options.seconds))
     table = rows(measured, settings)
     first = options.workloads[0]
     for i, row in enumerate(table):
         if (row["workload"], row["mode"]) == (first, MODES[1]) and row["system"] != LIMIT:
-            table[i] = with_memory(row, bench.measure("memory", row["system"], first, MODES[1:], 0)[0])
+            table[i] = with_memory(row, bench.measure("memory", row["system"], first, MODES[1], 0))
     return table + mix_rows(first, mixed)
 
 
@@ -85,19 +87,15 @@ class Bench:
                 if place.is_symlink():
                     place.unlink()
                 shutil.rmtree(place, ignore_errors=True)
-                (facts,) = self.measure("write", system, workload, MODES[:1], 0)
+                facts = self.measure("write", system, workload, MODES[0], 0)
                 marker.write_text(json.dumps(facts), encoding="utf-8")
             facts = json.loads(marker.read_text(encoding="utf-8"))
         return facts
 
-    def measure(
-        self, kind: str, system: str, workload: str, modes: Sequence[str], seconds: float
-    ) -> list[dict[str, Any]]:
-        """What `bench.loader.measure` found in each mode. Raises RuntimeError, with what it said, where it failed."""
-        line = [self._python, "-m", "bench.loader.measure", kind, system, workload, self._place(workload)]
-        workers = [0 if mode == MODES[0] else len(os.sched_getaffinity(0)) for mode in modes]
+    def measure(self, kind: str, system: str, workload: str, mode: str, seconds: float) -> dict[str, Any]:
+        """What `bench.loader.measure` found. Raises RuntimeError, with what it said, where it failed."""
         done = subprocess.run(
-            [*map(str, [*line, "--seconds", seconds, "--workers", *workers])],
+            [*self.line(kind, system), self.asked(workload, mode, seconds)],
             cwd=self.folder,
             env=variables(),
             capture_output=True,
@@ -105,12 +103,60 @@ class Bench:
             timeout=_LIMIT_SECONDS,
             check=False,
         )
-        if done.returncode:
+        found = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+        if done.returncode or not found:
             raise RuntimeError(f"{kind} of {system}, {workload} failed:\n{done.stderr[-2000:]}")
-        return [json.loads(told.removeprefix(MARK)) for told in done.stdout.splitlines() if told.startswith(MARK)]
+        return dict(json.loads(found[0].removeprefix(MARK)))
+
+    def line(self, kind: str, system: str) -> list[str]:
+        """The command of a measuring process."""
+        return [str(self._python), "-m", "bench.loader.measure", kind, system]
+
+    def asked(self, workload: str, mode: str, seconds: float) -> str:
+        """What it is asked for."""
+        workers = 0 if mode == MODES[0] else len(os.sched_getaffinity(0))
+        told = {"workload": workload, "folder": str(self._place(workload)), "workers": workers, "seconds": seconds}
+        return json.dumps(told)
 
     def _place(self, workload: str) -> Path:
         return self.folder / workload.replace(" ", "_")
+
+
+class Loader:
+    """A process that has imported one loader, and forks a fresh one for every measurement."""
+
+    def __init__(self, bench: Bench, system: str) -> None:
+        self._bench, self._system = bench, system
+        self._said = TemporaryFile("w+")  # noqa: SIM115 (closed on leaving)
+        self._process = subprocess.Popen(
+            bench.line("serve", system),
+            cwd=bench.folder,
+            env=variables(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+
+    def throughput(self, workload: str, mode: str, seconds: float) -> dict[str, Any]:
+        """As measured. Raises RuntimeError, with what the process said, where it failed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(self._bench.asked(workload, mode, seconds) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith(MARK):
+                return dict(json.loads(line.removeprefix(MARK)))
+        self._said.seek(0)
+        raise RuntimeError(f"{self._system}, {workload}, {mode} failed:\n{self._said.read()[-2000:]}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
 
 
 def _versions() -> dict[str, str]:

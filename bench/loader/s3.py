@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +19,7 @@ from shards.stats import SUFFIX
 from tests.s3 import serve_s3
 
 SHARDS, WINDOW, REPEATS = 32, 4, {"32x32 PNG": 4, "256x256 JPEG": 2}
-MODE = "first epoch, all cores"
+THREADS = {"first epoch, one thread": 1, "first epoch, all cores": None}
 
 
 def measure(folder: Path, *, rounds: int, workloads: Sequence[str], delay_s: float = 0.02) -> list[dict[str, Any]]:
@@ -36,19 +37,23 @@ def measure(folder: Path, *, rounds: int, workloads: Sequence[str], delay_s: flo
             store.make_bucket(bucket)
             places = {"local": str(local), "S3": store.put_folder(bucket, "train", local)}
             store.delay(delay_s)
-            rates: dict[str, list[float]] = {name: [] for name in places}
+            rates: dict[tuple[str, str], list[float]] = {both: [] for both in product(THREADS, places)}
             for number in range(rounds):
-                for name in sorted(places, reverse=bool(number % 2)):
-                    rates[name].append(rate(places[name], WORKLOADS[workload].batch_size))
+                for mode, name in sorted(rates, reverse=bool(number % 2)):
+                    found = rate(places[name], WORKLOADS[workload].batch_size, THREADS[mode])
+                    rates[mode, name].append(found)
             store.delay(0)
-            rows += [_row(workload, name, found, rates["local"], delay_s) for name, found in rates.items()]
+            rows += [
+                _row(workload, mode, name, found, rates[mode, "local"], delay_s)
+                for (mode, name), found in rates.items()
+            ]
     return rows
 
 
-def rate(place: str, batch_size: int) -> float:
+def rate(place: str, batch_size: int, threads: int | None) -> float:
     """Samples/s of the first epoch after its first shard."""
     with _empty_cache() as cache:
-        stream = ShardStream(place, window=WINDOW, cache=cache)
+        stream = ShardStream(place, window=WINDOW, cache=cache, threads=threads)
         batches = len(stream) // batch_size
         first = -(-len(stream) // SHARDS // batch_size)
         start = 0.0
@@ -90,11 +95,13 @@ def _empty_cache() -> Iterator[ShardCache]:
         yield ShardCache(Path(folder))
 
 
-def _row(workload: str, name: str, found: Sequence[float], local: Sequence[float], delay_s: float) -> dict[str, Any]:
+def _row(
+    workload: str, mode: str, name: str, found: Sequence[float], local: Sequence[float], delay_s: float
+) -> dict[str, Any]:
     told = "" if name == "local" else f", {delay_s * 1000:.0f} ms a request"
     return {
         "workload": workload,
-        "mode": MODE,
+        "mode": mode,
         "system": f"shardmill, {name}{told}",
         "median": round(median(found), 1),
         "min": round(min(found), 1),
