@@ -30,7 +30,7 @@ class Decoder:
     threads: decoders release the GIL, so threads of one process beat worker processes.
     size:    (height, width) that every image is scaled to cover and cut to; None: all must have the same size.
 
-    Memory of a batch that nobody holds any more is used again: fresh memory costs as much as decoding a tenth of it.
+    Memory of a batch that nobody holds any more is used again: fresh memory is mapped anew, page by page.
     """
 
     def __init__(self, threads: int, size: tuple[int, int] | None) -> None:

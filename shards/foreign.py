@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import mmap
 import warnings
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.commit import staging_path
+from shards.entries import mapped
 from shards.errors import ShardError
 from shards.places import cache_home
 from shards.scan import SCHEMA, Data, Member, Members, index_table, member_at, scan_members
@@ -40,12 +40,7 @@ def foreign_index(path: Path, url: str, version: str, members: Members) -> pa.Ta
 
 
 def _make(path: Path, url: str, members: Members) -> pa.Table:
-    try:
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:  # mmap takes no empty file
-        raise ShardError(f"{url}: cannot be read as a tar: {error}") from None
-    with data:
+    with mapped(path, url) as data:
         return index_table(data, url, members, dali_members(data, path))
 
 

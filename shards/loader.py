@@ -109,7 +109,7 @@ class ShardLoader:
 
 class ShardDataset(IterableDataset[dict[str, Any]]):
     """Batches of a mix as tensors; give it to a DataLoader with `batch_size=None`. For a slow `transform` in worker
-    processes; `ShardLoader` is simpler and, for decoding alone, faster.
+    processes; else `ShardLoader` is simpler.
 
     Yields dicts: image uint8 (batch, 3, height, width) or what `transform` makes of it, label int64 (batch,), synthetic
     bool (batch,), source int64 (batch,), key list of str; where the streams have them mask and `fields`.

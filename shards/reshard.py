@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shards.cache import ShardCache
 from shards.card import Card, write_card
@@ -20,6 +19,7 @@ from shards.errors import ShardError
 from shards.places import Tar
 from shards.sample import MEMBERS, Scalar
 from shards.scan import Data, Members
+from shards.selection import read_selection
 from shards.stats import SUFFIX, Stats, all_stats
 from shards.writer import FileFacts, ShardWriter
 
@@ -180,13 +180,10 @@ class Resharding:
                         yield entry, data
 
 
-def read_selection(path: Path) -> frozenset[str]:
+def wanted_keys(path: Path) -> frozenset[str]:
     """The column `key` of a parquet file. Raises ShardError where it cannot be read, or holds weights."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"{path}: cannot be read as parquet: {str(error).splitlines()[0]}") from None
-    if "key" not in table.column_names or "weight" in table.column_names:
+    table = read_selection(path)
+    if "weight" in table.column_names:
         has = ", ".join(table.column_names)
         raise ShardError(f"{path}: has {has}; a selection to keep has `key`, and `weight` is for streams alone")
     return frozenset(table["key"].cast(pa.string()).to_pylist())

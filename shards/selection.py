@@ -18,7 +18,10 @@ def select(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[
     chosen: a parquet file with a column `key` and perhaps `weight` (>= 0), or the keys themselves. Raises ShardError
     for keys that are not there, weights that cannot be, and a selection of nothing.
     """
-    table, place = _table(chosen)
+    if isinstance(chosen, str | Path):
+        table, place = read_selection(chosen), str(chosen)
+    else:
+        table, place = pa.table({"key": pa.array(list(chosen), pa.string())}), "select"
     found = pc.index_in(table["key"].cast(keys.type), value_set=keys).combine_chunks()
     if found.null_count:
         missing = table["key"].filter(found.is_null())
@@ -38,13 +41,12 @@ def select(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[
     return rows[order], weight
 
 
-def _table(chosen: str | Path | Iterable[str]) -> tuple[pa.Table, str]:
-    if not isinstance(chosen, str | Path):
-        return pa.table({"key": pa.array(list(chosen), pa.string())}), "select"
+def read_selection(path: str | Path) -> pa.Table:
+    """A parquet file with a column `key`. Raises ShardError where it is not that."""
     try:
-        table = pq.read_table(chosen)
+        table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"{chosen}: cannot be read as parquet: {str(error).splitlines()[0]}") from None
+        raise ShardError(f"{path}: cannot be read as parquet: {str(error).splitlines()[0]}") from None
     if "key" not in table.column_names:
-        raise ShardError(f"{chosen}: a selection has a column `key`, this has {', '.join(table.column_names)}")
-    return table, str(chosen)
+        raise ShardError(f"{path}: a selection has a column `key`, this has {', '.join(table.column_names)}")
+    return table

@@ -83,10 +83,10 @@ def inspect(arguments: Namespace) -> None:
 def reshard(arguments: Namespace) -> None:
     """Write the shards that are not finished; say what was left out."""
     from jobs.progress import shown
-    from shards.reshard import Wanted, read_selection
+    from shards.reshard import Wanted, wanted_keys
     from shards.tally import Tally
 
-    select = None if arguments.select is None else read_selection(arguments.select)
+    select = None if arguments.select is None else wanted_keys(arguments.select)
     wanted = Wanted(arguments.samples_per_shard, arguments.shards, select, arguments.members, _roles(arguments))
     tally = Tally([_place(one) for one in arguments.sources], wanted)
     for _ in shown(tally.look(), tally.shards, "shards read"):

@@ -24,7 +24,7 @@ from shards.card import Card, write_card
 from shards.codec import encode_mask, encode_rgb
 from shards.commit import publish_json, sha256_of
 from shards.index import read_rows
-from shards.reshard import Wanted, read_selection
+from shards.reshard import Wanted, wanted_keys
 from shards.stats import all_stats
 from shards.tally import Tally
 from shards.verify import verify_folder
@@ -139,14 +139,14 @@ def test_real_and_synthetic_with_other_fields_become_one(source: Path, tmp_path:
 def test_a_selection_keeps_its_keys_alone(source: Path, tmp_path: Path) -> None:
     wanted = [f"s{number:05d}" for number in (3, 39, 17)]
     pq.write_table(pa.table({"key": wanted}), tmp_path / "keep.parquet")
-    out = reshard([source], tmp_path / "out", select=read_selection(tmp_path / "keep.parquet"))
+    out = reshard([source], tmp_path / "out", select=wanted_keys(tmp_path / "keep.parquet"))
     assert [row["key"] for row in read_rows(out, ["key"])] == sorted(wanted)
     assert members(out) == {name: data for name, data in members(source).items() if name[:6] in wanted}
     with pytest.raises(ShardError, match="1 of 4 keys"):
         reshard([source], tmp_path / "more", select=frozenset([*wanted, "s99999"]))
     pq.write_table(pa.table({"key": wanted, "weight": [1.0, 2.0, 3.0]}), tmp_path / "weights.parquet")
     with pytest.raises(ShardError, match="weight"):
-        read_selection(tmp_path / "weights.parquet")
+        wanted_keys(tmp_path / "weights.parquet")
 
 
 def test_one_that_was_stopped_goes_on_and_ends_alike(source: Path, tmp_path: Path) -> None:
