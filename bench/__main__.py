@@ -1,6 +1,7 @@
 """`python -m bench NAME`."""
 
 import argparse
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -13,8 +14,16 @@ def main() -> None:
         workloads = chosen.workload or run.WORKLOADS
         options = run.Options(workloads, 1 if chosen.quick else chosen.rounds, 0.3 if chosen.quick else 1.0)
         run.main(chosen.out, chosen.json, chosen.work, options)
+    elif chosen.name == "faults":
+        from bench.faults import matrix
+
+        sys.exit(matrix.main(chosen.out, chosen.work, matrix.chosen(chosen.fault, chosen.quick), chosen.workers))
+    elif chosen.name == "long-run":
+        from bench import long_run
+
+        long_run.main(chosen.out, chosen.work, chosen.images, chosen.kill_every)
     else:
-        import_module(f"bench.{chosen.name}").main(chosen.out, chosen.work)
+        import_module(f"bench.{chosen.name.replace('-', '_')}").main(chosen.out, chosen.work)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
     diversity = names.add_parser("diversity", help="what the wording of prompts does")
     loader = names.add_parser("loader", help="our stream beside other loaders, over the same samples")
     writer = names.add_parser("writer", help="our writer beside webdataset's")
-    for one in (diversity, writer, loader):
+    faults = names.add_parser("faults", help="what breaks in clusters, done to real runs")
+    long_run = names.add_parser("long-run", help="many images to an object store, with kills")
+    control = names.add_parser("control-plane", help="the driver with 1,000 simulated actors and 10,000,000 images")
+    for one in (diversity, writer, loader, faults, long_run, control):
         one.add_argument(
             "--out",
             metavar="DIR",
@@ -41,6 +53,11 @@ def parser() -> argparse.ArgumentParser:
     loader.add_argument("--workload", metavar="NAME", action="append", help='only this one, as "32x32 PNG"; repeatable')
     loader.add_argument("--rounds", type=int, default=5, help="of every system, by turns (default: %(default)s)")
     loader.add_argument("--quick", action="store_true", help="one short round, to see that it works")
+    faults.add_argument("--fault", metavar="NAME", action="append", help="only this one; repeatable")
+    faults.add_argument("--quick", action="store_true", help="the short half")
+    faults.add_argument("--workers", type=int, action="append", help="only with so many actors, 1 or 4")
+    long_run.add_argument("--images", type=int, default=90_000, help="default: %(default)s")
+    long_run.add_argument("--kill-every", metavar="SECONDS", type=float, default=30.0, help="default: %(default)s")
     return whole
 
 

@@ -6,7 +6,6 @@ group is measured on equally many images of each class, for both measures depend
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,8 @@ from engine.errors import SpecError
 from engine.run import Run
 from engine.sweep import Sweep
 from shards import ShardStream
-from shards.index import read_rows
+from shards.finished import read_rows
+from shards.store import Store
 
 if TYPE_CHECKING:
     from engine.classifier import SmallCnn
@@ -73,7 +73,7 @@ def compare(runs: Mapping[str, tuple[Run, Sweep]]) -> list[Diversity]:
     first, sweep = next(iter(runs.values()))
     if any(run.recipe.plan.classes != first.recipe.plan.classes for run, _ in runs.values()):
         raise SpecError("diversity: the runs have different classes; compare runs of the same data")
-    groups = {REAL: _Group(sweep.folder / "real" / "world", "")}
+    groups = {REAL: _Group(sweep.store / "real" / "world", "")}
     for name, (run, _) in runs.items():
         for strategy in run.recipe.spec.prompts.strategies:
             groups[f"{name}: {strategy.name}"] = _Group(run.shards, strategy.name)
@@ -86,12 +86,11 @@ def compare(runs: Mapping[str, tuple[Run, Sweep]]) -> list[Diversity]:
 class _Group:
     """The images of a folder of shards that one strategy made; "" stands for all."""
 
-    def __init__(self, folder: Path, strategy: str) -> None:
+    def __init__(self, shards: Store, strategy: str) -> None:
         columns = ["label", "prompt", *(["strategy", "attributes"] if strategy else [])]
-        self._folder = folder
-        self._told = read_rows(folder, columns)
+        self._told = read_rows(shards, columns)
         self._chosen = [i for i, row in enumerate(self._told) if row.get("strategy", "") == strategy]
-        self._stream = ShardStream(folder, shuffle=False)
+        self._stream = ShardStream(shards.url, shuffle=False)
 
     def __len__(self) -> int:
         return len(self._chosen)

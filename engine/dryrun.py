@@ -1,23 +1,27 @@
 """Printing a plan, before GPUs are spent on it."""
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.table import Table
 
+from engine.budget import Cost, cost_of, overspent
 from engine.estimate import Estimate, Pace, megabytes
+from engine.progress import duration
+from engine.recipe import Recipe
 from engine.run import Run
+from engine.spec.run import Spec
 
 _PROMPTS = 8
 
 
 def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
-    """Per class real, to be made, after; units; first prompts, if any; disk; time where a batch was measured."""
+    """Per class real, to be made, after; units; first prompts, if any; disk, time and money, as far as they are known.
+
+    pace: where a batch was measured. Time and money are also known where units are finished.
+    """
     console, plan, recipe = Console(highlight=False), run.recipe.plan, run.recipe
-    table = Table(title=f"{recipe.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
-    for heading in ("class", "real", "to be made", "after"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name, real, quota in zip(plan.classes, plan.real, plan.quotas, strict=True):
-        table.add_row(name, f"{real:,}", f"{quota:,}", f"{real + quota:,}")
-    console.print(table)
+    console.print(_classes(recipe))
     if recipe.spec.model.takes_prompts:
         console.print("first prompts:")
         for slot in map(plan.slot, range(min(_PROMPTS, plan.total))):
@@ -26,11 +30,44 @@ def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
     done = plan.total - expected.images
     console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {expected.batches:,} batches")
     console.print(f"disk: about {megabytes(expected.disk_bytes)}")
-    if pace is None:
-        console.print("time: --measure makes one batch, and says")
+    for line in _time_and_money(recipe.spec, expected, pace):
+        console.print(line, soft_wrap=True)
+
+
+def _classes(recipe: Recipe) -> Table:
+    plan = recipe.plan
+    table = Table(title=f"{recipe.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
+    for heading in ("class", "real", "to be made", "after"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, real, quota in zip(plan.classes, plan.real, plan.quotas, strict=True):
+        table.add_row(name, f"{real:,}", f"{quota:,}", f"{real + quota:,}")
+    return table
+
+
+def _time_and_money(spec: Spec, expected: Estimate, pace: Pace | None) -> Iterator[str]:
+    if pace is not None:
+        seconds, source = pace.seconds_per_batch * expected.batches, "as just measured"
+        each = f"{pace.actors} actors of {spec.model.batch_size / pace.seconds_per_batch:.1f} img/s each"
+        yield f"time: about {duration(seconds / pace.actors)} with {each}, {source}"
+    elif expected.left_s is not None:
+        seconds, source = expected.left_s, "as the finished units went"
+        yield f"time: about {duration(seconds)} for one actor, {source}"
     else:
-        minutes = pace.seconds_per_batch * expected.batches / pace.actors / 60
-        rate = recipe.spec.model.batch_size / pace.seconds_per_batch
-        console.print(
-            f"time: about {minutes:.1f} minutes with {pace.actors} actors at {rate:.1f} img/s, as just measured"
-        )
+        yield "time: --measure makes one batch, and says"
+        return
+    cost = cost_of(spec, seconds)
+    yield f"cost: about {cost}{_images_per_dollar(cost, expected.images)}, {source}"
+    yield from _budget(spec, cost_of(spec, expected.spent_s), cost_of(spec, expected.spent_s + seconds))
+
+
+def _images_per_dollar(cost: Cost, images: int) -> str:
+    if cost.dollars is None:
+        return "; a price comes with budget.price_per_gpu_hour"
+    return f", {images / cost.dollars:,.0f} images per dollar" if cost.dollars else ""
+
+
+def _budget(spec: Spec, spent: Cost, total: Cost) -> Iterator[str]:
+    if spec.budget.gpu_hours is not None or spec.budget.dollars is not None:
+        limit = overspent(spec, total)
+        verdict = f"more than {limit} allows: the run will stop before its end" if limit else "within the budget"
+        yield f"with the {spent} that are spent, {total} in all: {verdict}"

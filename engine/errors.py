@@ -39,10 +39,25 @@ class UnitsFailed(ShardmillError):
     """Some units could not be made; everything else was."""
 
 
+class SlotFailed(ShardmillError):
+    """Something in the making of one slot failed.
+
+    key, prompt: of the slot; the prompt is "" where that is what cannot be made.
+    """
+
+    key = prompt = ""
+
+
 class Stopped(ShardmillError):
     """A signal stopped the run; nothing that was finished is lost."""
 
     exit_code = 130
+
+
+class BudgetSpent(Stopped):
+    """The budget of the spec stopped the run; with a larger one it goes on."""
+
+    exit_code = 3
 
 
 class Mismatch(ShardmillError):

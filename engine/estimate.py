@@ -1,15 +1,16 @@
-"""What a run will take: disk and time, before anything is spent."""
+"""What a run will take: disk, time and money, before anything is spent."""
 
 import json
 from dataclasses import dataclass
 
+from engine.budget import seconds_of
+from engine.costfile import spent_s
 from engine.errors import OutputError
 from engine.generators.base import ModelSettings
 from engine.generators.settings import DiffusersSettings
 from engine.models import local_folder
 from engine.run import Run
-from shards.commit import free_bytes
-from shards.index import finished_tars, read_shard
+from shards.finished import finished, read_index
 
 # Bytes per pixel of photographs, on the high side; a run's own shards replace them as soon as there is one.
 _BYTES_PER_PIXEL = {"png": 2.2, "jpg": 0.9, "webp": 0.7}
@@ -21,11 +22,18 @@ _MARGIN = 1.1
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of what is left to make: images, bytes on disk, and forward batches over all units."""
+    """Of what is left to make: images, bytes on disk, and forward batches over all units.
+
+    spent_s: seconds that actors held their devices so far, added up.
+    left_s:  seconds that they will spend on the units left if these go like the finished ones, so with what filters
+             reject and with encoding; None where none is finished.
+    """
 
     images: int
     disk_bytes: int
     batches: int
+    spent_s: float
+    left_s: float | None
 
 
 @dataclass(frozen=True)
@@ -42,22 +50,23 @@ def estimate(run: Run) -> Estimate:
     units = [plan.unit(number) for number in run.pending()]
     images = sum(len(unit) for unit in units)
     stats = run.stats().values()
-    made = sum(one["count"] for one in stats)
+    made, done = sum(one["count"] for one in stats), plan.total - images
     if made:
         per_image = sum(file["size"] for one in stats for file in one["files"]) / made
     else:
         height, width = image_shape(run)
         per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
     batches = sum(-(-len(unit) // spec.model.batch_size) for unit in units)
-    return Estimate(images, round(images * per_image), batches)
+    left = seconds_of(stats) / done * images if done else None
+    return Estimate(images, round(images * per_image), batches, spent_s(run.store, stats), left)
 
 
 def check_disk(run: Run, expected: Estimate) -> None:
     """Raises OutputError where the disk cannot hold what is left to make."""
-    free = free_bytes(run.folder)
-    if expected.disk_bytes * _MARGIN > free:
+    free = run.shards.free_bytes()
+    if free is not None and expected.disk_bytes * _MARGIN > free:
         raise OutputError(
-            f"--out {run.folder}: {megabytes(expected.disk_bytes)} are to be written, and {megabytes(free)} are free; "
+            f"--out {run.store}: {megabytes(expected.disk_bytes)} are to be written, and {megabytes(free)} are free; "
             "choose another disk, fewer images, or output.image.format jpg"
         )
 
@@ -67,9 +76,9 @@ def image_shape(run: Run) -> tuple[int, int]:
     spec = run.recipe.spec
     if spec.output.image.size is not None:
         return spec.output.image.size, spec.output.image.size
-    for tar in finished_tars(run.shards):
-        if rows := read_shard(tar):
-            return rows[0]["height"], rows[0]["width"]
+    for name in finished(run.shards):
+        if (rows := read_index(run.shards, name)).num_rows:
+            return rows["height"][0].as_py(), rows["width"][0].as_py()
     native = _native_side(spec.model)
     if not isinstance(spec.model, DiffusersSettings):
         return native, native

@@ -1,6 +1,6 @@
 """What a spec names by path besides models: prompt banks, attribute lists, and the images of conditions.
 
-A run keeps a copy, so that it can be resumed, replayed and made on nodes that see nothing but its folder:
+A run keeps a copy, so that it can be resumed, replayed and made on nodes that see nothing but its folder or its bucket:
 
 RUN/inputs/<digest>.parquet|json   each file
 RUN/inputs/<digest>/               images or layouts as shards
@@ -23,11 +23,13 @@ from engine.sources import RealImage, Splits
 from engine.spec.condition import ConditionSpec, LayoutCondition, RealCondition
 from engine.spec.run import Spec
 from shards.codec import encode_mask, encode_rgb, format_of
-from shards.commit import publish, sha256_of, staging_path, sweep_staging
+from shards.commit import sha256_of
 from shards.errors import ShardError
-from shards.index import read_rows
+from shards.finished import all_stats, finished, read_rows
+from shards.places import cache_home
 from shards.sample import Sample, Scalar
-from shards.stats import SUFFIX, all_stats
+from shards.stats import SUFFIX
+from shards.store import Store
 
 _CONDITION = "condition"
 _PER_SHARD = 1000
@@ -73,28 +75,50 @@ def gather_inputs(spec: Spec, plan: Plan, splits: Splits | None, begun: Inputs) 
     return replace(found, digests={**found.digests, _CONDITION: digest}, images=images)
 
 
-def store_inputs(inputs: Inputs, spec: Spec, folder: Path) -> Inputs:
-    """Copy them to RUN/inputs, where they are not there yet; gives them as they are there. Raises DataError."""
+def store_inputs(inputs: Inputs, spec: Spec, store: Store) -> Inputs:
+    """Copy them to RUN/inputs, where they are not there yet; gives them as `stored_inputs` does. Raises DataError."""
+    _copy({name: inputs.files[path] for path, name in _names(inputs.digests, spec).items()}, store)
+    if _CONDITION in inputs.digests:
+        place = store / inputs.digests[_CONDITION][:16]
+        if inputs.condition is None:
+            _write_condition(inputs.images, spec, place)
+        else:
+            _copy({path.name: path for path in inputs.condition.iterdir() if path.is_file()}, place)
+    store.sweep()
+    return stored_inputs(inputs.digests, spec, store)
+
+
+def stored_inputs(digests: Mapping[str, str], spec: Spec, store: Store) -> Inputs:
+    """The inputs of a run that was begun, on this machine: those of a bucket are copied into the user's cache."""
+    place = store.local or cache_home() / "inputs"
+    files = {path: place / name for path, name in _names(digests, spec).items()}
+    condition = place / digests[_CONDITION][:16] if _CONDITION in digests else None
+    if store.local is None:
+        _fetch(store, [path.name for path in files.values()], place)
+        if condition is not None:
+            _fetch(store / condition.name, list((store / condition.name).entries()), condition)
+    return Inputs(files, digests, condition)
+
+
+def _names(digests: Mapping[str, str], spec: Spec) -> dict[str, str]:
+    """What the copy of each file is called."""
+    return {path: f"{digests[path][:16]}{Path(path).suffix}" for path in _paths(spec)}
+
+
+def _copy(files: Mapping[str, Path], store: Store) -> None:
+    have = store.entries()
+    for name in sorted(files.keys() - have.keys(), key=lambda name: (name.endswith(SUFFIX), name)):  # stats files last
+        staged = store.staging(name)
+        shutil.copyfile(files[name], staged)
+        store.publish(staged, name)
+
+
+def _fetch(store: Store, names: Iterable[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    stored = stored_inputs(inputs.digests, spec, folder)
-    for path, place in stored.files.items():
-        if not place.exists():
-            staged = staging_path(folder, place.name)
-            shutil.copyfile(inputs.files[path], staged)
-            publish(staged, place)
-    sweep_staging(folder)
-    if inputs.condition is not None:
-        return replace(stored, condition=inputs.condition)
-    if stored.condition is not None:
-        _write_condition(inputs.images, spec, stored.condition)
-    return stored
-
-
-def stored_inputs(digests: Mapping[str, str], spec: Spec, folder: Path) -> Inputs:
-    """The inputs of a run that was begun."""
-    place = folder.absolute()  # actors have other working folders
-    files = {path: place / f"{digests[path][:16]}{Path(path).suffix}" for path in _paths(spec)}
-    return Inputs(files, digests, place / digests[_CONDITION][:16] if _CONDITION in digests else None)
+    for name in names:
+        if not (folder / name).exists():
+            with store.at_hand(name) as copy:
+                copy.replace(folder / name)
 
 
 def check_stored(inputs: Inputs, spec: Spec) -> None:
@@ -148,13 +172,13 @@ def _find(path: str, begun: Inputs) -> Path:
     raise SpecError(f"prompts: no file {path}; `python -m jobs prompts` writes banks, `attributes` attribute lists")
 
 
-def _write_condition(images: Sequence[RealImage], spec: Spec, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+def _write_condition(images: Sequence[RealImage], spec: Spec, store: Store) -> None:
+    done = set(finished(store))
     for start in range(0, len(images), _PER_SHARD):
         name = f"{start // _PER_SHARD:05d}"
-        if not (folder / f"{name}{SUFFIX}").exists():
-            write_shard(folder, name, _samples(images[start : start + _PER_SHARD], start, spec))
-    sweep_staging(folder)
+        if name not in done:
+            write_shard(store, name, _samples(images[start : start + _PER_SHARD], start, spec))
+    store.sweep()
 
 
 def _samples(images: Sequence[RealImage], start: int, spec: Spec) -> Iterator[Sample]:

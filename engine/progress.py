@@ -1,79 +1,130 @@
-"""Showing how a generation goes: a live panel on a terminal, plain lines every few seconds elsewhere."""
+"""Showing how a generation goes: a live panel on a terminal, lines every few seconds elsewhere."""
 
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from engine.budget import Meter
+from engine.log import Level, Log, TextLog
 from shards.stats import Stats
 
-_PLAIN_SECONDS = 5.0
+_LINE_SECONDS = 5.0
 _RATE_UNITS = 64
 _SHOWN_CLASSES = 20
 
 
-class Progress:
-    """Counts of a run, and their display. A context manager; outside of it nothing is shown."""
+class Listener(Protocol):
+    """Who is told what happens in a generation, on the driver's own thread: it must return at once, and not raise."""
 
-    def __init__(self, classes: Sequence[str], quotas: Sequence[int], done: Sequence[Stats]) -> None:
+    def unit_done(self, stats: Stats) -> None:
+        """A unit was finished."""
+        ...
+
+    def unit_failed(self, reason: str) -> None:
+        """A unit was given up. reason: `Kind: text` of the last error."""
+        ...
+
+    def tick(self, *, actors: int, loading: int, waiting: int) -> None:
+        """Called a few times a second. actors: with their model loaded; waiting: units that no actor has."""
+        ...
+
+
+class Progress:
+    """A listener that counts and shows. A context manager; outside of it nothing is shown."""
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        quotas: Sequence[int],
+        done: Sequence[Stats],
+        meter: Meter | None = None,
+        log: Log | None = None,
+    ) -> None:
         self._quotas = dict(zip(classes, quotas, strict=True))
         self._kept: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
-        self._actors = self._loading = self._quarantined = 0
+        self._actors = self._loading = self._waiting = self._quarantined = 0
         for stats in done:
             self._count(stats)
         # The rate is over the last units: those of an earlier command, and the loading of models, are no part of it.
         self._finished: deque[tuple[float, int]] = deque(maxlen=_RATE_UNITS)
         self._started: float | None = None
-        self._console = Console(highlight=False)
-        self._live = Live(console=self._console, get_renderable=self._panel) if sys.stdout.isatty() else None
+        self._meter, self._log = meter, log or TextLog()
+        console = self._log.console
+        shown = console is not None and sys.stdout.isatty()
+        self._live = Live(console=console, get_renderable=self._panel) if shown else None
         self._last_line = 0.0
 
     def unit_done(self, stats: Stats) -> None:
-        """A unit was finished."""
+        """See `Listener`."""
         self._count(stats)
         self._finished.append((time.monotonic(), stats["count"]))
+        told = ("unit", "count", "rejected", "duration_s", "device")
+        self._log.record("unit_done", **{name: stats[name] for name in told})
 
-    def unit_failed(self) -> None:
-        """A unit was given up."""
+    def unit_failed(self, reason: str) -> None:
+        """See `Listener`."""
         self._quarantined += 1
+        self._log.record("unit_failed", "error", reason=reason)
 
-    def tick(self, actors: int, loading: int) -> None:
-        """Called a few times a second."""
-        self._actors, self._loading = actors, loading
+    def tick(self, *, actors: int, loading: int, waiting: int) -> None:
+        """See `Listener`."""
+        self._actors, self._loading, self._waiting = actors, loading, waiting
         if actors and self._started is None:
             self._started = time.monotonic()
-        if self._live is None and time.monotonic() - self._last_line >= _PLAIN_SECONDS:
+        if self._live is None and time.monotonic() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.monotonic()
-            self.log(self.line())
+            self._say()
 
-    def log(self, text: str) -> None:
+    def log(self, text: str, event: str = "note", level: Level = "info", **fields: Any) -> None:
         """One line that stays."""
-        self._console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, soft_wrap=True)
+        self._log.say(event, text, level, **fields)
 
     def line(self) -> str:
         """The state in one line."""
-        made, failed, planned = self._made, sum(self._failed.values()), sum(self._quotas.values())
-        rate = self._rate()
-        left = planned - made - failed
-        eta = f", ETA {_duration(left / rate)}" if rate and left else ""
-        parts = [f"{made:,} of {planned:,} images", f"{rate:.1f} img/s{eta}", f"{self._actors} actors"]
+        facts = self.facts()
+        eta = f", ETA {duration(facts['eta_s'])}" if facts["eta_s"] else ""
+        parts = [
+            f"{facts['made']:,} of {facts['planned']:,} images",
+            f"{facts['images_per_second']:.1f} img/s{eta}",
+            f"{self._actors} actors",
+        ]
         if self._loading:
             parts.append(f"{self._loading} loading")
-        if failed:
-            parts.append(f"{failed:,} slots failed")
+        if facts["failed"]:
+            parts.append(f"{facts['failed']:,} slots failed")
         if self._rejected:
             parts.append("rejected: " + ", ".join(f"{n:,} {why}" for why, n in sorted(self._rejected.items())))
         if self._quarantined:
             parts.append(f"{self._quarantined} units quarantined")
+        if self._meter is not None:
+            parts.append(str(self._meter.cost))
         return " | ".join(parts)
+
+    def facts(self) -> dict[str, Any]:
+        """The state as JSON values. eta_s: None while no rate is known."""
+        made, failed, planned = (sum(counts.values()) for counts in (self._kept, self._failed, self._quotas))
+        rate, left = self._rate(), planned - made - failed
+        facts = {
+            "made": made,
+            "planned": planned,
+            "failed": failed,
+            "images_per_second": round(rate, 3),
+            "eta_s": round(left / rate, 1) if rate else None,
+            "actors": self._actors,
+            "loading": self._loading,
+            "units_waiting": self._waiting,
+            "units_quarantined": self._quarantined,
+            "rejected": dict(sorted(self._rejected.items())),
+        }
+        return facts if self._meter is None else facts | self._meter.cost.facts()
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -84,11 +135,10 @@ class Progress:
         if self._live is not None:
             self._live.__exit__(kind, error, tb)
         else:
-            self.log(self.line())
+            self._say()
 
-    @property
-    def _made(self) -> int:
-        return sum(self._kept.values())
+    def _say(self) -> None:
+        self._log.say("progress", self.line(), **self.facts())
 
     def _count(self, stats: Stats) -> None:
         self._kept.update(stats["kept"])
@@ -116,7 +166,11 @@ class Progress:
         return table
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """2:03, 1:02:03 from an hour on, 3 d 1:02:03 from a day on."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    days, hours = divmod(hours, 24)
+    if not days and not hours:
+        return f"{minutes}:{seconds:02d}"
+    return (f"{days} d " if days else "") + f"{hours}:{minutes:02d}:{seconds:02d}"

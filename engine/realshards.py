@@ -2,35 +2,34 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from engine.sources import SPLITS, RealImage, Splits
 from engine.spec.output import ImageSpec
 from shards.card import Card, write_card
 from shards.codec import encode_rgb, fit_rgb
-from shards.commit import publish_json, sweep_staging
+from shards.finished import Place, finish, finished
 from shards.sample import Sample, Scalar
-from shards.stats import SUFFIX, Stats
+from shards.stats import Stats
+from shards.store import open_store
 from shards.writer import ShardWriter
 
 _PER_SHARD = 1000
 
 
-def write_real_shards(splits: Splits, folder: Path, image: ImageSpec, shape: tuple[int, int]) -> None:
-    """Write `folder/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
+def write_real_shards(splits: Splits, real: Place, image: ImageSpec, shape: tuple[int, int]) -> None:
+    """Write `real/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
     may tell a classifier which is which. What is finished already is left. Raises DataError for a corrupt image."""
     for split in SPLITS:
-        place = folder / split
-        place.mkdir(parents=True, exist_ok=True)
-        images = splits[split]
+        store, images = open_store(real) / split, splits[split]
+        done = set(finished(store))
         for start in range(0, len(images), _PER_SHARD):
             name = f"{start // _PER_SHARD:05d}"
-            if not (place / f"{name}{SUFFIX}").exists():
-                write_shard(place, name, _samples(images[start : start + _PER_SHARD], split, start, image, shape))
+            if name not in done:
+                write_shard(store, name, _samples(images[start : start + _PER_SHARD], split, start, image, shape))
         if images:
             text = f"Real images: the {split} split of a run. Written by Shardmill."
-            write_card(place, Card(split, text, "other", ("real", "webdataset"), splits.classes))
-        sweep_staging(place)
+            write_card(store, Card(split, text, "other", ("real", "webdataset"), splits.classes))
+        store.sweep()
 
 
 def _samples(
@@ -54,7 +53,7 @@ def _samples(
 
 
 def write_shard(
-    folder: Path, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
+    place: Place, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
 ) -> None:
     """Publish one shard of samples that are no unit of a run: tar, index and stats.
 
@@ -62,7 +61,7 @@ def write_shard(
     """
     kept: Counter[str] = Counter()
     failed = Counter(str(one["class_name"]) for one in failures)
-    with ShardWriter(folder, name) as writer:
+    with ShardWriter(place, name) as writer:
         for sample in samples:
             writer.add(sample)
             kept[str(sample.meta["class_name"])] += 1
@@ -78,4 +77,4 @@ def write_shard(
         "files": [file.as_json() for file in files],
         "plan_digest": "",
     }
-    publish_json(folder / f"{name}{SUFFIX}", stats | (facts or {}))
+    finish(open_store(place), name, stats | (facts or {}))

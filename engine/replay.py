@@ -10,7 +10,7 @@ from engine.generators.kinds import load_generator
 from engine.run import Run
 from engine.runner import make_sample
 from shards.codec import decode_rgb
-from shards.index import read_shard
+from shards.finished import read_index, read_stats
 from shards.stats import SUFFIX
 
 
@@ -37,22 +37,20 @@ def replay(run: Run, key: str) -> Replay:
     try:
         slot = plan.slot_of_key(key)
     except KeyError:
-        raise SpecError(f"{run.folder}: no sample {key!r}; keys are like {plan.slot(0).key}") from None
+        raise SpecError(f"{run.store}: no sample {key!r}; keys are like {plan.slot(0).key}") from None
     name = plan.shard_name(slot.unit)
-    if not (run.shards / f"{name}{SUFFIX}").exists():
-        raise SpecError(f"{run.folder}: sample {key} belongs to unit {name}, which is not finished")
-    tar = run.shards / f"{name}.tar"
-    rows = [row for row in read_shard(tar) if row["key"] == key]
+    if run.shards.size(f"{name}{SUFFIX}") is None:
+        raise SpecError(f"{run.store}: sample {key} belongs to unit {name}, which is not finished")
+    rows = [row for row in read_index(run.shards, name).to_pylist() if row["key"] == key]
     if not rows:
-        raise SpecError(f"{run.folder}: slot {key} failed, so there is no sample; see {name}{SUFFIX}")
+        raise SpecError(f"{run.store}: slot {key} failed, so there is no sample; see {name}{SUFFIX}")
     row = rows[0]
-    with tar.open("rb") as file:
-        file.seek(row["image_offset"])
-        stored = file.read(row["image_size"])
-    generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
+    stored = run.shards.read(f"{name}.tar", row["image_offset"], row["image_size"])
+    model = recipe.spec.model.with_batch_size(read_stats(run.shards, name)["batch_size"])
+    generator = load_generator(model, recipe.spec.output.image, recipe.spec.cluster)
     again = make_sample(recipe, slot, row["attempt"], generator)
     if again is None:
-        raise Mismatch(f"{run.folder}: {key} is rejected when it is made again on this machine")
+        raise Mismatch(f"{run.store}: {key} is rejected when it is made again on this machine")
     pixels = decode_rgb(again.image).astype(np.int16)
     difference = int(np.abs(pixels - decode_rgb(stored).astype(np.int16)).max())
     return Replay(key, row["prompt"], row["seed"], stored, again.image, difference)

@@ -1,4 +1,4 @@
-"""A run folder: what it was begun with, and which of its units are finished.
+"""A run: a folder, or a prefix of an object store, with what it was begun with and the units that are finished.
 
 RUN/spec.yaml      the resolved spec
 RUN/plan.json      classes, counts of real images, quotas and digest
@@ -8,8 +8,8 @@ RUN/real/<split>/  the real images of a split as shards, once a sweep needed the
 """
 
 import json
+import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from engine.errors import OutputError, RunMismatch, SpecError
 from engine.guards import check_sources
@@ -19,29 +19,31 @@ from engine.plan import make_plan, plan_of
 from engine.recipe import Recipe
 from engine.sources import load_splits
 from engine.spec.run import Spec
-from engine.specfile import differences, dump_spec, identity, load_spec
+from engine.specfile import differences, dump_spec, identity, parse_as
 from shards.card import Card, write_card
-from shards.commit import replace_text, sweep_staging
-from shards.stats import SUFFIX, Stats, all_stats
+from shards.finished import Place, all_stats, finished
+from shards.stats import SUFFIX, Stats
+from shards.store import Store, open_store
+
+_SPEC, _PLAN = "spec.yaml", "plan.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe and the folder that it fills."""
+    """A recipe and the place that it fills."""
 
-    folder: Path
+    store: Store
     recipe: Recipe
 
     @property
-    def shards(self) -> Path:
-        """Folder of the synthetic shards."""
-        return self.folder / "shards"
+    def shards(self) -> Store:
+        """Where the synthetic shards are."""
+        return self.store / "shards"
 
     def pending(self) -> list[int]:
         """Numbers of the units that are not finished, by listing the stats files."""
-        plan = self.recipe.plan
-        done = {path.name for path in self.shards.glob(f"*{SUFFIX}")}
-        return [n for n in range(plan.n_units) if f"{plan.shard_name(n)}{SUFFIX}" not in done]
+        plan, done = self.recipe.plan, set(finished(self.shards))
+        return [number for number in range(plan.n_units) if plan.shard_name(number) not in done]
 
     def stats(self) -> dict[str, Stats]:
         """Stats of the finished units by shard name."""
@@ -54,64 +56,108 @@ class Run:
         text = f"Synthetic images, made by {spec.model.source}; validate on real ones. Written by Shardmill."
         card = Card(spec.name, text, license, ("synthetic", "webdataset"), self.recipe.plan.classes)
         write_card(self.shards, card)
-        sweep_staging(self.shards)
+        self.shards.sweep()
 
 
-def pinned(spec: Spec, folder: Path) -> Spec:
-    """The spec with every hub model pinned to a commit: the one that the run in `folder` was begun with, else what it
-    is now. Raises ModelError where a model cannot be had or must not be loaded."""
-    begun = load_spec(folder / "spec.yaml").model if (folder / "spec.yaml").exists() else None
-    model = pin(spec.model, begun)
+def is_begun(place: Place) -> bool:
+    """Whether a run was begun there."""
+    return open_store(place).size(_SPEC) is not None
+
+
+def pinned(spec: Spec, place: Place) -> Spec:
+    """The spec with every hub model pinned to a commit: the one that the run there was begun with, else what it is
+    now. Raises ModelError where a model cannot be had or must not be loaded."""
+    store = open_store(place)
+    model = pin(spec.model, _read_spec(store).model if is_begun(store) else None)
     check_models(model)
     return spec.model_copy(update={"model": model})
 
 
-def plan_run(spec: Spec, folder: Path | None = None) -> Recipe:
+def plan_run(spec: Spec, place: Place | None = None) -> Recipe:
     """The recipe of a spec, reading the real data where there is some. Raises DataError, SpecError, RunMismatch.
 
-    folder: of the run; once it is begun, its copies stand in for prompts and layouts that are gone.
+    place: of the run; once it is begun, its copies stand in for prompts and layouts that are gone.
     """
     splits = None if spec.data is None else load_splits(spec.data)
     classes = spec.classes or () if splits is None else splits.classes
     real = [0] * len(classes) if splits is None else splits.counts("train")
     plan = make_plan(spec, classes, real)
-    begun = load_run(folder).recipe.inputs if folder is not None and (folder / "spec.yaml").exists() else Inputs()
+    begun = load_run(place).recipe.inputs if place is not None and is_begun(place) else Inputs()
     inputs = gather_inputs(spec, plan, splits, begun)
     recipe = Recipe(spec, plan_of(spec, classes, real, plan.quotas, inputs.digests), inputs)
     check_sources(recipe, splits)
     return recipe
 
 
-def begin_run(recipe: Recipe, folder: Path) -> Run:
-    """Take the folder for this recipe, or go on with it. Raises RunMismatch, OutputError."""
-    if (folder / "spec.yaml").exists():
-        _check_same(load_run(folder), recipe)
+def begin_run(recipe: Recipe, place: Place) -> Run:
+    """Take the place for this recipe, or go on with it. Raises RunMismatch, OutputError.
+
+    Files of units that nobody finished in the time that a unit may take are removed: they may be of other bytes, where
+    nodes differ, and would stand in the way.
+    """
+    store = open_store(place, best_effort=recipe.spec.cluster.best_effort_commit)
+    if is_begun(store):
+        _check_same(load_run(store), recipe)
     try:
-        run = Run(folder, replace(recipe, inputs=store_inputs(recipe.inputs, recipe.spec, folder / "inputs")))
-        run.shards.mkdir(parents=True, exist_ok=True)
-        sweep_staging(run.shards)
-        replace_text(folder / "plan.json", _plan_text(recipe))
-        replace_text(folder / "spec.yaml", dump_spec(recipe.spec))
-        sweep_staging(folder)
+        _check_store(store, recipe)
+        run = with_inputs(Run(store, recipe))
+        store.replace(_PLAN, _plan_text(recipe).encode())
+        store.replace(_SPEC, dump_spec(recipe.spec).encode())
+        run.shards.sweep()
+        remove_unfinished(run, recipe.spec.cluster.unit_timeout_s)
+        store.sweep()
     except OSError as error:
-        raise OutputError(f"--out {folder}: cannot be written: {error.strerror}; choose another folder") from None
+        raise OutputError(f"--out {store}: cannot be written: {error.strerror}; choose another folder") from None
     return run
 
 
-def load_run(folder: Path) -> Run:
-    """The run that a folder holds, without reading the real data again. Raises SpecError, RunMismatch."""
-    if not (folder / "spec.yaml").is_file() or not (folder / "plan.json").is_file():
-        raise SpecError(f"{folder}: not a run folder, it lacks spec.yaml or plan.json; `generate` makes one")
-    spec = load_spec(folder / "spec.yaml")
-    found = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+def with_inputs(run: Run) -> Run:
+    """The run with its inputs stored where it is."""
+    recipe = run.recipe
+    stored = store_inputs(recipe.inputs, recipe.spec, run.store / "inputs")
+    return replace(run, recipe=replace(recipe, inputs=stored))
+
+
+def remove_unfinished(run: Run, older_than_s: float = 0.0) -> list[str]:
+    """Remove tars and indexes of units that have no stats file; gives their names. Nobody may be making those units,
+    unless the age says so."""
+    plan, found = run.recipe.plan, run.shards.entries()
+    ours = {plan.shard_name(number) for number in range(plan.n_units)}
+    names = [name for name in found if name.endswith((".tar", ".parquet")) and name.partition(".")[0] in ours]
+    old = time.time() - older_than_s
+    gone = [n for n in names if f"{n.partition('.')[0]}{SUFFIX}" not in found and found[n].modified < old]
+    for name in gone:
+        run.shards.remove(name)
+    return gone
+
+
+def load_run(place: Place) -> Run:
+    """The run at a place, without reading the real data again. Raises SpecError, RunMismatch."""
+    store = open_store(place)
+    if not is_begun(store) or store.size(_PLAN) is None:
+        raise SpecError(f"{store}: not a run, it lacks {_SPEC} or {_PLAN}; `generate` makes one")
+    spec = _read_spec(store)
+    found = json.loads(store.read(_PLAN))
     if lacking := {"classes", "real", "quotas", "inputs", "digest"} - found.keys():
-        raise RunMismatch(f"{folder}/plan.json: lacks {min(lacking)}; another version of Shardmill began this run")
+        raise RunMismatch(f"{store}/{_PLAN}: lacks {min(lacking)}; another version of Shardmill began this run")
     plan = plan_of(spec, found["classes"], found["real"], found["quotas"], found["inputs"])
     if plan.digest != found["digest"]:
-        raise RunMismatch(f"{folder}: spec.yaml was changed after the run was begun; put the old one back")
-    inputs = stored_inputs(found["inputs"], spec, folder / "inputs")
+        raise RunMismatch(f"{store}: {_SPEC} was changed after the run was begun; put the old one back")
+    inputs = stored_inputs(found["inputs"], spec, store / "inputs")
     check_stored(inputs, spec)
-    return Run(folder, Recipe(spec, plan, inputs))
+    return Run(open_store(place, best_effort=spec.cluster.best_effort_commit), Recipe(spec, plan, inputs))
+
+
+def _read_spec(store: Store) -> Spec:
+    return parse_as(Spec, store.read(_SPEC).decode(), f"{store}/{_SPEC}")
+
+
+def _check_store(store: Store, recipe: Recipe) -> None:
+    if not recipe.spec.cluster.best_effort_commit and not store.refuses_overwriting():
+        raise OutputError(
+            f"--out {store}: this store overwrites files where it is asked not to, so that two workers of one unit "
+            "could mix their files; choose another store, or set cluster.best_effort_commit=true and run one driver"
+        )
 
 
 def _plan_text(recipe: Recipe) -> str:
@@ -137,4 +183,4 @@ def _check_same(old: Run, new: Recipe) -> None:
         f"{name} has other content" for name, digest in new.inputs.digests.items() if digests.get(name) != digest
     ]
     shown = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
-    raise RunMismatch(f"{old.folder} was begun with another spec ({shown}); use another --out, or that spec")
+    raise RunMismatch(f"{old.store} was begun with another spec ({shown}); use another --out, or that spec")

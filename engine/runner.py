@@ -9,23 +9,26 @@ import time
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from platform import python_version
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import SlotFailed
 from engine.filters import judge
 from engine.generators.base import Generator, Images, ModelFacts, Request
 from engine.plan import Slot, WorkUnit
 from engine.recipe import Recipe
 from shards.codec import Pixels, encode_mask, encode_rgb
-from shards.commit import publish_json
+from shards.finished import Place, finish
+from shards.retries import first_line
 from shards.sample import Sample
-from shards.stats import SUFFIX, Stats, read_stats
+from shards.stats import Stats
+from shards.store import open_store
 from shards.writer import FileFacts, ShardWriter
 
 _ENCODING_THREADS = 2
@@ -84,15 +87,15 @@ class Ledger:
         self.reasons.setdefault(outcome.turn.slot, []).append(outcome.reason)
 
 
-def run_unit(recipe: Recipe, number: int, generator: Generator, folder: Path) -> Stats:
-    """Make unit `number` and publish it in `folder`; gives its stats, also if another worker finished it first.
+def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -> Stats:
+    """Make unit `number` and publish it among `shards`; gives its stats, also if another worker finished it first.
 
-    Raises ShardError, and whatever the generator raises; then nothing of the unit was published.
+    Raises ShardError, SlotFailed, and whatever the generator raises; then nothing of the unit was published.
     """
     plan, unit, started = recipe.plan, recipe.plan.unit(number), time.monotonic()
-    name, ledger = plan.shard_name(number), Ledger()
-    turns = [Turn(slot, 0, recipe.request(slot, 0)) for slot in plan.slots(unit)]
-    with ShardWriter(folder, name) as writer, ThreadPoolExecutor(_ENCODING_THREADS) as pool:
+    store, name, ledger = open_store(shards), plan.shard_name(number), Ledger()
+    turns = [_turn(recipe, slot, 0) for slot in plan.slots(unit)]
+    with ShardWriter(store, name) as writer, ThreadPoolExecutor(_ENCODING_THREADS) as pool:
         while turns:
             again = []
             for outcome in _attempt(recipe, turns, generator, pool):
@@ -103,24 +106,23 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, folder: Path) ->
                     ledger.reject(outcome)
                     again.append((outcome.turn.slot, outcome.turn.attempt + 1))
             allowed = recipe.spec.plan.max_attempts
-            turns = [Turn(slot, n, recipe.request(slot, n)) for slot, n in again if n < allowed]
+            turns = [_turn(recipe, slot, n) for slot, n in again if n < allowed]
         files = writer.publish()
     stats = _stats(recipe, unit, generator, ledger, files, time.monotonic() - started)
-    path = folder / f"{name}{SUFFIX}"
-    return stats if publish_json(path, stats) else read_stats(path)
+    return finish(store, name, stats)
 
 
 def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
-    request = recipe.request(slot, attempt)
-    images = generator.generate(_padded([request], generator.batch_size))
-    return _finish(recipe, Turn(slot, attempt, request), generator.facts, _Frame.of(images, 0)).sample
+    turn = _turn(recipe, slot, attempt)
+    images = generator.generate(_padded([turn.request], generator.batch_size))
+    return _finish(recipe, turn, generator.facts, _Frame.of(images, 0)).sample
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:
     """Seconds for one batch of the plan's first slots, after another one as a warm-up."""
     count = min(generator.batch_size, recipe.plan.total)
-    turns = [Turn(slot, 0, recipe.request(slot, 0)) for slot in map(recipe.plan.slot, range(count))]
+    turns = [_turn(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
     requests = _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
     generator.generate(requests)
     started = time.monotonic()
@@ -159,17 +161,36 @@ def _padded(requests: Sequence[Request], size: int) -> list[Request]:
     return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
+def _turn(recipe: Recipe, slot: Slot, attempt: int) -> Turn:
+    with _of_slot(recipe, slot):
+        return Turn(slot, attempt, recipe.request(slot, attempt))
+
+
 def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, frame: _Frame) -> Outcome:
-    verdict = judge(recipe.filters, frame.pixels, turn.slot)
-    if frame.refused or not verdict.keep:
-        return Outcome(turn, None, frame.refused or verdict.reason)
-    slot, (height, width) = turn.slot, frame.pixels.shape[:2]
-    meta = recipe.metadata(slot, turn.attempt, turn.request, facts)
-    meta |= {"width": width, "height": height} | verdict.scores
-    form = recipe.spec.output.image
-    image = encode_rgb(frame.pixels, form.format, form.quality)
-    mask = None if frame.mask is None else encode_mask(frame.mask)
-    return Outcome(turn, Sample(slot.key, image, form.format, slot.label, meta, mask), "")
+    with _of_slot(recipe, turn.slot):
+        verdict = judge(recipe.filters, frame.pixels, turn.slot)
+        if frame.refused or not verdict.keep:
+            return Outcome(turn, None, frame.refused or verdict.reason)
+        slot, (height, width) = turn.slot, frame.pixels.shape[:2]
+        meta = recipe.metadata(slot, turn.attempt, turn.request, facts)
+        meta |= {"width": width, "height": height} | verdict.scores
+        form = recipe.spec.output.image
+        image = encode_rgb(frame.pixels, form.format, form.quality)
+        mask = None if frame.mask is None else encode_mask(frame.mask)
+        return Outcome(turn, Sample(slot.key, image, form.format, slot.label, meta, mask), "")
+
+
+@contextmanager
+def _of_slot(recipe: Recipe, slot: Slot) -> Iterator[None]:
+    """An error within it names the slot."""
+    try:
+        yield
+    except Exception as error:
+        failed = SlotFailed(f"{type(error).__name__}: {first_line(error)} (slot {slot.key})")
+        failed.key = slot.key
+        with suppress(Exception):  # it may be the prompt that cannot be made
+            failed.prompt = recipe.prompt(slot).text
+        raise failed from error
 
 
 def _stats(

@@ -11,39 +11,52 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.errors import SpecError
+from engine.secrets import refuse_secrets
 from engine.spec.base import Strict
 from engine.spec.run import Spec
+from shards.errors import ShardError
+from shards.places import is_remote, read_bytes
+from shards.retries import Missing
 
 _Model = TypeVar("_Model", bound=Strict)
+_LONGEST = 8 << 20
+_DIGITS = 9
+_SHOWN = 8
 
 
-def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
+def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     """Read a run's spec; each override is `key.path=value`, its value in YAML. Raises SpecError."""
     return load_as(Spec, path, overrides)
 
 
-def load_as(model: type[_Model], path: Path, overrides: Sequence[str] = ()) -> _Model:
-    """Read a YAML file as `model`. Raises SpecError, naming every field that is wrong."""
+def load_as(model: type[_Model], path: str | Path, overrides: Sequence[str] = ()) -> _Model:
+    """Read a YAML file, local or a URL, as `model`. Raises SpecError, naming every field that is wrong."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        text = (read_bytes(str(path)) if is_remote(str(path)) else Path(path).read_bytes()).decode()
+    except (FileNotFoundError, Missing):
         raise SpecError(f"{path}: no such spec file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ShardError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return parse_as(model, text, str(path), overrides)
+
+
+def parse_as(model: type[_Model], text: str, path: str, overrides: Sequence[str] = ()) -> _Model:
+    """The same of a text; `path` says in messages where it is from. Raises SpecError for a credential, too."""
+    refuse_secrets(dict(override.partition("=")[::2] for override in overrides), "--set")
+    content = _parse(text, path)
     if not isinstance(content, dict):
         raise SpecError(f"{path}: a spec is a mapping of keys, not {type(content).__name__}")
     for override in overrides:
         _override(content, override)
+    # By way of JSON, where strictness still lets a list be a tuple and a key of digits be a class name.
+    written = _json(content, path)
+    refuse_secrets(json.loads(written), path)
     try:
-        # By way of JSON, where strictness still lets a list be a tuple and a key of digits be a class name.
-        return model.model_validate_json(json.dumps(content, allow_nan=False))
+        return model.model_validate_json(written)
     except ValidationError as error:
-        found = "\n".join(_explain(model, detail) for detail in error.errors())
-        raise SpecError(f"{path}: {found}") from None
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{path}: a value is neither text, number, list nor mapping: {error}") from None
+        found = [_explain(model, detail) for detail in error.errors()]
+        more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        raise SpecError(f"{path}: " + "\n".join(found[:_SHOWN] + more)) from None
 
 
 def dump_spec(spec: Strict) -> str:
@@ -53,7 +66,7 @@ def dump_spec(spec: Strict) -> str:
 
 def identity(spec: Spec) -> dict[str, Any]:
     """The part of a spec that decides the bytes of a run. A run may go on with other actors, or be swept anew."""
-    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={"cluster", "sweep"}))
+    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={"budget", "cluster", "sweep"}))
     if spec.cluster.gpus_per_actor == 0:  # how a CPU's threads share a sum decides its last bits
         found["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
     return found
@@ -73,11 +86,48 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
     return [] if old == new else [f"{place}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
+def _parse(text: str, place: str) -> Any:
+    """What the YAML means. Raises SpecError, saying where it breaks, and not what stands there: it may be a secret."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SpecError(f"{place}: not YAML{line}: {error.problem}") from None
+    # Beside its own errors, PyYAML raises whatever a wrong value of a tag leads to.
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise SpecError(f"{place}: not YAML: {type(error).__name__}: {reason}") from None
+
+
+def _json(content: Any, place: str) -> str:
+    """The content as JSON. Raises SpecError, also where aliases make it endless, or much longer than it looks."""
+    parts, length = list[str](), 0
+    try:
+        for part in json.JSONEncoder(allow_nan=False).iterencode(content):
+            parts.append(part)
+            length += len(part)
+            if length > _LONGEST:
+                raise SpecError(f"{place}: is more than {_LONGEST >> 20} MiB, its aliases written out; make it smaller")
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{place}: a value is neither text, number, list nor mapping: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{place}: is nested too deeply") from None
+    return "".join(parts)
+
+
 def _place(content: Any, key: str, override: str) -> Any:
     """The key, or in a list its number."""
     if isinstance(content, dict):
         return key
-    if key.isdecimal() and int(key) < len(content):
+    if key.isdecimal() and len(key) < _DIGITS and int(key) < len(content):
         return int(key)
     raise SpecError(f"--set {override}: {key} is no place in a list of {len(content)}; they count from 0")
 
@@ -91,22 +141,17 @@ def _override(content: Any, override: str) -> None:
         place = _place(content, key, override)
         below = content.setdefault(place, {}) if isinstance(content, dict) else content[place]
         if not isinstance(below, dict | list):
-            raise SpecError(f"--set {override}: {key} holds {below!r}, and no keys below it")
+            raise SpecError(f"--set {override}: {key} holds a value, and no keys below it")
         content = below
-    try:
-        content[_place(content, last, override)] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
+    content[_place(content, last, override)] = _parse(text, f"--set {path}: its value")
 
 
 def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
     """One line: field, value, what is allowed, and for an unknown key the nearest known one."""
-    location, found = _follow(model, detail["loc"])
-    place, context = ".".join(location) or "spec", detail.get("ctx", {})
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], found, n=1, cutoff=0.5)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(found)}"
-        return f"{place}: unknown key; {advice}"
+        return _unknown(model, detail["loc"])
+    location, _ = _follow(model, detail["loc"])
+    place, context = _dotted(location) or "spec", detail.get("ctx", {})
     if detail["type"] == "missing":
         return f"{place}: is required, and missing"
     message = detail["msg"].removeprefix("Value error, ")
@@ -121,11 +166,23 @@ def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
     return f"{place}: {value if len(value) <= 80 else value[:77] + '...'} is refused; {message[0].lower()}{message[1:]}"
 
 
-def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """The location in terms of the file, without what pydantic put in to name the branch of a union; and the keys that
-    are known where its last part stands."""
+def _unknown(model: type[BaseModel], location: Sequence[int | str]) -> str:
+    above, found = _follow(model, location[:-1])
+    key, known = str(location[-1]), [name for one in _models_in(found)[:1] for name in one.model_fields]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"{_dotted([*above, key])}: unknown key; {advice}"
+
+
+def _dotted(location: Sequence[str]) -> str:
+    return ".".join(part if part.isprintable() else json.dumps(part) for part in location)
+
+
+def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The location in terms of the file, without what pydantic put in to name the branch of a union; and the type of
+    what stands there."""
     current: Any = model
-    place, known = list[str](), list[str]()
+    place = list[str]()
     for part in location:
         models = _models_in(current)
         if isinstance(part, int):  # a place in a list, whose models are known by now
@@ -137,10 +194,9 @@ def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
             current = branches[0]
         elif part not in ("int", "str") and "[" not in part:
             place.append(part)
-            known = list(models[0].model_fields) if models else []
             field = models[0].model_fields.get(part) if models else None
             current = field.annotation if field else None
-    return place, known
+    return place, current
 
 
 def _tags(model: type[BaseModel]) -> set[str]:

@@ -7,7 +7,6 @@ RUN/sweep.json                every accuracy, and the answer
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +21,15 @@ from engine.run import Run
 from engine.sources import SPLITS, Splits, load_splits
 from engine.spec.sweep import SweepSpec
 from shards import MixedStream, ShardStream
-from shards.commit import replace_text, sweep_staging
-from shards.index import read_rows
+from shards.finished import finished, read_rows
+from shards.retries import Missing
+from shards.store import Store
 
 if TYPE_CHECKING:
     from engine.classifier import SmallCnn
 
 ORACLE = "oracle"
+_TRIALS = "sweep"
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished run with its real images as shards: all that a trial needs, on any node that sees the folder.
+    """A finished run with its real images as shards: all that a trial needs, on any node that sees the place.
 
     fingerprint: changes whenever a trial of the same name would come out differently.
     """
 
-    folder: Path
+    store: Store
     classes: tuple[str, ...]
     settings: SweepSpec
     gpus_per_trial: float
@@ -68,8 +69,10 @@ class Sweep:
 
     def result(self, trial: Trial) -> dict[str, Any] | None:
         """What an earlier command found, if it was for these very settings."""
-        path = self._path(trial)
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        try:
+            found = json.loads((self.store / _TRIALS).read(_file(trial)))
+        except Missing:
+            return None
         return found if found.get("fingerprint") == self.fingerprint else None
 
     def run(self, trial: Trial, device: str) -> float:
@@ -84,8 +87,7 @@ class Sweep:
             "fingerprint": self.fingerprint,
             **{split: found.tolist() for split, found in predictions.items()},
         }
-        self._path(trial).parent.mkdir(exist_ok=True)
-        replace_text(self._path(trial), json.dumps(content) + "\n")
+        (self.store / _TRIALS).replace(_file(trial), f"{json.dumps(content)}\n".encode())
         return float((predictions["validation"] == self.labels("validation")).mean())
 
     def train_encoder(self) -> "SmallCnn":
@@ -106,17 +108,14 @@ class Sweep:
 
     def _mixed(self, split: str, alpha: float, seed: int) -> MixedStream:
         real = self._real(split, shuffle=True, seed=seed)
-        synthetic = ShardStream(self.folder / "shards", seed=seed, threads=1) if alpha > 0 else None
+        synthetic = ShardStream((self.store / "shards").url, seed=seed, threads=1) if alpha > 0 else None
         return MixedStream(real, synthetic, alpha, batch_size=self.settings.batch_size, seed=seed)
 
     def _real(self, split: str, *, shuffle: bool, seed: int = 0) -> ShardStream | None:
-        folder = self.folder / "real" / split
-        if not any(folder.glob("*.tar")):
+        real = self.store / "real" / split
+        if not finished(real):
             return None
-        return ShardStream(folder, seed=seed, shuffle=shuffle, real_only=True, threads=1)
-
-    def _path(self, trial: Trial) -> Path:
-        return self.folder / "sweep" / f"{trial.arm}-{trial.seed}.json"
+        return ShardStream(real.url, seed=seed, shuffle=shuffle, real_only=True, threads=1)
 
 
 def prepare_sweep(run: Run) -> Sweep:
@@ -128,25 +127,25 @@ def prepare_sweep(run: Run) -> Sweep:
     if spec.data is None:
         raise SpecError("data: a sweep compares with real images, and the spec has none")
     if missing:
-        raise SpecError(f"{run.folder}: {missing} units are not finished; run generate with the same spec first")
+        raise SpecError(f"{run.store}: {missing} units are not finished; run generate with the same spec first")
     splits = load_splits(spec.data)
     for split in ("train", "validation"):
         if not splits[split]:
             raise SpecError(f"data.splits.{split}: no image falls into it; give it a larger share")
     _check_unseen(splits, spec.model)
-    write_real_shards(splits, run.folder / "real", spec.output.image, image_shape(run))
-    check_disjoint(run.folder / "real")
+    write_real_shards(splits, run.store / "real", spec.output.image, image_shape(run))
+    check_disjoint(run.store / "real")
     digests = [image.digest for split in SPLITS for image in splits[split]]
     content = [run.recipe.plan.digest, spec.sweep.model_dump(exclude={"alphas", "seeds"}), digests]
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return Sweep(run.folder.absolute(), splits.classes, spec.sweep, spec.cluster.gpus_per_actor, fingerprint)
+    return Sweep(run.store, splits.classes, spec.sweep, spec.cluster.gpus_per_actor, fingerprint)
 
 
-def check_disjoint(real: Path) -> None:
+def check_disjoint(real: Store) -> None:
     """Raises DataError where the same image stands in two splits on disk."""
     seen: dict[str, str] = {}
     for split in SPLITS:
-        for row in read_rows(real / split, ["digest", "origin"]) if (real / split).is_dir() else []:
+        for row in read_rows(real / split, ["digest", "origin"]):
             other = seen.setdefault(row["digest"], split)
             if other != split:
                 raise DataError(f"{row['origin']} is in {other} and in {split}; remove {real} and sweep again")
@@ -167,7 +166,7 @@ def write_sweep(sweep: Sweep) -> Answer:
     """Write sweep.json from the results of all trials. Raises RunMismatch where one is missing."""
     results = {trial: sweep.result(trial) for trial in sweep.trials()}
     if missing := [trial for trial, found in results.items() if found is None]:
-        raise RunMismatch(f"{sweep.folder}: {len(missing)} trials have no result; run the same command again")
+        raise RunMismatch(f"{sweep.store}: {len(missing)} trials have no result; run the same command again")
     correct = {
         split: _correct({trial: found[split] for trial, found in results.items() if found}, sweep.labels(split))
         for split in ("validation", "test")
@@ -191,10 +190,14 @@ def write_sweep(sweep: Sweep) -> Answer:
         "real": {split: len(sweep.labels(split)) for split in SPLITS},
         "fingerprint": sweep.fingerprint,
     }
-    replace_text(sweep.folder / "sweep.json", json.dumps(content, indent=1) + "\n")
-    for folder in (sweep.folder, sweep.folder / "sweep"):
-        sweep_staging(folder)
+    sweep.store.replace("sweep.json", f"{json.dumps(content, indent=1)}\n".encode())
+    for store in (sweep.store, sweep.store / _TRIALS):
+        store.sweep()
     return found
+
+
+def _file(trial: Trial) -> str:
+    return f"{trial.arm}-{trial.seed}.json"
 
 
 def _correct(

@@ -7,10 +7,23 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from jobs.commands import attributes, banks, diversity, exchange, lint, models, runs, shards, streams
+from jobs.commands import (
+    attributes,
+    banks,
+    checks,
+    diversity,
+    exchange,
+    lint,
+    models,
+    runs,
+    shards,
+    status,
+    streams,
+    watch,
+)
 from shards.errors import ShardmillError
 
-_GROUPS = (runs, lint, attributes, banks, models, diversity, exchange, streams, shards)
+_GROUPS = (runs, checks, status, watch, lint, attributes, banks, models, diversity, exchange, streams, shards)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,9 +9,18 @@ AddCommand = Callable[[str, Callable[[Namespace], None], str, str], ArgumentPars
 
 
 def spec_arguments(added: ArgumentParser) -> None:
-    """SPEC, --out and --set."""
-    added.add_argument("spec", metavar="SPEC", type=Path, help="YAML file, like jobs/specs/digits.yaml")
+    """SPEC, --out as a local folder, and --set."""
+    added.add_argument("spec", metavar="SPEC", help="YAML file, like jobs/specs/digits.yaml")
     added.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the result")
+    override_argument(added)
+
+
+def spec_and_run_arguments(added: ArgumentParser) -> None:
+    """SPEC, --out as the place of a run, and --set."""
+    added.add_argument("spec", metavar="SPEC", help="YAML file, like jobs/specs/digits.yaml")
+    added.add_argument(
+        "--out", metavar="RUN", required=True, help="folder of the result, or a URL like s3://bucket/run"
+    )
     override_argument(added)
 
 
@@ -27,6 +36,13 @@ def override_argument(added: ArgumentParser) -> None:
     )
 
 
+def log_argument(added: ArgumentParser) -> None:
+    """--log-format."""
+    added.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: an object a line, for programs"
+    )
+
+
 def run_argument(added: ArgumentParser) -> None:
     """RUN."""
-    added.add_argument("run_folder", metavar="RUN", type=Path, help="the --out of a generate command")
+    added.add_argument("place", metavar="RUN", help="the --out of a generate command: a folder or a URL")

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from string import Template
 
-from shards.commit import replace_text
-from shards.stats import all_stats, total_by_class
+from shards.finished import Place, all_stats
+from shards.stats import total_by_class
+from shards.store import open_store
 
 _README = Template("""\
 ---
@@ -53,13 +53,13 @@ class Card:
     classes: Sequence[str]
 
 
-def write_card(folder: Path, card: Card) -> None:
+def write_card(place: Place, card: Card) -> None:
     """Write README.md (hub), `_info.json` (timm) and `sizes.json` (open_clip) for the finished shards of a folder.
 
     The README names the tars as data files: a hub client that finds tars and parquet files would otherwise load the
     parquet files alone, without images and without a word.
     """
-    stats = all_stats(folder)
+    store, stats = open_store(place), all_stats(place)
     lengths = {f"{name}.tar": int(found["count"]) for name, found in stats.items()}
     split = {
         "name": "train",
@@ -67,9 +67,9 @@ def write_card(folder: Path, card: Card) -> None:
         "filenames": list(lengths),
         "shard_lengths": list(lengths.values()),
     }
-    replace_text(folder / "sizes.json", json.dumps(lengths, indent=1) + "\n")
+    store.replace("sizes.json", f"{json.dumps(lengths, indent=1)}\n".encode())
     info = {"splits": {"train": split}, "classes": list(card.classes)}
-    replace_text(folder / "_info.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+    store.replace("_info.json", f"{json.dumps(info, indent=1, ensure_ascii=False)}\n".encode())
     kept = total_by_class(stats.values(), "kept")
     text = _README.substitute(
         title=json.dumps(card.title, ensure_ascii=False)[1:-1],
@@ -80,4 +80,4 @@ def write_card(folder: Path, card: Card) -> None:
         shards=len(lengths),
         table="\n".join(f"| {i} | {name} | {kept.get(name, 0):,} |" for i, name in enumerate(card.classes)),
     )
-    replace_text(folder / "README.md", text)
+    store.replace("README.md", text.encode())

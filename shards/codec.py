@@ -92,7 +92,10 @@ def encode_mask(mask: NDArray[np.uint8]) -> bytes:
 def decode_mask(data: Encoded) -> NDArray[np.uint8]:
     """Class indices (height, width) of a grey PNG. Raises CorruptImage."""
     array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    mask = cv2.imdecode(array, cv2.IMREAD_UNCHANGED) if len(array) else None
+    try:
+        mask = cv2.imdecode(array, cv2.IMREAD_UNCHANGED) if len(array) else None
+    except cv2.error as error:
+        raise CorruptImage(str(error)) from None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
         raise CorruptImage(f"{len(array)} bytes that are no mask of class indices")
     return np.asarray(mask, np.uint8)

@@ -1,25 +1,19 @@
-"""Publishing files so that each appears whole or not at all, and never twice.
+"""Files of this machine's file systems that appear whole or not at all: the local half of `shards.store`."""
 
-A shard is three files. The tar and its index are published first, the stats file last: a unit is done when its stats
-file exists. Publishing is a hard link from a staging folder on the same file system, which fails if the name is taken,
-so of two writers one wins and the other sees that it lost.
-"""
-
+import errno
 import hashlib
-import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from shards.errors import CommitConflict, ShardError
+from shards.errors import ShardError
 
 STAGING = ".staging"
 _STALE_SECONDS = 24 * 3600
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def staging_path(folder: Path, name: str) -> Path:
@@ -29,43 +23,31 @@ def staging_path(folder: Path, name: str) -> Path:
     return staging / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
-def publish(staged: Path, final: Path) -> None:
-    """Give `staged` its final name, for good, and remove the staged name.
-
-    An equal file under that name counts as success: it is this very publication, whose answer was lost, or another
-    worker's of the same unit. Raises CommitConflict where the name holds other bytes.
-    """
+def link(staged: Path, final: Path) -> None:
+    """Give a staged file its final name as well. Raises FileExistsError where that is taken, whoever comes first."""
     _sync(staged)
     try:
         os.link(staged, final)
-    except FileExistsError:
-        if sha256_of(staged) != sha256_of(final):
-            raise CommitConflict(
-                f"{final} exists with other bytes than the ones just made; if its unit has no stats file it was never "
-                "finished: move it away and run the same command again"
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise ShardError(
+                f"{final.parent}: its file system has no hard links, which make a commit safe; give another folder, or "
+                "the URL of the bucket behind it"
             ) from None
-    staged.unlink()
+        raise
     _sync(final.parent)
-
-
-def publish_json(final: Path, content: Mapping[str, Any]) -> bool:
-    """Write `content` and publish it as `final`; False if another writer has published that name before."""
-    staged = staging_path(final.parent, final.name)
-    try:
-        staged.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        publish(staged, final)
-    except CommitConflict:
-        return False
-    finally:  # also where the disk is full
-        staged.unlink(missing_ok=True)
-    return True
 
 
 def replace_text(final: Path, text: str) -> None:
     """Write a file that may change (a card, a report), so that a reader sees the old one or the new one, whole."""
+    replace_bytes(final, text.encode())
+
+
+def replace_bytes(final: Path, data: bytes) -> None:
+    """The same for bytes."""
     staged = staging_path(final.parent, final.name)
     try:
-        staged.write_text(text, encoding="utf-8")
+        staged.write_bytes(data)
         staged.replace(final)
     finally:
         staged.unlink(missing_ok=True)

@@ -2,11 +2,11 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from shards.cache import ShardCache
 from shards.errors import ShardError
 from shards.foreign import foreign_index
 from shards.places import Tar, find_tars, read_bytes
-from shards.retries import Missing, Refused
+from shards.retries import Missing, Refused, first_line
 from shards.scan import Members
 from shards.stats import SUFFIX
 
@@ -25,6 +25,7 @@ Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Offset and size in bytes of one member of each sample; offset -1 where a sample lacks it."""
 
 _AT_ONCE = 16
+_NEVER_NULL = ("key", "_offset", "_size")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def open_index(
         tars=tuple(tar for tar, _ in kept),
         keys=table["key"].combine_chunks(),
         shard=np.repeat(np.arange(len(kept), dtype=np.int32), [t.num_rows for _, t in kept]),
-        label=table["label"].to_numpy(),
+        label=table["label"].fill_null(-1).to_numpy(),
         synthetic=table["synthetic"].fill_null(False).to_numpy(),
         known=table["synthetic"].is_valid().to_numpy(),
         class_of=table["class_name"].combine_chunks().dictionary_encode(),
@@ -120,19 +121,39 @@ class _Opener:
         }
         wanted |= {f"{name}_{fact}": pa.int64() for name in ("image", *self.also) for fact in ("offset", "size")}
         rows = table.num_rows
-        columns = {name: _column(table, name, kind, rows) for name, kind in wanted.items()}
-        return pa.table(columns)
+        try:
+            found = pa.table({name: _column(table, name, kind, rows) for name, kind in wanted.items()})
+            found.validate(full=True)
+            _check(found, ("image", *self.also))
+        except (pa.ArrowException, LookupError, ValueError) as error:
+            what = f"says what cannot be: {first_line(error)!r}"
+            raise ShardError(
+                f"{tar.beside('.parquet')}: {what}; run verify, or remove it: the tar is read then"
+            ) from None
+        return found
 
     def _own(self, tar: Tar) -> pa.Table | None:
         """What our writer wrote beside the tar; None where there is no such file, or it is another program's."""
         place = tar.beside(".parquet")
         try:
             table = pq.ParquetFile(place if tar.local else io.BytesIO(read_bytes(place))).read()
+            names = table.column_names
         except (FileNotFoundError, Missing, Refused):  # a store that may not be listed says this of what is not there
             return None
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ShardError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from None
-        return table if not table.num_rows or "image_offset" in table.column_names else None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise ShardError(f"{place}: cannot be read: {first_line(error)!r}") from None
+        return table if not table.num_rows or "image_offset" in names else None
+
+
+def _check(table: pa.Table, members: Sequence[str]) -> None:
+    """Raises ValueError for a sample without a key, and for places that no file has."""
+    if nulls := [name for name in table.column_names if name.endswith(_NEVER_NULL) and table[name].null_count]:
+        raise ValueError(f"{nulls[0]} is null")
+    for name in members:
+        offset, size = (table[f"{name}_{fact}"].to_numpy() for fact in ("offset", "size"))
+        absent = (offset == -1) & (size == 0)
+        if not (absent | (offset >= 0) & (size >= 0) & (offset + size >= 0)).all():  # a sum that overflows is negative
+            raise ValueError(f"{name}_offset and {name}_size are no place in a file")
 
 
 def _column(table: pa.Table, name: str, kind: pa.DataType, rows: int) -> pa.ChunkedArray | pa.Array:
@@ -148,34 +169,8 @@ def recorded_sha256(tar: Tar) -> str:
     place = tar.beside(SUFFIX)
     try:
         (found,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == tar.name)
-    except (ShardError, ValueError, KeyError, TypeError) as error:
+        if not re.fullmatch("[0-9a-f]{64}", found):
+            raise ValueError("it is no hash")
+    except (ShardError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ShardError(f"{place}: names no SHA-256 of {tar.name} ({error}), so it cannot be checked") from None
     return str(found)
-
-
-def finished_tars(folder: Path) -> list[Path]:
-    """The tars of a folder whose stats file exists, in the order of their names."""
-    return sorted(path.with_name(path.name.replace(SUFFIX, ".tar")) for path in folder.glob(f"*{SUFFIX}"))
-
-
-def read_shard(tar: Path) -> list[dict[str, Any]]:
-    """All rows of one finished shard's index as dicts."""
-    rows: list[dict[str, Any]] = _read(tar).to_pylist()
-    return rows
-
-
-def read_rows(folder: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """These columns of all finished shards, a dict per sample."""
-    tables = [_read(tar) for tar in finished_tars(folder)]
-    return [row for table in tables if table.num_rows for row in table.select(columns).to_pylist()]
-
-
-def _read(tar: Path) -> pa.Table:
-    path = tar.with_suffix(".parquet")
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    if table.num_rows and "image_offset" not in table.column_names:
-        raise ShardError(f"{path}: not an index of ours, it lacks image_offset")
-    return table

@@ -76,7 +76,7 @@ def find_tars(shards: str | Path | Sequence[str | Path]) -> list[Tar]:
 
 def stat_tar(url: str) -> Tar:
     """Size and version of a shard as they are now. Raises ShardError where it is missing or cannot be reached."""
-    fs, path = _filesystem(url)
+    fs, path = filesystem(url)
     fs.invalidate_cache(fs._parent(path))
     try:
         return _tar(fs, retried(url, lambda: fs.info(path)))
@@ -86,7 +86,7 @@ def stat_tar(url: str) -> Tar:
 
 def read_bytes(url: str) -> bytes:
     """A small file. Raises Missing, or ShardError where it cannot be read."""
-    fs, path = _filesystem(url)
+    fs, path = filesystem(url)
     try:
         data: bytes = retried(url, lambda: fs.cat_file(path))
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def read_bytes(url: str) -> bytes:
 
 def exists(url: str) -> bool:
     """Whether there is such a file or folder. Raises ShardError where its store cannot be reached."""
-    fs, path = _filesystem(url)
+    fs, path = filesystem(url)
     try:
         return bool(retried(url, lambda: fs.info(path)))
     except (FileNotFoundError, Refused):  # S3 refuses to say that a key is missing to those who may not list
@@ -105,7 +105,7 @@ def exists(url: str) -> bool:
 
 def download(url: str, path: Path) -> None:
     """Copy a remote file to a local path. Raises ShardError, and OSError where the disk takes no more."""
-    fs, source = _filesystem(url)
+    fs, source = filesystem(url)
     try:
         # The backend's own way: over a loopback S3 with 20 ms of delay a request it was ahead of cat_file, and
         # from 8 MB on of ranged parts in threads; and s3fs asks for the 50 MB parts of a large shard side by side.
@@ -145,7 +145,7 @@ def _choices(inside: str) -> list[str]:
 
 
 def _find(place: str) -> list[Tar]:
-    fs, path = _filesystem(place)
+    fs, path = filesystem(place)
     fs.invalidate_cache()  # what a listing said earlier in this process may have changed since
     try:
         infos = retried(place, lambda: _infos(fs, path, place))
@@ -254,7 +254,7 @@ def _without_query(url: str) -> str:
     return url.partition("?")[0] if _is_http(url) else url
 
 
-def _filesystem(place: str) -> tuple[Any, str]:
+def filesystem(place: str) -> tuple[Any, str]:
     """Backend and its own path of a place; local paths become absolute. Never kept: backends do not outlive a fork."""
     if not is_remote(place):
         return fsspec.filesystem("file"), str(Path(place.removeprefix("file://")).expanduser().absolute())

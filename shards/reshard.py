@@ -13,14 +13,16 @@ import pyarrow as pa
 from shards.cache import ShardCache
 from shards.card import Card, write_card
 from shards.codec import format_of
-from shards.commit import publish_json, sweep_staging
+from shards.commit import sweep_staging
 from shards.entries import Entry, content, mapped, read_entries
 from shards.errors import ShardError
+from shards.finished import all_stats, finish
 from shards.places import Tar
 from shards.sample import MEMBERS, Scalar
 from shards.scan import Data, Members
 from shards.selection import read_selection
-from shards.stats import SUFFIX, Stats, all_stats
+from shards.stats import SUFFIX, Stats
+from shards.store import open_store
 from shards.writer import FileFacts, ShardWriter
 
 _OURS = re.compile(r"\d{5,}(\.tar|\.parquet|_stats\.json)|README\.md|_info\.json|sizes\.json|\.staging")
@@ -138,7 +140,7 @@ class Resharding:
             if kept.total() < count:
                 raise ShardError(f"{self.tars[-1].url}: the shards have changed while they were read; start again")
             facts = writer.publish()
-        publish_json(out / f"{name}{SUFFIX}", self._stats(name, kept, facts))
+        finish(open_store(out), name, self._stats(name, kept, facts))
 
     def _row(self, entry: Entry, data: Data) -> dict[str, Scalar | None]:
         assert entry.image is not None

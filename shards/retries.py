@@ -11,6 +11,7 @@ from shards.errors import ShardError
 _T = TypeVar("_T")
 _TRIES = 4
 _FIRST_WAIT_S = 0.5
+_FINAL = (ShardError, FileExistsError, FileNotFoundError, PermissionError, ImportError, ValueError, TypeError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -22,18 +23,19 @@ class Refused(ShardError):
     """The store does not let us read there."""
 
 
-def retried(url: str, act: Callable[[], _T]) -> _T:
+def retried(url: str, act: Callable[[], _T], what: str = "read") -> _T:
     """What `act` returns, tried again after time-outs, broken connections, short reads and a server's own failures.
 
     Waits twice as long each time, with jitter, so that the readers of a cluster do not come back together.
-    Raises FileNotFoundError where the store says so, Refused, or ShardError; each names the URL.
+    what: is done, for messages: "cannot be read". Raises FileNotFoundError and FileExistsError where the store says so,
+    Refused, or ShardError; each names the URL.
     """
     for attempt in range(_TRIES):
         try:
             return act()
         except Exception as error:  # each backend has exceptions of its own, and is imported only where it is needed
             if attempt == _TRIES - 1 or not _may_pass(error):
-                raise _in_our_words(url, error) from None
+                raise _in_our_words(url, error, what) from None
         # Not the global generator: a reader must neither change nor follow the seed of a training script.
         time.sleep(_FIRST_WAIT_S * 2**attempt * random.Random().uniform(0.5, 1.0))
     raise AssertionError("the last try returns or raises")
@@ -68,24 +70,26 @@ def _may_pass(error: Exception) -> bool:
     """Whether another try may end differently."""
     status = _status(error)
     if status is not None:
-        return status >= 500 or status in (408, 429)
+        return status >= 500 or status in (408, 409, 429)  # 409: another writer is at this name right now
     first = _first_cause(error)
-    final = isinstance(first, (ShardError, FileNotFoundError, PermissionError, ImportError, ValueError, TypeError))
+    final = isinstance(
+        first, (ShardError, FileNotFoundError, FileExistsError, PermissionError, ImportError, ValueError, TypeError)
+    )
     return not final and not _lacks_credentials(error) and getattr(first, "errno", None) not in _FULL
 
 
-def _in_our_words(url: str, error: Exception) -> Exception:
+def _in_our_words(url: str, error: Exception, what: str) -> Exception:
     status, first = _status(error), _first_cause(error)
     # The http backend calls every failure FileNotFoundError, and says in the cause what it was.
     missing = status in (404, 410) or (status is None and isinstance(first, FileNotFoundError))
-    if isinstance(error, ShardError) or getattr(error, "errno", None) in _FULL:
+    if isinstance(error, (ShardError, FileExistsError)) or getattr(error, "errno", None) in _FULL:
         return error
     if missing:
         return error if isinstance(error, FileNotFoundError) else FileNotFoundError(first_line(error))
     reason = f"{type(first).__name__}: {first_line(first)}"
     if isinstance(error, PermissionError) or status in (401, 403) or _lacks_credentials(error):
         return Refused(f"{url}: access is refused ({reason}); look at the permissions and the credentials")
-    return ShardError(f"{url}: cannot be read ({reason})")
+    return ShardError(f"{url}: cannot be {what} ({reason})")
 
 
 def _lacks_credentials(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ Data = bytes | mmap.mmap
 
 _FILE, _NO_DATA, _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"07\0", b"123456", b"xX", b"g", b"L", b"K"
 _IN_PART = {b"S": "stored sparse", b"M": "continued from another volume"}
+_SPARSE = "GNU.sparse."
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK = 1 << 20
 
@@ -88,7 +89,7 @@ def index_table(data: Data, tar: str, members: Members, places: Iterable[Member]
     """
     samples = _samples(scan_members(data, tar) if places is None else places, tar, members)
     whole = {key: found for key, found in samples.items() if "image" in found}
-    rows = [_row(data, f"{tar}: sample {key!r}", key, found, members) for key, found in whole.items()]
+    rows = [_row(data, f"{tar}: sample {_quoted(key)}", key, found, members) for key, found in whole.items()]
     incomplete = str(len(samples) - len(whole))
     return pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"incomplete": incomplete})
 
@@ -114,7 +115,9 @@ def scan_members(data: Data, tar: str, start: int = 0) -> Iterator[Member]:
         elif kind != _LONG_LINK:
             name, size = _described(block, kind, size, everywhere | own, f"{tar}, byte {place}")
             if (missing := place + BLOCK + size - len(data)) > 0:
-                raise ShardError(f"{tar}, byte {place}: member {name!r} of {size} bytes is cut short by {missing}")
+                raise ShardError(
+                    f"{tar}, byte {place}: member {_quoted(name)} of {size} bytes is cut short by {missing}"
+                )
             if kind in _FILE and not (kind == b"\0" and name.endswith("/")):  # before ustar, a directory
                 yield Member(name, place + BLOCK, size)
             own = {}
@@ -158,14 +161,14 @@ def _no_header(block: bytes, place: int) -> str:
 def _described(block: bytes, kind: bytes, size: int, facts: Mapping[str, str], where: str) -> tuple[str, int]:
     """Name, and size of the data that follows, of a member by its own header and by extended ones."""
     name = facts.get("path") or _short_name(block)
-    part = _IN_PART.get(kind) or (_IN_PART[b"S"] if any(key.startswith("GNU.sparse.") for key in facts) else None)
+    part = _IN_PART.get(kind) or (_IN_PART[b"S"] if _SPARSE in facts else None)
     if part:
-        raise ShardError(f"{where}: member {name!r} is {part}; pack the tar again without that")
+        raise ShardError(f"{where}: member {_quoted(name)} is {part}; pack the tar again without that")
     if kind in _NO_DATA:  # links, devices, directories, pipes
         return name, 0
     stated = facts.get("size", str(size))
     if not (stated.isascii() and stated.isdigit() and len(stated) < 20):
-        raise ShardError(f"{where}: member {name!r} has the size {stated!r}, which is no number")
+        raise ShardError(f"{where}: member {_quoted(name)} has the size {_quoted(stated)}, which is no number")
     return name, int(stated)
 
 
@@ -191,16 +194,21 @@ def _content(data: Data, tar: str, place: int, size: int) -> bytes:
 
 
 def _pax_records(data: Data, tar: str, place: int, size: int) -> dict[str, str]:
-    """Records are "LENGTH NAME=VALUE\\n"; the length counts all of it."""
-    rest, records = _content(data, tar, place, size), {}
-    while rest:
-        digits = rest[:20].partition(b" ")[0]
+    """The records that say where a member is. Each is "LENGTH NAME=VALUE\\n"; the length counts all of it."""
+    content, start, records = _content(data, tar, place, size), 0, dict[str, str]()
+    while start < len(content):
+        digits = content[start : start + 20].partition(b" ")[0]
         length = int(digits) if digits.isdigit() else 0
-        name, equals, value = rest[len(digits) + 1 : length - 1].partition(b"=")
-        if not equals or rest[length - 1 : length] != b"\n":
-            raise ShardError(f"{tar}, byte {place}: damaged pax header: {rest[:40]!r}")
-        records[_text(name)] = value.decode("utf-8", "surrogateescape")
-        rest = rest[length:]
+        record = content[start : start + length]
+        name, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+        if not equals or len(record) < length or not record.endswith(b"\n"):
+            raise ShardError(f"{tar}, byte {place}: damaged pax header: {content[start : start + 40]!r}")
+        # Nothing else is kept: a tar can say a million things of every member.
+        if _text(name) in ("path", "size"):
+            records[_text(name)] = value.decode("utf-8", "surrogateescape")
+        elif name.startswith(_SPARSE.encode()):
+            records[_SPARSE] = ""
+        start += length
     return records
 
 
@@ -228,7 +236,7 @@ def _samples(places: Iterable[Member], tar: str, members: Members) -> dict[str, 
             continue
         found = samples.setdefault(_utf8(f"{folders}{slash}{stem}"), {})
         if role in found:
-            both = f"{found[role][1].name!r} and {member.name!r} are both the {role} of one sample"
+            both = f"{_quoted(found[role][1].name)} and {_quoted(member.name)} are both the {role} of one sample"
             raise ShardError(f"{tar}, byte {member.offset}: {both}; say which with `members`, or pack again")
         found[role] = (extension, member)
     return samples
@@ -273,7 +281,7 @@ def _label(
         text = _bytes(data, found["label"][1]).strip()
         value = int(text) if _INTEGER.fullmatch(text) else text
     if type(value) is not int or value.bit_length() > 63:
-        found_there = "is missing" if value is None else f"holds {str(value)[:60]}, no integer"
+        found_there = "is missing" if value is None else f"holds {_shown(value)}, no integer"
         raise ShardError(f"{where}: {members.label} {found_there}; say where labels are with `members`")
     return value
 
@@ -285,3 +293,13 @@ def _bytes(data: Data, member: Member) -> bytes:
 def _utf8(text: str) -> str:
     """Surrogates, which stand for what is no UTF-8, written out: columns and other readers take none."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _quoted(text: str) -> str:
+    """For messages: a name may have any length and any character."""
+    return repr(text[:200])
+
+
+def _shown(value: Any) -> str:
+    """The same of any JSON value; a list may be nested too deeply to be written."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)[:60]

@@ -13,32 +13,11 @@ Its fields:
     batch_size, duration_s, images_per_second, device, versions      how it was made
 """
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
-
-from shards.errors import ShardError
 
 Stats = dict[str, Any]
 SUFFIX = "_stats.json"
-
-
-def read_stats(path: Path) -> Stats:
-    """One stats file. Raises ShardError where it is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        names = [file["name"] for file in found["files"]]
-        if names != [path.name.replace(SUFFIX, f".{kind}") for kind in ("tar", "parquet")]:
-            raise ValueError(f"it speaks of {names}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{path}: damaged ({error}); move it away and run the same command again") from None
-    return dict(found)
-
-
-def all_stats(folder: Path) -> dict[str, Stats]:
-    """Every stats file of a folder by the name of its shard, in order."""
-    return {path.name.removesuffix(SUFFIX): read_stats(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def total_by_class(stats: Iterable[Stats], kind: str) -> dict[str, int]:

@@ -16,10 +16,11 @@ from shards.codec import CorruptImage, decode_rgb
 from shards.commit import sha256_of
 from shards.entries import Entry, content, mapped, read_entries
 from shards.errors import ShardError
+from shards.finished import read_stats
 from shards.imagesize import image_size
 from shards.places import Tar, exists, find_tars, is_remote, read_bytes
 from shards.scan import Data, Member, Members
-from shards.stats import SUFFIX, read_stats
+from shards.stats import SUFFIX
 
 Class = tuple[int | None, str | None]
 """Label and name; None where a sample does not tell it."""
@@ -110,7 +111,7 @@ class Survey:
         """With the stats file of a local shard of ours."""
         if tar.local is None or not Path(tar.beside(SUFFIX)).exists():
             return
-        stats = read_stats(Path(tar.beside(SUFFIX)))
+        stats = read_stats(tar.local.parent, tar.local.stem)
         if stats["count"] != count:
             self.note(f"{tar.url}: {count} samples, and its stats file says {stats['count']}")
         if self.decode and sha256_of(tar.local) != stats["files"][0]["sha256"]:

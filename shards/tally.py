@@ -13,10 +13,11 @@ import pyarrow as pa
 from shards.cache import ShardCache
 from shards.entries import Entry, content
 from shards.errors import ShardError
+from shards.finished import read_stats
 from shards.places import Tar, find_tars
 from shards.reshard import Resharding, Wanted
 from shards.scan import Data
-from shards.stats import SUFFIX, read_stats
+from shards.stats import SUFFIX
 from shards.survey import KeyBook, Survey, common_keys, told_names
 
 _ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
@@ -176,9 +177,9 @@ def _check_agree(found: Mapping[int, str], names: Mapping[int, str], place: str)
 
 def _made_by(tars: Sequence[Tar]) -> dict[str, Any]:
     """What all stats files of local sources say alike of what made the samples."""
-    paths = [Path(tar.beside(SUFFIX)) for tar in tars if tar.local is not None]
-    if len(paths) < len(tars) or not all(path.exists() for path in paths):
+    paths = [tar.local for tar in tars if tar.local is not None]
+    if len(paths) < len(tars) or not all(Path(tar.beside(SUFFIX)).exists() for tar in tars):
         return {}
-    first, *others = [read_stats(path) for path in paths]
+    first, *others = [read_stats(path.parent, path.stem) for path in paths]
     told = [name for name in _MADE_BY if name in first]
     return {name: first[name] for name in told if all(one.get(name) == first[name] for one in others)}

@@ -3,7 +3,7 @@
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.codec import CorruptImage, decode_rgb
-from shards.commit import STAGING, sha256_of
+from shards.commit import sha256_of
 from shards.errors import ShardError
+from shards.finished import Place, read_stats
 from shards.sample import IMAGE_FORMATS, MEMBERS
-from shards.stats import SUFFIX, Stats, read_stats
+from shards.stats import SUFFIX, Stats
+from shards.store import Entry, Store, is_staged, open_store
 
 _CARDS = {"README.md", "_info.json", "sizes.json"}
 
@@ -28,37 +30,37 @@ class Finding:
     text: str
 
 
-def verify_folder(folder: Path, classes: Sequence[str], expected: Iterable[str], plan_digest: str) -> Iterator[Finding]:
-    """Everything that is wrong with a folder of shards: missing, foreign, short, altered and inconsistent files,
-    wrong labels, and keys that stand in two shards. Reads every byte once. Nothing is changed.
+def verify_folder(place: Place, classes: Sequence[str], expected: Iterable[str], plan_digest: str) -> Iterator[Finding]:
+    """Everything that is wrong with a folder of shards, local or in an object store: missing, foreign, short, altered
+    and inconsistent files, wrong labels, and keys that stand in two shards. Reads every byte once; changes nothing.
 
     expected: names of all shards of the plan.
     """
-    names = list(expected)
-    yield from _strangers(folder, set(names))
+    store, names = open_store(place), list(expected)
+    found = store.entries()
+    yield from _strangers(found, set(names))
     seen: dict[str, str] = {}
     for name in names:
-        path = folder / f"{name}{SUFFIX}"
-        if not path.exists():
-            yield Finding(name, f"{path.name}: missing, the unit is not finished")
+        if f"{name}{SUFFIX}" not in found:
+            yield Finding(name, f"{name}{SUFFIX}: missing, the unit is not finished")
             continue
         try:
-            stats = read_stats(path)
-            problems = list(_verify_shard(folder, name, stats, classes, plan_digest, seen))
+            stats = read_stats(store, name)
+            problems = list(_verify_shard(store, name, stats, classes, plan_digest, seen))
         except ShardError as error:
             problems = [str(error)]
         yield from (Finding(name, problem) for problem in problems)
 
 
-def _strangers(folder: Path, names: set[str]) -> Iterator[Finding]:
-    known = _CARDS | {STAGING} | {f"{name}{end}" for name in names for end in (".tar", ".parquet", SUFFIX)}
-    for path in sorted(folder.iterdir()):
-        if path.name not in known:
-            yield Finding(None, f"{path.name}: not a file of this run")
+def _strangers(found: Mapping[str, Entry], names: set[str]) -> Iterator[Finding]:
+    known = _CARDS | {f"{name}{end}" for name in names for end in (".tar", ".parquet", SUFFIX)}
+    for name in found:
+        if name not in known and not is_staged(name):
+            yield Finding(None, f"{name}: not a file of this run")
 
 
 def _verify_shard(
-    folder: Path, name: str, stats: Stats, classes: Sequence[str], plan_digest: str, seen: dict[str, str]
+    store: Store, name: str, stats: Stats, classes: Sequence[str], plan_digest: str, seen: dict[str, str]
 ) -> Iterator[str]:
     if stats["plan_digest"] != plan_digest:
         yield f"{name}{SUFFIX}: made under another plan ({stats['plan_digest'][:12]}, not {plan_digest[:12]})"
@@ -66,42 +68,51 @@ def _verify_shard(
         planned, kept, failed = (stats[field].get(kind, 0) for field in ("planned", "kept", "failed"))
         if planned != kept + failed:
             yield f"{name}{SUFFIX}: class {kind}: {planned} planned, but {kept} kept and {failed} failed"
-    altered = list(_altered(folder, stats))
-    yield from altered
-    if not altered:
-        yield from _verify_samples(folder / f"{name}.tar", stats, classes, seen)
+    files = {facts["name"]: facts for facts in stats["files"]}
+    missing = [f"{file}: missing" for file in files if store.size(file) is None]
+    yield from missing
+    if missing:
+        return
+    with store.at_hand(f"{name}.tar") as tar, store.at_hand(f"{name}.parquet") as index:
+        altered = [
+            problem
+            for path, facts in zip((tar, index), files.values(), strict=True)
+            for problem in _altered(path, facts)
+        ]
+        yield from altered
+        if not altered:
+            yield from _verify_samples(name, (tar, index), stats, classes, seen)
 
 
-def _altered(folder: Path, stats: Stats) -> Iterator[str]:
-    for facts in stats["files"]:
-        path = folder / facts["name"]
-        if not path.exists():
-            yield f"{path.name}: missing"
-        elif path.stat().st_size != facts["size"]:
-            yield f"{path.name}: {path.stat().st_size} bytes, not {facts['size']}"
-        elif sha256_of(path) != facts["sha256"]:
-            yield f"{path.name}: other bytes than were written (SHA-256 differs)"
+def _altered(path: Path, facts: Stats) -> Iterator[str]:
+    if path.stat().st_size != facts["size"]:
+        yield f"{facts['name']}: {path.stat().st_size} bytes, not {facts['size']}"
+    elif sha256_of(path) != facts["sha256"]:
+        yield f"{facts['name']}: other bytes than were written (SHA-256 differs)"
 
 
-def _verify_samples(tar: Path, stats: Stats, classes: Sequence[str], seen: dict[str, str]) -> Iterator[str]:
+def _verify_samples(
+    shard: str, files: tuple[Path, Path], stats: Stats, classes: Sequence[str], seen: dict[str, str]
+) -> Iterator[str]:
+    (tar, index), name = files, f"{shard}.tar"
     try:
-        rows = {row["key"]: row for row in pq.read_table(tar.with_suffix(".parquet")).to_pylist()}
+        rows = {row["key"]: row for row in pq.read_table(index).to_pylist()}
         samples = dict(_samples(tar))
     except (tarfile.TarError, pa.ArrowInvalid) as error:
-        yield f"{tar.name}: {error}"
+        yield f"{name}: {error}"
         return
     if not len(samples) == len(rows) == stats["count"]:
-        yield f"{tar.name}: {len(samples)} samples, {len(rows)} in the index, {stats['count']} in the stats"
+        yield f"{name}: {len(samples)} samples, {len(rows)} in the index, {stats['count']} in the stats"
     if Counter(row["class_name"] for row in rows.values()) != Counter(stats["kept"]):
-        yield f"{tar.name}: classes in the index differ from the counts in the stats"
+        yield f"{name}: classes in the index differ from the counts in the stats"
     for key, members in samples.items():
         if key in seen:
-            yield f"{tar.name}: key {key} stands in {seen[key]} as well"
-        seen[key] = tar.name
+            yield f"{name}: key {key} stands in {seen[key]} as well"
+        seen[key] = name
         if key not in rows:
-            yield f"{tar.name}: key {key} is not in the index"
+            yield f"{name}: key {key} is not in the index"
         else:
-            yield from (f"{tar.name}: {key}: {problem}" for problem in _verify_sample(members, rows[key], classes))
+            yield from (f"{name}: {key}: {problem}" for problem in _verify_sample(members, rows[key], classes))
 
 
 def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:

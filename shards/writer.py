@@ -10,9 +10,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.commit import publish, sha256_of, staging_path
+from shards.commit import sha256_of
 from shards.errors import ShardError
 from shards.sample import IMAGE_FORMATS, Sample, Scalar
+from shards.store import Store, open_store
 from shards.tarball import END, blocks
 
 _BUFFER = 1 << 20
@@ -40,19 +41,19 @@ class FileFacts:
 
 
 class ShardWriter:
-    """Writes `folder/name.tar` and `folder/name.parquet`, in constant memory but for the index.
+    """Writes `name.tar` and `name.parquet` in a folder or object store, in constant memory but for the index.
 
     schema: columns of the index, null where a sample lacks the field. By default they are the fields of the first
             sample, which all others must have in the same types.
 
-    Equal samples in equal order give equal bytes. Nothing appears in `folder` before `publish`; a writer that is closed
+    Equal samples in equal order give equal bytes. Nothing appears there before `publish`; a writer that is closed
     without it leaves nothing behind.
     """
 
-    def __init__(self, folder: Path, name: str, schema: pa.Schema | None = None) -> None:
-        self._folder, self._name = folder, name
-        self._staged = staging_path(folder, f"{name}.tar")
-        self._staged_index = staging_path(folder, f"{name}.parquet")
+    def __init__(self, folder: str | Path | Store, name: str, schema: pa.Schema | None = None) -> None:
+        self._store, self._name = open_store(folder), name
+        self._staged = self._store.staging(f"{name}.tar")
+        self._staged_index = self._store.staging(f"{name}.parquet")
         self._file = self._staged.open("xb", buffering=_BUFFER)
         self._hash = hashlib.sha256()
         self._offset = 0
@@ -90,8 +91,8 @@ class ShardWriter:
         tar = FileFacts(f"{self._name}.tar", self._offset, self._hash.hexdigest())
         pq.write_table(self._index.table(), self._staged_index, compression="zstd")
         index = FileFacts.of(self._staged_index, f"{self._name}.parquet")
-        publish(self._staged, self._folder / tar.name)
-        publish(self._staged_index, self._folder / index.name)
+        self._store.publish(self._staged, tar.name)
+        self._store.publish(self._staged_index, index.name)
         return tar, index
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from socket import SHUT_RDWR
 from threading import Lock
@@ -22,8 +23,13 @@ from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).parents[1]
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-FAULTS = ("500", "503", "hang-up", "short", "slow", "time-out")
+FAULTS = ("500", "503", "409", "hang-up", "lost", "late", "short", "slow", "time-out")
 HANGS_S = 20.0
+_ERRORS = {
+    "409": ("ConditionalRequestConflict", "Conflict"),
+    "500": ("InternalError", "Internal Server Error"),
+    "503": ("ServiceUnavailable", "Service Unavailable"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,11 @@ class S3:
 
     def make_bucket(self, bucket: str) -> None:
         """A new, empty bucket."""
-        _client(self.endpoint).create_bucket(Bucket=bucket)
+        self._s3.create_bucket(Bucket=bucket)
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """Store an object."""
-        _client(self.endpoint).put_object(Bucket=bucket, Key=key, Body=data)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=data)
 
     def put_folder(self, bucket: str, prefix: str, folder: Path) -> str:
         """Store the files of a folder; returns their `s3://` URL."""
@@ -72,9 +78,35 @@ class S3:
         self._control(delay=seconds)
 
     def fail(self, fault: str, *, method: str = "GET", contains: str = "", first: int = 1, count: int = 1) -> None:
-        """Answer the first-th such request from now on, and `count` in all, with one of FAULTS."""
+        """Answer the first-th such request from now on, and `count` in all, with one of FAULTS.
+
+        409: as S3 answers of two conditional puts of one key at one time; lost: it is done, and the answer is not
+        sent; late: it is done and answered after HANGS_S; the others are not done, or not answered whole.
+        """
         assert fault in FAULTS
         self._control(fault=[fault, method, contains, first, count])
+
+    def ignore_conditions(self, ignore: bool = True) -> None:
+        """Store whatever comes from now on, as servers do that know no If-None-Match: the last writer wins."""
+        self._control(ignores=ignore)
+
+    def names(self, bucket: str, prefix: str = "") -> list[str]:
+        """What follows a prefix in the keys that begin with it."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", [])]
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """An object's bytes."""
+        data: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return data
+
+    def remove(self, bucket: str, key: str) -> None:
+        """Delete an object."""
+        self._s3.delete_object(Bucket=bucket, Key=key)
+
+    def unfinished_uploads(self, bucket: str) -> list[str]:
+        """Keys of multipart uploads that nobody has completed, which a store keeps and charges for."""
+        return [one["Key"] for one in self._s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
 
     def refuse_everyone(self, refuse: bool = True) -> None:
         """Ask for permissions from now on: nobody has any."""
@@ -100,6 +132,10 @@ class S3:
         """The requests so far, in the order of their arrival."""
         every = [Asked(*row) for row in self._control()]
         return [one for one in every if one.method.startswith(method) and contains in one.path]
+
+    @cached_property
+    def _s3(self) -> Any:
+        return _client(self.endpoint)
 
     def _control(self, **orders: Any) -> list[list[str]]:
         with urlopen(Request(f"{self.endpoint}/-control", json.dumps(orders).encode(), method="POST")) as answer:
@@ -145,7 +181,7 @@ class _Faulty:
 
     def __init__(self, app: Any) -> None:
         self._app, self._lock = app, Lock()
-        self._delay, self._log = 0.0, []  # type: float, list[Asked]
+        self._delay, self._ignores, self._log = 0.0, False, []  # type: float, bool, list[Asked]
         self._faults: list[list[Any]] = []
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -155,21 +191,27 @@ class _Faulty:
         with self._lock:
             self._log.append(asked)
             fault = self._next_fault(asked)
-        time.sleep(HANGS_S if fault == "time-out" else self._delay)
-        if fault in ("hang-up", "time-out"):
+        if self._ignores:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        time.sleep(HANGS_S if fault in ("late", "time-out") else self._delay)
+        if fault == "lost":
+            list(self._app(environ, start))
+        if fault in ("hang-up", "lost", "time-out"):
             environ["werkzeug.socket"].shutdown(SHUT_RDWR)
             return []
-        if fault in ("500", "503"):
-            code = {"500": "InternalError", "503": "ServiceUnavailable"}[fault]
-            start(f"{fault} {code}", [("Content-Type", "application/xml")])
+        if fault in _ERRORS:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # or the client's upload breaks first
+            code, said = _ERRORS[fault]
+            start(f"{fault} {said}", [("Content-Type", "application/xml")])
             return [f"<Error><Code>{code}</Code><Message>a fault on request</Message></Error>".encode()]
         answer = self._app(environ, start)
-        return answer if fault is None else _spoil(fault, b"".join(answer))
+        return answer if fault in (None, "late") else _spoil(fault, b"".join(answer))
 
     def _obey(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         orders = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
         with self._lock:
             self._delay = orders.get("delay", self._delay)
+            self._ignores = orders.get("ignores", self._ignores)
             self._faults += [orders["fault"]] if "fault" in orders else []
             log = [[one.method, one.path, one.part] for one in self._log]
         start("200 OK", [("Content-Type", "application/json")])

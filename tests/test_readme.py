@@ -41,7 +41,7 @@ def test_the_recipes_are_all_that_are_shipped() -> None:
 def test_the_python_trains_from_a_run(swept: Any) -> None:
     (found,) = blocks("python")
     seen: list[Any] = []
-    code = found.replace("runs/digits", str(swept.folder)).replace("steps=1000", "steps=3")
+    code = found.replace("runs/digits", str(swept.store.local)).replace("steps=1000", "steps=3")
     exec(compile(code, "README.md", "exec"), {"train_step": lambda images, labels: seen.append((images, labels))})
     assert [(images.shape, labels.shape) for images, labels in seen] == [((64, 3, 8, 8), (64,))] * 3
 

@@ -13,9 +13,9 @@ from typing import Any
 from bench.loader.workloads import WORKLOADS, Samples, make_samples
 from shards import MixedStream, Sample, ShardStream, ShardWriter
 from shards.cache import ShardCache
-from shards.commit import publish_json
 from shards.loader import ShardLoader
 from shards.stats import SUFFIX
+from shards.store import open_store
 from tests.s3 import serve_s3
 
 SHARDS, WINDOW, REPEATS = 32, 4, {"32x32 PNG": 4, "256x256 JPEG": 2}
@@ -86,7 +86,9 @@ def _write_shard(folder: Path, number: int, samples: Samples, rows: Sequence[int
             meta = {"key": key, "label": label, "class_name": str(label), "synthetic": False, "prompt": ""}
             writer.add(Sample(key, data, samples.format, label, meta))
         files = writer.publish()
-    publish_json(folder / f"{number:05d}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]})
+    open_store(folder).publish_json(
+        f"{number:05d}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]}
+    )
 
 
 @contextmanager

@@ -5,234 +5,205 @@ process that was making it. A lost node, a preemption or an unreachable actor co
 """
 
 import errno
-import json
-import signal
 import time
-import traceback
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+from engine.budget import Meter
 from engine.cluster.actor import start_maker
-from engine.cluster.session import room_for_actors
-from engine.errors import ModelError, OutputError, Stopped, UnitsFailed
+from engine.cluster.backlog import Backlog
+from engine.cluster.crew import Crew, Maker, Ref
+from engine.cluster.loads import Loads
+from engine.cluster.nodes import Nodes
+from engine.cluster.reasons import brief, cause_of, is_the_units_doing
+from engine.cluster.session import joins_cluster
+from engine.cluster.stop import StopSignals
+from engine.errors import BudgetSpent, OutputError, Stopped
 from engine.estimate import Pace
-from engine.progress import Progress
+from engine.progress import Listener, Progress
 from engine.recipe import Recipe
 from engine.run import Run
-from shards.commit import replace_text, sweep_staging
-from shards.errors import ShardmillError
+from shards.retries import Refused
 from shards.stats import Stats
+from shards.store import Store
 
 _POLL_SECONDS = 0.5
-_FAILED_LOADS = 3
+_PATIENCE_S = 600.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A unit in the hands of an actor. since: by the driver's monotonic clock, in seconds."""
-
-    actor: Any
-    number: int
-    since: float
-
-
 class Dispatcher:
-    """Units waiting, actors, and what each actor is doing. It holds O(actors) besides the numbers of waiting units."""
+    """Brings units and actors together. It holds O(actors) besides the numbers of waiting units."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
-        self._run, self._progress = run, progress
-        self._cluster = run.recipe.spec.cluster
-        self._waiting = deque(run.pending())
-        self._idle: list[Any] = []
-        self._loading: dict[ray.ObjectRef[str], Any] = {}
-        self._making: dict[ray.ObjectRef[Stats], Lease] = {}
-        self._attempts: dict[int, list[str]] = {}
-        self._quarantined: dict[int, str] = {}
-        self._loaded_once, self._failed_loads = False, 0
-        self.draining = False
+    def __init__(self, run: Run, progress: Progress, meter: Meter | None, listeners: Sequence[Listener]) -> None:
+        self._run, self._cluster = run, run.recipe.spec.cluster
+        self._log, self._meter, self._listeners = progress.log, meter, (progress, *listeners)
+        self._nodes = Nodes(self._cluster)
+        self._loads = Loads(_PATIENCE_S if joins_cluster() else 0.0)
+        self._crew, self._backlog = Crew(run), Backlog(run)
+        self._signals = StopSignals()
+        self._ending, self._spent = False, ""
 
     def dispatch(self) -> None:
         """Work until nothing is left. Raises UnitsFailed, Stopped, OutputError, and what a model fails to load with."""
-        while self._making or (self._waiting and not self.draining):
-            self._start_actors()
-            self._lease()
-            refs: list[Any] = [*self._loading, *self._making]
-            ready, _ = ray.wait(refs, timeout=_POLL_SECONDS)
-            for ref in ready:
-                self._settle_load(ref) if ref in self._loading else self._settle_unit(ref)
-            self._end_hung()
-            self._release_surplus()
-            self._progress.tick(actors=len(self._idle) + len(self._making), loading=len(self._loading))
-        if self._waiting:
-            raise Stopped(f"stopped with {len(self._waiting)} units to make; run the same command again to go on")
-        if self._quarantined:
-            number, why = next(iter(self._quarantined.items()))
-            plan, failed = self._run.recipe.plan, len(self._quarantined)
-            raise UnitsFailed(
-                f"{failed} of {plan.n_units} units failed, the first is {plan.shard_name(number)}: {why}; "
-                f"see {self._run.folder / 'quarantine'}, and run the same command again to try them anew"
-            )
+        with self._signals:
+            try:
+                while self._crew.making or (self._backlog and not self._ending):
+                    self._step()
+            finally:
+                self._crew.close()
+                self._backlog.sweep()
+        left = len(self._backlog)
+        if left and self._spent:
+            raise BudgetSpent(f"stopped with {left} units to make: {self._spent}")
+        if left:
+            raise Stopped(f"stopped with {left} units to make; run the same command again to go on")
+        self._backlog.check()
 
-    def close(self) -> None:
-        """End all actors; what they were making was not published, or is complete."""
-        for actor in [*self._idle, *self._loading.values(), *(lease.actor for lease in self._making.values())]:
-            ray.kill(actor)
+    def _step(self) -> None:
+        self._nodes.look()
+        self._crew.leave(self._nodes.draining)
+        self._staff()
+        while self._crew.idle and self._backlog and not self._ending:
+            self._crew.lease(self._backlog.take())
+        for ref in self._crew.wait(_POLL_SECONDS):
+            self._settle_load(ref) if ref in self._crew.loading else self._settle_unit(ref)
+        self._end_hung()
+        self._tell()
+        self._look_for_an_end()
 
-    def _start_actors(self) -> None:
-        have = len(self._idle) + len(self._loading) + len(self._making)
-        useful = len(self._making) + (0 if self.draining else len(self._waiting))
-        for _ in range(min(useful, room_for_actors(self._cluster)) - have):
-            actor = start_maker(self._run.recipe, self._run.shards)
-            self._loading[actor.load.remote()] = actor
-
-    def _lease(self) -> None:
-        while self._idle and self._waiting and not self.draining:
-            actor, number = self._idle.pop(), self._waiting.popleft()
-            self._making[actor.make.remote(number)] = Lease(actor, number, time.monotonic())
+    def _staff(self) -> None:
+        """As many actors on nodes that stay as have something to do."""
+        draining, avoided = self._nodes.draining, self._loads.avoided
+        staying = sum(maker.node not in draining for maker in self._crew)
+        making = sum(lease.maker.node not in draining for lease in self._crew.making.values())
+        useful = making + (0 if self._ending else len(self._backlog))
+        self._crew.ask_for(min(useful, self._nodes.actors_wanted(avoided)) - staying, avoided)
+        # An autoscaler may end the nodes of those that no unit is left for.
+        self._crew.shrink(staying - useful)
 
     def _end_hung(self) -> None:
         allowed = self._cluster.unit_timeout_s
-        for ref, lease in list(self._making.items()):
+        for lease in list(self._crew.making.values()):
             if time.monotonic() - lease.since > allowed:
-                del self._making[ref]
-                ray.kill(lease.actor)
+                self._crew.end(lease.maker)
                 error = TimeoutError(f"not finished after {allowed:g} s (cluster.unit_timeout_s)")
-                self._again(lease.number, error, charged=True)
+                self._failed(lease.number, error, charged=True)
 
-    def _release_surplus(self) -> None:
-        """Give up actors that no unit is left for, and those still asked for: an autoscaler may end their nodes."""
-        if self._waiting and not self.draining:
-            return
-        for actor in (*self._idle, *self._loading.values()):
-            ray.kill(actor)
-        self._idle.clear()
-        self._loading.clear()
+    def _tell(self) -> None:
+        crew, waiting = self._crew, len(self._backlog)
+        if self._meter is not None:
+            self._meter.tick(sum(bool(maker.node) for maker in crew))
+            self._spent = self._spent or self._meter.exhausted() or ""
+        for listener in self._listeners:
+            listener.tick(actors=len(crew.idle) + len(crew.making), loading=len(crew.loading), waiting=waiting)
 
-    def _settle_load(self, ref: "ray.ObjectRef[str]") -> None:
-        actor = self._loading.pop(ref)
+    def _look_for_an_end(self) -> None:
+        """Notes that no further unit is to begin. Raises what ends the run at once."""
+        self._signals.check()
+        if self._loads.hopeless(self._nodes.usable, bool(self._crew.idle or self._crew.making)):
+            raise self._loads.error()
+        if not self._ending and (self._spent or self._signals.draining):
+            self._ending = True
+            why = self._spent or "once more Ctrl-C stops at once"
+            self._log(f"finishing the units in flight; {why}", "draining")
+
+    def _settle_load(self, ref: "Ref[str]") -> None:
+        maker = self._crew.loading[ref]
+        self._crew.locate(maker)
         try:
             device = ray.get(ref)
-        except (RayTaskError, RayActorError) as error:
-            with suppress(RayActorError):
-                ray.kill(actor)
-            self._failed_loads += 1
-            # One node may be at fault; when each has failed, or some have, the model is.
-            if not self._loaded_once and self._failed_loads >= min(_FAILED_LOADS, len(ray.nodes())):
-                cause = error.cause if isinstance(error, RayTaskError) else error
-                raise (cause if isinstance(cause, ShardmillError) else ModelError(_short(error))) from error
-            self._progress.log(f"an actor could not start: {_short(error)}")
-            return
-        self._loaded_once = True
-        self._idle.append(actor)
-        self._progress.log(f"an actor is ready on {device}")
+        except RayError as error:
+            self._load_failed(maker, error)
+        else:
+            self._loads.succeeded(maker.node)
+            self._crew.loaded(ref)
+            self._log(f"an actor is ready on {device}", "actor_ready", node=maker.node)
 
-    def _settle_unit(self, ref: "ray.ObjectRef[Stats]") -> None:
-        lease = self._making.pop(ref)
-        actor, number = lease.actor, lease.number
+    def _load_failed(self, maker: Maker, error: RayError) -> None:
+        self._crew.end(maker)
+        self._log(f"an actor could not start: {brief(error)}", "load_failed", "warning", node=maker.node)
+        if not maker.node or self._stays(maker.node):
+            self._loads.failed(maker.node, error)
+        if maker.node in self._loads.avoided:
+            text = f"node {maker.node} gets no more actors: the model fails to load there"
+            self._log(text, "node_avoided", "warning", node=maker.node)
+
+    def _settle_unit(self, ref: "Ref[Stats]") -> None:
+        lease = self._crew.making[ref]
         try:
             stats = ray.get(ref)
-        except ActorUnavailableError as error:  # it may or may not have run: publishing is idempotent
-            ray.kill(actor)
-            self._again(number, error, charged=False)
-        except ActorDiedError as error:
-            self._again(number, error, charged=not error.preempted)
-        except RayActorError as error:
-            self._again(number, error, charged=False)
         except RayTaskError as error:
-            self._idle.append(actor)
-            self._stop_if_no_room(error.cause)
-            self._again(number, error, charged=True)
-        except RayError as error:  # the process is lost in another way, as by the node's memory monitor
-            ray.kill(actor)
-            self._again(number, error, charged=True)
+            self._crew.made(ref)
+            self._stop_if_unwritable(cause_of(error))
+            self._failed(lease.number, error, charged=True)
+        except RayError as error:
+            self._crew.end(lease.maker)
+            charged = is_the_units_doing(error, self._stays(lease.maker.node))
+            self._failed(lease.number, error, charged=charged)
         else:
-            self._idle.append(actor)
-            self._attempts.pop(number, None)
-            self._quarantine_file(number).unlink(missing_ok=True)
-            self._progress.unit_done(stats)
+            self._crew.made(ref)
+            self._backlog.done(lease.number)
+            self._notice_batch_size(lease.maker, stats)
+            for listener in self._listeners:
+                listener.unit_done(stats)
 
-    def _again(self, number: int, error: Exception, *, charged: bool) -> None:
-        name = self._run.recipe.plan.shard_name(number)
+    def _stays(self, node: str) -> bool:
+        """Whether a node is neither lost nor about to go."""
+        self._nodes.look_now()
+        return node in self._nodes.usable
+
+    def _failed(self, number: int, error: Exception, *, charged: bool) -> None:
         if charged:
-            self._attempts.setdefault(number, []).append("".join(traceback.format_exception(error)))
-        used, allowed = len(self._attempts.get(number, [])), self._cluster.unit_attempts
-        self._progress.log(f"unit {name}: {_short(error)} ({used} of {allowed} attempts used)")
-        if used < allowed:
-            self._waiting.appendleft(number)
-            return
-        self._quarantined[number] = _short(error)
-        attempts = self._attempts.pop(number)
-        content = json.dumps({"unit": number, "attempts": attempts}, indent=1)
-        self._quarantine_file(number).parent.mkdir(exist_ok=True)
-        replace_text(self._quarantine_file(number), content)
-        self._progress.unit_failed()
+            given_up = self._backlog.charge(number, error)
+        else:
+            self._backlog.give_back(number)
+            given_up = False
+        name, used = self._run.recipe.plan.shard_name(number), self._backlog.used(number)
+        text = f"unit {name}: {brief(error)} ({used} of {self._cluster.unit_attempts} attempts used)"
+        self._log(text, "unit_attempt_failed", "warning", unit=number)
+        if given_up:
+            for listener in self._listeners:
+                listener.unit_failed(brief(error))
 
-    def _quarantine_file(self, number: int) -> Path:
-        return self._run.folder / "quarantine" / f"{self._run.recipe.plan.shard_name(number)}.json"
+    def _notice_batch_size(self, maker: Maker, stats: Stats) -> None:
+        if stats["batch_size"] < maker.batch_size:
+            text = f"an actor went down to batches of {stats['batch_size']}: more do not fit into its device's memory"
+            self._log(text, "batch_size", "warning", node=maker.node)
+        maker.batch_size = stats["batch_size"]
 
-    def _stop_if_no_room(self, cause: BaseException | None) -> None:
+    def _stop_if_unwritable(self, cause: BaseException) -> None:
+        """Raises OutputError where no other unit could be stored either."""
         if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
             raise OutputError(
                 f"{self._run.shards}: {cause.strerror}; nothing that was finished is lost: make room and run the same "
                 "command again"
             )
+        if isinstance(cause, Refused):
+            raise OutputError(f"{cause}; nothing that was finished is lost: run the same command again")
 
 
-def generate(run: Run, progress: Progress) -> None:
+def generate(run: Run, progress: Progress, meter: Meter | None = None, listeners: Sequence[Listener] = ()) -> None:
     """Make every unit of the run that is not finished. Ray must be connected; see `Dispatcher.dispatch` for errors.
 
-    The first Ctrl-C finishes the units in flight, the second and SIGTERM stop at once; in each case the same command
-    goes on where this one stopped.
+    The first Ctrl-C and a spent budget finish the units in flight, the second Ctrl-C and SIGTERM stop at once; in each
+    case the same command goes on where this one stopped.
+
+    meter: keeps the run's budget; None if there is no limit. listeners: those besides `progress`.
     """
-    dispatcher = Dispatcher(run, progress)
-    with _stopping(dispatcher, progress):
-        try:
-            dispatcher.dispatch()
-        finally:
-            dispatcher.close()
-            sweep_staging(run.folder / "quarantine")
+    Dispatcher(run, progress, meter, listeners).dispatch()
 
 
-@contextmanager
-def _stopping(dispatcher: Dispatcher, progress: Progress) -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if dispatcher.draining or number == signal.SIGTERM:
-            error = Stopped(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
-            error.exit_code = 128 + number
-            raise error
-        dispatcher.draining = True
-        progress.log("finishing the units in flight; once more Ctrl-C stops at once")
-
-    # After ray.init, which sets a handler of its own for SIGTERM.
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _short(error: BaseException) -> str:
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    text = str(cause).strip().splitlines() or [""]
-    return f"{type(cause).__name__}: {text[0]}"
-
-
-def measure(recipe: Recipe, folder: Path) -> Pace:
+def measure(recipe: Recipe, store: Store) -> Pace:
     """Time one batch of the plan's first slots on one actor; nothing is written."""
-    actor = start_maker(recipe, folder)
+    nodes = Nodes(recipe.spec.cluster)
+    actor = start_maker(recipe, store)
     try:
         ray.get(actor.load.remote())
-        return Pace(ray.get(actor.time_batch.remote()), room_for_actors(recipe.spec.cluster))
+        nodes.look()
+        return Pace(ray.get(actor.time_batch.remote()), nodes.actors_wanted())
     except RayTaskError as error:
         raise error.cause from None
     finally:

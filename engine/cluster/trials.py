@@ -9,6 +9,7 @@ from ray import tune
 
 from engine.errors import Stopped
 from engine.sweep import Sweep, Trial
+from shards.places import cache_home
 
 
 class SweepTrial(tune.Trainable):
@@ -81,6 +82,7 @@ def run_trials(sweep: Sweep) -> None:
 
 
 def _tune_folder(sweep: Sweep) -> Path:
-    folder = sweep.folder / "sweep" / "tune"
+    """Of what Tune keeps for itself; results are kept by the sweep."""
+    folder = (sweep.store.local or cache_home()) / "sweep" / "tune"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

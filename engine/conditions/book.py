@@ -12,7 +12,7 @@ from engine.plan import Slot
 from engine.seeds import permute
 from engine.spec.condition import ConditionSpec, RealCondition, ShapesCondition
 from shards.codec import Pixels, decode_mask, decode_rgb
-from shards.index import finished_tars, read_shard
+from shards.finished import finished_tars, read_shard
 
 _DRAWN_SIDE = 512
 """Pixels of both sides of a drawn layout, which is stretched to the shape of the images."""

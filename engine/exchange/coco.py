@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import SpecError
 from engine.exchange.header import Header
+from engine.exchange.names import file_name
 from shards.codec import CorruptImage, decode_mask
 from shards.errors import ShardError
 from shards.sample import Sample
@@ -38,7 +39,7 @@ def write_coco(folder: Path, samples: Iterable[Sample], header: Header, backgrou
         file.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)}, "annotations": [')
         for number, sample in enumerate(chain([first], rest), 1):
             mask = _mask(sample, classes)
-            name = f"{sample.key}.{sample.format}"
+            name = file_name(sample)
             (folder / "images" / name).write_bytes(sample.image)
             height, width = mask.shape
             facts = {"id": number, "file_name": name, "width": width, "height": height, "metadata": sample.meta}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import SpecError
 from shards.errors import ShardError
-from shards.index import read_shard
+from shards.finished import read_shard
 from shards.sample import Sample
 
 _PLACES = {"image_format"} | {
@@ -37,7 +37,7 @@ def open_collection(folder: Path) -> Collection:
         from engine.run import load_run
 
         run = load_run(folder)
-        return Collection(run.shards, run.recipe.plan.classes, len(run.pending()))
+        return Collection(folder / "shards", run.recipe.plan.classes, len(run.pending()))
     card = folder / "_info.json"
     try:
         return Collection(folder, tuple(json.loads(card.read_text(encoding="utf-8"))["classes"]))

@@ -15,8 +15,9 @@ from engine.exchange.parquet import write_parquet
 from engine.exchange.parts import Part
 from engine.exchange.target import new_folder
 from shards.errors import ShardError
+from shards.finished import read_stats
 from shards.sample import Sample
-from shards.stats import SUFFIX, Stats, read_stats
+from shards.stats import Stats
 
 Write = Callable[[Path, Iterable[Sample], Header], None]
 
@@ -47,7 +48,7 @@ def export(parts: Sequence[Part], classes: tuple[str, ...], form: Form, out: Pat
     """
     tars = sorted({tar for part in parts for tar, _ in part.rows})
     header = Header(classes, fields_of(tars))
-    stats = [read_stats(tar.with_name(f"{tar.stem}{SUFFIX}")) for tar in tars]
+    stats = [read_stats(tar.parent, tar.stem) for tar in tars]
     with new_folder(out, sum(file["size"] for one in stats for file in one["files"])) as folder:
         for part in parts:
             (folder / part.name).mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from engine.exchange.header import Header
-from engine.exchange.names import folder_names
+from engine.exchange.names import file_name, folder_names
 from shards.sample import Sample
 
 # A hub client infers each split's types from its values, and refuses splits that differ: so there are no nulls.
@@ -25,7 +25,7 @@ def write_imagefolder(folder: Path, samples: Iterable[Sample], header: Header) -
         (folder / name).mkdir()
     with (folder / "metadata.jsonl").open("w", encoding="utf-8") as file:
         for sample in samples:
-            path = f"{names[sample.label]}/{sample.key}.{sample.format}"
+            path = f"{names[sample.label]}/{file_name(sample)}"
             (folder / path).write_bytes(sample.image)
             known = {field.name: sample.meta.get(field.name, _LACKING.get(field.type)) for field in header.fields}
             file.write(json.dumps({"file_name": path} | known, ensure_ascii=False) + "\n")

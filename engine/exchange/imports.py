@@ -12,7 +12,8 @@ from engine.exchange.target import check_space
 from engine.realshards import write_shard
 from shards.card import Card, write_card
 from shards.commit import sweep_staging
-from shards.stats import SUFFIX, Stats, all_stats
+from shards.finished import all_stats
+from shards.stats import SUFFIX, Stats
 
 _PER_SHARD = 1000
 _OURS = re.compile(r"\d{5}(\.tar|\.parquet|_stats\.json)|README\.md|_info\.json|sizes\.json|\.staging")

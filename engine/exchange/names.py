@@ -1,4 +1,5 @@
-"""Class names as folder names: nearly always the very name, harmless on any file system, and reversible."""
+"""Classes as folder names and keys as file names: nearly always the very name, harmless on any file system, and
+reversible."""
 
 import re
 import unicodedata
@@ -6,6 +7,8 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 from engine.errors import SpecError
+from shards.errors import ShardError
+from shards.sample import IMAGE_FORMATS, Sample
 
 _MAX_BYTES = 255
 _UNSAFE = re.compile(
@@ -35,6 +38,18 @@ def folder_names(classes: Iterable[str]) -> tuple[str, ...]:
         taken.add(_folded(name))
         names.append(name)
     return tuple(names)
+
+
+def file_name(sample: Sample) -> str:
+    """KEY.<format>, its key quoted as a folder's name is. Raises ShardError for what no image file is called."""
+    name = f"{_UNSAFE.sub(lambda found: _percent(found.group()), sample.key)}.{sample.format}"
+    if sample.format not in IMAGE_FORMATS or len(name.encode()) > _MAX_BYTES:
+        known = ", ".join(IMAGE_FORMATS)
+        raise ShardError(
+            f"sample {sample.key[:80]!r}: cannot be a file of format {str(sample.format)[:20]!r} and {len(name)} "
+            f"characters; formats are {known}, and names have {_MAX_BYTES} bytes"
+        )
+    return name
 
 
 def class_name(folder: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.exchange.header import Header
+from engine.exchange.names import file_name
 from shards.sample import Sample
 
 _FILE_BYTES = 500_000_000
@@ -50,7 +51,7 @@ def _schema(header: Header) -> pa.Schema:
 
 
 def _row(sample: Sample, schema: pa.Schema) -> dict[str, Any]:
-    image = {"bytes": sample.image, "path": f"{sample.key}.{sample.format}"}
+    image = {"bytes": sample.image, "path": file_name(sample)}
     mask = None if sample.mask is None else {"bytes": sample.mask, "path": f"{sample.key}.mask.png"}
     row = {**sample.meta, "image": image, "label": sample.label, "mask": mask}
     return {name: row.get(name) for name in schema.names}

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from engine.apportion import apportion
 from engine.errors import SpecError
 from engine.exchange.collection import Collection, open_collection
-from shards.index import ShardIndex, finished_tars, open_index
+from shards.finished import finished_tars
+from shards.index import ShardIndex, open_index
 from shards.reader import ShardStream
 
 

@@ -49,7 +49,8 @@ class ModelSettings(Strict):
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the device has the instructions; else fp16 on a GPU, fp32 on a CPU."""
     batch_size: Count = 16
-    """Images of a forward pass. It is part of the result: the last batch of a unit is padded, never shrunk."""
+    """Images of a forward pass. It is part of the result: the last batch of a unit is padded, never shrunk. Where the
+    device has no room for it, whole units are made in batches of half the size, which their stats name."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -59,6 +60,10 @@ class ModelSettings(Strict):
     def with_revisions(self, revisions: Mapping[str, str]) -> Self:
         """The same with the revisions of these parts, by their place, replaced."""
         return self
+
+    def with_batch_size(self, batch_size: int) -> Self:
+        """The same for batches of another size."""
+        return self.model_copy(update={"batch_size": batch_size})
 
     def check_files(self) -> None:
         """Raises ModelError where a file that is no part is missing, before anything is spent. Opens none."""

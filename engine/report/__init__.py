@@ -9,27 +9,24 @@
 Only `page` knows of HTML, and only `charts` of matplotlib.
 """
 
-from pathlib import Path
-
 from engine.errors import OutputError
 from engine.run import Run
-from shards.commit import replace_text, sweep_staging
 
 NAME = "report.html"
 
 
-def write_report(run: Run) -> Path:
-    """Write RUN/report.html as the run stands now: partly made, made, or swept. Gives its path.
+def write_report(run: Run) -> str:
+    """Write RUN/report.html as the run stands now: partly made, made, or swept. Gives its path or URL.
 
     The page needs no other file and no network, and stays below 5 MB whatever the size of the run.
     Raises ShardError for a damaged shard, RunMismatch for a damaged sweep.json, OutputError.
     """
     from engine.report.page import render
 
-    path, text = run.folder / NAME, render(run)
+    path, text = f"{run.store}/{NAME}", render(run)
     try:
-        replace_text(path, text)
-        sweep_staging(run.folder)
+        run.store.replace(NAME, text.encode())
+        run.store.sweep()
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written: {error.strerror}; make room or mend the folder's rights"

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from engine.errors import RunMismatch
 from engine.intervals import Interval
 from engine.sources import SPLITS
+from shards.retries import Missing
+from shards.store import Store
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,16 @@ class Findings:
         return max((alpha for alpha in self.arms if alpha > 0), key=lambda a: self.arms[a].accuracy.mean, default=None)
 
 
-def read_findings(path: Path) -> Findings | None:
+def read_findings(store: Store) -> Findings | None:
     """None where no sweep was run. Raises RunMismatch for a file of another form."""
     try:
-        return _findings(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        return _findings(json.loads(store.read("sweep.json")))
+    except Missing:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise RunMismatch(f"{path}: damaged ({error!r}); run sweep again, it repeats no finished training") from None
+        raise RunMismatch(
+            f"{store}/sweep.json: damaged ({error!r}); run sweep again, it repeats no finished training"
+        ) from None
 
 
 def _findings(found: dict[str, Any]) -> Findings:

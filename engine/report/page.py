@@ -64,7 +64,7 @@ def render(run: Run) -> str:
         for name, before, planned in zip(plan.classes, plan.real, plan.quotas, strict=True)
     ]
     lengths = [one.before + one.planned for one in counts]
-    findings = read_findings(run.folder / "sweep.json")
+    findings = read_findings(run.store)
     sheets = _sheets(run, made, [(label, counts[label]) for label in shown])
     template = _environment().get_template("report.html.j2")
     return template.render(
@@ -92,12 +92,12 @@ def _charts(findings: Findings) -> list[tuple[str, Markup]]:
 
 
 def _sheets(run: Run, made: Tally, shown: Iterable[tuple[int, ClassCount]]) -> list[Sheet]:
-    real_folder = run.folder / "real" / "train"
-    real = tally(real_folder, made.shards_of)
+    real_shards = run.store / "real" / "train"
+    real = tally(real_shards, made.shards_of)
     by_label = dict(shown)
     found = [
-        pictures(folder, {label: one.shards_of[count.name] for label, count in by_label.items()}, number)
-        for folder, one, number in ((run.shards, made, _SYNTHETIC), (real_folder, real, _REAL))
+        pictures(shards, {label: one.shards_of[count.name] for label, count in by_label.items()}, number)
+        for shards, one, number in ((run.shards, made, _SYNTHETIC), (real_shards, real, _REAL))
     ]
     sheets = [Sheet(count, found[0][label], found[1][label]) for label, count in by_label.items()]
     return [sheet for sheet in sheets if sheet.synthetic or sheet.real]
@@ -116,8 +116,8 @@ def _largest(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _commands(run: Run, sheets: Sequence[Sheet]) -> list[tuple[str, str]]:
-    folder = shlex.quote(str(run.folder))
-    spec = shlex.quote(str(run.folder / "spec.yaml"))
+    folder = shlex.quote(run.store.url)
+    spec = shlex.quote(f"{run.store}/spec.yaml")
     key = next((picture.key for sheet in sheets for picture in sheet.synthetic), "KEY")
     commands = [
         ("Make the shards, or go on making them", f"generate {spec} --out {folder}"),

@@ -7,15 +7,15 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shards.codec import CorruptImage, Pixels, decode_mask, decode_rgb, encode_rgb, fit_rgb
 from shards.errors import ShardError
+from shards.finished import Place, read_index
+from shards.store import Store, open_store
 
 MAX_SIDE = 96
 """Pixels of a thumbnail's longer side; a smaller image stays as it is, and the page enlarges it."""
@@ -50,37 +50,38 @@ def spread(items: Sequence[_Item], count: int) -> list[_Item]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def pictures(folder: Path, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
+def pictures(place: Place, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
     """At most `count` images of each label, from at most so many of the shards that are said to hold it.
 
     Raises ShardError where a shard or its index cannot be read.
     """
     chosen = {label: spread(shards, count) for label, shards in shards_of.items()}
-    rows: dict[int, list[tuple[Path, dict[str, Any]]]] = {label: [] for label in chosen}
+    store = open_store(place)
+    rows: dict[int, list[tuple[str, dict[str, Any]]]] = {label: [] for label in chosen}
     for shard in sorted({shard for shards in chosen.values() for shard in shards}):
-        tar, table = folder / f"{shard}.tar", _read_index(folder / f"{shard}.parquet")
+        table = _read_index(store, shard)
         labels = table["label"].to_numpy()
         for label, shards in chosen.items():
             if shard in shards:
                 found = spread(np.flatnonzero(labels == label).tolist(), count)
-                rows[label] += [(tar, row) for row in table.take(found).to_pylist()]
-    return {label: [_picture(tar, row) for tar, row in spread(found, count)] for label, found in rows.items()}
+                rows[label] += [(f"{shard}.tar", row) for row in table.take(found).to_pylist()]
+    return {label: [_picture(store, tar, row) for tar, row in spread(found, count)] for label, found in rows.items()}
 
 
-def _read_index(path: Path) -> pa.Table:
+def _read_index(store: Store, shard: str) -> pa.Table:
     try:
-        known = pq.read_schema(path).names
-        return pq.read_table(path, columns=[*_COLUMNS, *(name for name in _MASK_COLUMNS if name in known)])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"{path}: cannot be read: {str(error).splitlines()[0]}; run verify") from None
+        table = read_index(store, shard)
+    except ShardError as error:
+        raise ShardError(f"{error}; run verify") from None
+    return table.select([*_COLUMNS, *(name for name in _MASK_COLUMNS if name in table.column_names)])
 
 
-def _picture(tar: Path, row: Mapping[str, Any]) -> Picture:
+def _picture(store: Store, tar: str, row: Mapping[str, Any]) -> Picture:
     try:
-        pixels = _shrink(decode_rgb(_read(tar, row, "image")))
-        mask = _data_uri(_shrink(_coloured(tar, row))) if "mask_classes" in row else ""
-    except (OSError, CorruptImage) as error:
-        raise ShardError(f"{tar}, sample {row['key']!r}: cannot be read: {error}; run verify") from None
+        pixels = _shrink(decode_rgb(_read(store, tar, row, "image")))
+        mask = _data_uri(_shrink(_coloured(store, tar, row))) if "mask_classes" in row else ""
+    except (OSError, ShardError, CorruptImage) as error:
+        raise ShardError(f"{store}/{tar}, sample {row['key']!r}: cannot be read: {error}; run verify") from None
     height, width = pixels.shape[:2]
     prompt: str = row["prompt"]
     if len(prompt) > _MAX_TEXT:
@@ -88,18 +89,16 @@ def _picture(tar: Path, row: Mapping[str, Any]) -> Picture:
     return Picture(row["key"], prompt, _data_uri(pixels), width, height, mask)
 
 
-def _read(tar: Path, row: Mapping[str, Any], member: str) -> bytes:
-    with tar.open("rb") as file:
-        file.seek(row[f"{member}_offset"])
-        return file.read(row[f"{member}_size"])
+def _read(store: Store, tar: str, row: Mapping[str, Any], member: str) -> bytes:
+    return store.read(tar, row[f"{member}_offset"], row[f"{member}_size"])
 
 
-def _coloured(tar: Path, row: Mapping[str, Any]) -> Pixels:
+def _coloured(store: Store, tar: str, row: Mapping[str, Any]) -> Pixels:
     """The mask in the colours of its palette; an index beyond it is black."""
     colours = np.zeros((256, 3), np.uint8)
     palette = json.loads(row["mask_classes"])
     colours[: len(palette)] = list(palette.values())
-    return colours[decode_mask(_read(tar, row, "mask"))]
+    return colours[decode_mask(_read(store, tar, row, "mask"))]
 
 
 def _shrink(pixels: Pixels) -> Pixels:

@@ -4,9 +4,9 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from shards.stats import SUFFIX, Stats, read_stats
+from shards.finished import Place, all_stats
+from shards.stats import Stats
 
 _EXAMPLES = 10
 
@@ -89,9 +89,9 @@ class Tally:
             self.versions.setdefault(package, set()).add(version)
 
 
-def tally(folder: Path, asked: Iterable[str] = ()) -> Tally:
-    """Add up the stats files of a folder, none if it is not there. asked: classes whose shards are to be known."""
+def tally(place: Place, asked: Iterable[str] = ()) -> Tally:
+    """Add up the stats files of a place, none if it is not there. asked: classes whose shards are to be known."""
     total = Tally({name: [] for name in asked})
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        total.add(path.name.removesuffix(SUFFIX), read_stats(path))
+    for shard, stats in all_stats(place).items():
+        total.add(shard, stats)
     return total

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+"""A trillion is more than any run has, and few enough for floats to be divided without loss."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

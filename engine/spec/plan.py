@@ -14,7 +14,7 @@ class PlanSpec(Strict):
     """The same number for each class."""
     total: Count | None = None
     """So many in all, divided by `weights`."""
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weights: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = {}
     """With total: weight of a class by its name; a class that is not named weighs 1."""
     balance_to: Literal["max", "median"] | Count | None = None
     """Fill every class up to the largest, the median, or this number of images, real ones counted in."""

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from engine.generators.kinds import ModelSpec
 from engine.spec.base import Strict
+from engine.spec.budget import BudgetSpec
 from engine.spec.cluster import ClusterSpec
 from engine.spec.condition import ConditionSpec, RealCondition
 from engine.spec.data import DataSpec
@@ -35,6 +36,7 @@ class Spec(Strict):
     """Applied in this order; the first that rejects gives the reason."""
     output: OutputSpec = OutputSpec()
     cluster: ClusterSpec = ClusterSpec()
+    budget: BudgetSpec = BudgetSpec()
     sweep: SweepSpec = SweepSpec()
 
     @model_validator(mode="after")

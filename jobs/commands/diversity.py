@@ -1,7 +1,6 @@
 """How different the images of prompt strategies are."""
 
 from argparse import Namespace
-from pathlib import Path
 
 from jobs.arguments import AddCommand
 
@@ -10,7 +9,7 @@ def register(command: AddCommand) -> None:
     """The commands of this file."""
     text = "Compare how diverse the images of each run and prompt strategy are, beside real ones."
     added = command("diversity", diversity, text, "diversity runs/one-prompt runs/templates runs/attributes")
-    added.add_argument("run_folders", metavar="RUN", nargs="+", type=Path, help="finished runs of the same data")
+    added.add_argument("runs", metavar="RUN", nargs="+", help="finished runs of the same data")
 
 
 def diversity(arguments: Namespace) -> None:
@@ -22,7 +21,7 @@ def diversity(arguments: Namespace) -> None:
     from engine.run import load_run
     from engine.sweep import prepare_sweep
 
-    runs = {folder.name: load_run(folder) for folder in arguments.run_folders}
+    runs = {place.rstrip("/").rpartition("/")[2]: load_run(place) for place in arguments.runs}
     found = compare({name: (run, prepare_sweep(run)) for name, run in runs.items()})
     table = Table(title=f"mean over classes, {found[0].looked_at} images of each", title_justify="left")
     for heading in ("images of", "images", "distinct prompts", "attribute sets", "distance", "Vendi score"):

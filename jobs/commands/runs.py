@@ -1,13 +1,16 @@
-"""Making a run, asking whether it helped, and looking at it again."""
+"""Making a run, and asking whether it helped."""
 
 from argparse import Namespace
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs.arguments import AddCommand, run_argument, spec_arguments
+from jobs.arguments import AddCommand, log_argument, run_argument, spec_and_run_arguments
 
 if TYPE_CHECKING:
     from engine.estimate import Pace
+    from engine.log import Log, LogFormat
     from engine.run import Run
 
 
@@ -19,9 +22,10 @@ def register(command: AddCommand) -> None:
         "Plan a spec and make its shards; the same command again resumes.",
         "generate jobs/specs/digits.yaml --out runs/digits --set model.steps=8 --dry-run",
     )
-    spec_arguments(make)
+    spec_and_run_arguments(make)
     make.add_argument("--dry-run", action="store_true", help="print plan, first prompts and disk; make nothing")
     make.add_argument("--measure", action="store_true", help="a dry run that makes one batch, to tell the time")
+    log_argument(make)
 
     compare = command(
         "sweep",
@@ -29,16 +33,7 @@ def register(command: AddCommand) -> None:
         "Train classifiers at each alpha on a finished run; report on real validation.",
         "sweep jobs/specs/digits.yaml --out runs/digits --set sweep.seeds=5",
     )
-    spec_arguments(compare)
-
-    text = "Check every hash, count, label and key of a run; name missing units."
-    run_argument(command("verify", verify, text, "verify runs/digits"))
-
-    text = "Make one image of a run again and compare it with the stored one."
-    again = command("replay", replay, text, "replay runs/digits 000000042 --save again.png")
-    run_argument(again)
-    again.add_argument("key", metavar="KEY", help="key of a sample, as in its member names")
-    again.add_argument("--save", metavar="FILE", type=Path, help="write the image made again to this file")
+    spec_and_run_arguments(compare)
 
     run_argument(command("report", report, "Write RUN/report.html again.", "report runs/digits"))
 
@@ -49,26 +44,18 @@ def generate(arguments: Namespace) -> None:
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.errors import UnitsFailed
-    from engine.estimate import check_disk, estimate
-    from engine.run import Run, begin_run, pinned, plan_run
+    from engine.run import Run, begin_run, is_begun, pinned, plan_run
     from jobs.commands.lint import warn
+    from shards.store import open_store
 
-    recipe = plan_run(pinned(spec, arguments.out), arguments.out)
-    if not (arguments.out / "spec.yaml").exists():  # a run that goes on was warned of
+    store = open_store(arguments.out)
+    recipe = plan_run(pinned(spec, store), store)
+    if not is_begun(store):  # a run that goes on was warned of
         warn(recipe)
     if arguments.dry_run or arguments.measure:
-        _dry_run(Run(arguments.out, recipe), arguments.measure)
+        _dry_run(Run(store, recipe), arguments.measure)
         return
-    run = begin_run(recipe, arguments.out)
-    check_disk(run, estimate(run))
-    try:
-        if run.pending():
-            _make(run)
-    except UnitsFailed:
-        _finish(run)
-        raise
-    _finish(run)
+    make(begin_run(recipe, store), arguments.log_format)
 
 
 def sweep(arguments: Namespace) -> None:
@@ -80,8 +67,8 @@ def sweep(arguments: Namespace) -> None:
     from engine.run import begin_run, load_run, pinned, plan_run
     from engine.sweep import prepare_sweep, write_sweep
 
-    load_run(arguments.out)  # a sweep looks at a run, and begins none
-    run = begin_run(plan_run(pinned(spec, arguments.out), arguments.out), arguments.out)
+    store = load_run(arguments.out).store  # a sweep looks at a run, and begins none
+    run = begin_run(plan_run(pinned(spec, store), store), store)
     prepared = prepare_sweep(run)
 
     from engine.cluster.session import ray_session
@@ -93,61 +80,52 @@ def sweep(arguments: Namespace) -> None:
     _write_report(run)
 
 
-def verify(arguments: Namespace) -> None:
-    """Print every finding; an error if there is one."""
-    from engine.errors import Mismatch
-    from engine.run import load_run
-    from shards.verify import verify_folder
-
-    run = load_run(arguments.run_folder)
-    plan = run.recipe.plan
-    names = [plan.shard_name(number) for number in range(plan.n_units)]
-    findings = list(verify_folder(run.shards, plan.classes, names, plan.digest))
-    for finding in findings:
-        print(finding.text)
-    if findings:
-        raise Mismatch(
-            f"{run.folder}: {len(findings)} findings; move every file of the damaged shards away "
-            "(NNNNN.tar, .parquet and _stats.json) and run generate again"
-        )
-    print(f"verified: {_summary(run)}")
-
-
-def replay(arguments: Namespace) -> None:
-    """Print whether the image came out the same; an error if not."""
-    from engine.errors import Mismatch
-    from engine.replay import replay as make_again
-    from engine.run import load_run
-
-    run = load_run(arguments.run_folder)
-    found = make_again(run, arguments.key)
-    if arguments.save is not None:
-        arguments.save.write_bytes(found.made)
-    print(f"{found.key}: {found.prompt!r}, seed {found.seed}")
-    if not found.equal:
-        raise Mismatch(
-            f"the image differs, by at most {found.largest_difference} of 255; equal bytes are promised for equal "
-            "software and kind of device, which the unit's stats file names"
-        )
-    print("equal, byte for byte")
-
-
 def report(arguments: Namespace) -> None:
     """Write the report of a run again."""
     from engine.run import load_run
 
-    _write_report(load_run(arguments.run_folder))
+    _write_report(load_run(arguments.place))
 
 
-def _make(run: "Run") -> None:
+def make(run: "Run", log_format: "LogFormat") -> None:
+    """Make what is not finished of a run that was begun, and write its card and report."""
+    from engine.errors import OutputError, UnitsFailed
+    from engine.estimate import check_disk, estimate
+    from engine.log import open_log
+
+    check_disk(run, estimate(run))
+    try:
+        if run.pending():
+            _generate(run, open_log(log_format))
+    except UnitsFailed:
+        _finish(run)
+        raise
+    if left := len(run.pending()):
+        raise OutputError(
+            f"{run.store}: {left} units that were made are not there; was it moved? run the same command again"
+        )
+    _finish(run)
+
+
+def _generate(run: "Run", log: "Log") -> None:
+    from contextlib import ExitStack
+
+    from engine.budget import Meter
     from engine.cluster.generate import generate as make
+    from engine.cluster.metrics import Metrics
     from engine.cluster.session import ray_session
+    from engine.contact import ContactSheet
+    from engine.costfile import CostFile, spent_s
     from engine.progress import Progress
 
-    recipe = run.recipe
-    done = list(run.stats().values())
-    with ray_session(recipe.spec.cluster), Progress(recipe.plan.classes, recipe.plan.quotas, done) as progress:
-        make(run, progress)
+    recipe, done = run.recipe, list(run.stats().values())
+    with ExitStack() as stack:
+        stack.enter_context(ray_session(recipe.spec.cluster))
+        meter = Meter(recipe.spec, done, spent_s(run.store, done))
+        sheet = stack.enter_context(ContactSheet(run, done, log))
+        costs = stack.enter_context(CostFile(run.store, meter, log))
+        progress = stack.enter_context(Progress(recipe.plan.classes, recipe.plan.quotas, done, meter, log))
+        make(run, progress, meter, [Metrics(recipe, done, meter), sheet, costs])
 
 
 def _dry_run(run: "Run", measured: bool) -> None:
@@ -161,26 +139,38 @@ def _dry_run(run: "Run", measured: bool) -> None:
 
 
 def _measure(run: "Run") -> "Pace":
-    from tempfile import TemporaryDirectory
-
     from engine.cluster.generate import measure
     from engine.cluster.session import ray_session
-    from engine.run import begin_run
 
-    # Beside the run folder to be, for actors on other nodes need the inputs that a run keeps copies of.
-    beside = next(folder for folder in run.folder.absolute().parents if folder.is_dir())
-    with TemporaryDirectory(prefix=".measure-", dir=beside) as place, ray_session(run.recipe.spec.cluster):
-        begun = begin_run(run.recipe, Path(place))
-        return measure(begun.recipe, begun.shards)
+    with _inputs(run) as begun, ray_session(run.recipe.spec.cluster):
+        return measure(begun.recipe, begun.store)
+
+
+@contextmanager
+def _inputs(run: "Run") -> Iterator["Run"]:
+    """The run with its inputs where actors on other nodes find them: where it will keep them in a bucket, else for a
+    while beside the folder to be."""
+    from tempfile import TemporaryDirectory
+
+    from engine.run import with_inputs
+    from shards.store import open_store
+
+    if run.store.local is None:
+        yield with_inputs(run)
+        return
+    beside = next(folder for folder in run.store.local.parents if folder.is_dir())
+    with TemporaryDirectory(prefix=".measure-", dir=beside) as place:
+        yield with_inputs(replace(run, store=open_store(place)))
 
 
 def _finish(run: "Run") -> None:
     run.write_card()
-    print(_summary(run))
+    print(summary(run))
     _write_report(run)
 
 
-def _summary(run: "Run") -> str:
+def summary(run: "Run") -> str:
+    """What is finished, in one line."""
     stats, plan = run.stats().values(), run.recipe.plan
     kept, failed = sum(one["count"] for one in stats), sum(len(one["failures"]) for one in stats)
     made = f"{len(stats)} of {plan.n_units} shards in {run.shards}, {kept:,} images"
@@ -190,4 +180,4 @@ def _summary(run: "Run") -> str:
 def _write_report(run: "Run") -> None:
     from engine.report import write_report
 
-    print(f"report: {write_report(run).absolute()}")
+    print(f"report: {write_report(run)}")

@@ -145,7 +145,7 @@ def test_the_readme_trains(python: Path, swept: Sweep, tmp_path: Path) -> None:
     )
     assert section
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "digits").symlink_to(swept.folder)
+    (tmp_path / "runs" / "digits").symlink_to(swept.store.local)
     found = run(python, BEFORE + section[1] + AFTER, tmp_path)
     assert found.returncode == 0, found.stderr
     assert re.fullmatch(r"loss .* of validation\n", found.stdout)
@@ -155,7 +155,11 @@ def test_the_commands_of_shards_work(python: Path, swept: Sweep) -> None:
     """Those that need none of the extras."""
     splits = [f"real/{split}" for split in ("train", "validation")]
     found = subprocess.run(
-        [python, "-I", "-m", "jobs", "overlap", *splits], cwd=swept.folder, capture_output=True, text=True, check=False
+        [python, "-I", "-m", "jobs", "overlap", *splits],
+        cwd=swept.store.local,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.returncode == 0, found.stderr
     assert "equal bytes: 0" in found.stdout

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from engine.run import load_run
 from tests.cluster.conftest import Driver, Generate
 from tests.conftest import ROOT, Jobs, hashes, text_of
 
@@ -53,7 +54,7 @@ def test_signals_stop_and_the_same_command_goes_on(generate: Generate, jobs: Job
     assert terminated.wait() == 128 + signal.SIGTERM
     assert "error: stopped by SIGTERM; run the same command again" in terminated.text()
     assert terminated.leftovers() == []
-    before = contents(terminated.run)
+    before, staged = contents(terminated.run), set((terminated.run / "shards/.staging").glob("*"))
     assert 2 * 3 <= len(before) < UNITS * 3
 
     interrupted = generate(*ONE_ACTOR)
@@ -65,7 +66,8 @@ def test_signals_stop_and_the_same_command_goes_on(generate: Generate, jobs: Job
     assert f"error: stopped with {left} units to make; run the same command again to go on" in interrupted.text()
     assert "finishing the units in flight" in interrupted.text()
     assert "Traceback" not in terminated.text() + interrupted.text()
-    assert not list((interrupted.run / "shards/.staging").glob("*")), "the unit in flight was finished"
+    left_by_it = set((interrupted.run / "shards/.staging").glob("*")) - staged
+    assert not left_by_it, "the unit in flight was finished"
 
     last = generate(*ONE_ACTOR)
     assert last.wait() == 0, last.text()
@@ -90,6 +92,10 @@ def test_poison_units_are_put_aside_and_named(
         "00006.json": 2,
     }
     assert "ValueError: no such thing as prompt" in aside["00002.json"]["attempts"][0]
+    slot = load_run(run).recipe.plan.slot(2 * 7)
+    assert aside["00002.json"]["slot"] == slot.key
+    assert aside["00002.json"]["prompt"] == load_run(run).recipe.prompt(slot).text
+    assert "prompt" not in aside["00004.json"], "nobody knows at which of its slots the process died"
     assert "TimeoutError: not finished after 12 s" in aside["00006.json"]["attempts"][1]
     finished = contents(run)
     assert len(finished) == (UNITS - 3) * 3

@@ -13,6 +13,8 @@ COMMANDS = (
     "sweep",
     "train-generator",
     "finetune",
+    "status",
+    "watch",
     "verify",
     "replay",
     "report",

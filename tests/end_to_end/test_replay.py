@@ -10,7 +10,7 @@ from engine.errors import RunMismatch
 from engine.replay import replay
 from engine.run import load_run
 from shards.codec import decode_rgb
-from shards.index import read_shard
+from shards.finished import read_shard
 from tests.conftest import Jobs, text_of
 
 
@@ -35,7 +35,7 @@ def test_replay_makes_the_same_bytes_and_notices_others(jobs: Jobs, tiny_run: Pa
     assert found_again.largest_difference > 0
 
     # So is a spec that was edited after the run was begun.
-    spec = run.folder / "spec.yaml"
+    spec = run.store.local / "spec.yaml"
     spec.write_text(spec.read_text().replace("steps: 40", "steps: 41"))
     with pytest.raises(RunMismatch, match="was changed after the run was begun"):
-        load_run(run.folder)
+        load_run(run.store)

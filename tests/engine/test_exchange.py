@@ -25,7 +25,7 @@ from engine.spec.data import DataSpec
 from jobs.__main__ import main
 from shards.commit import sha256_of
 from shards.errors import NotReal, ShardError
-from shards.index import finished_tars
+from shards.finished import finished_tars
 from shards.sample import Sample
 from tests.engine.shardsets import PALETTE, make_shards, mask_of, masked, plain_shards, sample
 

@@ -20,8 +20,7 @@ from jobs.__main__ import main
 from shards import MixedStream, NotReal, ShardStream
 from shards.codec import encode_rgb
 from shards.commit import sha256_of
-from shards.index import finished_tars, read_rows
-from shards.stats import all_stats
+from shards.finished import all_stats, finished_tars, read_rows
 from shards.verify import verify_folder
 from tests.engine.shardsets import make_shards, picture, plain_shards, sample
 

@@ -27,7 +27,7 @@ def make(recipe: Recipe, folder: Path) -> list[bytes]:
     run = begin_run(recipe, folder)
     for number in run.pending():
         run_unit(run.recipe, number, FakeGenerator(), run.shards)
-    return [path.read_bytes() for path in sorted(run.shards.glob("*.tar"))]
+    return [path.read_bytes() for path in sorted(run.shards.local.glob("*.tar"))]
 
 
 @pytest.mark.parametrize("kind", KINDS)

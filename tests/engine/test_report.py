@@ -73,7 +73,7 @@ def write_answer(run: Run, accuracies: dict[float | None, float], *, test: bool 
         "real": {"world": 898, "train": 50, "validation": 200, "test": 270 if test else 0},
         "fingerprint": "",
     }
-    (run.folder / "sweep.json").write_text(json.dumps(content))
+    (run.store.local / "sweep.json").write_text(json.dumps(content))
 
 
 HELPED: dict[float | None, float] = {0.0: 0.7, 0.5: 0.85, 1.0: 0.8, None: 0.9}
@@ -114,7 +114,7 @@ class Tags(HTMLParser):
 
 
 def read(run: Run) -> Tags:
-    return Tags(write_report(run).read_text())
+    return Tags(Path(write_report(run)).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +123,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = make_run(tmp_path_factory.mktemp("swept"), DIGITS)
     spec = run.recipe.spec
     assert spec.data is not None
-    write_real_shards(load_splits(spec.data), run.folder / "real", spec.output.image, image_shape(run))
+    write_real_shards(load_splits(spec.data), run.store / "real", spec.output.image, image_shape(run))
     write_answer(run, HELPED)
     return run
 
 
 def test_verdict_comes_first_with_its_numbers(swept: Run) -> None:
     found = read(swept).text
-    sweep = json.loads((swept.folder / "sweep.json").read_text())
+    sweep = json.loads((swept.store.local / "sweep.json").read_text())
     assert sweep["verdict"].startswith("Synthetic data helped: alpha 0.5")
     shown = [
         sweep["verdict"],
@@ -154,7 +154,7 @@ def test_verdict_comes_first_with_its_numbers(swept: Run) -> None:
 def test_no_help_is_said_as_prominently(swept: Run, tmp_path: Path) -> None:
     run = make_run(tmp_path, DIGITS)
     write_answer(run, HURT, test=False)
-    page = write_report(run).read_text()
+    page = Path(write_report(run)).read_text()
     assert 'id="verdict-title">Synthetic data did not help: no fraction beats real images alone' in page
     assert "Best mixture, alpha 0.5" in Tags(page).text
 
@@ -169,7 +169,7 @@ def test_without_a_sweep_the_command_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a folder", DIGITS)
     found = read(run).text
     assert "no sweep was run" in found
-    assert f"python -m jobs sweep '{run.folder}/spec.yaml' --out '{run.folder}'" in found
+    assert f"python -m jobs sweep '{run.store}/spec.yaml' --out '{run.store}'" in found
     assert "alpha*" not in found
 
 
@@ -179,8 +179,8 @@ def test_commands_versions_and_spec_are_given(swept: Run) -> None:
     assert key is not None
     assert swept.recipe.plan.slot_of_key(key[2]).label == 0
     for text in (
-        f"python -m jobs generate {swept.folder}/spec.yaml --out {swept.folder}",
-        f"python -m jobs verify {swept.folder}",
+        f"python -m jobs generate {swept.store.local}/spec.yaml --out {swept.store.local}",
+        f"python -m jobs verify {swept.store.local}",
         swept.recipe.plan.digest,
         "fake",
         "apache-2.0",
@@ -211,7 +211,7 @@ def test_text_of_others_is_escaped(swept: Run, tmp_path: Path) -> None:
 
 
 def test_nothing_is_fetched_from_elsewhere(swept: Run) -> None:
-    page = write_report(swept).read_text()
+    page = Path(write_report(swept)).read_text()
     for tag, attributes in Tags(page).tags:
         for name in ("src", "href", "srcset", "xlink:href", "action", "data", "poster"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
@@ -220,8 +220,8 @@ def test_nothing_is_fetched_from_elsewhere(swept: Run) -> None:
 
 
 def test_the_same_run_gives_the_same_page(swept: Run) -> None:
-    first = write_report(swept).read_bytes()
-    assert write_report(swept).read_bytes() == first
+    first = Path(write_report(swept)).read_bytes()
+    assert Path(write_report(swept)).read_bytes() == first
 
 
 def test_rejects_have_reasons(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_large_run_has_a_small_page(tmp_path: Path) -> None:
         f"prompts: {{templates: ['{prompt}']}}\nmodel: {{source: a/b}}\noutput: {{samples_per_shard: 70}}\n"
     )
     run = make_run(tmp_path, text, FakeGenerator(8, 128))
-    path = write_report(run)
+    path = Path(write_report(run))
     found = Tags(path.read_text())
     assert path.stat().st_size < 5e6
     assert len(found.images("synthetic")) == 20 * 12
@@ -288,25 +288,25 @@ def test_of_many_shards_few_are_read(tmp_path: Path) -> None:
     run = make_run(tmp_path, text)
     names = sorted(run.stats())
     for name in set(names) - set(spread(names, 4)):
-        (run.shards / f"{name}.parquet").unlink()
+        (run.shards.local / f"{name}.parquet").unlink()
     found = pictures(run.shards, {0: names}, 4)
     assert [picture.key[:5] for picture in found[0]] == spread(names, 4)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path, DIGITS, units=0)
-    (run.folder / "report.html").mkdir()
+    (run.store.local / "report.html").mkdir()
     with pytest.raises(OutputError, match=r"report\.html: cannot be written: Is a directory"):
         write_report(run)
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path, DIGITS)
-    (run.folder / "sweep.json").write_text("{}")
+    (run.store.local / "sweep.json").write_text("{}")
     with pytest.raises(RunMismatch, match=r"sweep\.json: damaged .*run sweep again"):
         write_report(run)
-    (run.folder / "sweep.json").unlink()
-    (run.shards / "00000.tar").write_bytes(b"short")
+    (run.store.local / "sweep.json").unlink()
+    (run.shards.local / "00000.tar").write_bytes(b"short")
     with pytest.raises(ShardError, match=r"00000\.tar, sample '0\d+': cannot be read"):
         write_report(run)
 
@@ -322,7 +322,7 @@ def test_spread_is_even_and_in_order(length: int, count: int) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 def test_a_browser_shows_it(swept: Run) -> None:
-    path = write_report(swept)
+    path = Path(write_report(swept))
     backgrounds = []
     with browser() as page:
         for width, dark in ((1100, False), (1100, True), (360, False)):

@@ -24,7 +24,8 @@ from shards import ShardStream
 from shards.codec import decode_mask, decode_rgb
 from shards.commit import sha256_of
 from shards.errors import CommitConflict
-from shards.index import read_shard
+from shards.finished import read_shard
+from shards.store import open_store
 from shards.verify import verify_folder
 from tests.engine.fakes import FakeGenerator
 
@@ -183,8 +184,7 @@ def test_one_image_again_is_the_same(tmp_path: Path) -> None:
 
 
 def test_the_shape_of_a_runs_images_is_read_from_them(tmp_path: Path) -> None:
-    run = Run(tmp_path, recipe())
-    run.shards.mkdir()
+    run = Run(open_store(tmp_path), recipe())
     run_unit(run.recipe, 0, FakeGenerator(size=24), run.shards)
     assert image_shape(run) == (24, 24)
 

@@ -16,7 +16,8 @@ from engine.spec.run import Spec
 from engine.spec.sweep import SweepSpec
 from engine.sweep import ORACLE, Sweep, Trial, check_disjoint, prepare_sweep, write_sweep
 from shards import NotReal, ShardStream
-from shards.index import read_rows
+from shards.finished import read_rows
+from shards.store import open_store
 from tests.engine.fakes import FakeGenerator
 
 DATA = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
@@ -59,17 +60,17 @@ def test_the_arms_are_the_baseline_each_alpha_and_the_oracle(swept: Sweep) -> No
 def test_real_splits_on_disk_are_real_disjoint_and_of_the_synthetic_size(swept: Sweep) -> None:
     counts = {}
     for split in ("world", "train", "validation", "test"):
-        stream = ShardStream(swept.folder / "real" / split, real_only=True)
+        stream = ShardStream(swept.store.local / "real" / split, real_only=True)
         assert stream.read([0]).image.shape == (1, 8, 8, 3)
         counts[split] = len(stream)
     assert counts["train"] == 30
     assert sum(counts.values()) > 1600
-    check_disjoint(swept.folder / "real")
+    check_disjoint(swept.store / "real")
 
 
 def test_sweep_json_is_what_other_peoples_scripts_rely_on(swept: Sweep) -> None:
     write_sweep(swept)
-    found = json.loads((swept.folder / "sweep.json").read_text())
+    found = json.loads((swept.store.local / "sweep.json").read_text())
     assert found["alpha_star"] in (0.0, 0.5)
     assert {(point["alpha"], point["seed"]) for point in found["points"]} == {(0.0, 0), (0.0, 1), (0.5, 0), (0.5, 1)}
     assert all(0 <= point["accuracy"] <= 1 for point in found["points"])
@@ -88,7 +89,7 @@ def test_the_same_trial_gives_the_same_predictions(swept: Sweep) -> None:
 
 def test_finished_trials_are_not_repeated_and_other_settings_are(swept: Sweep) -> None:
     assert swept.pending() == []
-    longer = Sweep(swept.folder, swept.classes, swept.settings, 0.0, "another fingerprint")
+    longer = Sweep(swept.store, swept.classes, swept.settings, 0.0, "another fingerprint")
     assert longer.pending() == longer.trials()
     with pytest.raises(RunMismatch, match="6 trials have no result"):
         write_sweep(longer)
@@ -98,26 +99,26 @@ def test_a_synthetic_sample_in_validation_is_an_error(swept: Sweep, tmp_path: Pa
     folder = tmp_path / "run"
     (folder / "real").mkdir(parents=True)
     for split in ("world", "train", "test"):
-        (folder / "real" / split).symlink_to(swept.folder / "real" / split)
-    (folder / "real" / "validation").symlink_to(swept.folder / "shards")
-    (folder / "shards").symlink_to(swept.folder / "shards")
-    poisoned = Sweep(folder, swept.classes, swept.settings, 0.0, "")
+        (folder / "real" / split).symlink_to(swept.store.local / "real" / split)
+    (folder / "real" / "validation").symlink_to(swept.store.local / "shards")
+    (folder / "shards").symlink_to(swept.store.local / "shards")
+    poisoned = Sweep(open_store(folder), swept.classes, swept.settings, 0.0, "")
     with pytest.raises(NotReal, match="validation and test must be real"):
         poisoned.run(Trial(0.0, 0), "cpu")
 
 
 def test_an_image_that_stands_in_two_splits_on_disk_is_named(swept: Sweep, tmp_path: Path) -> None:
     for split, source in (("train", "train"), ("validation", "train")):
-        (tmp_path / split).symlink_to(swept.folder / "real" / source)
+        (tmp_path / split).symlink_to(swept.store.local / "real" / source)
     with pytest.raises(DataError, match=r"digits\[\d+\] is in train and in validation"):
-        check_disjoint(tmp_path)
+        check_disjoint(open_store(tmp_path))
 
 
 def test_images_that_the_generator_learned_from_may_not_judge_it(tmp_path: Path) -> None:
     run = make(tmp_path)
     prepare_sweep(run)
-    learned = read_rows(run.folder / "real" / "world", ["digest"])
-    judged = read_rows(run.folder / "real" / "validation", ["digest", "origin"])
+    learned = read_rows(run.store / "real" / "world", ["digest"])
+    judged = read_rows(run.store / "real" / "validation", ["digest", "origin"])
     digests = tmp_path / "model" / "world_digests.txt"
     digests.write_text("\n".join(row["digest"] for row in learned))
     prepare_sweep(run)
@@ -133,6 +134,6 @@ def test_a_run_without_real_data_cannot_be_swept(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_cannot_be_swept(tmp_path: Path) -> None:
     run = make(tmp_path)
-    (run.shards / "00000_stats.json").unlink()
+    run.shards.remove("00000_stats.json")
     with pytest.raises(SpecError, match="1 units are not finished; run generate"):
         prepare_sweep(run)

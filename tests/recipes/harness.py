@@ -13,7 +13,7 @@ from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit
 from engine.spec.run import Spec
 from engine.specfile import load_spec
-from shards.index import read_shard
+from shards.finished import read_shard
 from shards.verify import verify_folder
 from tests.conftest import ROOT, hashes
 
@@ -39,7 +39,7 @@ def make_everywhere(spec: Spec, folder: Path) -> Run:
         generate(together, progress)
     together.write_card()
     assert recipe.plan.n_units >= ACTORS, "fewer units than actors show nothing"
-    assert hashes(alone.folder) == hashes(together.folder)
+    assert hashes(alone.store.local) == hashes(together.store.local)
     _check_labels(alone)
     key = rows(alone)[-1]["key"]
     assert replay(together, key).equal
@@ -49,14 +49,14 @@ def make_everywhere(spec: Spec, folder: Path) -> Run:
 def rows(run: Run) -> list[dict[str, Any]]:
     """The index of every sample, in order."""
     names = [run.recipe.plan.shard_name(number) for number in range(run.recipe.plan.n_units)]
-    return [row for name in names for row in read_shard(run.shards / f"{name}.tar")]
+    return [row for name in names for row in read_shard(run.shards.local / f"{name}.tar")]
 
 
 def members(run: Run, rows: Sequence[dict[str, Any]], member: str) -> list[bytes]:
     """`image` or `mask` of each row."""
     found = []
     for row in rows:
-        tar = (run.shards / f"{run.recipe.plan.shard_name(row['unit'])}.tar").read_bytes()
+        tar = run.shards.read(f"{run.recipe.plan.shard_name(row['unit'])}.tar")
         start = row[f"{member}_offset"]
         found.append(tar[start : start + row[f"{member}_size"]])
     return found

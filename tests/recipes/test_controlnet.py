@@ -169,7 +169,7 @@ def test_layouts_of_a_folder_are_the_masks_and_outlive_it(
     assert len(used) == 9
 
     shutil.rmtree(place)
-    for path in run.shards.glob("00001*"):
+    for path in run.shards.local.glob("00001*"):
         path.rename(tmp_path / path.name)
     again, generator = begin(spec, tmp_path / "run")
     assert again.pending() == [1]
@@ -228,7 +228,7 @@ def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_pa
         assert np.array_equal(control, np.repeat(edges[..., None], 3, axis=2))
         assert 0 < (edges > 0).mean() < 0.6
     assert Counter(used.values()) == {3: 4, 2: 6}
-    stored = list((again.folder / "inputs").rglob("*.tar"))
+    stored = list((again.store.local / "inputs").rglob("*.tar"))
     assert len(stored) == 1, "only the rare classes' images are kept"
 
 

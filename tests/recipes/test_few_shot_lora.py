@@ -15,7 +15,7 @@ from engine.sources.digits import open_digits
 from engine.spec.run import Spec
 from engine.specfile import load_as
 from engine.sweep import prepare_sweep
-from shards.index import read_rows
+from shards.finished import read_rows
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sd
 
@@ -120,4 +120,4 @@ def test_a_sweep_refuses_an_adapter_that_saw_what_judges_it(folder: Path, run: R
 
 
 def digests(run: Run, split: str) -> list[str]:
-    return [row["digest"] for row in read_rows(run.folder / "real" / split, ["digest"])]
+    return [row["digest"] for row in read_rows(run.store / "real" / split, ["digest"])]

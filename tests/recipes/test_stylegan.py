@@ -158,7 +158,7 @@ def test_a_class_that_the_network_does_not_have(files: Path) -> None:
 def test_a_pickle_that_is_not_trusted_is_refused_with_the_remedy(
     run: Run, canary: Path, files: Path, tmp_path: Path, jobs: Jobs
 ) -> None:
-    shutil.copytree(run.folder, tmp_path / "run")
+    shutil.copytree(run.store.local, tmp_path / "run")
     saved = tmp_path / "run" / "spec.yaml"
     content = yaml.safe_load(saved.read_text())
     content["model"] |= {"source": str(canary), "trust_pickle": False}
@@ -194,7 +194,7 @@ def test_only_making_images_opens_a_trusted_pickle(
     (files / "cifar10.pkl").write_bytes(canary.read_bytes())
     try:
         for command in ("verify", "report"):
-            found = jobs(command, run.folder)
+            found = jobs(command, run.store.local)
             assert found.returncode == 0, text_of(found)
     finally:
         (files / "cifar10.pkl").write_bytes(original)

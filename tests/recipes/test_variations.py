@@ -80,7 +80,7 @@ def test_captions_make_images_of_their_class(small: tuple[str, ...], splits: Spl
     run = make_everywhere(shipped("captioned-variations.yaml", *small), tmp_path)
     check(run, splits)
     assert {row["pipeline"] for row in rows(run)} == {"StableDiffusionPipeline"}
-    assert not list((run.folder / "inputs").rglob("*.tar")), "words alone need no images"
+    assert not list((run.store.local / "inputs").rglob("*.tar")), "words alone need no images"
 
 
 def test_images_vary_the_image_of_their_caption(small: tuple[str, ...], splits: Splits, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 
 from shards import Sample, ShardWriter
 from shards.codec import encode_mask, encode_rgb
-from shards.commit import publish_json
 from shards.sample import Scalar
+from shards.store import open_store
 
 
 def write(
@@ -28,7 +28,7 @@ def write(
             for number in range(start, min(start + per_shard, count)):
                 writer.add(_sample(prefix, number, synthetic, classes or {}, mask))
             files = writer.publish()
-        publish_json(folder / f"{name}_stats.json", {"count": 0, "files": [one.as_json() for one in files]})
+        open_store(folder).publish_json(f"{name}_stats.json", {"count": 0, "files": [one.as_json() for one in files]})
     return folder
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shards import Batch, NotReal, Sample, ShardError, ShardStream, ShardWriter
 from shards.codec import decode_rgb, encode_rgb, fit_rgb
-from shards.commit import publish_json
+from shards.store import open_store
 from tests.shards.folders import write
 
 NAMES = {0: "cat", 1: "dog", 2: "owl"}
@@ -127,7 +127,7 @@ def test_images_of_different_sizes_are_scaled_and_cut_when_a_size_is_given(tmp_p
             meta = {"key": f"k{n}", "label": n, "synthetic": False, "prompt": ""}
             writer.add(Sample(f"k{n}", encode_rgb(image, format), format, n, meta))
         files = writer.publish()
-    publish_json(tmp_path / "00000_stats.json", {"count": 6, "files": [one.as_json() for one in files]})
+    open_store(tmp_path).publish_json("00000_stats.json", {"count": 6, "files": [one.as_json() for one in files]})
     with pytest.raises(ShardError, match=r"different sizes, \(20, 31\) and \(23, 31\): open the stream with size="):
         ShardStream(tmp_path, shuffle=False).read(range(6))
     batch = ShardStream(tmp_path, shuffle=False, size=16).read(range(6))

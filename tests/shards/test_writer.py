@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import tarfile
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.commit import STAGING, publish, publish_json, sha256_of, staging_path, sweep_staging
-from shards.errors import CommitConflict, ShardError
+from shards.commit import STAGING, sha256_of
+from shards.errors import ShardError
 from shards.sample import Sample
 from shards.tarball import BLOCK, END, blocks, header
 from shards.writer import _ROWS, ShardWriter
@@ -173,36 +172,3 @@ def test_a_writer_that_is_left_without_publishing_leaves_nothing(tmp_path: Path)
     with ShardWriter(tmp_path, "00000") as writer:
         writer.add(sample("a"))
     assert [path.name for path in tmp_path.rglob("*")] == [STAGING]
-
-
-def test_of_many_publishers_one_wins_and_equal_ones_succeed(tmp_path: Path) -> None:
-    results: list[bool] = []
-
-    def race(content: dict[str, int]) -> None:
-        results.append(publish_json(tmp_path / "x.json", content))
-
-    threads = [threading.Thread(target=race, args=({"writer": i},)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == [False] * 7 + [True]
-    winner = json.loads((tmp_path / "x.json").read_text())
-    assert publish_json(tmp_path / "x.json", winner)
-    assert not list((tmp_path / STAGING).iterdir())
-
-
-def test_publishing_never_replaces(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("first")
-    staged = staging_path(tmp_path, "x")
-    staged.write_text("second")
-    with pytest.raises(CommitConflict, match="run the same command again"):
-        publish(staged, tmp_path / "x")
-    assert (tmp_path / "x").read_text() == "first"
-
-
-def test_sweeping_spares_the_young(tmp_path: Path) -> None:
-    staging_path(tmp_path, "young").write_text("a live writer's")
-    assert sweep_staging(tmp_path) == 0
-    assert sweep_staging(tmp_path, older_than_seconds=-1) == 1
-    assert not (tmp_path / STAGING).exists()

@@ -6,9 +6,9 @@ from pathlib import Path
 from bench.loader.decode import Batch
 from bench.loader.workloads import SHARDS, Samples, Workload
 from shards import MixedStream, Sample, ShardStream, ShardWriter
-from shards.commit import publish_json
 from shards.loader import ShardLoader
 from shards.stats import SUFFIX
+from shards.store import open_store
 
 SETTINGS = "16 shards of image, class, json and prompt; full shuffle; ShardLoader(MixedStream), a thread a core"
 HALVES = ("first", "second")
@@ -60,4 +60,6 @@ def _write_shard(
             meta = {"key": key, "label": label, "class_name": str(label), "synthetic": synthetic, "prompt": ""}
             writer.add(Sample(key, data, format, label, meta))
         files = writer.publish()
-    publish_json(folder / f"{name}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]})
+    open_store(folder).publish_json(
+        f"{name}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]}
+    )

@@ -1,0 +1,204 @@
+"""What 1,000 actors and 10,000,000 images ask of the driver and of the store: on paper, with figures measured in code.
+
+The driver is the real one, over 10,000 units. Its actors are simulated: calls to one asynchronous Ray actor, which wait
+for about a second each and give the stats of a real unit. So each unit goes through Ray and through the driver's loop,
+as fast as that can; what it takes of a core is measured there. A real actor takes minutes for a unit.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+import yaml
+
+from bench.machine import ROOT, machine
+from engine.generators.kinds import load_generator
+from engine.progress import Progress
+from engine.run import Run, begin_run, plan_run
+from engine.runner import run_unit
+from engine.specfile import load_spec
+from shards.stats import SUFFIX, Stats
+from tests.s3 import S3, serve_s3
+
+ACTORS, IMAGES, PER_SHARD = 1_000, 10_000_000, 1_000
+IMAGES_PER_S = 10.0
+"""Of a real actor, on paper: 512x512 images at a few steps on one GPU."""
+_UNIT_S = 1.0
+_TRIED = 3
+_PUTS_AT_ONCE = 16
+
+
+def main(out: Path, work: Path | None) -> None:
+    with TemporaryDirectory(dir=work) as temporary, serve_s3() as store:
+        folder = Path(temporary)
+        with store.environment(SHARDMILL_CACHE=str(folder / "cache")):
+            store.make_bucket("large")
+            stats, asked = _real_units(folder, store)
+            driver = _drive(_begin(folder, folder / "run", IMAGES), stats)
+            listing = {
+                "folder": _resume(_begin(folder, folder / "run", IMAGES), stats, lambda: 0),
+                "S3": _resume(_begin(folder, "s3://large/run", IMAGES), stats, lambda: len(store.asked())),
+            }
+    result = {"actors": ACTORS, "images": IMAGES, "units": IMAGES // PER_SHARD, "requests_per_unit": asked}
+    result |= {"driver": driver, "resume": listing, "on_paper": _paper(driver, asked), "machine": machine()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "control_plane.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (out / "control_plane.md").write_text(_table(result), encoding="utf-8")
+    print(_table(result))
+
+
+def _begin(folder: Path, place: Path | str, images: int) -> Run:
+    """A run of the demo's model and prompts, without its real data, of so many images."""
+    content = yaml.safe_load((ROOT / "jobs/specs/digits.yaml").read_text(encoding="utf-8"))
+    del content["data"], content["sweep"]
+    content |= {"classes": [str(digit) for digit in range(10)], "plan": {"total": images}}
+    content |= {"cluster": {"min_actors": 1, "max_actors": ACTORS}}
+    content["output"]["samples_per_shard"] = PER_SHARD
+    spec = folder / "spec.yaml"
+    spec.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return begin_run(plan_run(load_spec(spec)), place)
+
+
+def _real_units(folder: Path, store: S3) -> tuple[Stats, dict[str, float]]:
+    """The stats of a real unit, and the requests that the store gets for one, by method."""
+    run = _begin(folder, "s3://large/real", _TRIED * PER_SHARD)
+    spec = run.recipe.spec
+    generator = load_generator(spec.model, spec.output.image, spec.cluster)
+    before = Counter(one.method for one in store.asked())
+    stats = [run_unit(run.recipe, number, generator, run.shards) for number in range(_TRIED)]
+    after = Counter(one.method for one in store.asked())
+    return stats[-1], {method: count / _TRIED for method, count in (after - before).items()}
+
+
+def _drive(run: Run, stats: Stats) -> dict[str, float]:
+    """What the driver takes for every unit of a run, in seconds of a core and in memory."""
+    import ray
+
+    from engine.cluster import generate
+    from engine.cluster.crew import Crew, Maker
+
+    @ray.remote(num_cpus=0, max_concurrency=2 * ACTORS)
+    class Simulator:
+        async def node(self) -> str:
+            return str(ray.get_runtime_context().get_node_id())
+
+        async def load(self) -> str:
+            return "a simulated device"
+
+        async def make(self, number: int) -> Stats:
+            import asyncio
+
+            await asyncio.sleep(_UNIT_S)
+            return stats | {"unit": number}
+
+    class Simulated(Crew):
+        def ask_for(self, count: int, avoided: Collection[str]) -> None:
+            for _ in range(count):
+                maker = Maker(simulator, simulator.node.remote(), stats["batch_size"])
+                self.loading[simulator.load.remote()] = maker
+
+        def end(self, maker: Maker) -> None:
+            with patch("ray.kill"):  # one actor stands for all of them
+                super().end(maker)
+
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    try:
+        simulator = Simulator.remote()
+        ray.get(simulator.node.remote())
+        progress = Progress(run.recipe.plan.classes, run.recipe.plan.quotas, [])
+        memory, cpu, wall = psutil.Process().memory_info().rss, time.process_time(), time.monotonic()
+        with patch.object(generate, "Crew", Simulated):
+            generate.generate(run, progress)
+        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+        grown = psutil.Process().memory_info().rss - memory
+    finally:
+        ray.shutdown()
+    units = run.recipe.plan.n_units
+    return {
+        "cpu_ms_per_unit": round(1000 * cpu / units, 2),
+        "units_per_s": round(units / wall, 1),
+        "memory_grown_mb": round(grown / 1e6, 1),
+    }
+
+
+def _resume(run: Run, stats: Stats, requests: Callable[[], int]) -> dict[str, float]:
+    """What going on costs once every unit is finished: to tell that nothing is left, and to count what was made."""
+    _pretend(run, stats)
+    found: dict[str, float] = {}
+    for name, act in (("list", run.pending), ("read_stats", run.stats)):
+        before, began = requests(), time.monotonic()
+        act()
+        found[f"{name}_s"] = round(time.monotonic() - began, 2)
+        found[f"{name}_requests"] = max(0, requests() - before)
+    return found
+
+
+def _pretend(run: Run, stats: Stats) -> None:
+    """Files of every unit, of which tar and index are empty: they are listed, and not read."""
+    plan = run.recipe.plan
+
+    def finish(number: int) -> None:
+        name = plan.shard_name(number)
+        facts = [one | {"name": f"{name}.{kind}"} for one, kind in zip(stats["files"], ("tar", "parquet"), strict=True)]
+        for kind in (".tar", ".parquet"):
+            run.shards.replace(f"{name}{kind}", b"")
+        content = stats | {"unit": number, "files": facts}
+        run.shards.replace(f"{name}{SUFFIX}", (json.dumps(content, indent=1) + "\n").encode())
+
+    with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
+        list(pool.map(finish, range(plan.n_units)))
+
+
+def _paper(driver: dict[str, float], asked: dict[str, float]) -> dict[str, float]:
+    """What follows for actors of a given rate."""
+    units_per_s = ACTORS * IMAGES_PER_S / PER_SHARD
+    return {
+        "images_per_s_of_an_actor": IMAGES_PER_S,
+        "hours": round(IMAGES / (ACTORS * IMAGES_PER_S) / 3600, 2),
+        "units_per_s": units_per_s,
+        "share_of_a_core": round(units_per_s * driver["cpu_ms_per_unit"] / 1000, 3),
+        "requests_per_s": round(units_per_s * sum(asked.values()), 1),
+        "actors_at_a_full_core": round(1000 / driver["cpu_ms_per_unit"] / (IMAGES_PER_S / PER_SHARD)),
+    }
+
+
+def _table(result: dict[str, Any]) -> str:
+    paper, driver, resume = result["on_paper"], result["driver"], result["resume"]
+    asked = ", ".join(f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items()))
+    rows = {
+        "driver, CPU for a unit": f"{driver['cpu_ms_per_unit']:g} ms",
+        "driver, most units/s on this machine": f"{driver['units_per_s']:,g}",
+        "driver, memory grown over the run": f"{driver['memory_grown_mb']:g} MB",
+        "store, requests for a unit": asked,
+        "resume, listing a folder": f"{resume['folder']['list_s']:g} s",
+        "resume, listing S3 (moto)": f"{resume['S3']['list_s']:g} s, {resume['S3']['list_requests']:g} requests",
+        "counting what was made, a folder": f"{resume['folder']['read_stats_s']:g} s",
+        "counting what was made, S3 (moto)": (
+            f"{resume['S3']['read_stats_s']:g} s, {resume['S3']['read_stats_requests']:,g} requests"
+        ),
+        f"on paper, at {paper['images_per_s_of_an_actor']:g} images/s of an actor": (
+            f"{paper['hours']:g} hours, {paper['units_per_s']:g} units/s"
+        ),
+        "the driver then needs of a core": f"{100 * paper['share_of_a_core']:.1f}%",
+        "the store then gets": f"{paper['requests_per_s']:g} requests/s",
+        "one core of the driver is enough for": f"{paper['actors_at_a_full_core']:,} such actors",
+    }
+    lines = [
+        f"`python -m bench control-plane`: {result['actors']:,} simulated actors, {result['images']:,} images in",
+        f"{result['units']:,} units; the driver, its run and its store are the real ones.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+        "",
+        f"Machine: {json.dumps(result['machine'])}",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""What happens to actors: they die at every point of a unit, freeze, and wake up late."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from bench.faults.driver import PATIENCE_S, Driver, Unexpected
+from bench.faults.fault import fault
+from bench.faults.scene import UNITS, Scene
+
+_PATIENCE_S = 30
+
+Window = Callable[[str, set[str], set[str]], bool]
+"""Whether a unit is at a certain point, by its name, the published files and the staged ones."""
+
+
+@fault("worker SIGKILL three times", quick=True)
+def killed(scene: Scene) -> None:
+    """SIGKILL to an actor while it makes a unit, to one that took its place, and to a third."""
+    driver = scene.generate("cluster.unit_attempts=4")
+    for units in (1, 3, 5):
+        scene.at_work(driver, units)
+        scene.kill_maker(driver)
+    driver.ends(0, "(1 of 4 attempts used)")
+
+
+@fault("death between writing and commit")
+def written(scene: Scene) -> None:
+    """SIGKILL to an actor that has written a shard and its index and has published neither."""
+    driver = scene.generate()
+    kill_at(scene, driver, lambda unit, final, staged: f"{unit}.parquet" in staged and f"{unit}.tar" not in final)
+    driver.ends(0, "(1 of 3 attempts used)")
+
+
+@fault("death between shard and stats file", quick=True)
+def published(scene: Scene) -> None:
+    """SIGKILL to an actor whose shard is published and whose stats file, which makes it count, is not."""
+    driver = scene.generate()
+    unit = kill_at(scene, driver, lambda unit, final, _: f"{unit}.tar" in final and f"{unit}_stats.json" not in final)
+    driver.ends(0, "(1 of 3 attempts used)", f"unit {unit}")
+
+
+@fault("death after commit before the answer")
+def unheard(scene: Scene) -> None:
+    """SIGKILL to an actor the moment its stats file appears, so that the driver hears of its death, not of its unit."""
+    driver = scene.generate()
+    stats = "{}_stats.json".format
+    # Still staged as well: it was linked, and the call that links it has not returned.
+    unit = kill_at(scene, driver, lambda unit, final, staged: stats(unit) in final and stats(unit) in staged)
+    driver.ends(0, "(1 of 3 attempts used)", f"unit {unit}")
+
+
+@fault("frozen worker that wakes up and writes late")
+def frozen(scene: Scene) -> None:
+    """SIGSTOP to an actor that is making a unit, for longer than cluster.unit_timeout_s; SIGCONT once the other units
+    are made."""
+    driver = scene.generate(f"cluster.unit_timeout_s={_PATIENCE_S}", workers=max(2, scene.workers))
+    scene.at_work(driver, 1)
+    victim = scene.makers()[0]
+    victim.suspend()
+    driver.until(lambda: f"not finished after {_PATIENCE_S} s" in driver.text())
+    driver.until(lambda: scene.done() >= UNITS - 1)
+    with suppress(ProcessLookupError):  # Ray has ended it already
+        os.kill(victim.pid, signal.SIGCONT)
+    driver.ends(0)
+
+
+def kill_at(scene: Scene, driver: Driver, window: Window) -> str:
+    """SIGKILL to the actor of the first unit that is found at that point; gives the unit's name.
+
+    It is stopped first and killed only if it stopped there; else it goes on, and the next unit is watched.
+    """
+    makers: dict[str, int] = {}
+    deadline = time.monotonic() + PATIENCE_S
+    while driver.process.poll() is None and time.monotonic() < deadline:
+        makers |= {_unit(name): int(name.split(".")[-2]) for name in _staged(scene)}
+        for unit, pid in makers.items():
+            if _is_at(scene, unit, window) and _stopped_there(scene, unit, pid, window):
+                return unit
+        time.sleep(0.001)
+    raise Unexpected(f"no actor was met at that point: {driver.last_words()}")
+
+
+def _stopped_there(scene: Scene, unit: str, pid: int, window: Window) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        there = _is_at(scene, unit, window)
+        os.kill(pid, signal.SIGKILL if there else signal.SIGCONT)
+        return there
+    return False
+
+
+def _is_at(scene: Scene, unit: str, window: Window) -> bool:
+    return window(unit, scene.place.names(), {name.rpartition(".")[0].rpartition(".")[0] for name in _staged(scene)})
+
+
+def _staged(scene: Scene) -> list[str]:
+    """Names of staged files of shards: 00012.tar.PID.RANDOM, 00012_stats.json.PID.RANDOM."""
+    return [path.name for path in scene.place.staged() if path.name[0].isdigit()]
+
+
+def _unit(name: str) -> str:
+    return re.match(r"\d+", name)[0]  # type: ignore[index]

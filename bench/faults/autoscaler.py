@@ -1,0 +1,103 @@
+"""A cluster of no worker node, whose autoscaler starts and ends pretended ones on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from bench.faults.driver import PATIENCE_S, Unexpected
+from bench.faults.fault import fault
+from bench.faults.nodes import free_port
+from bench.faults.scene import Scene
+
+NODES = 2
+_IDLE_MINUTES = 0.1
+# Ray's own pretended provider expects its head to have this id.
+_HEAD = "f" * 51 + "00000"
+_ENVIRONMENT = {
+    "RAY_FAKE_CLUSTER": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD,
+    "RAY_CLOUD_INSTANCE_ID": _HEAD,
+}
+
+
+@fault("autoscaling 0 to 2 to 0 in the middle of a run")
+def scaled(scene: Scene) -> None:
+    """Waiting actors make the autoscaler start two nodes; in the middle the command is stopped, and both end for being
+    idle; then the same command, and two nodes once more."""
+    actors = max(NODES, scene.workers)
+    with autoscaler(scene, actors // NODES):
+        first = scene.generate(workers=actors)
+        first.until(lambda: _nodes(scene) == NODES)
+        scene.at_work(first, 1)
+        first.press_ctrl_c()
+        first.ends(130)
+        _await_none(scene)
+        second = scene.generate(workers=actors)
+        second.until(lambda: _nodes(scene) == NODES)
+        second.ends(0)
+        _await_none(scene)
+
+
+@contextmanager
+def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
+    """A head with an autoscaler that may start NODES nodes of so many cores. Commands join it."""
+    config, port = scene.folder / "autoscaler.json", free_port()
+    config.write_text(json.dumps(_config(cpus)), encoding="utf-8")
+    line = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=0"]
+    line += [f"--port={port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
+    line += ["--node-ip-address=127.0.0.1", f"--autoscaling-config={config}"]
+    with (scene.folder / "head.log").open("w") as log:
+        head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        with patch.dict(os.environ, {"RAY_ADDRESS": f"127.0.0.1:{port}"}):
+            yield
+    finally:
+        scene.end()
+        head.wait(10)
+
+
+def _config(cpus: int) -> dict[str, object]:
+    worker = {"resources": {"CPU": cpus}, "node_config": {}, "min_workers": 0, "max_workers": NODES}
+    head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    return {
+        "cluster_name": "faults",
+        "max_workers": NODES,
+        "idle_timeout_minutes": _IDLE_MINUTES,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+            "launch_multiple": True,
+            "head_node_id": _HEAD,
+        },
+        "available_node_types": {"ray.head.default": head, "worker": worker},
+        "head_node_type": "ray.head.default",
+        "auth": {},
+        "file_mounts": {},
+        **{f"{name}_commands": [] for name in commands},
+        **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
+    }
+
+
+def _nodes(scene: Scene) -> int:
+    """Nodes besides the head."""
+    return sum(one.is_running() and one.name() == "raylet" for one in scene.family()) - 1
+
+
+def _await_none(scene: Scene) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while _nodes(scene):
+        if time.monotonic() > deadline:
+            raise Unexpected(f"{_nodes(scene)} nodes are still there {PATIENCE_S:.0f} s after the command")
+        time.sleep(0.5)

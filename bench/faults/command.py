@@ -1,0 +1,81 @@
+"""`python -m bench.faults.command SEED ARGUMENTS`: `python -m jobs ARGUMENTS`, with its units in an order that the seed
+shuffles. `--poison raises|dies|hangs` before the seed: one unit does so in every attempt, as a bad prompt, a crashing
+kernel or a stuck device would.
+"""
+
+import os
+import signal
+import sys
+import time
+from random import Random
+
+import engine.run
+from engine.generators.base import Request
+from engine.plan import Slot
+from engine.recipe import Recipe
+from engine.run import Run, plan_run
+from jobs.__main__ import main as jobs
+
+RAISES, DIES, HANGS = 2, 5, 9
+
+
+class Raises(Recipe):
+    """A recipe whose requests of one unit raise."""
+
+    def request(self, slot: Slot, attempt: int) -> Request:
+        if slot.unit == RAISES:
+            raise ValueError(f"no such thing as prompt {slot.key}")
+        return super().request(slot, attempt)
+
+
+class Dies(Recipe):
+    """A recipe whose requests of one unit kill the process that asks."""
+
+    def request(self, slot: Slot, attempt: int) -> Request:
+        if slot.unit == DIES:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().request(slot, attempt)
+
+
+class Hangs(Recipe):
+    """A recipe whose requests of one unit take ten minutes each."""
+
+    def request(self, slot: Slot, attempt: int) -> Request:
+        if slot.unit == HANGS:
+            time.sleep(600)
+        return super().request(slot, attempt)
+
+
+POISONS = {"raises": Raises, "dies": Dies, "hangs": Hangs}
+
+
+def _shuffle(seed: int) -> None:
+    in_order = Run.pending
+
+    def pending(run: Run) -> list[int]:
+        units = in_order(run)
+        Random(seed).shuffle(units)
+        return units
+
+    Run.pending = pending  # type: ignore[method-assign]
+
+
+def _poison(kind: type[Recipe]) -> None:
+    def poisoned(*arguments: object, **more: object) -> Recipe:
+        recipe = plan_run(*arguments, **more)  # type: ignore[arg-type]
+        return kind(recipe.spec, recipe.plan, recipe.inputs)
+
+    engine.run.plan_run = poisoned
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command of the command line in this process."""
+    if arguments[0] == "--poison":
+        _poison(POISONS[arguments[1]])
+        arguments = arguments[2:]
+    _shuffle(int(arguments[0]))
+    return jobs(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

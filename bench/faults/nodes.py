@@ -1,0 +1,194 @@
+"""What happens to the nodes of a cluster: they die, are drained, are ended, freeze, cannot load the model."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+
+from bench.faults.driver import PATIENCE_S, Unexpected
+from bench.faults.fault import fault
+from bench.faults.scene import UNITS, Scene
+
+# Ray's own patience, of half a minute and more, cut down: what is tested is what follows.
+_HEALTH = {
+    "health_check_initial_delay_ms": 2000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 5,
+}
+_NOTICE_S = 10.0
+_UNCHARGED, _CHARGED = "(0 of 3 attempts used)", "(1 of 3 attempts used)"
+
+
+@fault("node SIGKILL")
+def killed(scene: Scene) -> None:
+    """SIGKILL to every process of a node where a unit is being made, and of the node that takes over; a new one comes
+    each time."""
+    with cluster(scene, nodes=1) as nodes:
+        driver = scene.generate()
+        for units in (1, 4):
+            scene.at_work(driver, units)
+            nodes.remove_node(_busy(scene, nodes), allow_graceful=False)
+            nodes.add_node(num_cpus=scene.workers)
+        driver.ends(0, _UNCHARGED)
+        _uncharged(driver.text())
+
+
+@fault("drain notice and then the kill", quick=True)
+def drained(scene: Scene) -> None:
+    """An interruption notice for a node where a unit is being made, and its end when the notice runs out."""
+    with cluster(scene, nodes=2) as nodes:
+        driver = scene.generate()
+        scene.at_work(driver)
+        victim = _busy(scene, nodes)
+        drain(nodes, victim)
+        time.sleep(_NOTICE_S)
+        if _makers_on(scene, victim):
+            raise Unexpected("a drained node was given another unit")
+        nodes.remove_node(victim, allow_graceful=False)
+        driver.ends(0)
+        _uncharged(driver.text())
+
+
+@fault("SIGTERM to a node with a short unit")
+def ended_short(scene: Scene) -> None:
+    """SIGTERM to a node as its machine's shutdown sends it; the unit in flight is finished within the grace."""
+    _ended(scene, grace_s=60, freeze=False)
+
+
+@fault("SIGTERM to a node with a long unit")
+def ended_long(scene: Scene) -> None:
+    """The same, with a unit in flight that does not end within the grace: it goes to another node."""
+    _ended(scene, grace_s=2, freeze=True)
+
+
+@fault("frozen node that wakes up and writes late")
+def frozen(scene: Scene) -> None:
+    """SIGSTOP to every process of a node until Ray gives it up and another node makes its units; then SIGCONT."""
+    with cluster(scene, nodes=2) as nodes:
+        driver = scene.generate()
+        scene.at_work(driver)
+        raylet = psutil.Process(_raylet(_busy(scene, nodes)))
+        stopped = [raylet, *raylet.children(recursive=True)]
+        for one in stopped:
+            one.suspend()
+        driver.until(lambda: _UNCHARGED in driver.text())
+        driver.until(lambda: scene.done() >= UNITS - 1)
+        for one in stopped:
+            if one.is_running():
+                one.resume()
+        driver.ends(0)
+        _uncharged(driver.text())
+
+
+@fault("head node lost, new cluster, resume")
+def head(scene: Scene) -> None:
+    """SIGKILL to every process of the head node; then the same command on a new cluster."""
+    with cluster(scene, nodes=1) as nodes:
+        driver = scene.generate()
+        scene.at_work(driver)
+        nodes.remove_node(nodes.head_node, allow_graceful=False)
+        driver.ends(1, "run the same command again")
+    with cluster(scene, nodes=1):
+        scene.generate().ends(0)
+
+
+@fault("model that fails to load on one node only")
+def unloadable(scene: Scene) -> None:
+    """On one of two nodes the pipeline library cannot be imported; the other one comes later."""
+    broken = scene.folder / "broken" / "diffusers"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise ImportError("libcudart.so.13: cannot open shared object file")\n')
+    with cluster(scene, nodes=0) as nodes:
+        nodes.add_node(num_cpus=scene.workers, env_vars={"PYTHONPATH": str(broken.parent)})
+        driver = scene.generate()
+        driver.until(lambda: "an actor could not start" in driver.text())
+        nodes.add_node(num_cpus=scene.workers)
+        driver.ends(0, "libcudart.so.13")
+
+
+@contextmanager
+def cluster(scene: Scene, nodes: int, dashboard: bool = False) -> Iterator[Any]:
+    """A Ray cluster whose head makes no unit, with nodes of which each has room for all actors. Commands join it."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": dashboard, "dashboard_port": free_port(), "_system_config": _HEALTH}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(nodes):
+            started.add_node(num_cpus=scene.workers)
+        with patch.dict(os.environ, {"RAY_ADDRESS": started.address}):
+            yield started
+    finally:
+        scene.end()  # before its nodes go, so that no driver waits for them
+        started.shutdown()
+
+
+def drain(nodes: Any, node: Any) -> None:
+    """What a watcher of interruption notices tells Ray: this node ends in a few seconds."""
+    from ray._raylet import GcsClient  # private: Ray has no public way
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    deadline_ms = int((time.time() + _NOTICE_S) * 1000)
+    accepted, why = GcsClient(address=nodes.address).drain_node(node.node_id, reason, "a notice", deadline_ms)
+    if not accepted:
+        raise Unexpected(f"Ray does not drain the node: {why}")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ended(scene: Scene, grace_s: float, freeze: bool) -> None:
+    with cluster(scene, nodes=0) as nodes:
+        node = _own_node(nodes.address, scene, grace_s)
+        driver = scene.generate()
+        scene.at_work(driver, 1)
+        nodes.add_node(num_cpus=scene.workers)
+        for maker in scene.makers() if freeze else ():
+            maker.suspend()
+        node.send_signal(signal.SIGTERM)
+        driver.ends(0, *([_UNCHARGED] if freeze else []))
+        _uncharged(driver.text())
+        node.wait(PATIENCE_S)
+
+
+def _own_node(address: str, scene: Scene, grace_s: float) -> "subprocess.Popen[bytes]":
+    """A node as `ray start` makes it: only there SIGTERM is answered by draining."""
+    line = [str(Path(sys.executable).with_name("ray")), "start", f"--address={address}", "--block"]
+    line += [f"--num-cpus={scene.workers}"]
+    environment = os.environ | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(grace_s)}
+    with (scene.folder / "node.log").open("w") as log:
+        return subprocess.Popen(line, env=environment, stdout=log, stderr=log)
+
+
+def _uncharged(text: str) -> None:
+    if _CHARGED in text:
+        raise Unexpected("a unit was charged for what happened to its node")
+
+
+def _raylet(node: Any) -> int:
+    pid: int = node.all_processes["raylet"][0].process.pid
+    return pid
+
+
+def _makers_on(scene: Scene, node: Any) -> list[psutil.Process]:
+    return [maker for maker in scene.makers() if maker.ppid() == _raylet(node)]
+
+
+def _busy(scene: Scene, nodes: Any) -> Any:
+    """A node where a unit is being made."""
+    return next(node for node in nodes.worker_nodes if _makers_on(scene, node))

@@ -1,0 +1,109 @@
+"""Where a run lies, seen from outside: a folder, or a prefix of a bucket."""
+
+from pathlib import Path
+from typing import Protocol
+
+from tests.s3 import S3
+
+BUCKET = "runs"
+
+
+class Place(Protocol):
+    """What the checks and the watching need of a run. url: for `--out`."""
+
+    url: str
+
+    def names(self, part: str = "shards") -> set[str]:
+        """Files directly in a folder of the run, as they are now."""
+        ...
+
+    def read(self, name: str, part: str = "shards") -> bytes:
+        """One of them."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file among the shards behind the run's back."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take one away behind the run's back."""
+        ...
+
+    def staged(self) -> list[Path]:
+        """Files on this machine that are not published yet, or never will be."""
+        ...
+
+    def half_done(self) -> list[str]:
+        """What else is left of writing that did not end: probes, and parts of uploads."""
+        ...
+
+
+class Folder:
+    """A run folder on a disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.url = path, str(path)
+
+    def names(self, part: str = "shards") -> set[str]:
+        """See Place."""
+        return {path.name for path in _files(self.path / part)}
+
+    def read(self, name: str, part: str = "shards") -> bytes:
+        """See Place."""
+        return (self.path / part / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """See Place."""
+        (self.path / "shards" / name).write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        """See Place."""
+        (self.path / "shards" / name).unlink()
+
+    def staged(self) -> list[Path]:
+        """See Place."""
+        return [path for part in (".", "shards", "quarantine") for path in _files(self.path / part / ".staging")]
+
+    def half_done(self) -> list[str]:
+        """See Place."""
+        return [str(path) for path in self.path.rglob(".probe*")]
+
+
+class Bucket:
+    """A prefix of a bucket. cache: the folder that SHARDMILL_CACHE names for its commands."""
+
+    def __init__(self, store: S3, prefix: str, cache: Path) -> None:
+        self.store, self._prefix, self._cache = store, prefix, cache
+        self.url = f"s3://{BUCKET}/{prefix}"
+
+    def names(self, part: str = "shards") -> set[str]:
+        """See Place."""
+        return {name for name in self.store.names(BUCKET, f"{self._prefix}/{part}/") if "/" not in name}
+
+    def read(self, name: str, part: str = "shards") -> bytes:
+        """See Place."""
+        return self.store.get(BUCKET, f"{self._prefix}/{part}/{name}")
+
+    def write(self, name: str, data: bytes) -> None:
+        """See Place."""
+        self.store.put(BUCKET, f"{self._prefix}/shards/{name}", data)
+
+    def remove(self, name: str) -> None:
+        """See Place."""
+        self.store.remove(BUCKET, f"{self._prefix}/shards/{name}")
+
+    def staged(self) -> list[Path]:
+        """See Place."""
+        return _files(self._cache / ".staging")
+
+    def half_done(self) -> list[str]:
+        """See Place."""
+        probes = [name for name in self.store.names(BUCKET, f"{self._prefix}/") if ".probe" in name]
+        return probes + self.store.unfinished_uploads(BUCKET)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except FileNotFoundError:
+        return []

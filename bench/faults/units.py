@@ -1,0 +1,36 @@
+"""What a unit does by its own: it raises, kills its process, hangs."""
+
+from bench.faults.command import DIES, HANGS, RAISES
+from bench.faults.driver import Unexpected
+from bench.faults.fault import fault
+from bench.faults.scene import Scene
+
+_FAILED = "1 of 12 units failed"
+
+
+@fault("unit that raises", quarantined=(RAISES,))
+def raises(scene: Scene) -> None:
+    """One unit raises in every attempt."""
+    _ends_without(scene, "raises", RAISES, "ValueError: no such thing as prompt", 600)
+
+
+@fault("poison unit that kills its process", quarantined=(DIES,))
+def dies(scene: Scene) -> None:
+    """One unit kills the process that makes it in every attempt."""
+    _ends_without(scene, "dies", DIES, "ActorDiedError", 600)
+
+
+@fault("unit that hangs", quarantined=(HANGS,))
+def hangs(scene: Scene) -> None:
+    """One unit does not end in any attempt."""
+    _ends_without(scene, "hangs", HANGS, "not finished after 30 s", 30)
+
+
+def _ends_without(scene: Scene, poison: str, number: int, why: str, timeout_s: int) -> None:
+    settings = ("cluster.unit_attempts=2", f"cluster.unit_timeout_s={timeout_s}")
+    scene.generate(*settings, poison=poison).ends(
+        1, f"{_FAILED}, the first is {number:05d}", "run the same command again"
+    )
+    found = scene.quarantined()
+    if list(found) != [number] or [why in text for text in found[number]] != [True, True]:
+        raise Unexpected(f"put aside are {found}")

@@ -1,0 +1,81 @@
+"""Looking whether a run is what it says: every byte of it, or one image made again; and mending it."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from jobs.arguments import AddCommand, log_argument, run_argument
+
+
+def register(command: AddCommand) -> None:
+    """The commands of this file."""
+    text = "Check every hash, count, label and key of a run; name missing units."
+    run_argument(command("verify", verify, text, "verify runs/digits"))
+
+    text = "Verify a run, and make anew the units that are damaged, missing or unfinished; no other is touched."
+    mend = command("repair", repair, text, "repair runs/digits --dry-run")
+    run_argument(mend)
+    mend.add_argument("--dry-run", action="store_true", help="say what would be made anew; change nothing")
+    log_argument(mend)
+
+    text = "Make one image of a run again and compare it with the stored one."
+    again = command("replay", replay, text, "replay runs/digits 000000042 --save again.png")
+    run_argument(again)
+    again.add_argument("key", metavar="KEY", help="key of a sample, as in its member names")
+    again.add_argument("--save", metavar="FILE", type=Path, help="write the image made again to this file")
+
+
+def verify(arguments: Namespace) -> None:
+    """Print every finding; an error if there is one."""
+    from engine.errors import Mismatch
+    from engine.repair import findings
+    from engine.run import load_run
+    from jobs.commands.runs import summary
+
+    run = load_run(arguments.place)
+    count = 0
+    for finding in findings(run):
+        count += 1
+        print(finding.text)
+    if count:
+        remedy = "`python -m jobs repair` makes damaged units anew, `generate` those that are missing alone"
+        raise Mismatch(f"{run.store}: {count} findings; {remedy}")
+    print(f"verified: {summary(run)}")
+
+
+def repair(arguments: Namespace) -> None:
+    """Print every finding, and make those units again."""
+    from engine.repair import findings, remove_damaged
+    from engine.run import load_run
+    from jobs.commands.runs import make
+
+    run = load_run(arguments.place)
+    found = list(findings(run))
+    for finding in found:
+        print(finding.text)
+    wrong = {finding.shard for finding in found if finding.shard is not None}
+    if strangers := sum(finding.shard is None for finding in found):
+        print(f"{strangers} files are no part of the run; they are left, and to be removed by hand")
+    if arguments.dry_run or not wrong:
+        print(f"{len(wrong)} of {run.recipe.plan.n_units} units to make anew")
+        return
+    print(f"making {len(remove_damaged(run, found))} of {run.recipe.plan.n_units} units anew")
+    make(run, arguments.log_format)
+
+
+def replay(arguments: Namespace) -> None:
+    """Print whether the image came out the same; an error if not."""
+    from engine.errors import Mismatch
+    from engine.replay import replay as make_again
+    from engine.run import load_run
+
+    run = load_run(arguments.place)
+    found = make_again(run, arguments.key)
+    if arguments.save is not None:
+        arguments.save.write_bytes(found.made)
+    print(f"{found.key}: {found.prompt!r}, seed {found.seed}")
+    if not found.equal:
+        raise Mismatch(
+            f"the image differs, by at most {found.largest_difference} of 255; equal bytes are promised for equal "
+            "software and kind of device, which the unit's stats file names"
+        )
+    print("equal, byte for byte")

@@ -1,0 +1,74 @@
+"""A kind of generator that needs no model, for actors of real clusters. Importing it, as unpickling its settings does,
+makes it known."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import ModelError
+from engine.generators import kinds
+from engine.generators.base import Images, Request
+from engine.generators.text_to_image import TextToImageSettings
+from engine.plan import make_plan
+from engine.recipe import Recipe
+from engine.run import Run
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec, OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.run import Spec
+from shards.store import open_store
+from tests.engine.fakes import FakeGenerator
+
+BROKEN = "SHARDMILL_TEST_BROKEN_NODE"
+"""Set in the environment of a node where it cannot be loaded."""
+
+
+class FakeSettings(TextToImageSettings):
+    """fits: largest batch that the device has memory for. seconds: that a batch takes."""
+
+    fits: int = 1000
+    seconds: float = 0.0
+
+
+class Fake(FakeGenerator):
+    """Says in the stats on which node it is, and like a real one makes other images in batches of another size."""
+
+    def __init__(self, model: FakeSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
+        if BROKEN in os.environ:
+            raise ModelError("the driver of this node's GPU is broken")
+        super().__init__(model.batch_size)
+        self._model, self.device = model, _node()
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        import torch
+
+        if len(requests) > self._model.fits:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        time.sleep(self._model.seconds)
+        return Images(super().generate(requests).pixels + np.uint8(len(requests)))
+
+
+kinds._MAKERS[FakeSettings] = Fake
+
+
+def fake_run(folder: Path, units: int, cluster: ClusterSpec, **model: float) -> Run:
+    """A run of units of four batches each, for fakes with these settings."""
+    settings = FakeSettings(source="fake", batch_size=4, **model)  # type: ignore[arg-type]
+    spec = Spec(
+        name="x",
+        classes=("cat", "dog"),
+        plan=PlanSpec(total=16 * units),
+        model=settings,
+        output=OutputSpec(samples_per_shard=16),
+        cluster=cluster,
+    )
+    return Run(open_store(folder), Recipe(spec, make_plan(spec, ("cat", "dog"), (0, 0))))
+
+
+def _node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else "no node"

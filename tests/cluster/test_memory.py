@@ -1,0 +1,89 @@
+"""A device whose memory is too small: whole units in smaller batches, said so, and made again alike."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.cluster.actor import UnitMaker
+from engine.errors import ModelError
+from engine.memory import out_of_memory
+from engine.replay import replay
+from engine.run import Run
+from engine.spec.cluster import ClusterSpec
+from shards.finished import read_index
+from tests.cluster.fake_kind import fake_run
+
+
+def maker_of(run: Run) -> UnitMaker:
+    maker = UnitMaker(run.recipe, run.store)
+    maker.load()
+    return maker
+
+
+def hashes_of(run: Run) -> list[str]:
+    return [run.shards.sha256(name) for name in run.shards.entries() if name.endswith(".tar")]
+
+
+def test_a_batch_that_does_not_fit_is_halved_for_whole_units(tmp_path: Path) -> None:
+    tight = fake_run(tmp_path / "tight", 2, ClusterSpec(), fits=1)
+    maker = maker_of(tight)
+    assert [maker.make(number)["batch_size"] for number in range(2)] == [1, 1]
+    assert not list((tmp_path / "tight/shards/.staging").glob("*"))
+
+    roomy = fake_run(tmp_path / "roomy", 2, ClusterSpec())
+    assert [maker_of(roomy).make(number)["batch_size"] for number in range(2)] == [4, 4]
+    assert set(hashes_of(roomy)).isdisjoint(hashes_of(tight)), "another batch size, other images"
+
+    # A unit in small batches is the one that a spec with that size makes.
+    small = fake_run(tmp_path / "small", 2, ClusterSpec())
+    spec = small.recipe.spec.model_copy(update={"model": small.recipe.spec.model.with_batch_size(1)})
+    by_spec = UnitMaker(type(small.recipe)(spec, small.recipe.plan), small.store)
+    for number in range(2):
+        by_spec.make(number)
+    assert hashes_of(small) == hashes_of(tight)
+
+
+def test_replay_takes_the_size_of_the_unit(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", 1, ClusterSpec(), fits=2)
+    maker_of(run).make(0)
+    key = read_index(run.shards, "00000")["key"][5].as_py()
+    assert replay(run, key).equal
+    stats = json.loads(run.shards.read("00000_stats.json"))
+    run.shards.replace("00000_stats.json", json.dumps(stats | {"batch_size": 4}).encode())
+    roomy = fake_run(tmp_path / "run", 1, ClusterSpec())
+    assert not replay(roomy, key).equal, "in a batch of the spec's size it is another image"
+
+
+def test_a_single_image_that_does_not_fit_fails_its_unit(tmp_path: Path) -> None:
+    maker = maker_of(fake_run(tmp_path, 1, ClusterSpec(), fits=0))
+    for _ in range(2):  # and the actor is none the worse
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            maker.make(0)
+
+
+def test_measuring_says_that_the_batch_is_too_large(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model.batch_size: 4 images at once do not fit"):
+        maker_of(fake_run(tmp_path, 1, ClusterSpec(), fits=2)).time_batch()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (MemoryError("out of memory"), False),
+    ],
+)
+def test_which_errors_a_smaller_batch_may_mend(error: Exception, expected: bool) -> None:
+    assert out_of_memory(error) is expected
+
+
+def test_the_text_of_a_real_allocator_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.float64)
+    assert out_of_memory(caught.value)

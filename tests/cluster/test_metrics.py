@@ -1,0 +1,141 @@
+"""The metrics as Prometheus reads them from a running Ray, and the dashboard of them."""
+
+import itertools
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from engine.budget import Meter
+from engine.cluster.metrics import Metrics
+from engine.run import Run
+from tests.conftest import ROOT
+from tests.engine import partial
+
+_DEADLINE_S = 60.0
+OF_RAY = {"ray_node_gpus_utilization"}
+"""Read from GPUs by Ray's agents; a machine without one exports none."""
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture(scope="module")
+def board() -> dict[str, Any]:
+    return json.loads((ROOT / "jobs/grafana.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
+    """What a scrape finds after one unit was finished, with rejections, one slot failed and another unit given up."""
+    folder = tmp_path_factory.mktemp("run")
+    begun = partial.begin(folder, "budget.price_per_gpu_hour=36")
+    plan = begun.recipe.plan
+    hopeless = {plan.seed_of(plan.slot(0), attempt) for attempt in range(3)}
+    run = partial.make(begun, 0, 1, blank=lambda request: request.seed in hopeless)
+    with_ray = ray.init(
+        address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+        _system_config={"metrics_report_interval_ms": 500},
+    )  # fmt: skip
+    try:
+        _tell(run)
+        (node,) = ray.nodes()
+        yield _scrape(f"http://{with_ray.address_info['node_ip_address']}:{node['MetricsExportPort']}/metrics")
+    finally:
+        ray.shutdown()
+
+
+def _tell(run: Run) -> None:
+    before, now = run.stats()["00001"] | {"duration_s": 50.0}, run.stats()["00000"]
+    metrics = Metrics(run.recipe, [before], Meter(run.recipe.spec, [before]))
+    metrics.tick(actors=2, loading=1, waiting=4)
+    metrics.unit_done(now | {"duration_s": 8.0, "host_wait_s": 2.0})
+    metrics.unit_failed("ValueError: prompt 17 is bad")
+    metrics.tick(actors=2, loading=1, waiting=3)
+
+
+def _scrape(url: str) -> Series:
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            series = _parse(answer.read().decode())
+        # Gauges and counters are sent in one report, so that of the last call comes with all others.
+        if any(name.startswith("ray_shardmill_units_failed") for name, _ in series):
+            return series
+        time.sleep(0.2)
+    raise AssertionError(f"{url} shows none of ours after {_DEADLINE_S:.0f} s")
+
+
+def _parse(text: str) -> Series:
+    found = re.findall(r"^(ray_[a-zA-Z0-9_]+)\{(.*)\} (\S+)$", text, re.MULTILINE)
+    ours = ((name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), value) for name, labels, value in found)
+    return {
+        (name, frozenset((key, value) for key, value in labels.items() if key in ("run", "reason"))): float(value)
+        for name, labels, value in ours
+    }
+
+
+def value(exported: Series, name: str, **labels: str) -> float:
+    return exported[f"ray_shardmill_{name}", frozenset({"run": "three", **labels}.items())]
+
+
+def test_counters_and_gauges_hold_what_happened(exported: Series) -> None:
+    assert value(exported, "images_total") == 5
+    assert value(exported, "units_total") == 1
+    assert value(exported, "rejects_total", reason="blank") == 3
+    assert value(exported, "slots_failed_total") == 1
+    assert value(exported, "units_failed_total", reason="ValueError") == 1, "the kind alone: texts differ each time"
+    assert value(exported, "unit_seconds_total") == 8
+    assert value(exported, "host_wait_seconds_total") == 2
+    assert value(exported, "images_planned") == 36
+    assert value(exported, "images_made") == 11, "with the unit that was finished before"
+    assert (value(exported, "actors"), value(exported, "actors_loading")) == (2, 1)
+    assert value(exported, "units_waiting") == 3
+    assert value(exported, "dollars") == pytest.approx(36 * value(exported, "device_hours"))
+    assert value(exported, "device_hours") >= 50 / 3600
+
+
+def test_the_dashboard_asks_for_what_is_exported_and_shows_all_of_it(exported: Series, board: dict[str, Any]) -> None:
+    names = {name for name, _ in exported if name.startswith("ray_shardmill_")}
+    asked = {name for query in queries(board) for name in re.findall(r"\bray_\w+", query)}
+    assert asked - OF_RAY <= names
+    shown = {name.removesuffix("_total") for name in asked}
+    assert {name.removesuffix("_total") for name in names} <= shown
+
+
+def test_ray_has_the_metric_of_its_own_that_the_dashboard_asks_for() -> None:
+    from ray.dashboard.modules.reporter.reporter_agent import GPU_TAG_KEYS, METRICS_GAUGES
+
+    assert {f"ray_{name}" for name in METRICS_GAUGES} >= OF_RAY
+    assert {"ip", "GpuIndex"} <= set(GPU_TAG_KEYS)
+
+
+def test_the_dashboard_is_one_that_grafana_can_draw(board: dict[str, Any]) -> None:
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        across, down = (range(place[at], place[at] + place[size]) for at, size in (("x", "w"), ("y", "h")))
+        cells = set(itertools.product(across, down))
+        assert not cells & taken, f"{panel['title']} lies over another"
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs) > 0
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    variables = {one["name"] for one in board["templating"]["list"]}
+    for query in queries(board):
+        assert query.count("(") == query.count(")")
+        assert set(re.findall(r"\$(\w+)", query)) <= variables
+        # A rate of a gauge, or the plain value of a counter that starts anew with each command, would mislead.
+        assert all("_total" in inside for inside in re.findall(r"rate\(([^)]*)\)", query))
+
+
+def queries(board: dict[str, Any]) -> list[str]:
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    return asked + [one["query"]["query"] for one in board["templating"]["list"] if one["type"] == "query"]

@@ -1,0 +1,175 @@
+"""Nodes that drain, die, or cannot load the model, on a cluster of several nodes on this machine."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.budget import Meter
+from engine.errors import BudgetSpent
+from engine.progress import Progress
+from engine.run import Run
+from engine.spec.budget import BudgetSpec
+from engine.spec.cluster import ClusterSpec
+from shards.stats import Stats
+from tests.cluster.fake_kind import BROKEN, fake_run
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own start
+
+TWO = ClusterSpec(max_actors=2, unit_attempts=1)
+"""The first attempt of a unit that is charged to it fails the run."""
+
+
+class Nodes:
+    """A cluster whose nodes hold one actor each, and to which the test is connected."""
+
+    def __init__(self) -> None:
+        import ray
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+
+    def add(self, **variables: str) -> str:
+        """Its id. Not from a thread: Ray installs signal handlers."""
+        return str(self._cluster.add_node(num_cpus=1, env_vars=variables or None).node_id)
+
+    def drain(self, node: str, seconds: float) -> None:
+        """As a watcher of a cloud's notices does, by the node's id."""
+        from ray._raylet import GcsClient
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        why = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        deadline = int(1000 * (time.time() + seconds))
+        GcsClient(address=self._cluster.address).drain_node(node, why, "a spot notice", deadline)
+
+    def remove(self, *nodes: str) -> None:
+        """As a power cut does."""
+        for node in self._cluster.list_all_nodes():
+            if node.node_id in nodes:
+                self._cluster.remove_node(node, allow_graceful=False)
+
+    def end(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    made = Nodes()
+    yield made
+    made.end()
+
+
+class Watched(Progress):
+    """Keeps all that is logged, and calls `then` for each unit with how many are done and the node that made it."""
+
+    def __init__(self, then: Callable[[int, str], None] = lambda done, node: None) -> None:
+        super().__init__((), (), ())
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+        self._done, self._then = 0, then
+
+    def unit_done(self, stats: Stats) -> None:
+        self._done += 1
+        threading.Thread(target=self._then, args=(self._done, stats["device"])).start()
+
+    def log(self, text: str, event: str = "note", level: str = "info", **fields: Any) -> None:
+        self.lines.append((f"{event}: {text}", fields))
+
+    def told(self, event: str) -> list[tuple[str, dict[str, Any]]]:
+        return [line for line in self.lines if line[0].startswith(event)]
+
+
+def ready(progress: Watched) -> list[str]:
+    """The nodes where an actor became ready, in that order."""
+    return [fields["node"] for _, fields in progress.told("actor_ready")]
+
+
+def made_by(run: Run) -> list[str]:
+    """The nodes that made the units, in the order of units."""
+    return [stats["device"] for stats in run.stats().values()]
+
+
+def test_a_node_that_drains_gets_no_new_unit_and_costs_none(nodes: Nodes, tmp_path: Path) -> None:
+    from engine.cluster.generate import generate
+
+    run = fake_run(tmp_path, 12, TWO, seconds=0.25)
+    three, left = {nodes.add() for _ in range(3)}, []
+
+    def interrupt(done: int, node: str) -> None:
+        if done in (2, 7):  # both nodes that work at first, one after the other
+            left.append(next(one for one in ready(progress) if one not in left))
+            nodes.drain(left[-1], 60)
+
+    progress = Watched(interrupt)
+    generate(run, progress)
+    nodes.remove(*three)
+    makers = made_by(run)
+    assert set(makers) == three, "the third node took the place of those that drained"
+    # One unit before, the one that it had, and one that it may have got before the notice was heard.
+    assert 1 <= makers.count(left[0]) <= 4, (left, makers)
+    assert left[0] not in makers[7:]
+    assert not progress.told("unit_attempt_failed")
+
+
+def test_a_node_that_dies_under_a_unit_gives_it_back(nodes: Nodes, tmp_path: Path) -> None:
+    from engine.cluster.generate import generate
+
+    run = fake_run(tmp_path, 6, TWO, seconds=0.8)
+    two = [nodes.add(), nodes.add()]
+
+    def interrupt(done: int, node: str) -> None:
+        if done == 1:
+            nodes.drain(node, 3)  # while it makes its second unit, for which it has too little time
+            time.sleep(1.5)
+            nodes.remove(node)
+
+    progress = Watched(interrupt)
+    generate(run, progress)
+    nodes.remove(*two)
+    assert len(made_by(run)) == 6
+    given_back = progress.told("unit_attempt_failed")
+    assert given_back, progress.lines
+    assert all("(0 of 1 attempts used)" in text for text, _ in given_back)
+
+
+def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_path: Path) -> None:
+    from engine.cluster.generate import generate
+
+    run = fake_run(tmp_path, 8, TWO, seconds=0.5)
+    broken, sound = nodes.add(**{BROKEN: "1"}), nodes.add()
+    progress = Watched()
+    generate(run, progress)
+    nodes.remove(broken, sound)
+    assert set(made_by(run)) == {sound}
+    failed = progress.told("load_failed")
+    assert [fields["node"] for _, fields in failed] == [broken] * 3, progress.lines
+    assert "ModelError: the driver of this node's GPU is broken" in failed[0][0]
+    assert [fields["node"] for _, fields in progress.told("node_avoided")] == [broken]
+
+
+def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nodes: Nodes, tmp_path: Path) -> None:
+    from engine.cluster.generate import generate
+
+    run = fake_run(tmp_path, 8, ClusterSpec(max_actors=1), seconds=0.3, fits=2)
+    node = nodes.add()
+    spec = run.recipe.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=4 / 3600)})
+    progress = Watched()
+    with pytest.raises(BudgetSpent, match=r"stopped with \d units to make: budget.gpu_hours .* is spent") as caught:
+        generate(run, progress, Meter(spec, ()))
+    assert caught.value.exit_code == 3
+    assert 0 < len(made_by(run)) < 8
+    assert len(progress.told("draining")) == 1
+    assert not list((tmp_path / "shards/.staging").glob("*"))
+    generate(run, progress)
+    nodes.remove(node)
+    assert len(made_by(run)) == 8
+    assert {stats["batch_size"] for stats in run.stats().values()} == {2}
+    assert len(progress.told("batch_size: an actor went down to batches of 2")) == 2, "once for each actor"

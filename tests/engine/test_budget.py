@@ -1,0 +1,102 @@
+"""What a run costs, and when that is enough."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.budget import Meter, cost_of
+from engine.errors import SpecError
+from engine.run import begin_run, plan_run
+from engine.spec.run import Spec
+from engine.specfile import load_spec
+from tests.engine import partial
+
+ON_TWO_GPUS = ("cluster.gpus_per_actor=2", "budget.gpu_hours=3", "budget.price_per_gpu_hour=1.5")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def spec(tmp_path: Path, *overrides: str) -> Spec:
+    path = tmp_path / "spec.yaml"
+    path.write_text(partial.TEXT, encoding="utf-8")
+    return load_spec(path, overrides)
+
+
+@pytest.fixture(scope="module")
+def dear(tmp_path_factory: pytest.TempPathFactory) -> Spec:
+    return spec(tmp_path_factory.mktemp("spec"), *ON_TWO_GPUS)
+
+
+def test_hours_and_dollars_follow_from_devices(tmp_path: Path, dear: Spec) -> None:
+    assert str(cost_of(dear, 1800)) == "1.00 GPU hours, $1.50"
+    half = spec(tmp_path, "cluster.gpus_per_actor=0.5")
+    assert str(cost_of(half, 7200)) == "1.00 GPU hours"
+    cpu = spec(tmp_path, "budget.price_per_gpu_hour=0.25")
+    assert str(cost_of(cpu, 7200)) == "2.00 actor hours, $0.50"
+    assert cost_of(cpu, 7200).facts() == {"actor_hours": 2.0, "dollars": 0.5}
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.floats(0, 1000)), max_size=30), st.lists(st.floats(0, 500), max_size=5))
+def test_a_meter_adds_up_what_actors_held_however_often_it_is_asked(
+    dear: Spec, held: list[tuple[int, float]], done: list[float]
+) -> None:
+    clock = Clock()
+    meter, seconds = Meter(dear, ({"duration_s": took} for took in done), clock=clock), sum(done)
+    for actors, time in held:
+        before = meter.cost.hours
+        meter.tick(actors)
+        for _ in range(3):
+            clock.now += time / 3
+            meter.tick(actors)
+        seconds += actors * time
+        assert meter.cost.hours >= before
+        assert (meter.exhausted() is not None) == (meter.cost.hours >= 3)
+    assert meter.cost.hours == pytest.approx(2 * seconds / 3600)
+
+
+def test_a_spent_budget_says_what_was_spent_and_the_remedy(tmp_path: Path, dear: Spec) -> None:
+    clock = Clock()
+    meter = Meter(dear, [{"duration_s": 5000.0}], clock=clock)
+    assert meter.exhausted() is None
+    meter.tick(4)
+    clock.now += 100
+    meter.tick(0)
+    assert meter.exhausted() == (
+        "budget.gpu_hours 3 is spent (3.00 GPU hours, $4.50); raise it and run the same command again to go on"
+    )
+    poor = spec(tmp_path, "budget.dollars=0.01", "budget.price_per_gpu_hour=36")
+    assert Meter(poor, []).exhausted() is None
+    reason = Meter(poor, [{"duration_s": 1.5}]).exhausted()
+    assert reason is not None
+    assert reason.startswith("budget.dollars 0.01 is spent (0.00 actor hours, $0.02)")
+    assert Meter(spec(tmp_path), [{"duration_s": 1e9}]).exhausted() is None
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("budget.dollars=5", "budget: dollars takes price_per_gpu_hour"),
+        ("budget.gpu_hours=0", "budget.gpu_hours: 0 is refused; "),
+        ("budget.gpu_hour=1", "budget.gpu_hour: unknown key; did you mean 'gpu_hours'?"),
+    ],
+)
+def test_a_wrong_budget_is_refused(override: str, part: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec(tmp_path, override)
+    assert part in str(caught.value)
+
+
+def test_a_larger_budget_goes_on_with_the_same_run(tmp_path: Path) -> None:
+    begun = partial.make(partial.begin(tmp_path, "budget.gpu_hours=1"), 0)
+    larger = load_spec(tmp_path / "given.yaml", ["budget.gpu_hours=2"])
+    again = begin_run(plan_run(larger), tmp_path / "run")
+    assert again.recipe.plan.digest == begun.recipe.plan.digest
+    assert again.pending() == [1, 2, 3, 4, 5]
+    assert load_spec(tmp_path / "run/spec.yaml").budget.gpu_hours == 2

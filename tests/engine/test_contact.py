@@ -1,0 +1,145 @@
+"""The contact sheet: what it shows, when it is written, and that it stops nothing."""
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.contact import PER_CLASS, ContactSheet, Picks, watched
+from engine.errors import Stopped
+from engine.log import TextLog
+from engine.plan import Plan
+from engine.run import Run
+from shards.codec import decode_rgb
+from shards.grid import CELL
+from shards.store import Folder
+from tests.engine import partial
+
+COUNTS: dict[str, Any] = {"actors": 1, "loading": 0, "waiting": 3}
+
+
+class Counting(Folder):
+    """A folder that counts what is read of its tars."""
+
+    reads = 0
+
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        self.reads += name.endswith(".tar")
+        return super().read(name, start, size)
+
+
+def made(folder: Path, *units: int) -> Run:
+    return partial.make(partial.begin(folder), *units)
+
+
+def pixels(run: Run) -> np.ndarray[Any, Any]:
+    return decode_rgb((run.store.local / "contact.jpg").read_bytes())
+
+
+def test_the_same_images_are_picked_in_any_order(tmp_path: Path) -> None:
+    run, found = made(tmp_path, *range(partial.UNITS)), []
+    for order in itertools.islice(itertools.permutations(range(partial.UNITS)), 0, 720, 97):
+        picks = Picks()
+        for unit in order:
+            picks.add(run.shards, run.recipe.plan.shard_name(unit))
+        found.append({label: [rank for rank, _ in one] for label, one in picks.by_label.items()})
+        assert all(cell.shape == (CELL, CELL, 3) for one in picks.by_label.values() for _, cell in one)
+    assert all(one == found[0] for one in found)
+    assert [len(found[0][label]) for label in range(3)] == [PER_CLASS] * 3, "of 12 of each class"
+
+
+def test_no_image_is_read_that_is_not_picked(tmp_path: Path) -> None:
+    run, picks = made(tmp_path, *range(partial.UNITS)), Picks()
+    shards = Counting(str(run.store.local / "shards"))
+    before = 0
+    for unit in range(partial.UNITS):
+        before_ranks = {rank for one in picks.by_label.values() for rank, _ in one}
+        picks.add(shards, run.recipe.plan.shard_name(unit))
+        new = {rank for one in picks.by_label.values() for rank, _ in one} - before_ranks
+        assert shards.reads - before == len(new)
+        before = shards.reads
+
+
+@pytest.mark.parametrize("units", [1, 64, 65, 10_000, 100_000_000])
+def test_a_run_of_any_size_has_few_units_that_may_be_shown(units: int) -> None:
+    chosen = watched(Plan(("cat",), (0,), (units,), 0, 1, ""))
+    assert max(chosen) < units
+    assert min(units, 60) <= len(chosen) <= 64
+    assert 0 in chosen, "something is seen soon"
+    if units > 64:
+        gaps = np.diff(sorted(chosen))
+        assert gaps.max() <= 2 * units / 60, "and the end as well as the beginning"
+
+
+def test_it_grows_with_the_run_and_is_whole_at_its_end(tmp_path: Path) -> None:
+    run = made(tmp_path, 0, 1)
+    with ContactSheet(run, [run.stats()["00000"]], TextLog(), seconds=0.0) as sheet:
+        sheet.tick(**COUNTS)
+        sheet._background.finish()
+        early = pixels(run)
+        written = (run.store.local / "contact.jpg").stat().st_mtime_ns
+        sheet.tick(**COUNTS)
+        sheet._background.finish()
+        assert (run.store.local / "contact.jpg").stat().st_mtime_ns == written, "nothing is new"
+        partial.make(run, *range(2, partial.UNITS))
+        for name in ("00001", "00002", "00003", "00004", "00005"):
+            sheet.unit_done(run.stats()[name])
+    late = pixels(run)
+    assert early.shape[0] == late.shape[0] == 4 + 76 * 4
+    assert late.shape[1] > early.shape[1], "more images of each class"
+    resumed = made(tmp_path / "again", *range(partial.UNITS))
+    with ContactSheet(resumed, resumed.stats().values(), TextLog()):
+        pass
+    assert np.array_equal(pixels(resumed), late), "the same picture at the end, however the run went"
+
+
+def test_a_run_in_an_object_store_has_the_same(tmp_path: Path) -> None:
+    there = partial.make(partial.begin(tmp_path, place=f"memory://{tmp_path.name}/run"), *range(partial.UNITS))
+    here = made(tmp_path, *range(partial.UNITS))
+    for run in (here, there):
+        with ContactSheet(run, run.stats().values(), TextLog()):
+            pass
+    assert there.store.read("contact.jpg") == here.store.read("contact.jpg")
+
+
+def test_it_is_rewritten_only_so_often(tmp_path: Path) -> None:
+    run = made(tmp_path, 0, 1)
+    sheet = ContactSheet(run, [run.stats()["00000"]], TextLog(), seconds=3600.0)
+    sheet.tick(**COUNTS)
+    sheet._background.finish()
+    first = (run.store.local / "contact.jpg").read_bytes()
+    sheet.unit_done(run.stats()["00001"])
+    sheet.tick(**COUNTS)
+    sheet._background.finish()
+    assert (run.store.local / "contact.jpg").read_bytes() == first
+    sheet.__exit__(None, None, None)
+    assert (run.store.local / "contact.jpg").read_bytes() != first
+
+
+def test_what_keeps_it_from_reading_is_said_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(tmp_path, 0, 1)
+    stats = run.stats()
+    (run.store.local / "shards/00001.parquet").write_bytes(b"no index")
+    with ContactSheet(run, stats.values(), TextLog()):
+        pass
+    (said,) = capsys.readouterr().out.splitlines()
+    assert "contact.jpg lacks something: " in said
+    assert "00001.parquet: cannot be read" in said
+    assert pixels(run).std() > 20, "the other shard is shown"
+    shutil.rmtree(run.store.local)
+    run.store.local.write_text("no folder any more")
+    with ContactSheet(run, stats.values(), TextLog()):
+        pass
+    assert "contact.jpg lacks something: " in capsys.readouterr().out
+
+
+def test_whoever_stops_a_run_does_not_wait_for_it(tmp_path: Path) -> None:
+    run = made(tmp_path, 0)
+    with pytest.raises(Stopped), ContactSheet(run, run.stats().values(), TextLog()):
+        raise Stopped("now")
+    assert not (run.store.local / "contact.jpg").exists()

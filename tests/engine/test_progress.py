@@ -1,0 +1,65 @@
+"""What a generation says while it runs, for people and for programs."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.budget import Meter
+from engine.log import LogFormat, open_log
+from engine.progress import Progress, duration
+from tests.engine import partial
+
+
+def told(folder: Path, form: LogFormat, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is said of a run of six units, of which one was finished before, one is now, and one is given up."""
+    run = partial.make(partial.begin(folder, "budget.price_per_gpu_hour=36"), 0, 1)
+    plan, stats = run.recipe.plan, run.stats()
+    now = [0.0]
+    meter = Meter(run.recipe.spec, [stats["00000"] | {"duration_s": 100.0}], clock=lambda: now[0])
+    capsys.readouterr()
+    with Progress(plan.classes, plan.quotas, [stats["00000"]], meter, open_log(form)) as progress:
+        meter.tick(2)
+        now[0] += 50
+        meter.tick(2)
+        progress.tick(actors=2, loading=1, waiting=4)
+        progress.log("an actor [ready] on cpu", device="cpu")
+        time.sleep(0.1)
+        progress.unit_done(stats["00001"] | {"rejected": {"blank": 2}})
+        progress.unit_failed("ValueError: bad")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_lines_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, note, last = (line.partition(" ")[2] for line in told(tmp_path, "text", capsys))
+    assert first == "6 of 36 images | 0.0 img/s | 2 actors | 1 loading | 0.06 actor hours, $2.00"
+    assert note == "an actor [ready] on cpu"
+    assert last.startswith("12 of 36 images | ")
+    assert last.endswith(" | rejected: 2 blank | 1 units quarantined | 0.06 actor hours, $2.00")
+    assert ", ETA " in last
+
+
+def test_an_object_a_line_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[dict[str, Any]] = [json.loads(line) for line in told(tmp_path, "json", capsys)]
+    assert [line["event"] for line in lines] == ["progress", "note", "unit_done", "unit_failed", "progress"]
+    assert [line["level"] for line in lines] == ["info", "info", "info", "error", "info"]
+    assert all(line["time"].endswith("+00:00") for line in lines)
+    first, note, done, failed, last = lines
+    assert (first["made"], first["planned"]) == (6, 36)
+    assert (first["actors"], first["loading"], first["units_waiting"]) == (2, 1, 4)
+    assert (first["dollars"], first["actor_hours"], first["eta_s"]) == (2.0, 0.0556, None)
+    assert (note["message"], note["device"]) == ("an actor [ready] on cpu", "cpu")
+    assert (done["unit"], done["count"], done["rejected"]) == (1, 6, {"blank": 2})
+    assert failed["reason"] == "ValueError: bad"
+    assert (last["made"], last["rejected"], last["units_quarantined"]) == (12, {"blank": 2}, 1)
+    assert last["eta_s"] == pytest.approx(24 / last["images_per_second"], abs=0.05)
+    assert last["message"].startswith("12 of 36 images")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599.6, "1:00:00"), (7384, "2:03:04"), (266_584, "3 d 2:03:04")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

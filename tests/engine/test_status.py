@@ -1,0 +1,169 @@
+"""What can be told of a run from its output alone."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.recipe import Recipe
+from engine.run import Run
+from engine.status import Output, status, summarize
+from tests.conftest import Jobs, text_of
+from tests.engine import partial
+
+START = 1_000_000.0
+
+
+def stamp(run: Run, ended: dict[int, float], took: float = 10.0, slow: dict[int, float] | None = None) -> None:
+    """Have these units end at these seconds after START, each after so many seconds of work."""
+    for unit, at in ended.items():
+        path = run.store.local / "shards" / f"{run.recipe.plan.shard_name(unit)}_stats.json"
+        stats = json.loads(path.read_text()) | {"duration_s": (slow or {}).get(unit, took)}
+        path.write_text(json.dumps(stats))
+        os.utime(path, (START + at, START + at))
+
+
+def test_a_run_that_is_being_made(tmp_path: Path) -> None:
+    run = partial.make(partial.begin(tmp_path, "budget.price_per_gpu_hour=36"), 0, 1, 2)
+    stamp(run, {0: 10, 1: 20, 2: 30})
+    found = status(run, START + 32)
+    assert (found.units, found.units_done, found.complete, found.running) == (6, 3, False, True)
+    assert {one.name for one in found.classes} == {"cat", "sea lion", "größe"}
+    assert all(one.planned == 12 for one in found.classes)
+    assert sum(one.kept for one in found.classes) == 18
+    assert found.images_per_second == pytest.approx(18 / 30)
+    assert found.eta_s == pytest.approx(30)
+    assert found.idle_s == pytest.approx(2)
+    assert found.cost.dollars == pytest.approx(30 / 3600 * 36)
+    assert found.disk_bytes == sum(
+        path.stat().st_size for path in (run.store.local / "shards").iterdir() if path.suffix in (".tar", ".parquet")
+    )
+
+
+def test_the_rate_is_of_the_time_since_the_last_pause(tmp_path: Path) -> None:
+    run = partial.make(partial.begin(tmp_path), 0, 1, 2, 3)
+    stamp(run, {0: 10, 1: 20, 2: 7000, 3: 7005}, took=5)
+    found = status(run, START + 7010)
+    assert found.images_per_second == pytest.approx(12 / 10)
+    assert found.running
+    later = status(run, START + 9000)
+    assert not later.running
+    assert later.eta_s is None, "a run that stands still has no end in sight"
+
+
+def test_failures_and_stragglers_are_named(tmp_path: Path) -> None:
+    begun = partial.begin(tmp_path)
+    plan = begun.recipe.plan
+    hopeless = {plan.seed_of(plan.slot(0), attempt) for attempt in range(3)}
+    run = partial.make(begun, 0, 1, 2, 4, blank=lambda request: request.seed in hopeless)
+    stamp(run, {0: 10, 1: 20, 2: 30, 4: 140}, slow={4: 100.0})
+    aside = run.store.local / "quarantine"
+    aside.mkdir()
+    for unit in (3, 4):  # the latter was finished since
+        attempts = ["Traceback (most recent call last):\n  ...\nValueError: first", "...\nValueError: bad prompt\n"]
+        (aside / f"{plan.shard_name(unit)}.json").write_text(json.dumps({"unit": unit, "attempts": attempts}))
+    found = status(run, START + 141)
+    assert found.quarantined == {"00003": "ValueError: bad prompt"}
+    assert found.rejected == {"blank": 3}
+    assert found.failed == {"blank": 1}
+    assert [(one.shard, one.seconds, one.device) for one in found.stragglers] == [("00004", 100.0, "none")]
+    left = 36 - 23 - 1 - 6
+    assert found.eta_s == pytest.approx(left / (found.images_per_second or 0)), "a quarantined unit is not waited for"
+
+
+def test_a_run_in_an_object_store(tmp_path: Path) -> None:
+    run = partial.make(partial.begin(tmp_path, place=f"memory://{tmp_path.name}/run"), 0, 1, 2)
+    (run.store / "quarantine").replace("00004.json", json.dumps({"attempts": ["...\nOSError: x"]}).encode())
+    found = status(run, time.time())
+    assert (found.units_done, found.running, found.quarantined) == (3, True, {"00004": "OSError: x"})
+    assert found.idle_s is not None
+    assert found.idle_s < 60
+
+
+def test_the_last_error_of_a_unit_is_found_in_its_tracebacks(tmp_path: Path) -> None:
+    run = partial.begin(tmp_path)
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly.\n\tclass_name: UnitMaker\nIt is dead, says: X\n"
+    texts = {"00000": ["a\nValueError: first", died], "00001": ["a\nCudaError: two\nlines"], "00002": ["nothing"]}
+    for shard, attempts in texts.items():
+        (run.store / "quarantine").replace(f"{shard}.json", json.dumps({"attempts": attempts}).encode())
+    (run.store / "quarantine").replace("00003.json", b"{")
+    damaged = "unknown: its file is damaged"
+    assert status(run, START).quarantined == {
+        "00000": "ActorDiedError: The actor died unexpectedly.",
+        "00001": "CudaError: two",
+        "00002": damaged,
+        "00003": damaged,
+    }
+
+
+def test_before_the_first_unit_and_after_the_last(tmp_path: Path) -> None:
+    run = partial.begin(tmp_path)
+    found = status(run, START)
+    assert (found.units_done, found.images_per_second, found.eta_s, found.idle_s) == (0, None, None, None)
+    found = status(partial.make(run, *range(partial.UNITS)), time.time())
+    assert found.complete
+    assert not found.running
+    assert found.eta_s is None
+
+
+Units = st.dictionaries(st.integers(0, partial.UNITS - 1), st.tuples(st.floats(0, 1e5), st.floats(0.001, 1e4)))
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    return partial.begin(tmp_path_factory.mktemp("run")).recipe
+
+
+@given(Units, st.floats(0, 1e5))
+def test_nothing_contradicts_itself_whatever_the_clocks_said(
+    recipe: Recipe, units: dict[int, tuple[float, float]], now: float
+) -> None:
+    none = {"kept": {}, "failed": {}, "rejected": {}, "failures": [], "files": [], "device": "x"}
+    stats = {
+        recipe.plan.shard_name(unit): none | {"unit": unit, "count": 6, "kept": {"cat": 6}, "duration_s": took}
+        for unit, (_, took) in units.items()
+    }
+    ended = {recipe.plan.shard_name(unit): at for unit, (at, _) in units.items()}
+    found = summarize(recipe, Output(stats, ended, {}, 0.0), now)
+    assert found.units_done == len(units)
+    assert found.complete == (len(units) == partial.UNITS)
+    assert (found.idle_s is None) == (not units)
+    assert found.idle_s is None or found.idle_s >= 0
+    assert found.images_per_second is None or found.images_per_second > 0
+    if found.eta_s is not None:
+        assert found.running
+        assert found.eta_s * found.images_per_second == pytest.approx(36 - 6 * len(units))  # type: ignore[operator]
+    slow = {one.shard for one in found.stragglers}
+    median = found.median_s or 0.0
+    assert slow == {shard for shard, one in stats.items() if float(one["duration_s"]) > 3 * median}
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_the_command_prints_it_for_people_and_for_programs(tmp_path: Path, jobs: Jobs) -> None:
+    run = partial.make(partial.begin(tmp_path), 0, 1, 2, 3, 5)
+    stamp(run, dict.fromkeys((0, 1, 2, 3), 10.0) | {5: 200.0}, slow={5: 99.0})
+    shown = jobs("status", run.store.url)
+    assert shown.returncode == 0, text_of(shown)
+    for part in (
+        "three: 30 of 36 images | 5 of 6 units | ",
+        "größe",
+        "; it stands still, or has ended",
+        "stragglers, over 3 times the median of 10.0 s:",
+        "  00005: 99.0 s on none",
+        "actor hours so far",
+    ):
+        assert part in shown.stdout, part
+    partial.make(run, 4)
+    told = jobs("status", run.store.url, "--json", "--watch", "60")  # which ends at once, for the run is complete
+    assert told.returncode == 0, text_of(told)
+    found = json.loads(told.stdout)
+    assert found["complete"]
+    assert found["classes"][0] == {"name": "cat", "planned": 12, "kept": 12, "failed": 0}
+    assert found["stragglers"][0]["shard"] == "00005"
+    refused = jobs("status", tmp_path)
+    assert refused.returncode == 2
+    assert "not a run, it lacks" in refused.stderr

@@ -1,0 +1,38 @@
+"""What a target may raise, and a place for its files."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+from shards.errors import ShardmillError
+
+_LONGEST = 4000
+
+
+@contextmanager
+def our_errors(*, quoted: bool = True) -> Iterator[None]:
+    """Takes a ShardmillError as an answer, if it is short. quoted: and has no character that a terminal obeys."""
+    try:
+        yield
+    except ShardmillError as error:
+        text = str(error)
+        assert 0 < len(text) < _LONGEST, text
+        assert not quoted or all(line.isprintable() for line in text.split("\n")), ascii(text)
+
+
+@cache
+def scratch(name: str) -> Path:
+    """A folder of this process, in memory where the machine has such a place."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix=f"shardmill-fuzz-{name}-", dir=memory if memory.is_dir() else None))
+
+
+@contextmanager
+def own_cache() -> Iterator[None]:
+    """Indexes of foreign shards are kept in the scratch folder."""
+    with patch.dict(os.environ, {"SHARDMILL_CACHE": str(scratch("cache"))}):
+        yield
