@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint format
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test lint format fuzz
 
 demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
@@ -16,6 +18,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(READY)  ## minutes of coverage-guided fuzzing: nothing but a named error may come out
+	$(BIN)/pip install --quiet atheris==3.0.0
+	for target in scan stream index spec; do $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,8 @@
 """What a target may raise, and a place for its files."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +28,11 @@ def our_errors(*, quoted: bool = True) -> Iterator[None]:
 
 @cache
 def scratch(name: str) -> Path:
-    """A folder of this process, in memory where the machine has such a place."""
+    """A folder of this process, removed when it ends, in memory where the machine has such a place."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix=f"shardmill-fuzz-{name}-", dir=memory if memory.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix=f"shardmill-fuzz-{name}-", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextmanager

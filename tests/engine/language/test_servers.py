@@ -252,13 +252,24 @@ def test_a_key_that_is_none_is_a_spec_error_without_the_key(
     assert CANARY not in str(caught.value)
 
 
-def test_the_command_line_names_what_is_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("env", "url", "said"),
+    [
+        (
+            "my key",
+            "host/v1",
+            ["model.api_key_env: must be the name of an environment", "model.url: must be like http"],
+        ),
+        (CANARY, "http://host/v1", ["model.api_key_env: looks like an API key"]),
+        ("KEY", f"http://me:{CANARY}@host/v1", ["model.url: looks like"]),
+    ],
+)
+def test_the_command_line_names_what_is_wrong(env: str, url: str, said: list[str], tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
-    model = {"backend": "openai", "name": "x", "api_key_env": CANARY, "url": f"http://me:{CANARY}@host/v1"}
+    model = {"backend": "openai", "name": "x", "api_key_env": env, "url": url}
     spec.write_text(yaml.safe_dump({"name": "t", "classes": ["cat"], "instruction": "{klass}", "model": model}))
     command = [sys.executable, "-m", "jobs", "prompts", str(spec), "--out", str(tmp_path / "bank.parquet")]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert found.returncode == 2
-    assert "model.api_key_env: must be the name of an environment variable" in found.stderr
-    assert "model.url: must be like http://" in found.stderr
+    assert all(text in found.stderr for text in said), found.stderr
     assert CANARY not in found.stdout + found.stderr
