@@ -69,12 +69,13 @@ class _Frame:
 
 @dataclass
 class Ledger:
-    """What became of the slots of a unit."""
+    """What became of the slots of a unit. generating_s: seconds in which the generator was at work."""
 
     kept: Counter[int] = field(default_factory=Counter)
     strategies: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     reasons: dict[Slot, list[str]] = field(default_factory=dict)
+    generating_s: float = 0.0
 
     def keep(self, turn: Turn) -> None:
         """Record a sample."""
@@ -98,7 +99,7 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -
     with ShardWriter(store, name) as writer, ThreadPoolExecutor(_ENCODING_THREADS) as pool:
         while turns:
             again = []
-            for outcome in _attempt(recipe, turns, generator, pool):
+            for outcome in _attempt(recipe, turns, generator, pool, ledger):
                 if outcome.sample is not None:
                     writer.add(outcome.sample)
                     ledger.keep(outcome.turn)
@@ -131,12 +132,14 @@ def time_batch(recipe: Recipe, generator: Generator) -> float:
 
 
 def _attempt(
-    recipe: Recipe, turns: Sequence[Turn], generator: Generator, pool: ThreadPoolExecutor
+    recipe: Recipe, turns: Sequence[Turn], generator: Generator, pool: ThreadPoolExecutor, ledger: Ledger
 ) -> Iterator[Outcome]:
     """Make these attempts in batches of one shape each; at most two batches of images are held in memory."""
     pending: deque[Future[Outcome]] = deque()
     for batch in _batches(turns, generator):
+        asked = time.monotonic()
         images = generator.generate(_padded([turn.request for turn in batch], generator.batch_size))
+        ledger.generating_s += time.monotonic() - asked
         for place, turn in enumerate(batch):
             pending.append(pool.submit(_finish, recipe, turn, generator.facts, _Frame.of(images, place)))
         while len(pending) > generator.batch_size:
@@ -219,6 +222,7 @@ def _stats(
         **json.loads(json.dumps(asdict(generator.facts))),  # as it will be read back: no tuples
         "batch_size": generator.batch_size,
         "duration_s": round(seconds, 3),
+        "host_wait_s": round(seconds - ledger.generating_s, 3),
         "images_per_second": round(count / seconds, 2),
         "device": generator.device,
         "versions": _versions(),

@@ -11,6 +11,7 @@ Its fields:
     plan_digest                        of the plan that it is part of; "" for real images
     model, revision, license, pipeline, scheduler, generation        what made it; not for real images
     batch_size, duration_s, images_per_second, device, versions      how it was made
+    host_wait_s                        of duration_s, what the generator waited for filters, encoding and storage
 """
 
 from collections.abc import Iterable
