@@ -111,7 +111,8 @@ class ShardCache:
                     raise ShardError(
                         f"{tar.url}: it has changed since it was found ({found} bytes, then {tar.size}): open it again"
                     )
-                part.rename(path)
+                with _locked(self.folder / "room.lock"):  # who counts what is here finds it under one of its two names
+                    part.rename(path)
         return True
 
     @contextmanager
