@@ -20,7 +20,7 @@ import yaml
 
 from bench.machine import ROOT, machine
 from engine.generators.kinds import load_generator
-from engine.progress import Progress
+from engine.operations.progress import Progress
 from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit
 from engine.specfile import load_spec

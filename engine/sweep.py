@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import DataError, RunMismatch, SpecError
-from engine.estimate import image_shape
 from engine.generators.base import ModelSettings
 from engine.intervals import Answer, answer
 from engine.models import learned_digests
+from engine.operations.estimate import image_shape
 from engine.realshards import write_real_shards
 from engine.run import Run
 from engine.sources import SPLITS, Splits, load_splits

@@ -23,12 +23,16 @@ class Refused(ShardError):
     """The store does not let us read there."""
 
 
+class Unreachable(ShardError):
+    """The store did not answer, or failed by its own fault, at every try; later it may not."""
+
+
 def retried(url: str, act: Callable[[], _T], what: str = "read") -> _T:
     """What `act` returns, tried again after time-outs, broken connections, short reads and a server's own failures.
 
     Waits twice as long each time, with jitter, so that the readers of a cluster do not come back together.
     what: is done, for messages: "cannot be read". Raises FileNotFoundError and FileExistsError where the store says so,
-    Refused, or ShardError; each names the URL.
+    Refused, Unreachable, or ShardError; each names the URL.
     """
     for attempt in range(_TRIES):
         try:
@@ -89,7 +93,8 @@ def _in_our_words(url: str, error: Exception, what: str) -> Exception:
     reason = f"{type(first).__name__}: {first_line(first)}"
     if isinstance(error, PermissionError) or status in (401, 403) or _lacks_credentials(error):
         return Refused(f"{url}: access is refused ({reason}); look at the permissions and the credentials")
-    return ShardError(f"{url}: cannot be {what} ({reason})")
+    kind = Unreachable if _may_pass(error) else ShardError
+    return kind(f"{url}: cannot be {what} ({reason})")
 
 
 def _lacks_credentials(error: BaseException) -> bool:

@@ -86,6 +86,10 @@ class S3:
         assert fault in FAULTS
         self._control(fault=[fault, method, contains, first, count])
 
+    def mend(self) -> None:
+        """Forget the failures that are still to come."""
+        self._control(mend=True)
+
     def ignore_conditions(self, ignore: bool = True) -> None:
         """Store whatever comes from now on, as servers do that know no If-None-Match: the last writer wins."""
         self._control(ignores=ignore)
@@ -212,7 +216,7 @@ class _Faulty:
         with self._lock:
             self._delay = orders.get("delay", self._delay)
             self._ignores = orders.get("ignores", self._ignores)
-            self._faults += [orders["fault"]] if "fault" in orders else []
+            self._faults = [] if "mend" in orders else self._faults + [orders["fault"]] * ("fault" in orders)
             log = [[one.method, one.path, one.part] for one in self._log]
         start("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(log).encode()]

@@ -1,6 +1,8 @@
 """What an object store does: it fails, refuses, loses answers, answers late, ignores conditions."""
 
 import signal
+import sys
+import time
 
 from bench.faults.actors import kill_at
 from bench.faults.driver import Unexpected
@@ -79,6 +81,20 @@ def late(scene: Scene) -> None:
     for maker in scene.makers():
         maker.send_signal(signal.SIGKILL)
     driver.ends(0, "(1 of 3 attempts used)")
+
+
+@fault("S3 failing for a minute", where="bucket")
+def away(scene: Scene) -> None:
+    """The store answers 503 to every put of a shard for a minute, which is longer than one is tried: the command waits."""
+    store, driver = _store(scene), scene.generate()
+    scene.at_work(driver)
+    store.fail("503", method="PUT", contains="/shards/", count=sys.maxsize)
+    driver.until(lambda: "the store does not answer" in driver.text())
+    time.sleep(60)
+    store.mend()
+    driver.ends(0, "(0 of 3 attempts used)")
+    if "(1 of 3 attempts used)" in driver.text():
+        raise Unexpected(f"a unit was charged for what its store did: {driver.last_words()}")
 
 
 @fault("S3: access withdrawn", where="bucket")

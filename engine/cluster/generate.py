@@ -1,7 +1,7 @@
 """The driver of a generation: leases units to actors until every one is finished or quarantined.
 
 It owns all retries. A unit is charged only for what it may have caused: an exception of its own, or the death of the
-process that was making it. A lost node, a preemption or an unreachable actor costs it nothing but time.
+process that was making it. A lost node, a preemption, an unreachable actor or store costs it nothing but time.
 """
 
 import errno
@@ -11,21 +11,22 @@ from collections.abc import Sequence
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from engine.budget import Meter
 from engine.cluster.actor import start_maker
 from engine.cluster.backlog import Backlog
 from engine.cluster.crew import Crew, Maker, Ref
 from engine.cluster.loads import Loads
 from engine.cluster.nodes import Nodes
+from engine.cluster.outage import Outage
 from engine.cluster.reasons import brief, cause_of, is_the_units_doing
 from engine.cluster.session import joins_cluster
 from engine.cluster.stop import StopSignals
 from engine.errors import BudgetSpent, OutputError, Stopped
-from engine.estimate import Pace
-from engine.progress import Listener, Progress
+from engine.operations.budget import Meter
+from engine.operations.estimate import Pace
+from engine.operations.progress import Listener, Progress
 from engine.recipe import Recipe
 from engine.run import Run
-from shards.retries import Refused
+from shards.retries import Refused, Unreachable
 from shards.stats import Stats
 from shards.store import Store
 
@@ -42,7 +43,7 @@ class Dispatcher:
         self._log, self._meter, self._listeners = progress.log, meter, (progress, *listeners)
         self._nodes = Nodes(self._cluster)
         self._loads = Loads(_PATIENCE_S if joins_cluster() else 0.0)
-        self._crew, self._backlog = Crew(run), Backlog(run)
+        self._crew, self._backlog, self._outage = Crew(run), Backlog(run), Outage()
         self._signals = StopSignals()
         self._ending, self._spent = False, ""
 
@@ -66,7 +67,7 @@ class Dispatcher:
         self._nodes.look()
         self._crew.leave(self._nodes.draining)
         self._staff()
-        while self._crew.idle and self._backlog and not self._ending:
+        while self._crew.idle and self._backlog and not (self._ending or self._outage.waiting):
             self._crew.lease(self._backlog.take())
         for ref in self._crew.wait(_POLL_SECONDS):
             self._settle_load(ref) if ref in self._crew.loading else self._settle_unit(ref)
@@ -137,14 +138,21 @@ class Dispatcher:
             stats = ray.get(ref)
         except RayTaskError as error:
             self._crew.made(ref)
-            self._stop_if_unwritable(cause_of(error))
-            self._failed(lease.number, error, charged=True)
+            cause = cause_of(error)
+            self._stop_if_unwritable(cause)
+            self._failed(lease.number, error, charged=not isinstance(cause, Unreachable))
+            if isinstance(cause, Unreachable):
+                wait_s = self._outage.failed(cause)
+                self._log(
+                    f"no unit begins for {wait_s:.0f} s: the store does not answer", "store_unreachable", "warning"
+                )
         except RayError as error:
             self._crew.end(lease.maker)
             charged = is_the_units_doing(error, self._stays(lease.maker.node))
             self._failed(lease.number, error, charged=charged)
         else:
             self._crew.made(ref)
+            self._outage.over()
             self._backlog.done(lease.number)
             self._notice_batch_size(lease.maker, stats)
             for listener in self._listeners:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ray.util.metrics import Counter, Gauge
 
-from engine.budget import Meter
+from engine.operations.budget import Meter
 from engine.recipe import Recipe
 from shards.stats import Stats
 

@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
-from engine.log import Log
+from engine.operations.log import Log
 from shards.errors import ShardmillError
 
 _SPOT_S, _PREEMPTION_S, _MAINTENANCE_S = 120.0, 30.0, 60.0

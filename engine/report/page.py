@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from engine.estimate import megabytes
+from engine.operations.estimate import megabytes
 from engine.report.charts import curve
 from engine.report.findings import Findings, read_findings
 from engine.report.sheets import Picture, pictures, spread

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from jobs.arguments import AddCommand, log_argument, run_argument, spec_and_run_arguments
 
 if TYPE_CHECKING:
-    from engine.estimate import Pace
-    from engine.log import Log, LogFormat
+    from engine.operations.estimate import Pace
+    from engine.operations.log import Log, LogFormat
     from engine.run import Run
 
 
@@ -90,8 +90,8 @@ def report(arguments: Namespace) -> None:
 def make(run: "Run", log_format: "LogFormat") -> None:
     """Make what is not finished of a run that was begun, and write its card and report."""
     from engine.errors import OutputError, UnitsFailed
-    from engine.estimate import check_disk, estimate
-    from engine.log import open_log
+    from engine.operations.estimate import check_disk, estimate
+    from engine.operations.log import open_log
 
     check_disk(run, estimate(run))
     try:
@@ -110,13 +110,13 @@ def make(run: "Run", log_format: "LogFormat") -> None:
 def _generate(run: "Run", log: "Log") -> None:
     from contextlib import ExitStack
 
-    from engine.budget import Meter
     from engine.cluster.generate import generate as make
     from engine.cluster.metrics import Metrics
     from engine.cluster.session import ray_session
-    from engine.contact import ContactSheet
-    from engine.costfile import CostFile, spent_s
-    from engine.progress import Progress
+    from engine.operations.budget import Meter
+    from engine.operations.contact import ContactSheet
+    from engine.operations.costfile import CostFile, spent_s
+    from engine.operations.progress import Progress
 
     recipe, done = run.recipe, list(run.stats().values())
     with ExitStack() as stack:
@@ -129,8 +129,8 @@ def _generate(run: "Run", log: "Log") -> None:
 
 
 def _dry_run(run: "Run", measured: bool) -> None:
-    from engine.dryrun import print_plan
-    from engine.estimate import check_disk, estimate
+    from engine.operations.dryrun import print_plan
+    from engine.operations.estimate import check_disk, estimate
 
     expected = estimate(run)
     pace = _measure(run) if measured else None

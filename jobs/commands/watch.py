@@ -16,7 +16,7 @@ def watch(arguments: Namespace) -> None:
     """Wait for the notice, drain, and end."""
     from engine.cluster.machine import Machine
     from engine.cluster.notices import await_interruption, find_cloud
-    from engine.log import TextLog
+    from engine.operations.log import TextLog
 
     log = TextLog()
     cloud = find_cloud()

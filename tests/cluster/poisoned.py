@@ -10,8 +10,8 @@ from pathlib import Path
 from engine.cluster.generate import generate
 from engine.cluster.session import ray_session
 from engine.generators.base import Request
+from engine.operations.progress import Progress
 from engine.plan import Slot
-from engine.progress import Progress
 from engine.recipe import Recipe
 from engine.run import begin_run, plan_run
 from engine.specfile import load_spec

@@ -13,10 +13,12 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryErr
 from engine.cluster.backlog import Backlog
 from engine.cluster.loads import Loads
 from engine.cluster.nodes import Nodes, holds
+from engine.cluster.outage import Outage
 from engine.cluster.reasons import brief, is_the_units_doing
 from engine.cluster.stop import StopSignals
-from engine.errors import ModelError, Stopped, UnitsFailed
+from engine.errors import ModelError, OutputError, Stopped, UnitsFailed
 from engine.spec.cluster import ClusterSpec
+from shards.retries import Unreachable
 from tests.cluster.fake_kind import fake_run
 from tests.conftest import ROOT
 
@@ -154,6 +156,24 @@ def test_a_backlog_counts_attempts_and_keeps_a_file_of_those_given_up(tmp_path: 
     later.done(later.take())
     later.check()
     assert not list((tmp_path / "quarantine").glob("*.json"))
+
+
+def test_while_a_store_does_not_answer_nothing_begins_and_at_last_the_run_ends() -> None:
+    now, outage, waits = [0.0], Outage(lambda: now[0]), []
+    away = Unreachable("s3://bucket/run: cannot be written (TimeoutError)")
+    assert not outage.waiting
+    for _ in range(6):
+        waits.append(outage.failed(away))
+        assert outage.failed(away) == waits[-1], "those in flight together are one failure"
+        assert outage.waiting
+        now[0] += waits[-1]
+        assert not outage.waiting
+    assert waits == [5, 10, 20, 40, 60, 60]
+    outage.over()
+    assert outage.failed(away) == 5
+    now[0] += 15 * 60
+    with pytest.raises(OutputError, match=r"TimeoutError\); so for 15 minutes\. Nothing that was finished is lost"):
+        outage.failed(away)
 
 
 def test_an_error_in_one_line() -> None:

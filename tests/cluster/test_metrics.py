@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import ray
 
-from engine.budget import Meter
 from engine.cluster.metrics import Metrics
+from engine.operations.budget import Meter
 from engine.run import Run
 from tests.conftest import ROOT
 from tests.engine import partial

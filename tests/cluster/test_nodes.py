@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.budget import Meter
 from engine.errors import BudgetSpent
-from engine.progress import Progress
+from engine.operations.budget import Meter
+from engine.operations.progress import Progress
 from engine.run import Run
 from engine.spec.budget import BudgetSpec
 from engine.spec.cluster import ClusterSpec

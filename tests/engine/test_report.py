@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from engine.errors import OutputError, RunMismatch
-from engine.estimate import image_shape
 from engine.intervals import answer
+from engine.operations.estimate import image_shape
 from engine.realshards import write_real_shards
 from engine.report import write_report
 from engine.report.sheets import pictures, spread

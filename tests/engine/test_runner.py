@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.estimate import image_shape
 from engine.generators.base import Images, Request
 from engine.generators.text_to_image import TextToImageSettings
+from engine.operations.estimate import image_shape
 from engine.plan import make_plan
 from engine.recipe import Recipe
 from engine.run import Run

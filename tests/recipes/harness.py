@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.cluster.generate import generate
 from engine.generators.kinds import load_generator
-from engine.progress import Progress
+from engine.operations.progress import Progress
 from engine.replay import replay
 from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.budget import Meter
-from engine.log import LogFormat, open_log
-from engine.progress import Progress, duration
+from engine.operations.budget import Meter
+from engine.operations.log import LogFormat, open_log
+from engine.operations.progress import Progress, duration
 from tests.engine import partial
 
 

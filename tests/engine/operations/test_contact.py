@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.contact import PER_CLASS, ContactSheet, Picks, watched
 from engine.errors import Stopped
-from engine.log import TextLog
+from engine.operations.contact import PER_CLASS, ContactSheet, Picks, watched
+from engine.operations.log import TextLog
 from engine.plan import Plan
 from engine.run import Run
 from shards.codec import decode_rgb

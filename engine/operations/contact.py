@@ -9,9 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from engine.background import Background
 from engine.errors import UnitsFailed
-from engine.log import Log
+from engine.operations.background import Background
+from engine.operations.log import Log
 from engine.plan import Plan
 from engine.run import Run
 from shards.codec import Pixels, encode_rgb

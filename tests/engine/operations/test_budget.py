@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.budget import Meter, cost_of
 from engine.errors import SpecError
+from engine.operations.budget import Meter, cost_of
 from engine.run import begin_run, plan_run
 from engine.spec.run import Spec
 from engine.specfile import load_spec

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from engine.budget import Meter
-from engine.costfile import CostFile, spent_s
 from engine.errors import Stopped
-from engine.estimate import estimate
-from engine.log import TextLog
-from engine.status import status
+from engine.operations.budget import Meter
+from engine.operations.costfile import CostFile, spent_s
+from engine.operations.estimate import estimate
+from engine.operations.log import TextLog
+from engine.operations.status import status
 from shards.errors import ShardError
 from shards.store import Store, open_store
 from tests.engine import partial

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from engine.budget import Cost, cost_of, overspent
-from engine.estimate import Estimate, Pace, megabytes
-from engine.progress import duration
+from engine.operations.budget import Cost, cost_of, overspent
+from engine.operations.estimate import Estimate, Pace, megabytes
+from engine.operations.progress import duration
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.spec.run import Spec

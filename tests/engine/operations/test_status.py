@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.operations.status import Output, status, summarize
 from engine.recipe import Recipe
 from engine.run import Run
-from engine.status import Output, status, summarize
 from tests.conftest import Jobs, text_of
 from tests.engine import partial
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.dryrun import print_plan
-from engine.estimate import Pace, estimate
+from engine.operations.dryrun import print_plan
+from engine.operations.estimate import Pace, estimate
 from engine.run import Run
 from tests.engine import partial
 

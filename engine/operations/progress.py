@@ -10,8 +10,8 @@ from typing import Any, Protocol, Self
 from rich.live import Live
 from rich.table import Table
 
-from engine.budget import Meter
-from engine.log import Level, Log, TextLog
+from engine.operations.budget import Meter
+from engine.operations.log import Level, Log, TextLog
 from shards.stats import Stats
 
 _LINE_SECONDS = 5.0

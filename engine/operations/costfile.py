@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from engine.background import Background
-from engine.budget import Meter, seconds_of
-from engine.log import Log
+from engine.operations.background import Background
+from engine.operations.budget import Meter, seconds_of
+from engine.operations.log import Log
 from shards.errors import ShardError, ShardmillError
 from shards.retries import Missing
 from shards.stats import Stats

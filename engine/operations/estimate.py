@@ -3,12 +3,12 @@
 import json
 from dataclasses import dataclass
 
-from engine.budget import seconds_of
-from engine.costfile import spent_s
 from engine.errors import OutputError
 from engine.generators.base import ModelSettings
 from engine.generators.settings import DiffusersSettings
 from engine.models import local_folder
+from engine.operations.budget import seconds_of
+from engine.operations.costfile import spent_s
 from engine.run import Run
 from shards.finished import finished, read_index
 

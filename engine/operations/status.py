@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.budget import Cost, cost_of
-from engine.costfile import spent_s
+from engine.operations.budget import Cost, cost_of
+from engine.operations.costfile import spent_s
 from engine.recipe import Recipe
 from engine.run import Run
 from shards.finished import finished
