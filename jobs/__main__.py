@@ -60,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        if getattr(chosen, "log_format", "text") == "json":
+            from engine.operations.log import JsonLog
+
+            JsonLog().say("failed", str(error), "error", exit_code=error.exit_code)
         return error.exit_code
     except ModuleNotFoundError as error:
         if chosen.debug:

@@ -53,7 +53,7 @@ def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
     config.write_text(json.dumps(_config(cpus)), encoding="utf-8")
     line = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=0"]
     line += [f"--port={port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
-    line += ["--node-ip-address=127.0.0.1", f"--autoscaling-config={config}"]
+    line += [f"--autoscaling-config={config}"]
     with (scene.folder / "head.log").open("w") as log:
         head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
     try:

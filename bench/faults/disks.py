@@ -23,7 +23,7 @@ _CUTS = 300
 _DAYS_S = 3 * 24 * 3600
 
 
-@fault("disk full", quick=True)
+@fault("disk full")
 def full(scene: Scene) -> None:
     """The disk of the run fills in the middle; the same command once there is room."""
     with small_disk(scene) as disk:

@@ -37,7 +37,7 @@ def before_card(scene: Scene) -> None:
     scene.generate().ends(0)
 
 
-@fault("Ctrl-C and SIGTERM")
+@fault("Ctrl-C and SIGTERM", quick=True)
 def stopped(scene: Scene) -> None:
     """Ctrl-C: the units in flight are finished. SIGTERM, and Ctrl-C twice: it ends at once. Then the same command."""
     first = scene.generate()

@@ -85,7 +85,7 @@ def late(scene: Scene) -> None:
 
 @fault("S3 failing for a minute", where="bucket")
 def away(scene: Scene) -> None:
-    """The store answers 503 to every put of a shard for a minute, which is longer than one is tried: the command waits."""
+    """The store answers 503 to every put of a shard for a minute, longer than one put is tried: the command waits."""
     store, driver = _store(scene), scene.generate()
     scene.at_work(driver)
     store.fail("503", method="PUT", contains="/shards/", count=sys.maxsize)

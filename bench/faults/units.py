@@ -1,5 +1,7 @@
 """What a unit does by its own: it raises, kills its process, hangs."""
 
+import json
+
 from bench.faults.command import DIES, HANGS, RAISES
 from bench.faults.driver import Unexpected
 from bench.faults.fault import fault
@@ -8,10 +10,13 @@ from bench.faults.scene import Scene
 _FAILED = "1 of 12 units failed"
 
 
-@fault("unit that raises", quarantined=(RAISES,))
+@fault("unit that raises", quarantined=(RAISES,), quick=True)
 def raises(scene: Scene) -> None:
-    """One unit raises in every attempt."""
+    """One unit raises in every attempt; the file that says so names the slot and its prompt."""
     _ends_without(scene, "raises", RAISES, "ValueError: no such thing as prompt", 600)
+    found = json.loads(scene.place.read(f"{RAISES:05d}.json", "quarantine"))
+    if f"prompt {found['slot']}" not in found["attempts"][0] or not found["prompt"].startswith("a "):
+        raise Unexpected(f"the quarantine names slot {found['slot']} and prompt {found['prompt']!r}")
 
 
 @fault("poison unit that kills its process", quarantined=(DIES,))

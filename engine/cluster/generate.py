@@ -138,14 +138,8 @@ class Dispatcher:
             stats = ray.get(ref)
         except RayTaskError as error:
             self._crew.made(ref)
-            cause = cause_of(error)
-            self._stop_if_unwritable(cause)
-            self._failed(lease.number, error, charged=not isinstance(cause, Unreachable))
-            if isinstance(cause, Unreachable):
-                wait_s = self._outage.failed(cause)
-                self._log(
-                    f"no unit begins for {wait_s:.0f} s: the store does not answer", "store_unreachable", "warning"
-                )
+            self._stop_if_unwritable(cause_of(error))
+            self._failed(lease.number, error, charged=not self._is_outage(cause_of(error)))
         except RayError as error:
             self._crew.end(lease.maker)
             charged = is_the_units_doing(error, self._stays(lease.maker.node))
@@ -181,6 +175,14 @@ class Dispatcher:
             text = f"an actor went down to batches of {stats['batch_size']}: more do not fit into its device's memory"
             self._log(text, "batch_size", "warning", node=maker.node)
         maker.batch_size = stats["batch_size"]
+
+    def _is_outage(self, cause: BaseException) -> bool:
+        """Whether the store did not answer. Then no unit begins for a while. Raises OutputError where it stays so."""
+        if not isinstance(cause, Unreachable):
+            return False
+        wait_s = self._outage.failed(cause)
+        self._log(f"the store does not answer; units begin again in {wait_s:.0f} s", "store_unreachable", "warning")
+        return True
 
     def _stop_if_unwritable(self, cause: BaseException) -> None:
         """Raises OutputError where no other unit could be stored either."""

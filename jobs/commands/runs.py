@@ -93,18 +93,19 @@ def make(run: "Run", log_format: "LogFormat") -> None:
     from engine.operations.estimate import check_disk, estimate
     from engine.operations.log import open_log
 
+    log = open_log(log_format)
     check_disk(run, estimate(run))
     try:
         if run.pending():
-            _generate(run, open_log(log_format))
+            _generate(run, log)
     except UnitsFailed:
-        _finish(run)
+        _finish(run, log)
         raise
     if left := len(run.pending()):
         raise OutputError(
             f"{run.store}: {left} units that were made are not there; was it moved? run the same command again"
         )
-    _finish(run)
+    _finish(run, log)
 
 
 def _generate(run: "Run", log: "Log") -> None:
@@ -163,10 +164,13 @@ def _inputs(run: "Run") -> Iterator["Run"]:
         yield with_inputs(replace(run, store=open_store(place)))
 
 
-def _finish(run: "Run") -> None:
+def _finish(run: "Run", log: "Log") -> None:
+    from engine.report import write_report
+
     run.write_card()
-    print(summary(run))
-    _write_report(run)
+    log.say("finished", summary(run))
+    path = write_report(run)
+    log.say("report", f"report: {path}", path=path)
 
 
 def summary(run: "Run") -> str:

@@ -1,4 +1,4 @@
-"""However many actors and drivers make a run, it is the same run."""
+"""However many actors make a run, it is the same run."""
 
 from pathlib import Path
 
@@ -19,12 +19,3 @@ def test_bytes_do_not_depend_on_the_number_of_actors(
     verified = jobs("verify", driver.run)
     assert (verified.returncode, verified.stderr) == (0, "")
     assert driver.leftovers() == []
-
-
-def test_two_drivers_fill_one_folder_together(generate: Generate, jobs: Jobs, tiny_run: Path) -> None:
-    one = ("--set", "cluster.max_actors=1")
-    drivers = [generate(*one), generate(*one)]
-    assert [driver.wait() for driver in drivers] == [0, 0], "\n".join(driver.text() for driver in drivers)
-    assert all("conflict" not in driver.text().lower() for driver in drivers)
-    assert hashes(drivers[0].run) == hashes(tiny_run)
-    assert jobs("verify", drivers[0].run).returncode == 0
