@@ -216,7 +216,9 @@ class _Faulty:
         with self._lock:
             self._delay = orders.get("delay", self._delay)
             self._ignores = orders.get("ignores", self._ignores)
-            self._faults = [] if "mend" in orders else self._faults + [orders["fault"]] * ("fault" in orders)
+            self._faults += [orders["fault"]] if "fault" in orders else []
+            if "mend" in orders:
+                self._faults.clear()
             log = [[one.method, one.path, one.part] for one in self._log]
         start("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(log).encode()]
