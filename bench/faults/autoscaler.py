@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -49,22 +49,27 @@ def scaled(scene: Scene) -> None:
 @contextmanager
 def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
     """A head with an autoscaler that may start NODES nodes of so many cores. Commands join it."""
-    config, port = scene.folder / "autoscaler.json", free_port()
-    config.write_text(json.dumps(_config(cpus)), encoding="utf-8")
+    from ray.util import get_node_ip_address
+
+    config, log = scene.folder / "autoscaler.json", scene.folder / "head.log"
+    port = free_port()
+    address = f"{get_node_ip_address()}:{port}"
+    config.write_text(json.dumps(_config(cpus, address)), encoding="utf-8")
     line = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=0"]
     line += [f"--port={port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
     line += [f"--autoscaling-config={config}"]
-    with (scene.folder / "head.log").open("w") as log:
-        head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+    with log.open("w") as file:
+        head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=file, stderr=file, start_new_session=True)
     try:
-        with patch.dict(os.environ, {"RAY_ADDRESS": f"127.0.0.1:{port}"}):
+        _await(lambda: "Ray runtime started" in log.read_text(encoding="utf-8"), "no head is there")
+        with patch.dict(os.environ, {"RAY_ADDRESS": address}):
             yield
     finally:
         scene.end()
         head.wait(10)
 
 
-def _config(cpus: int) -> dict[str, object]:
+def _config(cpus: int, address: str) -> dict[str, object]:
     worker = {"resources": {"CPU": cpus}, "node_config": {}, "min_workers": 0, "max_workers": NODES}
     head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
     commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
@@ -80,6 +85,7 @@ def _config(cpus: int) -> dict[str, object]:
             "disable_launch_config_check": True,
             "launch_multiple": True,
             "head_node_id": _HEAD,
+            "gcs_address": address,
         },
         "available_node_types": {"ray.head.default": head, "worker": worker},
         "head_node_type": "ray.head.default",
@@ -96,8 +102,12 @@ def _nodes(scene: Scene) -> int:
 
 
 def _await_none(scene: Scene) -> None:
+    _await(lambda: _nodes(scene) == 0, "nodes are still there after the command")
+
+
+def _await(what: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while _nodes(scene):
+    while not what():
         if time.monotonic() > deadline:
-            raise Unexpected(f"{_nodes(scene)} nodes are still there {PATIENCE_S:.0f} s after the command")
+            raise Unexpected(f"{otherwise}, for {PATIENCE_S:.0f} s")
         time.sleep(0.5)

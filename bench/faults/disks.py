@@ -62,6 +62,7 @@ def cut(scene: Scene) -> None:
         scene.place.write("00003.tar", whole[:place])
         if [found.shard for found in findings(run)] != ["00003"]:
             raise Unexpected(f"verify does not name a shard that was cut at byte {place}")
+    scene.place.write("00003.tar", whole)
     _flip(scene, "00003.tar")
     _repaired(scene, "00003.tar: other bytes")
 
