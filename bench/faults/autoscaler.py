@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from unittest.mock import patch
 
 from bench.faults.driver import PATIENCE_S, Unexpected
@@ -58,15 +59,16 @@ def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
     line = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=0"]
     line += [f"--port={port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
     line += [f"--autoscaling-config={config}"]
-    with log.open("w") as file:
-        head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=file, stderr=file, start_new_session=True)
-    try:
-        _await(lambda: "Ray runtime started" in log.read_text(encoding="utf-8"), "no head is there")
-        with patch.dict(os.environ, {"RAY_ADDRESS": address}):
-            yield
-    finally:
-        scene.end()
-        head.wait(10)
+    with patch.dict(os.environ, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}):
+        with log.open("w") as file:
+            head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=file, stderr=file)
+        try:
+            _await(lambda: "Ray runtime started" in log.read_text(encoding="utf-8"), "no head is there")
+            with patch.dict(os.environ, {"RAY_ADDRESS": address}):
+                yield
+        finally:
+            scene.end()
+            head.wait(10)
 
 
 def _config(cpus: int, address: str) -> dict[str, object]:
