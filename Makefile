@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint format fuzz
+.PHONY: demo test lint format fuzz faults long-run
 
 demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
@@ -22,6 +22,12 @@ lint: $(READY)
 fuzz: $(READY)  ## minutes of coverage-guided fuzzing: nothing but a named error may come out
 	$(BIN)/pip install --quiet atheris==3.0.0
 	for target in scan stream index spec; do $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
+
+faults: $(READY)  ## the whole fault matrix, an hour on two cores: bench/results/faults.md
+	$(BIN)/python -m bench faults
+
+long-run: $(READY)  ## 90,000 images to an object store while actors and drivers are killed: bench/results/long_run.md
+	$(BIN)/python -m bench long-run
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -16,6 +16,7 @@ from bench.faults.driver import Unexpected
 from bench.faults.fault import FAULTS, Fault, Impossible
 from bench.faults.places import BUCKET, Bucket, Folder
 from bench.faults.scene import Scene, write_spec
+from bench.machine import machine
 from tests.s3 import S3, serve_s3
 
 WORKERS = (1, 4)
@@ -85,7 +86,7 @@ def main(out: Path, work: Path | None, chosen: Sequence[Fault], workers: Sequenc
         for fault in chosen:
             for count in workers or WORKERS:
                 rows += _told(matrix, fault, count)
-                _write(out / "faults.json", rows)
+                _write(out, rows)
     return int(not all(row.ok for row in rows))
 
 
@@ -114,10 +115,30 @@ def _told(matrix: Matrix, fault: Fault, workers: int) -> list[Row]:
     return [row]
 
 
-def _write(path: Path, rows: Sequence[Row]) -> None:
+def _write(out: Path, rows: Sequence[Row]) -> None:
     """Rows of this call over those of earlier ones; rows of faults that there are no more are dropped."""
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    known = {(one["fault"], one["workers"]): one for one in earlier if one["fault"] in FAULTS}
-    known |= {(row.fault, row.workers): asdict(row) for row in rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(list(known.values()), indent=1) + "\n", encoding="utf-8")
+    path, names = out / "faults.json", list(FAULTS)
+    earlier = [Row(**one) for one in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    known = {(row.fault, row.workers): row for row in (*earlier, *rows) if row.fault in FAULTS}
+    found = sorted(known.values(), key=lambda row: (names.index(row.fault), row.workers))
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n", encoding="utf-8")
+    (out / "faults.md").write_text(_table(found), encoding="utf-8")
+
+
+def _table(rows: Sequence[Row]) -> str:
+    came = {(row.fault, row.workers): "ok" if row.ok else f"FAILED: {row.detail}" for row in rows}
+    counts = sorted({row.workers for row in rows})
+    lines = [
+        "`python -m bench faults`: each fault is done to a run of 12 units, in an order that differs from command to",
+        "command. `ok`: the plan's samples less the units that the row puts aside, no other file, the SHA-256 of every",
+        "shard and index equal to an undisturbed run's, `verify` clean, no process left, nothing stray after the same",
+        "command once more.",
+        "",
+        "| fault | what is done | " + " | ".join(f"{count} actor{'s' * (count > 1)}" for count in counts) + " |",
+        "|---|---|" + "---|" * len(counts),
+    ]
+    for name in dict.fromkeys(row.fault for row in rows):
+        found = " | ".join(came.get((name, count), "not run") for count in counts)
+        lines.append(f"| {name} | {FAULTS[name].what} | {found} |")
+    return "\n".join([*lines, "", f"Machine: {json.dumps(machine())}", ""])
