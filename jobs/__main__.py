@@ -21,6 +21,7 @@ from jobs.commands import (
     streams,
     watch,
 )
+from jobs.printing import visible
 from shards.errors import ShardmillError
 
 _GROUPS = (runs, checks, status, watch, lint, attributes, banks, models, diversity, exchange, streams, shards)
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ShardmillError as error:
         if chosen.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         if getattr(chosen, "log_format", "text") == "json":
             from engine.operations.log import JsonLog
 

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from jobs.arguments import AddCommand, log_argument, run_argument
+from jobs.printing import say
 
 
 def register(command: AddCommand) -> None:
@@ -35,7 +36,7 @@ def verify(arguments: Namespace) -> None:
     count = 0
     for finding in findings(run):
         count += 1
-        print(finding.text)
+        say(finding.text)
     if count:
         remedy = "`python -m jobs repair` makes damaged units anew, `generate` those that are missing alone"
         raise Mismatch(f"{run.store}: {count} findings; {remedy}")
@@ -51,7 +52,7 @@ def repair(arguments: Namespace) -> None:
     run = load_run(arguments.place)
     found = list(findings(run))
     for finding in found:
-        print(finding.text)
+        say(finding.text)
     wrong = {finding.shard for finding in found if finding.shard is not None}
     if strangers := sum(finding.shard is None for finding in found):
         print(f"{strangers} files are no part of the run; they are left, and to be removed by hand")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand
+from jobs.printing import say
 
 if TYPE_CHECKING:
     from shards.cache import ShardCache
@@ -72,7 +73,7 @@ def inspect(arguments: Namespace) -> None:
         content = {"path": place, **as_json(survey), "shards_in_all": len(found), "unfinished": skipped}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        print(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
+        say(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
         _print(survey, skipped)
     if arguments.sheet is not None:
         _write_sheet(survey, cache, arguments.sheet)
@@ -94,13 +95,13 @@ def reshard(arguments: Namespace) -> None:
     plan = tally.decide()
     plan.take(arguments.out)
     for extension, count in plan.left_out.items():
-        print(f"note: .{extension} of {count:,} samples is left out; --members {extension} keeps it")
+        say(f"note: .{extension} of {count:,} samples is left out; --members {extension} keeps it")
     if plan.imageless:
-        print(f"note: {plan.imageless:,} samples without an image are left out")
+        say(f"note: {plan.imageless:,} samples without an image are left out")
     for _ in shown(plan.write(arguments.out), plan.total, "samples written"):
         pass
     shards = len(wanted.cuts(plan.total))
-    print(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
+    say(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
 
 
 def _label_argument(added: ArgumentParser) -> None:
@@ -137,40 +138,40 @@ def _look(survey: "Survey", tars: "Sequence[Tar]", cache: "ShardCache") -> Itera
 
 def _print(survey: "Survey", skipped: Sequence[str]) -> None:
     size = sum(tar.size for tar in survey.tars)
-    print(f"{'shards':10}{len(survey.tars):,} of {_bytes(size)}")
-    print(f"{'samples':10}{survey.samples:,}")
+    say(f"{'shards':10}{len(survey.tars):,} of {_bytes(size)}")
+    say(f"{'samples':10}{survey.samples:,}")
     if survey.width is not None and survey.height is not None:
         least, most = (f"{survey.width[end]}x{survey.height[end]}" for end in (0, 1))
         sizes = least if least == most else f"width {_span(survey.width)}, height {_span(survey.height)}"
         formats = ", ".join(f"{count:,} {form}" for form, count in survey.formats.most_common())
-        print(f"{'images':10}{formats}; {sizes}")
+        say(f"{'images':10}{formats}; {sizes}")
     said = {"synthetic": True, "real": False, "not said": None}
-    print(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in said.items()))
-    print(f"{'members':10}" + ", ".join(_share(f".{name}", n, survey) for name, n in survey.members.items()))
+    say(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in said.items()))
+    say(f"{'members':10}" + ", ".join(_share(f".{name}", n, survey) for name, n in survey.members.items()))
     for number, (name, types) in enumerate(survey.fields.items()):
         kinds = " or ".join(types)
-        print(f"{'' if number else 'fields':10}{_share(name, types.total(), survey)}: {kinds}")
+        say(f"{'' if number else 'fields':10}{_share(name, types.total(), survey)}: {kinds}")
     classes = survey.by_class()
     for number, (label, class_name, count) in enumerate(classes[:_CLASSES]):
         which = "no label" if label is None else f"{label}"
-        print(f"{'' if number else 'classes':10}{which:>8}  {count:>9,}  {class_name or ''}".rstrip())
+        say(f"{'' if number else 'classes':10}{which:>8}  {count:>9,}  {class_name or ''}".rstrip())
     if len(classes) > _CLASSES:
-        print(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json tells all")
+        say(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json tells all")
     _print_trouble(survey, skipped)
 
 
 def _print_trouble(survey: "Survey", skipped: Sequence[str]) -> None:
     repeated, _ = survey.keys.repeated()
     if repeated:
-        print(f"note: {repeated:,} samples have the key of a sample in another shard")
+        say(f"note: {repeated:,} samples have the key of a sample in another shard")
     if survey.imageless:
-        print(f"incomplete: {survey.imageless:,} samples without an image")
+        say(f"incomplete: {survey.imageless:,} samples without an image")
     if skipped:
-        print(f"incomplete: {len(skipped):,} shards without a stats file, not read: {', '.join(skipped[:_SHOWN])}")
+        say(f"incomplete: {len(skipped):,} shards without a stats file, not read: {', '.join(skipped[:_SHOWN])}")
     for problem in survey.damaged[:_SHOWN]:
-        print(f"damaged: {problem}")
+        say(f"damaged: {problem}")
     if survey.problems > _SHOWN:
-        print(f"damaged: {survey.problems - _SHOWN:,} more")
+        say(f"damaged: {survey.problems - _SHOWN:,} more")
 
 
 def _share(name: str, count: int, survey: "Survey") -> str:

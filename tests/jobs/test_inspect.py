@@ -132,6 +132,16 @@ def test_what_is_damaged_is_named_and_the_rest_counted(
     assert "samples   3" in out
 
 
+def test_names_of_strangers_do_not_steer_a_terminal(tmp_path: Path, run: Run) -> None:
+    image, title = encode_rgb(np.zeros((5, 5, 3), np.uint8), "png"), "\x1b]0;größe\x07"
+    fields = json.dumps({"class": title, title: 1}).encode()
+    pack(tmp_path / "0.tar", {"a.png": image, "a.cls": b"0", "a.json": fields, "\x1b[2J.cls": b"\x1b"})
+    code, out, err = run("inspect", tmp_path)
+    assert code == 1
+    assert "\\x1b]0;größe\\x07" in out
+    assert not {"\x1b", "\x07"} & {*out, *err}
+
+
 def test_a_tar_cut_short_and_one_that_is_not_finished(folder: Path, run: Run) -> None:
     (folder / "00001.tar").write_bytes((folder / "00001.tar").read_bytes()[:3000])
     (folder / "00002_stats.json").unlink()
