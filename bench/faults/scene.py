@@ -111,9 +111,9 @@ class Scene:
         return victim.pid
 
     def quarantined(self) -> dict[int, list[str]]:
-        """The units that are put aside, and the last line of the traceback of each attempt."""
+        """The units that are put aside, and the traceback of each attempt."""
         found = {name: json.loads(self.place.read(name, "quarantine")) for name in self.place.names("quarantine")}
-        return {one["unit"]: [text.strip().splitlines()[-1] for text in one["attempts"]] for one in found.values()}
+        return {one["unit"]: one["attempts"] for one in found.values()}
 
     def jobs(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         """`python -m jobs ARGUMENTS`, to its end."""
