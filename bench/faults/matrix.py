@@ -68,6 +68,7 @@ class Matrix:
                 yield scene
             finally:
                 scene.end()
+                self._store.mend()
 
 
 def chosen(names: Sequence[str] | None, quick: bool) -> list[Fault]:

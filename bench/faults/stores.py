@@ -77,7 +77,8 @@ def late(scene: Scene) -> None:
     store = _store(scene)
     store.fail("late", method="PUT", contains=".tar", first=2)
     driver = scene.generate()
-    driver.until(lambda: len(store.asked("PUT", ".tar")) >= 2)
+    shards = f"{scene.place.url.removeprefix('s3:/')}/shards/"
+    driver.until(lambda: sum(one.path.endswith(".tar") for one in store.asked("PUT", shards)) >= 2)
     for maker in scene.makers():
         maker.send_signal(signal.SIGKILL)
     driver.ends(0, "(1 of 3 attempts used)")
