@@ -1,8 +1,14 @@
-"""The command line where only the base of the package is installed."""
+"""The command line as a whole: where only the base of the package is installed, and for programs that read it."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from jobs.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 # None in sys.modules makes an import fail as that of a package which is not there.
@@ -22,3 +28,20 @@ def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path) -> None:
         " is not installed, and this command needs it: pip install 'shardmill[generate,train]'\n"
     )
     assert "Traceback" not in found.stderr
+
+
+def test_json_logs_are_json_to_their_last_line(
+    tiny_spec: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    line = ["generate", str(tiny_spec), "--out", str(run), "--log-format", "json"]
+    assert main(line) == 0
+    told = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [one["event"] for one in told] == ["finished", "report"]
+    assert told[0]["message"].startswith("18 of 18 shards")
+    assert told[1]["path"] == f"{run}/report.html"
+    code = main([*line, "--set", "seed=4"])
+    out, err = capsys.readouterr()
+    told = [json.loads(text) for text in out.splitlines()]
+    assert [(one["level"], one["event"], one["exit_code"]) for one in told] == [("error", "failed", code)]
+    assert err == f"error: {told[0]['message']}\n"
