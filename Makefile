@@ -11,8 +11,8 @@ demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
 	$(BIN)/python -m jobs sweep jobs/specs/digits.yaml --out runs/demo
 
-test: $(READY)
-	$(BIN)/python -m pytest
+test: $(READY)  ## two processes: half of the time goes into Ray's and torch's starts, one after another
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

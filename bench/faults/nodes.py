@@ -156,9 +156,12 @@ def _ended(scene: Scene, grace_s: float, freeze: bool) -> None:
         node = _own_node(nodes.address, scene, grace_s)
         driver = scene.generate()
         scene.at_work(driver, 1)
-        nodes.add_node(num_cpus=scene.workers)
-        for maker in scene.makers() if freeze else ():
+        makers = scene.makers()
+        for maker in makers:
             maker.suspend()
+        nodes.add_node(num_cpus=scene.workers)  # which takes seconds, in which the run would end
+        for maker in () if freeze else makers:
+            maker.resume()
         node.send_signal(signal.SIGTERM)
         driver.ends(0, *([_UNCHARGED] if freeze else []))
         _uncharged(driver.text())
