@@ -11,6 +11,8 @@ Pixels = NDArray[np.uint8]
 Encoded = bytes | NDArray[np.uint8]
 """An encoded file: bytes, or a uint8 array over them, which may be a piece of a memory map."""
 
+_MOST_PIXELS = 1 << 30  # cv2's own limit
+
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is said by our own errors
 cv2.setNumThreads(1)  # we run one image per thread; cv2's own pool would only fight with those
 
@@ -44,8 +46,14 @@ def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
 def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:
     """By libjpeg-turbo directly, which spares a copy and cv2's allocation; None for what only cv2 can decode."""
     try:
+        if out is None:  # into which no larger one is decoded
+            height, width, *_ = simplejpeg.decode_jpeg_header(array)
+            if height * width > _MOST_PIXELS:
+                raise CorruptImage(f"{width:,} x {height:,} pixels are more than an image may have")
         pixels = simplejpeg.decode_jpeg(array, "RGB", buffer=out)
         return out if out is not None and out.shape == pixels.shape else np.asarray(pixels, np.uint8)
+    except CorruptImage:
+        raise
     except ValueError as error:
         if "Premature end" in str(error):  # cv2 would fill the rest with grey
             raise CorruptImage(f"JPEG cut short: {error}") from None

@@ -1,6 +1,8 @@
 """Width and height from headers: those that decoding gives."""
 
 import io
+import resource
+import struct
 
 import cv2
 import numpy as np
@@ -59,3 +61,19 @@ def test_any_bytes_are_an_image_or_corrupt(data: bytes, head: bytes) -> None:
         assert min(width, height) > 0
     except CorruptImage:
         pass
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("buffer", [None, np.zeros((5, 9, 3), np.uint8)])
+def test_a_small_file_that_claims_to_be_huge_is_not_decoded(form: str, buffer: np.ndarray | None) -> None:
+    data = encode_rgb(np.zeros((5, 9, 3), np.uint8), form)
+    claims = {
+        "png": data[:16] + struct.pack(">II", 60_000, 60_000) + data[24:],
+        "jpg": data.replace(struct.pack(">HH", 5, 9), struct.pack(">HH", 65_500, 65_500), 1),
+        "webp": data[:26] + struct.pack("<HH", 16_383, 16_383) + data[30:],
+    }[form]
+    assert claims != data
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CorruptImage):
+        decode_rgb(claims, buffer)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20, "no gigabyte was touched"
