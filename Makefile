@@ -23,7 +23,7 @@ fuzz: $(READY)  ## minutes of coverage-guided fuzzing: nothing but a named error
 	$(BIN)/pip install --quiet atheris==3.0.0
 	for target in scan stream index spec; do $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
 
-faults: $(READY)  ## the whole fault matrix, an hour on two cores: bench/results/faults.md
+faults: $(READY)  ## the whole fault matrix, an hour and a half on two cores: bench/results/faults.md
 	$(BIN)/python -m bench faults
 
 long-run: $(READY)  ## 90,000 images to an object store while actors and drivers are killed: bench/results/long_run.md

@@ -76,10 +76,9 @@ def _may_pass(error: Exception) -> bool:
     if status is not None:
         return status >= 500 or status in (408, 409, 429)  # 409: another writer is at this name right now
     first = _first_cause(error)
-    final = isinstance(
-        first, (ShardError, FileNotFoundError, FileExistsError, PermissionError, ImportError, ValueError, TypeError)
+    return (
+        not isinstance(first, _FINAL) and not _lacks_credentials(error) and getattr(first, "errno", None) not in _FULL
     )
-    return not final and not _lacks_credentials(error) and getattr(first, "errno", None) not in _FULL
 
 
 def _in_our_words(url: str, error: Exception, what: str) -> Exception:

@@ -122,9 +122,7 @@ class Scene:
 
     def leftovers(self) -> list[str]:
         """Titles of processes that outlive their drivers; Ray's agents may, by a minute."""
-        mortal = [
-            one for one in self._seen if not _title(one).startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
-        ]
+        mortal = [one for one in self._seen if not _title(one).startswith(_AGENTS)]
         _, alive = psutil.wait_procs(mortal, timeout=20)
         return [_title(one) for one in alive]
 

@@ -1,7 +1,5 @@
 """A driver as a person starts it, and what happens to drivers."""
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -42,21 +40,6 @@ class Driver:
             assert self._process.poll() is None, f"the driver ended with {self._process.returncode}:\n{self.text()}"
             assert time.monotonic() < deadline, f"nothing in {_DEADLINE:.0f} s:\n{self.text()}"
             time.sleep(0.02)
-
-    def kill_actor(self) -> int:
-        """SIGKILL to one actor that is making a unit; gives its process id."""
-        self.until(lambda: bool(self.actors()))
-        victim = min(self.actors())
-        os.kill(victim, signal.SIGKILL)
-        return victim
-
-    def send(self, number: signal.Signals) -> None:
-        """A signal to the driver alone."""
-        self._process.send_signal(number)
-
-    def press_ctrl_c(self) -> None:
-        """SIGINT to the whole process group, as a terminal sends it."""
-        os.killpg(self._process.pid, signal.SIGINT)
 
     def wait(self) -> int:
         """Its exit code."""

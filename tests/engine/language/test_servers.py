@@ -158,7 +158,10 @@ def test_ctrl_c_ends_a_job_at_once_and_says_how_to_go_on(make_spec: MakeSpec, tm
         spec = tmp_path / "spec.yaml"
         spec.write_text(yaml.safe_dump(make_spec(server.model("openai", timeout_s=60.0)).model_dump(mode="json")))
         command = [sys.executable, "-m", "jobs", "prompts", str(spec), "--out", str(tmp_path / "bank.parquet")]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )  # fmt: skip
         while process.poll() is None and not server.arrivals:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
