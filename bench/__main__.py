@@ -35,12 +35,13 @@ def parser() -> argparse.ArgumentParser:
     )
     names = whole.add_subparsers(dest="name", metavar="NAME", required=True)
     diversity = names.add_parser("diversity", help="what the wording of prompts does")
+    collapse = names.add_parser("collapse", help="a mixture of Gaussians refitted on its own samples")
     loader = names.add_parser("loader", help="our stream beside other loaders, over the same samples")
     writer = names.add_parser("writer", help="our writer beside webdataset's")
     faults = names.add_parser("faults", help="what breaks in clusters, done to real runs")
     long_run = names.add_parser("long-run", help="many images to an object store, with kills")
     control = names.add_parser("control-plane", help="the driver with 1,000 simulated actors and 10,000,000 images")
-    for one in (diversity, writer, loader, faults, long_run, control):
+    for one in (diversity, collapse, writer, loader, faults, long_run, control):
         one.add_argument(
             "--out",
             metavar="DIR",

@@ -39,6 +39,10 @@ class UnitsFailed(ShardmillError):
     """Some units could not be made; everything else was."""
 
 
+class WorkersLost(ShardmillError):
+    """The processes of a training died again and again; its checkpoint is kept."""
+
+
 class SlotFailed(ShardmillError):
     """Something in the making of one slot failed.
 

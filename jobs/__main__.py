@@ -14,17 +14,34 @@ from jobs.commands import (
     diversity,
     exchange,
     lint,
+    measure,
     models,
     runs,
     shards,
     status,
     streams,
+    train,
     watch,
 )
 from jobs.printing import visible
 from shards.errors import ShardmillError
 
-_GROUPS = (runs, checks, status, watch, lint, attributes, banks, models, diversity, exchange, streams, shards)
+_GROUPS = (
+    runs,
+    train,
+    checks,
+    status,
+    watch,
+    lint,
+    attributes,
+    banks,
+    models,
+    diversity,
+    measure,
+    exchange,
+    streams,
+    shards,
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from pathlib import Path
 from engine.errors import DataError
 from engine.sources.base import RealImage, RealSet
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def open_imagefolder(path: str, place: str = "data.path") -> RealSet:
@@ -18,8 +18,8 @@ def open_imagefolder(path: str, place: str = "data.path") -> RealSet:
         RealImage(label, name, str(file), file.read_bytes)
         for label, name in enumerate(classes)
         for file in sorted((root / name).rglob("*"))
-        if file.suffix.lower() in _SUFFIXES
+        if file.suffix.lower() in SUFFIXES
     )
     if not images:
-        raise DataError(f"{place}: no image in {path}/<class>/; known are {', '.join(sorted(_SUFFIXES))}")
+        raise DataError(f"{place}: no image in {path}/<class>/; known are {', '.join(sorted(SUFFIXES))}")
     return RealSet(classes, images)

@@ -14,6 +14,7 @@ from engine.spec.output import BlankFilter, OutputSpec
 from engine.spec.plan import PlanSpec
 from engine.spec.prompts import PromptsSpec
 from engine.spec.sweep import SweepSpec
+from engine.spec.train import TrainSpec
 
 
 class Spec(Strict):
@@ -38,6 +39,7 @@ class Spec(Strict):
     cluster: ClusterSpec = ClusterSpec()
     budget: BudgetSpec = BudgetSpec()
     sweep: SweepSpec = SweepSpec()
+    train: TrainSpec = TrainSpec()
 
     @model_validator(mode="after")
     def _model_gets_what_it_takes(self) -> Self:

@@ -11,6 +11,8 @@ HEAVY = ("torch", "ray", "diffusers", "transformers", "httpx2", "pydantic", "skl
 COMMANDS = (
     "generate",
     "sweep",
+    "train",
+    "measure",
     "train-generator",
     "finetune",
     "status",
@@ -29,7 +31,6 @@ COMMANDS = (
     "captions",
     "lint",
     "diversity",
-    "finetune",
 )
 
 

@@ -1,0 +1,122 @@
+"""What a network says of every sample of a stream, and what that is worth; every rank looks at its share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.training import metrics
+from engine.training.metrics import Labels, Scores
+from engine.training.models import Model
+from engine.training.objective import IGNORED, each_loss
+from engine.training.worker import Worker
+from shards import Batch, ShardStream
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of a classifier, for each sample in the order of its stream.
+
+    confidence: probability of the predicted class. loss: cross-entropy in nats.
+    """
+
+    label: Labels
+    predicted: Labels
+    confidence: NDArray[np.float64]
+    loss: NDArray[np.float64]
+
+    def __getitem__(self, order: Labels) -> "Predictions":
+        return Predictions(*(getattr(self, field.name)[order] for field in fields(self)))
+
+    def scores(self, classes: int) -> Scores:
+        """What they are worth."""
+        right = self.label == self.predicted
+        error = metrics.calibration_error(self.confidence, right)
+        confusion = metrics.confusion_matrix(self.label, self.predicted, classes)
+        return _scores(confusion, float(self.loss.mean()), calibration_error=error)
+
+
+def evaluate(model: Model, stream: ShardStream, worker: Worker) -> tuple[Scores, Predictions | None]:
+    """Scores of all samples on every rank; of masks there are no predictions."""
+    model.eval()
+    if stream.masked:
+        return _evaluate_masks(model, stream, worker), None
+    found = predict(model, stream, worker)
+    return found.scores(len(model.form.classes)), found
+
+
+@torch.inference_mode()
+def predict(model: Model, stream: ShardStream, worker: Worker) -> Predictions:
+    """The predictions for the samples of a stream, all of them on every rank."""
+    model.eval()
+    parts = [_judge(model, batch, worker) for batch in _batches(stream, worker)]
+    mine = Predictions(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+    ranks = worker.gather(mine)
+    places = [_places(len(stream), rank, worker.world_size) for rank in range(worker.world_size)]
+    together = Predictions(*(np.concatenate(column) for column in zip(*map(_columns, ranks), strict=True)))
+    return together[np.argsort(np.concatenate(places), kind="stable")]
+
+
+def _columns(found: Predictions) -> list[NDArray[Any]]:
+    return [getattr(found, field.name) for field in fields(found)]
+
+
+def _batches(stream: ShardStream, worker: Worker) -> Iterator[Batch]:
+    return stream.batches(_BATCH * worker.world_size, rank=worker.rank, world_size=worker.world_size)
+
+
+def _places(count: int, rank: int, world_size: int) -> Labels:
+    """Where a rank's samples stand in the stream: `ShardStream.batches` deals them in turn."""
+    return np.arange(rank, count, world_size)
+
+
+def _judge(model: Model, batch: Batch, worker: Worker) -> Predictions:
+    if not len(batch):  # of the last batch, where there are more ranks than samples
+        return Predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+    with worker.autocast():
+        logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).double()
+    confidence, predicted = logits.softmax(1).max(1)
+    loss = each_loss(logits, worker.tensor(batch.label))
+    return Predictions(batch.label, _array(predicted), _array(confidence), _array(loss))
+
+
+@torch.inference_mode()
+def _evaluate_masks(model: Model, stream: ShardStream, worker: Worker) -> Scores:
+    classes = len(model.form.classes)
+    confusion, loss = np.zeros((classes, classes), np.int64), 0.0
+    for batch in _batches(stream, worker):
+        if not len(batch):
+            continue
+        assert batch.mask is not None
+        target = worker.tensor(batch.mask).long()
+        with worker.autocast():
+            logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).float()
+        loss += float(each_loss(logits, target).sum())
+        there = target != IGNORED
+        confusion += metrics.confusion_matrix(_array(target[there]), _array(logits.argmax(1)[there]), classes)
+    everywhere = worker.gather((confusion, loss))
+    confusion = np.sum([one for one, _ in everywhere], axis=0)
+    total = sum(loss for _, loss in everywhere)
+    return _scores(confusion, total / int(confusion.sum()), mean_iou=metrics.mean_iou(confusion))
+
+
+def _scores(confusion: metrics.Confusion, loss: float, **more: float) -> Scores:
+    return Scores(
+        loss=loss,
+        accuracy=metrics.accuracy(confusion),
+        macro_f1=metrics.macro_f1(confusion),
+        weighted_f1=metrics.weighted_f1(confusion),
+        recall=metrics.recall(confusion),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        **more,
+    )
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.cpu().numpy()

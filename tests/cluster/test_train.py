@@ -1,0 +1,109 @@
+"""`python -m jobs train` with two workers, one of which is killed: as the same training in one process."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from engine.run import load_run
+from engine.specfile import load_spec
+from engine.training.job import Job, job_of
+from engine.training.worker import Worker
+from jobs.__main__ import main
+from shards.codec import encode_rgb
+from shards.store import open_store
+from tests.conftest import ROOT, command, family
+from tests.engine.test_sweep import make
+
+SETTINGS = {
+    "steps": 32,
+    "batch_size": 64,
+    "alpha": 0.5,
+    "checkpoint_every": 4,
+    "evaluate_every": 8,
+    "learning_rate": 1e-3,
+    "augment": "{horizontal_flip: 0.5, noise: {strength: 4}}",
+}
+_DEADLINE = 240.0
+
+
+def arguments(run: Path, **settings: object) -> list[str]:
+    told = {**SETTINGS, **settings}
+    return ["train", str(run / "spec.yaml"), "--out", str(run), *(f"--set=train.{k}={v}" for k, v in told.items())]
+
+
+def workers(pid: int) -> list[int]:
+    return [one.pid for one in family(pid) if "ray::RayTrainWorker" in " ".join(one.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make(tmp_path_factory.mktemp("train")).store.url)
+
+
+@pytest.fixture(scope="module")
+def output(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the command said whose second worker was killed after the first checkpoint."""
+    log = tmp_path_factory.mktemp("log") / "log"
+    with log.open("w") as file:
+        started = subprocess.Popen(command(*arguments(run, workers=2)), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + _DEADLINE
+        while not (run / "train/classifier/checkpoint.pt").exists():
+            assert started.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.005)
+        os.kill(workers(started.pid)[-1], signal.SIGKILL)
+        assert started.wait(timeout=_DEADLINE) == 0, log.read_text()
+    finally:
+        started.kill()
+    return log.read_text()
+
+
+def test_two_workers_one_of_them_killed_train_as_one_process(run: Path, output: str, tmp_path: Path) -> None:
+    found = pq.read_table(run / "train/classifier/metrics.parquet").to_pydict()
+    spec = load_spec(run / "spec.yaml", [f"train.{name}={value}" for name, value in SETTINGS.items()])
+    job = job_of(load_run(run), spec.train)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = Job(job.spec, job.data, open_store(tmp_path)).run(Worker())
+    torch.set_num_threads(threads)
+    assert found["loss"] == pytest.approx([row["loss"] for row in alone.rows], rel=5e-3)
+    assert found["step"] == list(range(1, 33))
+    told = pq.read_table(
+        run / "train/classifier/predictions.parquet", filters=[("split", "=", "validation")]
+    ).to_pydict()
+    one = alone.predictions["validation"]
+    assert told["key"] == list(alone.keys["validation"])
+    assert told["label"] == one.label.tolist()
+    assert np.mean(told["predicted"] == one.predicted) > 0.97
+    assert found["validation_accuracy"][-1] == pytest.approx(alone.scores["validation"].accuracy, abs=0.01)
+
+
+def test_it_says_how_far_it_is_and_what_came_out(run: Path, output: str) -> None:
+    assert re.search(r"step 8 of 32: loss \d\.\d{4}, \d+\.\d% right on real validation", output)
+    assert re.search(r"classifier: \d+\.\d% right \(macro F1 0\.\d+, calibration error 0\.\d+\) of real valid", output)
+    found = {path.name for path in (run / "train/classifier").iterdir()}
+    assert found >= {"model.safetensors", "metrics.parquet", "result.json", "events"}
+    assert not any(name.startswith(("ray-", "checkpoint")) for name in found)
+    assert len(list((run / "train/classifier/events").iterdir())) == 2, "one of the killed process, one of the next"
+
+
+def test_the_same_command_again_is_done_and_judges_photos(
+    run: Path, output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.png").write_bytes(encode_rgb(np.full((20, 20, 3), 99, np.uint8), "png"))
+    assert main([*arguments(run, workers=2), "--photos", str(tmp_path)]) == 0
+    again = capsys.readouterr().out
+    assert "holds this training already" in again
+    assert re.search(r"mine\.png: \w+ \(\d+%\) before, \w+ \(\d+%\) after", again)
+    assert again.splitlines()[-1] == output.splitlines()[-1]
+    assert main(arguments(run, alpha=0.25)) == 2
+    assert "alpha: 0.5 -> 0.25" in capsys.readouterr().err

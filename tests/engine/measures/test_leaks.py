@@ -1,0 +1,84 @@
+"""The guard of held-out images, on shards: what copies are found, named and refused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import DataError
+from engine.measures.leaks import check_leaks, find_leaks
+from engine.realshards import write_shard
+from engine.sources.digits import open_digits
+from shards import NotReal, ShardStream
+from shards.codec import Pixels, encode_rgb, fit_rgb
+from shards.errors import ShardError
+from shards.sample import Sample
+
+
+def write(place: Path, images: Sequence[Pixels], *, synthetic: bool = False, format: str = "png") -> ShardStream:
+    """A stream of one shard of these images, named by the folder."""
+    samples = (
+        Sample(
+            f"{place.name}{number}",
+            encode_rgb(image, format, 80),
+            format,
+            0,
+            {"key": f"{place.name}{number}", "label": 0, "class_name": "x", "synthetic": synthetic, "prompt": ""},
+        )
+        for number, image in enumerate(images)
+    )
+    write_shard(place, "00000", samples)
+    return ShardStream(place, seed=3)
+
+
+@pytest.fixture(scope="module")
+def digits() -> list[Pixels]:
+    return [fit_rgb(image.pixels(), 24, 24) for image in open_digits().images[:140]]
+
+
+def test_disjoint_images_leak_nothing(digits: list[Pixels], tmp_path: Path) -> None:
+    train, held_out = write(tmp_path / "train", digits[:60]), write(tmp_path / "validation", digits[60:])
+    assert find_leaks([train], held_out) == []
+    check_leaks([train], held_out)
+
+
+def test_exact_and_near_copies_are_named_with_what_they_copy(digits: list[Pixels], tmp_path: Path) -> None:
+    paler = (digits[7] * 0.8 + 20).astype(np.uint8)
+    mirror = np.ascontiguousarray(digits[11][:, ::-1])
+    judged = [*digits[60:70], digits[5], paler, mirror, fit_rgb(digits[13], 48, 48), digits[130]]
+    train = write(tmp_path / "train", digits[:60])
+    drawn = write(tmp_path / "drawn", digits[128:132], synthetic=True, format="jpg")
+    held_out = write(tmp_path / "validation", judged)
+    found = {leak.held_out: (leak.train, leak.mirrored) for leak in find_leaks([train, drawn], held_out)}
+    assert found == {
+        "validation10": ("train5", False),
+        "validation11": ("train7", False),
+        "validation12": ("train11", True),
+        "validation13": ("train13", False),
+        "validation14": ("drawn2", False),
+    }
+    with pytest.raises(
+        DataError, match=r"^5 held-out images are copies of what is trained on: validation1\d is .*; \.\.\.; take "
+    ):
+        check_leaks([train, drawn], held_out)
+    with pytest.raises(DataError, match=r"^1 held-out .* validation0 is the mirror image of train11; take them out"):
+        check_leaks([train], write(tmp_path / "mirror" / "validation", [mirror]))
+
+
+def test_a_synthetic_image_among_held_out_ones_is_refused(digits: list[Pixels], tmp_path: Path) -> None:
+    train = write(tmp_path / "train", digits[:20])
+    held_out = write(tmp_path / "validation", digits[20:25], synthetic=True)
+    with pytest.raises(NotReal, match=r"sample 'validation0' at byte .* is synthetic, and held-out"):
+        check_leaks([train], held_out)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(digits: list[Pixels], tmp_path: Path) -> None:
+    train = write(tmp_path / "train", digits[:20])
+    held_out = write(tmp_path / "validation", digits[20:24])
+    tar = tmp_path / "validation" / "00000.tar"
+    data = tar.read_bytes()
+    tar.write_bytes(data.replace(b"\x89PNG", b"XPNG"))
+    with pytest.raises(ShardError, match=r"validation/00000\.tar, sample 'validation0'"):
+        find_leaks([train], ShardStream(tmp_path / "validation"))
+    assert len(held_out) == 4

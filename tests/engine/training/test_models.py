@@ -1,0 +1,140 @@
+"""Networks by name: what they take, how they begin, and their files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import MobileNet_V3_Small_Weights, get_model
+
+from engine.errors import ModelError, SpecError
+from engine.spec.train import TrainSpec, VitSpec
+from engine.training.models import CENTRED, Model, build, dump, load
+
+CLASSES = ("a", "b", "c")
+
+
+def made(size: int = 32, **settings: object) -> Model:
+    return build(TrainSpec(**settings), (size, size), CLASSES, CENTRED)
+
+
+def pictures(size: int, count: int = 2) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 255, (count, 3, size, size), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"model": "small_cnn"}, 16),
+        ({"model": "resnet18"}, 32),
+        ({"model": "mobilenet_v3_small"}, 32),
+        ({"model": "squeezenet1_1"}, 64),
+        ({"model": "mnasnet0_5"}, 32),
+        ({"model": "vit_b_32"}, 64),
+        ({"model": "vit", "vit": VitSpec(patch=8)}, 32),
+    ],
+)
+def test_a_classifier_gives_logits_and_features(settings: dict, size: int) -> None:
+    model = made(size, **settings).eval()
+    assert model(pictures(size)).shape == (2, 3)
+    features = model.features(pictures(size).permute(0, 2, 3, 1).numpy())
+    assert features.ndim == 2
+    assert np.square(features).sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [16, 21])
+def test_a_unet_gives_logits_of_every_pixel(size: int) -> None:
+    assert made(size, model="unet")(pictures(size)).shape == (2, 3, size, size)
+
+
+def test_the_vit_of_the_rebalancing_recipe() -> None:
+    vit = made(224, model="vit", vit=VitSpec(patch=16, hidden=128, layers=4, heads=2, intermediate=256))
+    block = 4 * 128 * 128 + 4 * 128 + 2 * 128 * 256 + 128 + 256 + 4 * 128
+    rest = (3 * 16 * 16 + 1) * 128 + 128 + (196 + 1) * 128 + 2 * 128 + 3 * (128 + 1)
+    assert sum(one.numel() for one in vit.parameters()) == 4 * block + rest
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_small_images_keep_their_resolution_at_first(name: str) -> None:
+    def at_first(size: int) -> torch.Size:
+        seen: list[torch.Size] = []
+        model = made(size, model=name).eval()
+        blocks = model.network.layer1 if name == "resnet18" else model.network.features[1]
+        blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+        model(pictures(size))
+        return seen[0]
+
+    assert at_first(32) == (32, 32)
+    assert max(at_first(128)) <= 64
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    one, same, other = (made(seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("settings", [{"model": "vit", "vit": VitSpec(patch=8)}, {"model": "mnasnet0_5"}])
+def test_a_file_of_ours_reads_back_as_the_same_network(settings: dict, tmp_path: Path) -> None:
+    model = made(32, **settings).eval()
+    (tmp_path / "m.safetensors").write_bytes(dump(model))
+    again = load(tmp_path / "m.safetensors")
+    assert again.form == model.form
+    assert torch.equal(again(pictures(32)), model(pictures(32)))
+    (tmp_path / "m.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(ModelError, match="not a network that a training of ours wrote"):
+        load(tmp_path / "m.safetensors")
+
+
+def test_weights_come_from_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    theirs = get_model("mobilenet_v3_small")
+    cached = tmp_path / "hub/checkpoints" / MobileNet_V3_Small_Weights.DEFAULT.url.rpartition("/")[2]
+    cached.parent.mkdir(parents=True)
+    torch.save(theirs.state_dict(), cached)
+    model = made(32, model="mobilenet_v3_small", weights="imagenet")
+    assert torch.equal(model.network.features[0][0].weight, theirs.features[0][0].weight)
+    assert model.network.classifier[3].out_features == 3
+
+
+def test_where_the_hub_is_out_of_reach_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(ModelError, match=r"cannot be reached .* put it at .*hub/checkpoints/resnet18-\w+\.pth"):
+        made(32, model="resnet18", weights="imagenet")
+
+
+@pytest.mark.parametrize(("name", "write"), [("w.pth", torch.save), ("w.safetensors", save_file)])
+def test_weights_of_a_file_keep_the_form_that_they_were_trained_with(
+    tmp_path: Path, name: str, write: Callable[[dict[str, torch.Tensor], Path], None]
+) -> None:
+    for theirs in (get_model("resnet18"), made(32, model="resnet18").network):
+        write({key: value.contiguous() for key, value in theirs.state_dict().items()}, tmp_path / name)
+        model = made(32, model="resnet18", weights=str(tmp_path / name))
+        assert torch.equal(model.network.conv1.weight, theirs.conv1.weight)
+    with pytest.raises(ModelError, match=r"of another network: it has no '0\.weight' at all"):
+        made(32, weights=str(tmp_path / name))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (exec, ("raise SystemExit",))
+
+    torch.save({"0.weight": Evil()}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match="holds no weights that can be read"):
+        made(32, weights=str(tmp_path / "nowhere.pth"))
+    with pytest.raises(ModelError, match="no file of tensors alone, and a pickle can run code"):
+        made(32, weights=str(tmp_path / "w.pth"))
+
+
+def test_what_cannot_be_built_is_named() -> None:
+    with pytest.raises(SpecError, match=r"there is no 'resnet19'; did you mean resnet18"):
+        made(model="resnet19")
+    with pytest.raises(SpecError, match=r"alexnet cannot take images of 32x32 .* train.image_size"):
+        made(32, model="alexnet")
+    with pytest.raises(SpecError, match="32x32 cannot be cut into squares of 10"):
+        made(32, model="vit", vit=VitSpec(patch=10))

@@ -1,0 +1,58 @@
+"""Real and synthetic shards of scikit-learn's digits at 16 pixels; the synthetic ones are real ones with noise."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from engine.realshards import write_shard
+from engine.sources.digits import CLASSES
+from engine.training.data import TrainData
+from shards.codec import encode_mask, encode_rgb
+from shards.sample import Sample
+
+SIZE = 16
+_PARTS = {"real": (0, 200), "synthetic": (200, 500), "validation": (500, 700), "test": (700, 800)}
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    found = load_digits()
+    grey = np.rint(found.images * (255 / 16)).astype(np.uint8)
+    return np.repeat(np.kron(grey, np.ones((1, 2, 2), np.uint8))[..., None], 3, axis=3), found.target
+
+
+def data(folder: Path, masks: bool = False) -> TrainData:
+    """Four places below a folder. masks: each image's bright pixels are the class 1."""
+    for part in _PARTS:
+        write(folder / part, part, masks)
+    places = {part: str(folder / part) for part in _PARTS}
+    return TrainData(**places, classes=("paper", "ink") if masks else CLASSES)
+
+
+def write(place: Path, part: str, masks: bool = False) -> None:
+    """Shards of one part, of 128 images each."""
+    images, labels = _digits()
+    start, end = _PARTS[part]
+    samples = [sample(part, number, images[number], int(labels[number]), masks) for number in range(start, end)]
+    for number in range(0, len(samples), 128):
+        write_shard(place, f"{number // 128:05d}", samples[number : number + 128])
+
+
+def sample(part: str, number: int, image: np.ndarray, label: int, masks: bool) -> Sample:
+    key = f"{part}{number:05d}"
+    synthetic = part == "synthetic"
+    mask = encode_mask((image[..., 0] > 127).astype(np.uint8)) if masks else None
+    if synthetic:
+        noise = np.random.default_rng(number).normal(0, 30, image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    meta = {
+        "key": key,
+        "label": label,
+        "class_name": CLASSES[label],
+        "synthetic": synthetic,
+        "prompt": "",
+        "digest": key,
+    }
+    return Sample(key, encode_rgb(image, "png"), "png", label, meta, mask)
