@@ -3,16 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+CLUSTERS := tests/cluster tests/end_to_end tests/clients tests/recipes
 FUZZ_SECONDS ?= 60
+SMALL := jobs/specs/experiments/digits
+RESULTS := bench/results/experiments
 
-.PHONY: demo test lint format fuzz faults long-run
+.PHONY: demo test lint format fuzz faults long-run experiments
 
 demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
 	$(BIN)/python -m jobs sweep jobs/specs/digits.yaml --out runs/demo
 
-test: $(READY)  ## two processes: half of the time goes into Ray's and torch's starts, one after another
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(READY)  ## two processes where tests start no cluster; those that do come one after another, by name
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTERS:%=--ignore=%)
+	$(BIN)/python -m pytest -v $(CLUSTERS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -28,6 +32,12 @@ faults: $(READY)  ## the whole fault matrix, an hour and a half on two cores: be
 
 long-run: $(READY)  ## 90,000 images to an object store while actors and drivers are killed: bench/results/long_run.md
 	$(BIN)/python -m bench long-run
+
+experiments: $(READY)  ## every experiment on the embedded data, an hour on two cores: bench/results/experiments/
+	$(BIN)/python -m bench rebalance --spec $(SMALL)-rebalance.yaml --out $(RESULTS) --work runs/experiments
+	$(BIN)/python -m bench shortage --spec $(SMALL)-shortage.yaml --out $(RESULTS) --work runs/experiments
+	$(BIN)/python -m bench ratio --spec $(SMALL)-ratio.yaml --out $(RESULTS) --work runs/experiments
+	$(BIN)/python -m bench collapse --out $(RESULTS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

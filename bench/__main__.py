@@ -5,6 +5,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from bench import evidence
+from bench.evidence import EVIDENCE
+
 
 def main() -> None:
     chosen = parser().parse_args()
@@ -22,6 +25,8 @@ def main() -> None:
         from bench import long_run
 
         long_run.main(chosen.out, chosen.work, chosen.images, chosen.kill_every)
+    elif chosen.name in EVIDENCE:
+        evidence.main(chosen.name, chosen.out, chosen.work, chosen.spec, chosen.overrides)
     else:
         import_module(f"bench.{chosen.name.replace('-', '_')}").main(chosen.out, chosen.work)
 
@@ -41,7 +46,13 @@ def parser() -> argparse.ArgumentParser:
     faults = names.add_parser("faults", help="what breaks in clusters, done to real runs")
     long_run = names.add_parser("long-run", help="many images to an object store, with kills")
     control = names.add_parser("control-plane", help="the driver with 1,000 simulated actors and 10,000,000 images")
-    for one in (diversity, collapse, writer, loader, faults, long_run, control):
+    experiments = [names.add_parser(name, help=one.told) for name, one in EVIDENCE.items()]
+    for one in experiments:
+        one.add_argument("--spec", metavar="FILE", help="another one than for CIFAR-10")
+        one.add_argument(
+            "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="of the spec"
+        )
+    for one in (diversity, collapse, writer, loader, faults, long_run, control, *experiments):
         one.add_argument(
             "--out",
             metavar="DIR",

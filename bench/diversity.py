@@ -19,7 +19,6 @@ from bench.machine import ROOT, machine
 from engine.diversity import Diversity, compare
 from engine.generators.training.measures import WORDS, Thresholds, measure
 from engine.run import load_run
-from engine.sweep import prepare_sweep
 from shards import ShardStream
 
 SPEC = "jobs/specs/digits.yaml"
@@ -68,7 +67,7 @@ def _make(run: Path, prompts: dict[str, Any]) -> None:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     runs = {name: load_run(folder / name) for name in ARMS}
-    real, *found = compare({name: (run, prepare_sweep(run)) for name, run in runs.items()})
+    real, *found = compare(runs)
     rows = [_row("real (world split)", real, folder / next(iter(ARMS)) / "real" / "world", None)]
     for name, one in zip(ARMS, found, strict=True):
         sweep = json.loads((folder / name / "sweep.json").read_text(encoding="utf-8"))
@@ -77,12 +76,8 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _row(name: str, found: Diversity, shards: Path, sweep: dict[str, Any] | None) -> dict[str, Any]:
-    points = [] if sweep is None else sweep["points"]
-    accuracy = {
-        str(alpha): [point["accuracy"] for point in points if point["alpha"] == alpha]
-        for alpha in (0.0, *ALPHAS)
-        if points
-    }
+    arms = [] if sweep is None else sweep["arms"]
+    accuracy = {str(arm["alpha"]): arm["points"] for arm in arms if arm["alpha"] in (0.0, *ALPHAS)}
     return {
         "arm": name,
         "images": found.images,

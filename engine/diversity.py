@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SpecError
+from engine.realdata import prepare_real
 from engine.run import Run
-from engine.sweep import Sweep
+from engine.training.encoder import train_encoder
 from shards import ShardStream
 from shards.finished import read_rows
 from shards.store import Store
 
 if TYPE_CHECKING:
-    from engine.classifier import SmallCnn
+    from engine.training.models import Model
 
 Features = NDArray[np.float64]
 """(images, dimensions), every row of length 1."""
@@ -65,21 +66,25 @@ def vendi_score(features: Features) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def compare(runs: Mapping[str, tuple[Run, Sweep]]) -> list[Diversity]:
+def compare(runs: Mapping[str, Run]) -> list[Diversity]:
     """Every strategy of every run, by the name that it is to be called, and the real images of the first run's world.
 
-    The encoder is trained on that world. Raises SpecError where the runs differ in their classes.
+    The encoder is trained on that world. Raises what `prepare_real` does, and SpecError where a run is not finished,
+    or differs in its classes.
     """
-    first, sweep = next(iter(runs.values()))
-    if any(run.recipe.plan.classes != first.recipe.plan.classes for run, _ in runs.values()):
+    first = next(iter(runs.values()))
+    if any(run.recipe.plan.classes != first.recipe.plan.classes for run in runs.values()):
         raise SpecError("diversity: the runs have different classes; compare runs of the same data")
-    groups = {REAL: _Group(sweep.store / "real" / "world", "")}
-    for name, (run, _) in runs.items():
+    if unfinished := next((run for run in runs.values() if run.pending()), None):
+        raise SpecError(f"{unfinished.store}: {len(unfinished.pending())} units are not finished; run generate first")
+    prepare_real(first)
+    groups = {REAL: _Group(first.store / "real" / "world", "")}
+    for name, run in runs.items():
         for strategy in run.recipe.spec.prompts.strategies:
             groups[f"{name}: {strategy.name}"] = _Group(run.shards, strategy.name)
     classes = range(len(first.recipe.plan.classes))
     count = min(_MOST, *(len(group.rows(label)) for group in groups.values() for label in classes))
-    encoder = sweep.train_encoder()
+    encoder = train_encoder(first)
     return [_measure(name, group, classes, count, encoder) for name, group in groups.items()]
 
 
@@ -103,13 +108,13 @@ class _Group:
         """How many different texts a field of the images of a class holds."""
         return len({self._told[i].get(field, "") for i in self.rows(label)})
 
-    def features(self, positions: Sequence[int], encoder: "SmallCnn") -> Features:
+    def features(self, positions: Sequence[int], encoder: "Model") -> Features:
         """What the encoder sees in these images."""
         parts = [self._stream.read(positions[i : i + _BATCH]).image for i in range(0, len(positions), _BATCH)]
         return np.concatenate([encoder.features(part) for part in parts])
 
 
-def _measure(name: str, group: _Group, classes: range, count: int, encoder: "SmallCnn") -> Diversity:
+def _measure(name: str, group: _Group, classes: range, count: int, encoder: "Model") -> Diversity:
     features = [group.features(group.rows(label)[:count], encoder) for label in classes]
     return Diversity(
         group=name,

@@ -1,12 +1,11 @@
-"""From right and wrong predictions to an answer with intervals.
+"""From how good each prediction is to an answer with intervals.
 
 Arms are compared on the same seeds and the same images, so the bootstrap is paired: each replicate draws seeds and
 images with replacement, the same for every arm (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,10 @@ from numpy.typing import NDArray
 _REPLICATES = 4000
 _LEVEL = (2.5, 97.5)
 
-Correct = Mapping[float | None, NDArray[np.bool_]]
-"""For each alpha, and None for the oracle: whether each prediction was right, (seeds, images)."""
+Floats = NDArray[np.float64]
+Quality = Mapping[str, Floats]
+"""For each arm, how good each prediction is, 0 to 1: (seeds, images). Of a class, whether it is right; of a mask, its
+mean IoU."""
 
 
 @dataclass(frozen=True)
@@ -28,110 +29,141 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a sweep found. Accuracies and lifts are fractions of real images, 0 to 1.
+class Draws:
+    """How often each replicate draws each seed and each image, so that a replicate is two small products.
 
-    arms:       accuracy on validation for each alpha, in order.
-    alpha_star: alpha of the best mean accuracy on validation; `alpha_star_range` holds it in 95% of replicates.
-    lifts:      accuracy at each alpha less the baseline's, on validation. At alpha_star it flatters, for that was
-                chosen there.
-    test_lift:  the same on the test split, which chose nothing; None without one.
-    gap_closed: lift as a share of what the oracle is above the baseline; None where it is not clearly above it.
+    of_seeds: (replicates, seeds), rows adding up to 1. of_images: (replicates, images), likewise.
     """
 
-    baseline: Interval
-    oracle: Interval
-    arms: dict[float, Interval]
+    of_seeds: Floats
+    of_images: Floats
+
+    @classmethod
+    def of(cls, seeds: int, images: int) -> "Draws":
+        """The same for the same numbers."""
+        random = np.random.default_rng(0)
+        found = (random.multinomial(count, np.full(count, 1 / count), _REPLICATES) / count for count in (seeds, images))
+        return cls(*found)
+
+    def means(self, quality: Floats) -> Floats:
+        """Of (seeds, images), the mean of each replicate."""
+        return np.asarray(((self.of_images @ quality.T) * self.of_seeds).sum(axis=1))
+
+    def macro_f1(self, labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Floats:
+        """Of predictions (seeds, images), the macro F1 of each replicate: mean over seeds, and over the classes that
+        stand in its truth or predictions."""
+        truth = np.eye(classes)[labels]
+        count = self.of_images @ truth
+        found = [self._f1(truth, count, np.eye(classes)[one]) for one in predicted]
+        return np.asarray((np.stack(found, axis=1) * self.of_seeds).sum(axis=1))
+
+    def _f1(self, truth: Floats, count: Floats, told: Floats) -> Floats:
+        both = count + self.of_images @ told
+        f1 = np.divide(2 * (self.of_images @ (truth * told)), both, out=np.zeros_like(both), where=both > 0)
+        return np.asarray(f1.sum(axis=1) / (both > 0).sum(axis=1))
+
+
+def interval(mean: float, replicates: Floats) -> Interval:
+    """Percentiles of the replicates about a mean."""
+    low, high = np.percentile(replicates, _LEVEL)
+    return Interval(mean, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep found. Qualities and lifts are 0 to 1.
+
+    arms:       quality on validation of every arm.
+    lifts:      each arm's less the baseline's. At alpha_star it flatters, for that was chosen on the same images.
+    alpha_star: alpha of the best mean on validation; `alpha_star_range` holds it in 95% of replicates.
+    star:       name of its arm.
+    test_lift:  of `star` on the test split, which chose nothing; None without one.
+    gap_closed: lift as a share of what the oracle is above the baseline; None without one that is clearly above it.
+    rival:      the best alternative, and how much better than it `star` is; None without any.
+    """
+
+    arms: Mapping[str, Interval]
+    lifts: Mapping[str, Interval]
+    baseline: str
+    oracle: str | None
+    star: str
     alpha_star: float
     alpha_star_range: tuple[float, float]
-    lifts: dict[float, Interval]
     test_lift: Interval | None
     gap_closed: float | None
+    rival: tuple[str, Interval] | None
 
-    @property
-    def lift(self) -> Interval:
-        """Of the best alpha."""
-        return self.lifts[self.alpha_star]
+    def verdict(self, of: str = "") -> str:
+        """In words, also when it did not help. of: what percentages are of, like " mean IoU"."""
+        return " ".join(part for part in (self._help(of), self._beside()) if part)
 
-    @property
-    def verdict(self) -> str:
-        """One sentence, also when it did not help."""
-        lift = f"{100 * self.lift.mean:+.1f} points [{100 * self.lift.low:+.1f}, {100 * self.lift.high:+.1f}]"
-        over = f"over real images alone ({100 * self.baseline.mean:.1f}%) on real validation"
+    def _help(self, of: str) -> str:
+        alone = f"real images alone ({100 * self.arms[self.baseline].mean:.1f}%{of})"
         if self.alpha_star == 0:
-            return (
-                f"Synthetic data did not help: no fraction beats real images alone ({100 * self.baseline.mean:.1f}%)."
-            )
-        if self.lift.low <= 0:
-            return f"No help was shown: the best fraction, alpha {self.alpha_star:g}, gives {lift} {over}."
-        return f"Synthetic data helped: alpha {self.alpha_star:g} gives {lift} {over}{self._gap()}."
+            return f"Synthetic data did not help: no fraction beats {alone}."
+        lift, over = self.lifts[self.star], f"over {alone} on real validation"
+        if lift.low <= 0:
+            return f"No help was shown: the best fraction, alpha {self.alpha_star:g}, gives {_points(lift)} {over}."
+        return f"Synthetic data helped: alpha {self.alpha_star:g} gives {_points(lift)} {over}{self._gap()}."
 
     def _gap(self) -> str:
-        if self.gap_closed is None:
+        if self.gap_closed is None or self.oracle is None:
             return ""
-        return f", which closes {100 * self.gap_closed:.0f}% of the gap to the oracle ({100 * self.oracle.mean:.1f}%)"
+        oracle = 100 * self.arms[self.oracle].mean
+        return f", which closes {100 * self.gap_closed:.0f}% of the gap to the oracle ({oracle:.1f}%)"
 
-    def as_json(self) -> dict[str, Any]:
-        """For sweep.json."""
-        return {
-            "verdict": self.verdict,
-            "baseline": self.baseline.mean,
-            "oracle": self.oracle.mean,
-            "alpha_star": self.alpha_star,
-            "alpha_star_range": self.alpha_star_range,
-            "lift": asdict(self.lift),
-            "test_lift": None if self.test_lift is None else asdict(self.test_lift),
-            "gap_closed": self.gap_closed,
-            "baseline_interval": asdict(self.baseline),
-            "oracle_interval": asdict(self.oracle),
-            "arms": [
-                {"alpha": alpha, **asdict(found), "lift": asdict(self.lifts[alpha])}
-                for alpha, found in self.arms.items()
-            ],
-        }
+    def _beside(self) -> str:
+        """How it compares with the best that can be had without."""
+        if self.rival is None:
+            return ""
+        name, more = self.rival
+        known = f"the best alternative, {name.replace('_', ' ')} ({100 * self.arms[name].mean:.1f}%)"
+        if more.low > 0:
+            return f"It beats {known}, by {_points(more)}."
+        if more.high < 0:
+            return f"But {known}, is better by {_points(Interval(-more.mean, -more.high, -more.low))}."
+        return f"It is not told apart from {known}: {_points(more)}."
 
 
-def answer(validation: Correct, test: Correct | None) -> Answer:
-    """Choose alpha on validation, and say with which certainty; confirm on test."""
-    replicates = _replicates(validation)
-    alphas = sorted(alpha for alpha in validation if alpha is not None)
-    means = {alpha: float(found.mean()) for alpha, found in validation.items()}
-    star = max(alphas, key=lambda alpha: (means[alpha], -alpha))  # of equals, the one with least synthetic data
-    best = np.array(alphas)[np.argmax(np.stack([replicates[alpha] for alpha in alphas]), axis=0)]
+def _points(found: Interval) -> str:
+    return f"{100 * found.mean:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def answer(
+    curve: Mapping[float, str], oracle: str | None, others: tuple[str, ...], validation: Quality, test: Quality | None
+) -> Answer:
+    """Choose alpha on validation, and say with which certainty; confirm on test.
+
+    curve: the arm of each alpha, 0 among them. others: alternatives, in no order.
+    """
+    draws = Draws.of(*next(iter(validation.values())).shape)
+    replicates = {name: draws.means(found) for name, found in validation.items()}
+    means = {name: float(found.mean()) for name, found in validation.items()}
+    alphas, baseline = sorted(curve), curve[0.0]
+    alpha_star = max(alphas, key=lambda a: (means[curve[a]], -a))  # of equals, the one with least synthetic data
+    star = curve[alpha_star]
+    best = np.array(alphas)[np.argmax(np.stack([replicates[curve[a]] for a in alphas]), axis=0)]
     low, high = np.percentile(best, _LEVEL, method="nearest")
-    lifts = {a: _interval(means[a] - means[0.0], replicates[a] - replicates[0.0]) for a in (*alphas, None)}
-    gap = lifts.pop(None)
+
+    def less(name: str, other: str) -> Interval:
+        return interval(means[name] - means[other], replicates[name] - replicates[other])
+
+    gap = None if oracle is None else less(oracle, baseline)
+    rival = max(others, key=means.__getitem__, default=None)
     return Answer(
-        baseline=_interval(means[0.0], replicates[0.0]),
-        oracle=_interval(means[None], replicates[None]),
-        arms={alpha: _interval(means[alpha], replicates[alpha]) for alpha in alphas},
-        alpha_star=star,
+        arms={name: interval(means[name], replicates[name]) for name in validation},
+        lifts={name: less(name, baseline) for name in validation},
+        baseline=baseline,
+        oracle=oracle,
+        star=star,
+        alpha_star=alpha_star,
         alpha_star_range=(float(low), float(high)),
-        lifts={alpha: lifts[alpha] for alpha in alphas},
-        test_lift=None if test is None else _lift(test, star),
-        gap_closed=lifts[star].mean / gap.mean if gap.low > 0 else None,
+        test_lift=None if test is None else _lift(test, star, baseline),
+        gap_closed=less(star, baseline).mean / gap.mean if gap is not None and gap.low > 0 else None,
+        rival=None if rival is None else (rival, less(star, rival)),
     )
 
 
-def _lift(correct: Correct, alpha: float) -> Interval:
-    replicates = _replicates(correct)
-    mean = float(correct[alpha].mean() - correct[0.0].mean())
-    return _interval(mean, replicates[alpha] - replicates[0.0])
-
-
-def _replicates(correct: Correct) -> dict[float | None, NDArray[np.float64]]:
-    """Mean accuracy of each arm in each replicate; seeds and images are drawn once, for all arms."""
-    seeds, images = next(iter(correct.values())).shape
-    random = np.random.default_rng(0)
-    # How often each seed and each image is drawn, so that a replicate is two small products.
-    of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), _REPLICATES) / seeds
-    of_images = random.multinomial(images, np.full(images, 1 / images), _REPLICATES) / images
-    return {
-        alpha: np.einsum("rs,si,ri->r", of_seeds, found.astype(float), of_images, optimize=True)
-        for alpha, found in correct.items()
-    }
-
-
-def _interval(mean: float, replicates: NDArray[np.float64]) -> Interval:
-    low, high = np.percentile(replicates, _LEVEL)
-    return Interval(mean, float(low), float(high))
+def _lift(quality: Quality, star: str, baseline: str) -> Interval:
+    more = quality[star] - quality[baseline]
+    return interval(float(more.mean()), Draws.of(*more.shape).means(more))

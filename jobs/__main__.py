@@ -13,6 +13,7 @@ from jobs.commands import (
     checks,
     diversity,
     exchange,
+    experiment,
     lint,
     measure,
     models,
@@ -29,6 +30,7 @@ from shards.errors import ShardmillError
 _GROUPS = (
     runs,
     train,
+    experiment,
     checks,
     status,
     watch,

@@ -19,6 +19,9 @@ hypothesis.settings.load_profile("shardmill")
 
 # Hub clients must not ask the network, and Ray must not send statistics, also in the processes that tests start.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Threads wait for one another by spinning: on cores that two processes of tests and Ray's share, that costs them all
+# twenty times what the second thread gains.
+os.environ["OMP_NUM_THREADS"] = "1"
 # A cluster that the shell knows of is none of a test's business.
 os.environ.pop("RAY_ADDRESS", None)
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from ray import tune
 from engine.errors import Stopped
 from engine.sweep import Sweep, Trial
 from shards.places import cache_home
+
+_FAILURES = 3
+"""Of one trial; after each it goes on from its checkpoint."""
 
 
 class SweepTrial(tune.Trainable):
@@ -31,8 +35,8 @@ class SweepTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """The whole training."""
         started = time.monotonic()
-        accuracy = self._sweep.run(self._trial, self._device)
-        return {"accuracy": accuracy, "seconds": time.monotonic() - started, "done": True}
+        quality = self._sweep.run(self._trial, self._device)
+        return {"quality": quality, "seconds": time.monotonic() - started, "done": True}
 
 
 class _Lines(tune.Callback):
@@ -44,11 +48,10 @@ class _Lines(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune."""
         self._finished += 1
-        config, found = trial.config["trial"], trial.last_result
-        arm = Trial(**config).arm.replace("-", " ")
+        done, found = Trial(**trial.config["trial"]), trial.last_result
         print(  # noqa: T201
-            f"{time.strftime('%H:%M:%S')} {arm:<10} seed {config['seed']}: "
-            f"{100 * found['accuracy']:.1f}% on real validation "
+            f"{time.strftime('%H:%M:%S')} {done.arm.replace('-', ' '):<10} seed {done.seed}: "
+            f"{100 * found['quality']:.1f}% on real validation "
             f"({found['seconds']:.0f} s; {self._finished} of {self._total})",
             flush=True,
         )
@@ -65,12 +68,13 @@ def run_trials(sweep: Sweep) -> None:
     resources = {"cpu": 1, "gpu": sweep.gpus_per_trial}
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(SweepTrial, sweep=sweep), resources),
-        param_space={"trial": tune.grid_search([{"alpha": trial.alpha, "seed": trial.seed} for trial in pending])},
+        param_space={"trial": tune.grid_search([asdict(trial) for trial in pending])},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(_tune_folder(sweep)),
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=_FAILURES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[_Lines(len(sweep.trials()), len(sweep.trials()) - len(pending))],
         ),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shards.codec import Pixels
 
 if TYPE_CHECKING:
-    from engine.classifier import SmallCnn
+    from engine.training.models import Model
 
 OFFLINE = "offline"
 
@@ -77,7 +77,7 @@ class ClassifierEncoder:
         "that of the best other one"
     )
 
-    def __init__(self, model: "SmallCnn") -> None:
+    def __init__(self, model: "Model") -> None:
         self._model = model
 
     def see(self, images: Pixels) -> Seen:

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import DataError, SpecError
+from engine.errors import SpecError
 from engine.measures.encoder import Encoder
 from engine.measures.neighbours import thumbnails
 from engine.measures.progress import Progress
-from engine.models import learned_digests
-from engine.operations.estimate import image_shape
-from engine.realshards import write_real_shards
 from engine.run import Run
-from engine.sources import Splits, load_splits
-from engine.sweep import check_disjoint
+from engine.sources import Splits
 from shards import ShardStream
 from shards.codec import CorruptImage, Pixels, decode_rgb
 from shards.finished import finished, read_rows
@@ -45,28 +41,6 @@ class Looked:
         """Some of them."""
         scores = None if self.scores is None else self.scores[rows]
         return Looked(self.key[rows], self.label[rows], self.small[rows], self.features[rows], scores)
-
-
-def prepare_real(run: Run) -> Splits:
-    """Write the real images of a run as shards beside the synthetic ones, checked as those of a sweep are.
-
-    Raises SpecError for a run without real data, DataError where splits overlap or the generator learned what is to
-    judge it.
-    """
-    spec = run.recipe.spec
-    if spec.data is None:
-        raise SpecError(f"{run.store}: its spec has no data, and measures compare with real images; add data to it")
-    splits = load_splits(spec.data)
-    split = reference(splits)
-    learned = learned_digests(spec.model, split)
-    if known := next((image for image in splits[split] if image.digest in learned), None):
-        raise DataError(
-            f"{known.origin} of the {split} split is one of the images that {spec.model.source} was trained on, which "
-            "would flatter it; give data the splits that the generator was trained with"
-        )
-    write_real_shards(splits, run.store / "real", spec.output.image, image_shape(run))
-    check_disjoint(run.store / "real")
-    return splits
 
 
 def reference(splits: Splits) -> str:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.errors import DataError
 from engine.measures.groups import small_ones
 from engine.measures.neighbours import find_copies
 from engine.measures.progress import Progress, untold
-from shards import NotReal, ShardStream
-
-_NAMED = 3
+from engine.run import Run
+from shards import ShardStream
+from shards.finished import finished
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,10 @@ def find_leaks(train: Sequence[ShardStream], held_out: ShardStream, progress: Pr
     ]
 
 
-def check_leaks(train: Sequence[ShardStream], held_out: ShardStream, progress: Progress = untold) -> None:
-    """Raises NotReal for a synthetic image among those held out, DataError with the first names for leaks."""
-    made = held_out.rows[held_out.synthetic[held_out.rows]]
-    if len(made):
-        raise NotReal(f"{held_out.place(int(made[0]))} is synthetic, and held-out images must be real; take it out")
-    if leaks := find_leaks(train, held_out, progress):
-        named = "; ".join(leak.text for leak in leaks[:_NAMED]) + "; ..." * (len(leaks) > _NAMED)
-        raise DataError(
-            f"{len(leaks)} held-out images are copies of what is trained on: {named}; take them out of one of the two"
-        )
+def leaks_of(run: Run, progress: Progress = untold) -> list[Leak]:
+    """Of the validation and test images of a run, beside all that may be trained on. Raises NotReal."""
+    real = run.store / "real"
+    seen = [real / split for split in ("train", "world") if finished(real / split)]
+    judged = [(real / split).url for split in ("validation", "test") if finished(real / split)]
+    trained_on = [ShardStream(place.url, shuffle=False) for place in (*seen, run.shards) if finished(place)]
+    return find_leaks(trained_on, ShardStream(judged, shuffle=False, real_only=True), progress)

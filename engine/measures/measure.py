@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from engine.errors import SpecError
 from engine.measures.encoder import OFFLINE, ClassifierEncoder, Encoder, open_encoder
-from engine.measures.groups import Looked, look, open_shards, prepare_real, reference, small_ones, strategies
+from engine.measures.groups import Looked, look, open_shards, reference, small_ones, strategies
 from engine.measures.neighbours import Copies, find_copies, nearest
 from engine.measures.progress import Progress
 from engine.measures.rows import REAL, Fit, Group, judge, make_rows
+from engine.realdata import prepare_real
 from engine.run import Run
 from engine.sources import SPLITS, Splits
-from engine.sweep import Sweep
+from engine.training.encoder import train_encoder
 
 NAME = "measures.json"
 _LISTED = 200
@@ -66,8 +67,7 @@ def _encoder(run: Run, splits: Splits, name: str) -> Encoder:
                 "data.splits.world: the offline encoder is trained on it, and no image falls into it; give it a share, "
                 "or name an encoder of the hub"
             )
-        sweep = Sweep(run.store, splits.classes, spec.sweep, spec.cluster.gpus_per_actor, fingerprint="")
-        return ClassifierEncoder(sweep.train_encoder())
+        return ClassifierEncoder(train_encoder(run))
     special = spec.prompts.classes
     names = [(special[one].name if one in special else None) or one.replace("_", " ") for one in splits.classes]
     return open_encoder(name, [f"a photo of a {one}" for one in names])

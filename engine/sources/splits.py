@@ -4,6 +4,7 @@ World, train, validation and test are disjoint by content, not by name: within e
 ordered by their digest, which is as good as a shuffle and depends on nothing else, and the order is cut at the shares.
 """
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
@@ -46,7 +47,23 @@ def load_splits(spec: DataSpec) -> Splits:
 
 
 def open_source(spec: DataSpec) -> RealSet:
-    """All real images that `spec` names, undivided."""
+    """All real images that `spec` names, undivided. Raises DataError."""
+    found = _open(spec)
+    return found if spec.classes is None else _only(found, spec.classes)
+
+
+def _only(found: RealSet, classes: Sequence[str]) -> RealSet:
+    """The images of some classes, labelled in their order."""
+    labels = {name: label for label, name in enumerate(classes)}
+    _check_known(labels, found, "classes")
+    images, held_out = (
+        tuple(replace(one, label=labels[one.class_name]) for one in part if one.class_name in labels)
+        for part in (found.images, found.held_out)
+    )
+    return replace(found, classes=tuple(classes), images=images, held_out=held_out)
+
+
+def _open(spec: DataSpec) -> RealSet:
     # One import per branch: each source needs its own library, and none of the others'.
     if spec.source == "digits":
         from engine.sources.digits import open_digits
@@ -90,10 +107,22 @@ def divide(found: RealSet, spec: DataSpec) -> Splits:
         validation, test = _cut(held_out, (shares.validation, shares.test))
     else:
         world, train, validation, test = _cut(images, (shares.world, shares.train, shares.validation, shares.test))
-    if spec.train_per_class is not None:
-        train = [image for group in _by_class(train) for image in group[: spec.train_per_class]]
+    _check_known(spec.train_share, found, "train_share")
+    train = [image for group in _by_class(train) for image in group[: _kept(group, spec)]]
     duplicates = len(found.images) + len(found.held_out) - len(images) - len(held_out)
     return Splits(found.classes, tuple(world), tuple(train), tuple(validation), tuple(test), duplicates)
+
+
+def _kept(group: Sequence[RealImage], spec: DataSpec) -> int:
+    """How many images of a class stay in train."""
+    kept = round(spec.train_share.get(group[0].class_name, 1.0) * len(group))
+    return kept if spec.train_per_class is None else min(kept, spec.train_per_class)
+
+
+def _check_known(names: Iterable[str], found: RealSet, key: str) -> None:
+    if unknown := next((name for name in names if name not in found.classes), None):
+        near = difflib.get_close_matches(unknown, found.classes, n=1) or found.classes[:8]
+        raise DataError(f"data.{key}: there is no class {unknown!r}; did you mean {', '.join(near)}?")
 
 
 def distinct(images: Iterable[RealImage]) -> list[RealImage]:

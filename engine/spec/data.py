@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from engine.spec.base import Count, Share, Strict
 
@@ -43,10 +43,15 @@ class DataSpec(Strict):
     """Of parquet: the column of the encoded image."""
     label_column: str = "label"
     """Of parquet: the column of the class index."""
+    classes: tuple[str, ...] | None = Field(None, min_length=2)
+    """Keep only these, labelled in this order; all if none."""
     splits: SplitSpec = SplitSpec()
     """Shares of the four splits. With a held-out set, world:train and validation:test divide each part."""
     train_per_class: Count | None = None
     """Keep only so many images of each class in train: a shortage, made on purpose."""
+    train_share: dict[str, Share] = {}
+    """Keep only such a share of the train images of a class, by its name, all of others: an imbalance, made on
+    purpose."""
 
     @model_validator(mode="after")
     def _has_a_path(self) -> Self:

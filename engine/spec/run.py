@@ -13,8 +13,11 @@ from engine.spec.data import DataSpec
 from engine.spec.output import BlankFilter, OutputSpec
 from engine.spec.plan import PlanSpec
 from engine.spec.prompts import PromptsSpec
-from engine.spec.sweep import SweepSpec
+from engine.spec.sweep import ORACLE, SweepSpec
 from engine.spec.train import TrainSpec
+
+_EQUAL = ("name", "seed", "steps", "epochs", "batch_size", "workers", "total")
+"""What all arms of a sweep have in common, or the sweep decides."""
 
 
 class Spec(Strict):
@@ -66,4 +69,17 @@ class Spec(Strict):
             raise ValueError("plan.balance_to and plan.only_below count real images: give data")
         if len({part.name for part in self.filters}) < len(self.filters):
             raise ValueError("filters holds a name twice")
+        return self
+
+    @model_validator(mode="after")
+    def _arms_are_trainings(self) -> Self:
+        for name, changes in self.sweep.arms.items():
+            if name == ORACLE:
+                raise ValueError(f"sweep.arms.{name}: every sweep has an arm of this name; choose another")
+            if same := [key for key in changes if key in _EQUAL]:
+                raise ValueError(f"sweep.arms.{name}.{same[0]} is the same for every arm: leave it out")
+            try:
+                self.train.changed(changes)
+            except ValueError as error:
+                raise ValueError(f"sweep.arms.{name}.{error}") from None
         return self

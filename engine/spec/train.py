@@ -1,8 +1,10 @@
 """How a classifier, or a network for masks, is trained from shards."""
 
-from typing import Annotated, Literal, Self
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from engine.spec.base import Count, Share, Strict
 
@@ -107,6 +109,9 @@ class TrainSpec(Strict):
     """Images of a step, real and synthetic together, over all workers."""
     alpha: Share | None = None
     """Synthetic fraction of every batch; if none, all images, real and synthetic, come equally often."""
+    total: Count | None = None
+    """Train on so many images in all, of them alpha synthetic ones, a fair share of every class; the others are left
+    out. All if none."""
     balance: Literal["none", "oversample", "class_weights"] = "none"
     """What to do about rare classes besides, or instead of, making images of them. oversample: every class comes
     equally often. class_weights: the loss of an image is divided by how often its class comes."""
@@ -148,6 +153,18 @@ class TrainSpec(Strict):
             raise ValueError("the model vit and its settings vit: {...} are given together or not at all")
         if self.weights == "imagenet" and self.model in OWN_MODELS:
             raise ValueError(f"weights 'imagenet': there are none of {self.model}; name a model of torchvision")
+        if self.total is not None and self.alpha is None:
+            raise ValueError("total images cannot be divided without an alpha; give one")
         if self.balance != "none" and self.model == "unet":
             raise ValueError("balance is of classes of images, and unet learns those of pixels: leave it out")
         return self
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """The same training with some keys of the section set anew. Raises ValueError, which names the key."""
+        try:
+            # By way of JSON, as a spec is read.
+            return self.model_validate_json(json.dumps(json.loads(self.model_dump_json()) | dict(changes)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{place}: {reason}" if place else reason) from None

@@ -9,8 +9,6 @@ import torch
 from shards.retries import Missing
 from shards.store import Store
 
-NAME = "checkpoint.pt"
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -18,11 +16,12 @@ class Checkpoint:
 
     store: Store
     fingerprint: str
+    name: str = "checkpoint.pt"
 
     def load(self) -> dict[str, Any] | None:
         """The last saved state on the CPU; None at the start, and where the file belongs to another training."""
         try:
-            data = self.store.read(NAME)
+            data = self.store.read(self.name)
         except Missing:
             return None
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -32,8 +31,8 @@ class Checkpoint:
         """Replace the file: a kill at any moment leaves the old one or the new one."""
         buffer = io.BytesIO()
         torch.save(state | {"fingerprint": self.fingerprint}, buffer)
-        self.store.replace(NAME, buffer.getvalue())
+        self.store.replace(self.name, buffer.getvalue())
 
     def remove(self) -> None:
         """After the training."""
-        self.store.remove(NAME)
+        self.store.remove(self.name)

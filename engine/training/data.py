@@ -1,10 +1,12 @@
 """What a training reads: places of shards, the mix of them, and strictly real images to be judged on."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.apportion import apportion
 from engine.errors import DataError, SpecError
 from engine.spec.train import DEFAULT_STEPS, TrainSpec
 from engine.training.models import CENTRED, IMAGENET, Statistics
@@ -34,9 +36,10 @@ class TrainData:
 
     def mix(self, spec: TrainSpec, threads: int, rank: int = 0, world_size: int = 1) -> MixedStream:
         """What is trained on. Raises SpecError for what cannot be mixed, NotReal for a synthetic sample in `real`."""
-        real = self._stream(self.real, spec, threads)
+        counts = _counts(spec)
+        real = self._stream(self.real, spec, threads, images=counts[0])
         place = None if spec.alpha == 0 else self.synthetic
-        synthetic = None if place is None else self._stream(place, spec, threads, real_only=False)
+        synthetic = None if place is None else self._stream(place, spec, threads, images=counts[1], real_only=False)
         if synthetic is None and spec.alpha:
             raise SpecError(f"train.alpha is {spec.alpha:g}, and there are no synthetic shards; set it to 0")
         alpha: float | dict[str | int, float] | None = spec.alpha if synthetic is not None else 0.0
@@ -52,9 +55,18 @@ class TrainData:
             raise SpecError(f"train: {error}") from None
 
     def _stream(
-        self, place: str, spec: TrainSpec, threads: int, *, real_only: bool = True, shuffle: bool = True
+        self,
+        place: str,
+        spec: TrainSpec,
+        threads: int,
+        *,
+        images: int | None = None,
+        real_only: bool = True,
+        shuffle: bool = True,
     ) -> ShardStream:
-        stream = ShardStream(
+        """images: how many of them to take, each class by its share; None: all."""
+        opened = partial(
+            ShardStream,
             place,
             seed=spec.seed,
             shuffle=shuffle,
@@ -63,6 +75,9 @@ class TrainData:
             size=spec.image_size,
             mask=spec.model == "unet",
         )
+        stream = opened()
+        if images is not None and images != len(stream):
+            stream = opened(select=_first_keys(stream, images, place))
         labels = stream.label[stream.rows]
         if stream.masked and len(bare := stream.rows[stream.index.places["mask"][0][stream.rows] < 0]):
             raise DataError(f"{stream.place(int(bare[0]))} has no mask, and unet learns from masks; name another model")
@@ -121,6 +136,27 @@ def statistics(spec: TrainSpec, real: ShardStream) -> Statistics:
         count, total, squares = count + len(pixels), total + pixels.sum(axis=0), squares + (pixels**2).sum(axis=0)
     mean = total / count
     return mean.tolist(), np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1.0).tolist()
+
+
+def _counts(spec: TrainSpec) -> tuple[int | None, int | None]:
+    """How many real and synthetic images are trained on; None: all, or none."""
+    if spec.total is None or spec.alpha is None:
+        return None, None
+    synthetic = round(spec.alpha * spec.total)
+    return (spec.total - synthetic) or None, synthetic or None
+
+
+def _first_keys(stream: ShardStream, images: int, place: str) -> list[str]:
+    """The first of each class, in the order on disk: fewer are a part of more."""
+    if images > len(stream):
+        raise SpecError(f"train.total: takes {images:,} images of {place}, which holds {len(stream):,}; lower it")
+    label = stream.label[stream.rows]
+    _, start, count = np.unique(np.sort(label), return_index=True, return_counts=True)
+    taken = np.array(apportion(images, count.tolist()))
+    order = np.argsort(label, kind="stable")
+    nth = np.arange(len(order)) - np.repeat(start, count)
+    rows = np.sort(stream.rows[order[nth < np.repeat(taken, count)]])
+    return list(map(stream.index.key, rows.tolist()))
 
 
 def _shares(stream: ShardStream, classes: int) -> NDArray[np.float64]:

@@ -31,6 +31,15 @@ class Predictions:
     confidence: NDArray[np.float64]
     loss: NDArray[np.float64]
 
+    @property
+    def quality(self) -> NDArray[np.float64]:
+        """Whether each is right: 1 or 0."""
+        return np.asarray(self.label == self.predicted, np.float64)
+
+    def as_columns(self) -> dict[str, NDArray[Any]]:
+        """What a sweep keeps of them."""
+        return {"predicted": self.predicted, "confidence": self.confidence, "quality": self.quality}
+
     def __getitem__(self, order: Labels) -> "Predictions":
         return Predictions(*(getattr(self, field.name)[order] for field in fields(self)))
 

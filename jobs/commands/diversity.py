@@ -19,10 +19,9 @@ def diversity(arguments: Namespace) -> None:
 
     from engine.diversity import compare
     from engine.run import load_run
-    from engine.sweep import prepare_sweep
 
     runs = {place.rstrip("/").rpartition("/")[2]: load_run(place) for place in arguments.runs}
-    found = compare({name: (run, prepare_sweep(run)) for name, run in runs.items()})
+    found = compare(runs)
     table = Table(title=f"mean over classes, {found[0].looked_at} images of each", title_justify="left")
     for heading in ("images of", "images", "distinct prompts", "attribute sets", "distance", "Vendi score"):
         first = heading == "images of"

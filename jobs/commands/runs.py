@@ -1,4 +1,4 @@
-"""Making a run, and asking whether it helped."""
+"""Making a run, and its report."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -27,14 +27,6 @@ def register(command: AddCommand) -> None:
     make.add_argument("--measure", action="store_true", help="a dry run that makes one batch, to tell the time")
     log_argument(make)
 
-    compare = command(
-        "sweep",
-        sweep,
-        "Train classifiers at each alpha on a finished run; report on real validation.",
-        "sweep jobs/specs/digits.yaml --out runs/digits --set sweep.seeds=5",
-    )
-    spec_and_run_arguments(compare)
-
     run_argument(command("report", report, "Write RUN/report.html again.", "report runs/digits"))
 
 
@@ -58,33 +50,11 @@ def generate(arguments: Namespace) -> None:
     make(begin_run(recipe, store), arguments.log_format)
 
 
-def sweep(arguments: Namespace) -> None:
-    """Train at each alpha and seed, write sweep.json and the report."""
-    from engine.specfile import load_spec
-
-    spec = load_spec(arguments.spec, arguments.overrides)
-
-    from engine.run import begin_run, load_run, pinned, plan_run
-    from engine.sweep import prepare_sweep, write_sweep
-
-    store = load_run(arguments.out).store  # a sweep looks at a run, and begins none
-    run = begin_run(plan_run(pinned(spec, store), store), store)
-    prepared = prepare_sweep(run)
-
-    from engine.cluster.session import ray_session
-    from engine.cluster.trials import run_trials
-
-    with ray_session(spec.cluster):
-        run_trials(prepared)
-    print(write_sweep(prepared).verdict)
-    _write_report(run)
-
-
 def report(arguments: Namespace) -> None:
     """Write the report of a run again."""
     from engine.run import load_run
 
-    _write_report(load_run(arguments.place))
+    write_report(load_run(arguments.place))
 
 
 def make(run: "Run", log_format: "LogFormat") -> None:
@@ -181,7 +151,8 @@ def summary(run: "Run") -> str:
     return f"{made}; {plan.total:,} slots planned, {failed:,} failed"
 
 
-def _write_report(run: "Run") -> None:
+def write_report(run: "Run") -> None:
+    """Write the report, and say where it is."""
     from engine.report import write_report
 
     print(f"report: {write_report(run)}")

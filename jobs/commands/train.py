@@ -1,4 +1,4 @@
-"""Training one classifier on a finished run."""
+"""Training on a run: one network, or all that are compared."""
 
 import json
 import time
@@ -7,15 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import AddCommand, spec_and_run_arguments
+from jobs.commands.runs import write_report
 from jobs.printing import say
 
 if TYPE_CHECKING:
+    from engine.measures.leaks import Leak
+    from engine.run import Run
     from engine.sources import RealImage
     from engine.training.job import Job
+
+_NAMED = 10
 
 
 def register(command: AddCommand) -> None:
     """The commands of this file."""
+    compare = command(
+        "sweep",
+        sweep,
+        "Train at each alpha and seed on a finished run, and the alternatives; report on real validation.",
+        "sweep jobs/specs/digits.yaml --out runs/digits --set sweep.seeds=5",
+    )
+    spec_and_run_arguments(compare)
+
     trainer = command(
         "train",
         train,
@@ -31,25 +44,40 @@ def register(command: AddCommand) -> None:
     )
 
 
+def sweep(arguments: Namespace) -> None:
+    """Train every arm at every seed, write sweep.json and the report."""
+    run = _begun(arguments)
+
+    from engine.cluster.session import ray_session
+    from engine.cluster.trials import run_trials
+    from engine.comparison import write_sweep
+    from engine.sweep import prepare_sweep
+
+    prepared = prepare_sweep(run)
+    leaks = _leaks(run)
+    with ray_session(run.recipe.spec.cluster):
+        run_trials(prepared)
+    say(write_sweep(prepared, leaks))
+    write_report(run)
+
+
 def train(arguments: Namespace) -> None:
     """Train as the spec's `train` section says, into RUN/train/NAME."""
-    from engine.specfile import load_spec
+    run = _begun(arguments)
 
-    spec = load_spec(arguments.spec, arguments.overrides)
-
-    from engine.run import begin_run, load_run, pinned, plan_run
-    from engine.sweep import prepare_sweep
+    from engine.realdata import prepare_real
     from engine.training.job import job_of
     from engine.training.photos import find_photos
 
-    store = load_run(arguments.out).store  # a training looks at a run, and begins none
-    run = begin_run(plan_run(pinned(spec, store), store), store)
-    prepare_sweep(run)
+    spec = run.recipe.spec
+    prepare_real(run, ("train", "validation"))
     job = job_of(run, spec.train)
     job.begin()
     photos = [] if arguments.photos is None else find_photos(arguments.photos, job)
     result = job.result()
     if result is None:
+        _leaks(run)
+
         from engine.cluster.train import train_on_ray
 
         train_on_ray(job, spec.cluster, progress)
@@ -60,6 +88,31 @@ def train(arguments: Namespace) -> None:
     if photos:
         _show(job, photos)
     say(summary(job, result))
+
+
+def _begun(arguments: Namespace) -> "Run":
+    """The run that is trained on: a training begins none."""
+    from engine.specfile import load_spec
+
+    spec = load_spec(arguments.spec, arguments.overrides)
+
+    from engine.run import begin_run, load_run, pinned, plan_run
+
+    store = load_run(arguments.out).store
+    return begin_run(plan_run(pinned(spec, store), store), store)
+
+
+def _leaks(run: "Run") -> "list[Leak]":
+    """Held-out images that look like what is trained on, which are said before anything is trained."""
+    from engine.measures.leaks import leaks_of
+    from jobs.progress import shown
+
+    found = leaks_of(run, shown)
+    for leak in found[:_NAMED]:
+        say(f"look alike: {leak.text}")
+    if found:
+        print(f"{len(found)} validation and test images look like ones that are trained on; all count as they are")
+    return found
 
 
 def progress(row: dict[str, Any], step: int, steps: int) -> None:

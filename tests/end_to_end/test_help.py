@@ -12,6 +12,7 @@ COMMANDS = (
     "generate",
     "sweep",
     "train",
+    "experiment",
     "measure",
     "train-generator",
     "finetune",

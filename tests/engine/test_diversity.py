@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from engine.diversity import REAL, compare, mean_distance, vendi_score
 from engine.errors import SpecError
 from engine.run import load_run
-from engine.sweep import prepare_sweep
 from tests.conftest import Jobs, make_run, text_of, write_spec
 
 
@@ -58,10 +57,10 @@ def test_strategies_are_compared_beside_real_images(jobs: Jobs, tmp_path: Path) 
         "prompts": STRATEGIES,
         "model": {"source": "embedded/digits", "steps": 4, "batch_size": 32},
         "output": {"samples_per_shard": 160, "image": {"size": 32}},
-        "sweep": {"steps": 40},
+        "train": {"steps": 40},
     }
     run = load_run(make_run(write_spec(tmp_path, parts), tmp_path / "mixed"))
-    found = {one.group: one for one in compare({"mixed": (run, prepare_sweep(run))})}
+    found = {one.group: one for one in compare({"mixed": run})}
     assert list(found) == [REAL, "mixed: one", "mixed: varied"]
     one, varied = found["mixed: one"], found["mixed: varied"]
     assert (one.images, one.prompts, one.combinations) == (80, 1, 1)
@@ -76,4 +75,4 @@ def test_strategies_are_compared_beside_real_images(jobs: Jobs, tmp_path: Path) 
     other = load_run(make_run(write_spec(tmp_path, parts), tmp_path / "other"))
     object.__setattr__(other.recipe.plan, "classes", ("a",))
     with pytest.raises(SpecError, match="different classes"):
-        compare({"mixed": (run, prepare_sweep(run)), "other": (other, prepare_sweep(run))})
+        compare({"mixed": run, "other": other})

@@ -78,6 +78,23 @@ def test_a_held_out_set_judges_and_nothing_of_it_trains() -> None:
     assert splits.duplicates == 2
 
 
+def test_classes_can_be_chosen_and_thinned() -> None:
+    spec = DataSpec(
+        source="digits", classes=("nine", "one"), splits=SplitSpec(world=0, train=0.5, validation=0.5, test=0),
+        train_share={"one": 0.1},
+    )  # fmt: skip
+    splits, whole = load_splits(spec), load_splits(spec.model_copy(update={"train_share": {}}))
+    assert splits.classes == ("nine", "one")
+    assert {(image.label, image.class_name) for image in whole.train} == {(0, "nine"), (1, "one")}
+    nines, ones = whole.counts("train")
+    assert splits.counts("train") == (nines, round(0.1 * ones))
+    assert [image.digest for image in splits.validation] == [image.digest for image in whole.validation]
+    assert {image.digest for image in splits.train} < {image.digest for image in whole.train}
+    for wrong in ({"classes": ("nine", "onee")}, {"train_share": {"onee": 0.1}}):
+        with pytest.raises(DataError, match=f"data.{next(iter(wrong))}: there is no class 'onee'; did you mean one?"):
+            load_splits(spec.model_copy(update=wrong))
+
+
 def test_one_image_with_two_labels_is_an_error() -> None:
     with pytest.raises(DataError, match=r"first.*second|second.*first"):
         divide(RealSet(("a", "b"), (image(0, b"x", "first"), image(1, b"x", "second"))), DataSpec(source="digits"))

@@ -33,7 +33,7 @@ OTHERS: dict[str, type[Strict]] = {
 """What a spec is that does not describe a run, by the last part of its file's name."""
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs/specs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs/specs").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_spec_loads_and_reads_back_as_the_same(path: Path, tmp_path: Path) -> None:
     kind = OTHERS.get(path.stem.rpartition("-")[2], Spec)
     spec = load_as(kind, path)

@@ -2,28 +2,38 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from engine.arms import arms_of
+from engine.comparison import write_sweep
 from engine.errors import DataError, RunMismatch, SpecError
 from engine.generators.text_to_image import TextToImageSettings
+from engine.measures.leaks import leaks_of
+from engine.realdata import check_disjoint
 from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit
 from engine.spec.data import DataSpec, SplitSpec
 from engine.spec.output import ImageSpec, OutputSpec
 from engine.spec.plan import PlanSpec
 from engine.spec.run import Spec
-from engine.spec.sweep import SweepSpec
-from engine.sweep import ORACLE, Sweep, Trial, check_disjoint, prepare_sweep, write_sweep
+from engine.spec.sweep import ORACLE, SweepSpec
+from engine.spec.train import TrainSpec
+from engine.sweep import Sweep, Trial, prepare_sweep
+from engine.training.history import Row
 from shards import NotReal, ShardStream
 from shards.finished import read_rows
 from shards.store import open_store
 from tests.engine.fakes import FakeGenerator
 
 DATA = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
+SWEEP = SweepSpec(alphas=(0.5,), seeds=2, arms={"oversampling": {"balance": "oversample"}})
+TRAIN = TrainSpec(steps=4, batch_size=8, checkpoint_every=1)
 
 
-def make(folder: Path, data: DataSpec | None = DATA) -> Run:
+def make(folder: Path, data: DataSpec | None = DATA, sweep: SweepSpec = SWEEP, train: TrainSpec = TRAIN) -> Run:
     """A finished run over the digits with drawn images; the model's folder is only looked into, never loaded."""
     source = folder / "model"
     source.mkdir()
@@ -35,7 +45,8 @@ def make(folder: Path, data: DataSpec | None = DATA) -> Run:
         plan=PlanSpec(per_class=4),
         model=TextToImageSettings(source=str(source), batch_size=4),
         output=OutputSpec(samples_per_shard=25, image=ImageSpec(size=8)),
-        sweep=SweepSpec(alphas=(0.5,), seeds=2, steps=2, batch_size=8),
+        sweep=sweep,
+        train=train,
     )
     run = begin_run(plan_run(spec), folder / "run")
     for number in run.pending():
@@ -51,10 +62,12 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return sweep
 
 
-def test_the_arms_are_the_baseline_each_alpha_and_the_oracle(swept: Sweep) -> None:
+def test_the_arms_are_the_baseline_each_alpha_the_oracle_and_the_alternatives(swept: Sweep) -> None:
     assert [(trial.arm, trial.seed) for trial in swept.trials()] == [
-        (arm, seed) for seed in (0, 1) for arm in ("alpha-0", "alpha-0.5", ORACLE)
+        (arm, seed) for seed in (0, 1) for arm in ("alpha-0", "alpha-0.5", ORACLE, "oversampling")
     ]
+    *_, alternative = swept.arms
+    assert (alternative.train.alpha, alternative.train.balance, alternative.train.steps) == (0.0, "oversample", 4)
 
 
 def test_real_splits_on_disk_are_real_disjoint_and_of_the_synthetic_size(swept: Sweep) -> None:
@@ -69,30 +82,113 @@ def test_real_splits_on_disk_are_real_disjoint_and_of_the_synthetic_size(swept: 
 
 
 def test_sweep_json_is_what_other_peoples_scripts_rely_on(swept: Sweep) -> None:
-    write_sweep(swept)
+    write_sweep(swept, [])
     found = json.loads((swept.store.local / "sweep.json").read_text())
     assert found["alpha_star"] in (0.0, 0.5)
-    assert {(point["alpha"], point["seed"]) for point in found["points"]} == {(0.0, 0), (0.0, 1), (0.5, 0), (0.5, 1)}
-    assert all(0 <= point["accuracy"] <= 1 for point in found["points"])
-    baseline = [point["accuracy"] for point in found["points"] if point["alpha"] == 0]
-    assert found["baseline"] == pytest.approx(sum(baseline) / 2)
-    assert 0 <= found["oracle"] <= 1
+    assert [arm["alpha"] for arm in found["arms"]] == [0.0, 0.5]
+    (alternative,) = found["alternatives"]
+    assert (alternative["name"], alternative["settings"]) == ("oversampling", {"balance": "oversample"})
+    assert found["baseline"] == pytest.approx(np.mean(found["arms"][0]["points"]))
+    assert found["measure"] == "accuracy"
+    for arm in (*found["arms"], alternative, found["oracle_arm"]):
+        confusion = np.array(arm["confusion"])
+        assert confusion.sum() == 2 * found["real"]["validation"]
+        assert np.trace(confusion) / confusion.sum() == pytest.approx(arm["mean"])
+        assert arm["mean"] == pytest.approx(np.mean(arm["points"]))
+        assert arm["macro_f1"]["low"] <= arm["macro_f1"]["mean"] <= arm["macro_f1"]["high"]
+        assert len(arm["recall"]) == len(found["classes"]) == 10
 
 
-def test_the_same_trial_gives_the_same_predictions(swept: Sweep) -> None:
-    trial = Trial(0.5, 1)
+def test_the_same_sweep_twice_gives_the_same_table(swept: Sweep) -> None:
+    write_sweep(swept, [])
+    before = swept.store.read("sweep.json")
+    for trial in swept.trials():
+        swept.run(trial, "cpu")
+    write_sweep(swept, [])
+    assert swept.store.read("sweep.json") == before
+    assert swept.result(Trial("alpha-0.5", 1)) != swept.result(Trial("alpha-0.5", 0))
+
+
+def test_a_stopped_trial_goes_on_from_its_checkpoint_to_the_same_result(swept: Sweep) -> None:
+    trial = Trial("alpha-0.5", 0)
     before = swept.result(trial)
-    swept.run(trial, "cpu")
+
+    def stop(rows: list[Row], step: int, steps: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        swept.run(trial, "cpu", stop)
+    steps: list[int] = []
+    swept.run(trial, "cpu", lambda rows, step, of: steps.append(step))
+    assert steps == [3, 4], "two were kept, and the third was lost"
     assert swept.result(trial) == before
-    assert swept.result(Trial(0.5, 0)) != before
+    assert not list((swept.store.local / "sweep").glob("*.pt"))
 
 
-def test_finished_trials_are_not_repeated_and_other_settings_are(swept: Sweep) -> None:
+def test_finished_trials_are_not_repeated_and_others_are(swept: Sweep) -> None:
     assert swept.pending() == []
-    longer = Sweep(swept.store, swept.classes, swept.settings, 0.0, "another fingerprint")
-    assert longer.pending() == longer.trials()
-    with pytest.raises(RunMismatch, match="6 trials have no result"):
-        write_sweep(longer)
+    other = Sweep(swept.store, swept.classes, swept.arms, swept.seeds, 0.0, "other images")
+    assert other.pending() == other.trials()
+    with pytest.raises(RunMismatch, match="8 trials have no result"):
+        write_sweep(other, [])
+
+
+@pytest.mark.parametrize(("alpha", "real", "synthetic"), [(0.0, 30, 0), (0.3, 21, 9), (0.5, 15, 15), (1.0, 30, 30)])
+def test_with_the_total_fixed_each_alpha_has_fewer_real_images(
+    swept: Sweep, alpha: float, real: int, synthetic: int
+) -> None:
+    from engine.training.data import TrainData, real_and_synthetic
+
+    place = swept.store / "real"
+    data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
+    found = real_and_synthetic(data.mix(TrainSpec(alpha=alpha, total=30), 1))
+    counts = [np.bincount(one.label[one.rows], minlength=10) for one in found if one is not None]
+    assert [one.sum() for one in counts] == [real, *([synthetic] if synthetic else [])]
+    assert all(one.max() - one.min() <= 1 for one in counts), "every class gets its share"
+
+
+def test_too_few_images_for_a_fixed_total_are_an_error(swept: Sweep) -> None:
+    place = swept.store / "real"
+    from engine.training.data import TrainData
+
+    data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
+    with pytest.raises(SpecError, match=r"takes 54 images of .*shards, which holds 40; lower it"):
+        data.mix(TrainSpec(alpha=0.9, total=60), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 9}, "sweep.arms.x.steps is the same for every arm"),
+        ({"balanse": "oversample"}, "sweep.arms.x.balanse: Extra inputs are not permitted"),
+        ({"augment": {"hue": {"strength": 3}}}, r"sweep.arms.x.augment: hue.strength 3 is more than 0.5"),
+    ],
+)
+def test_an_arm_that_cannot_be_trained_is_refused_with_the_spec(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Spec(
+            name="x",
+            classes=("a",),
+            plan=PlanSpec(per_class=4),
+            model=TextToImageSettings(source="x/y", batch_size=4),
+            sweep=SweepSpec(arms={"x": changes}),
+        )
+
+
+def test_a_sweep_needs_equal_steps(tmp_path: Path) -> None:
+    run = make(tmp_path, train=TrainSpec(epochs=2))
+    with pytest.raises(SpecError, match=r"train\.epochs: a sweep gives every arm the same number of steps"):
+        arms_of(run.recipe.spec, 30)
+
+
+def test_a_copy_of_a_judging_image_among_what_is_trained_on_is_named(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    prepare_sweep(run)
+    assert leaks_of(run) == []
+    (tmp_path / "run/real/world").rename(tmp_path / "gone")
+    (tmp_path / "run/real/world").symlink_to(tmp_path / "run/real/test")
+    assert {leak.held_out for leak in leaks_of(run)} >= {leak.train for leak in leaks_of(run)}
 
 
 def test_a_synthetic_sample_in_validation_is_an_error(swept: Sweep, tmp_path: Path) -> None:
@@ -102,9 +198,9 @@ def test_a_synthetic_sample_in_validation_is_an_error(swept: Sweep, tmp_path: Pa
         (folder / "real" / split).symlink_to(swept.store.local / "real" / split)
     (folder / "real" / "validation").symlink_to(swept.store.local / "shards")
     (folder / "shards").symlink_to(swept.store.local / "shards")
-    poisoned = Sweep(open_store(folder), swept.classes, swept.settings, 0.0, "")
+    poisoned = Sweep(open_store(folder), swept.classes, swept.arms, 1, 0.0, "")
     with pytest.raises(NotReal, match="validation and test must be real"):
-        poisoned.run(Trial(0.0, 0), "cpu")
+        poisoned.run(Trial("alpha-0", 0), "cpu")
 
 
 def test_an_image_that_stands_in_two_splits_on_disk_is_named(swept: Sweep, tmp_path: Path) -> None:
@@ -128,7 +224,7 @@ def test_images_that_the_generator_learned_from_may_not_judge_it(tmp_path: Path)
 
 
 def test_a_run_without_real_data_cannot_be_swept(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="data: a sweep compares with real images"):
+    with pytest.raises(SpecError, match="has no data"):
         prepare_sweep(make(tmp_path, data=None))
 
 

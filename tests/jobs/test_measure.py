@@ -21,7 +21,7 @@ from engine.spec.output import ImageSpec, OutputSpec
 from engine.spec.plan import PlanSpec
 from engine.spec.prompts import PromptsSpec, Strategy
 from engine.spec.run import Spec
-from engine.spec.sweep import SweepSpec
+from engine.spec.train import TrainSpec
 from jobs.__main__ import main
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
 from tests.engine.fakes import FakeGenerator
@@ -74,7 +74,7 @@ def make(folder: Path, data: DataSpec | None, strategies: Sequence[str] = STRATE
         prompts=PromptsSpec(mix=mix),
         model=TextToImageSettings(source=str(source), batch_size=8),
         output=OutputSpec(samples_per_shard=200, image=ImageSpec(size=SIZE)),
-        sweep=SweepSpec(steps=80, batch_size=32),
+        train=TrainSpec(steps=80, batch_size=32),
     )
     run = begin_run(plan_run(spec), folder / "run")
     generator = KnownGenerator(data) if data else FakeGenerator(batch_size=8, size=SIZE)
@@ -203,7 +203,7 @@ def refusal(run: Run, capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unreal = make(tmp_path / "unreal", None, ("noise",))
-    assert "its spec has no data, and measures compare with real images; add data" in refusal(unreal, capsys)
+    assert "its spec has no data, and there are no real images to compare with; add data" in refusal(unreal, capsys)
     worldless = DataSpec(source="digits", splits=SplitSpec(world=0, train=0.5, validation=0.5, test=0))
     run = make(tmp_path / "worldless", worldless, ("noise",))
     assert "data.splits.world: the offline encoder is trained on it" in refusal(run, capsys)

@@ -9,12 +9,12 @@ from engine.errors import DataError
 from engine.generators.finetune.job import finetune
 from engine.generators.finetune.spec import FinetuneSpec
 from engine.generators.kinds import load_generator
+from engine.realdata import prepare_real
 from engine.run import Run, begin_run, plan_run
 from engine.runner import run_unit
 from engine.sources.digits import open_digits
 from engine.spec.run import Spec
 from engine.specfile import load_as
-from engine.sweep import prepare_sweep
 from shards.finished import read_rows
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sd
@@ -102,21 +102,21 @@ def test_samples_name_the_adapter_and_stats_the_real_images_that_it_saw(folder: 
 
 
 def test_a_sweep_refuses_an_adapter_that_saw_what_judges_it(folder: Path, run: Run) -> None:
-    prepare_sweep(run)
+    prepare_real(run)
     saw = folder / "shoebill" / "world_digests.txt"
     before = saw.read_text()
     splits = {split: digests(run, split) for split in ("train", "validation", "test")}
     for split in splits:
         saw.write_text(before + splits[split][0])
         with pytest.raises(DataError, match=f"of the {split} split is one of the images that .* was trained on"):
-            prepare_sweep(run)
+            prepare_real(run)
     record = folder / "shoebill" / "training.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"split": "train"}))
     saw.write_text("\n".join(splits["train"]))
-    prepare_sweep(run)
+    prepare_real(run)
     saw.write_text(splits["validation"][0])
     with pytest.raises(DataError, match="of the validation split"):
-        prepare_sweep(run)
+        prepare_real(run)
 
 
 def digests(run: Run, split: str) -> list[str]:

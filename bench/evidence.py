@@ -1,0 +1,171 @@
+"""Did it help? Whole experiments by `python -m jobs experiment`, and their arms as a table, a JSON file and a plot.
+
+NAME.json   {"protocol", "arms": [{"name", "seeds", "accuracy", "macro_f1", "ci95"}], "verdict", "generator",
+            "commands", "machine"}
+NAME.md, NAME.png
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from bench.evidence_plot import plot
+from bench.machine import ROOT, machine
+from engine.run import Run, load_run
+from shards.finished import all_stats
+
+Arm = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An experiment.
+
+    spec: its default. runs: what the generators that are compared differ in, as overrides of the spec, by name.
+    """
+
+    told: str
+    spec: str
+    runs: Mapping[str, Sequence[str]]
+
+
+EVIDENCE = {
+    "rebalance": Evidence(
+        "an imbalanced set, filled up by synthetic images, beside what can be done without",
+        "jobs/specs/experiments/cifar10-rebalance.yaml",
+        {"": ()},
+    ),
+    "shortage": Evidence(
+        "four classes with few real images, at several synthetic fractions",
+        "jobs/specs/experiments/cifar10-shortage.yaml",
+        {"": ()},
+    ),
+    "ratio": Evidence(
+        "six synthetic fractions with images of the same generator at two strengths of guidance, side by side",
+        "jobs/specs/experiments/cifar10-ratio.yaml",
+        {"guidance 1": ("model.guidance=1",), "guidance 3": ("model.guidance=3",)},
+    ),
+}
+
+
+def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: Sequence[str]) -> None:
+    """Run what is missing in `work`, and write the three files to `out`."""
+    evidence = EVIDENCE[name]
+    with TemporaryDirectory() as folder:
+        place = work or Path(folder)
+        commands, found = [], {}
+        for one, more in evidence.runs.items():
+            run = place / "-".join([name, *one.split()])
+            commands.append(_experiment(spec or evidence.spec, run, [*more, *overrides]))
+            found[one] = load_run(str(run))
+        content = content_of(evidence, found, commands)
+        sweeps = {one: json.loads(run.store.read("sweep.json")) for one, run in found.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    text = table(name, content)
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    plot(sweeps, out / f"{name}.png")
+    print(text)
+
+
+def _experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
+    """Run it; gives the command without this machine's folders."""
+    told = [part for one in overrides for part in ("--set", one)]
+    line = [sys.executable, "-m", "jobs", "experiment", spec, "--out", str(run.absolute()), *told]
+    subprocess.run(line, cwd=ROOT, check=True)
+    return shlex.join(["python", "-m", "jobs", "experiment", spec, "--out", f"runs/{run.name}", *told])
+
+
+def content_of(evidence: Evidence, found: Mapping[str, Run], commands: Sequence[str]) -> dict[str, Any]:
+    first = next(iter(found.values()))
+    sweeps = {one: json.loads(run.store.read("sweep.json")) for one, run in found.items()}
+    arms = [
+        {**_arm(arm), "name": ": ".join(part for part in (one, arm["name"]) if part)}
+        for one, sweep in sweeps.items()
+        for arm in (*sweep["arms"], *sweep["alternatives"], *([sweep["oracle_arm"]] if sweep["oracle_arm"] else []))
+    ]
+    return {
+        "protocol": _protocol(evidence, first, next(iter(sweeps.values()))),
+        "arms": arms,
+        "verdict": {one or "all": sweep["verdict"] for one, sweep in sweeps.items()},
+        "generator": {one or "all": _generator(run) for one, run in found.items()},
+        "commands": list(commands),
+        "machine": machine(),
+    }
+
+
+def _arm(arm: Mapping[str, Any]) -> Arm:
+    f1 = arm["macro_f1"]
+    return {
+        "name": arm["name"],
+        "seeds": arm["points"],
+        "accuracy": arm["mean"],
+        "macro_f1": None if f1 is None else f1["mean"],
+        "ci95": {
+            "accuracy": [arm["low"], arm["high"]],
+            "macro_f1": None if f1 is None else [f1["low"], f1["high"]],
+            "lift": [arm["lift"]["low"], arm["lift"]["high"]],
+        },
+    }
+
+
+def _protocol(evidence: Evidence, run: Run, sweep: Mapping[str, Any]) -> dict[str, Any]:
+    plan, spec = run.recipe.plan, run.recipe.spec
+    return {
+        "what": evidence.told,
+        "measured": f"{sweep['measure']} on {sweep['real']['validation']:,} real validation images; 95% intervals by a "
+        "paired bootstrap over seeds and images",
+        "real_train_of_each_class": dict(zip(plan.classes, plan.real, strict=True)),
+        "synthetic_of_each_class": dict(zip(plan.classes, plan.quotas, strict=True)),
+        "sweep": spec.sweep.model_dump(mode="json"),
+        "train": spec.train.model_dump(mode="json", exclude_defaults=True),
+        "data": spec.data.model_dump(mode="json", exclude_defaults=True) if spec.data else None,
+    }
+
+
+def _generator(run: Run) -> dict[str, Any]:
+    stats = list(all_stats(run.shards).values())
+    return {
+        "model": stats[0]["model"],
+        "settings": run.recipe.spec.model.model_dump(mode="json", exclude_defaults=True),
+        "device": stats[0]["device"],
+        "images": sum(one["count"] for one in stats),
+        "seconds": round(sum(one["duration_s"] for one in stats)),
+    }
+
+
+def table(name: str, content: Mapping[str, Any]) -> str:
+    protocol = content["protocol"]
+    lines = [
+        f"`python -m bench {name}`: {protocol['what']}. {protocol['measured'].capitalize()}.",
+        "",
+        *(f"{verdict}\n" if one == "all" else f"{one}: {verdict}\n" for one, verdict in content["verdict"].items()),
+        "| arm | accuracy | macro F1 | lift |",
+        "|---|---|---|---|",
+    ]
+    base = {arm["name"].rpartition(": ")[0]: arm["accuracy"] for arm in content["arms"] if arm["name"].endswith("-0")}
+    for arm in content["arms"]:
+        lift = arm["accuracy"] - base[arm["name"].rpartition(": ")[0]]
+        cells = (_cell(arm[key], arm["ci95"][key]) for key in ("accuracy", "macro_f1"))
+        lines.append(f"| {arm['name']} | {' | '.join(cells)} | {_cell(lift, arm['ci95']['lift'], '+')} |")
+    told = yaml.safe_dump({key: protocol[key] for key in protocol if key not in ("what", "measured")}, sort_keys=False)
+    commands = "\n".join(content["commands"])
+    machine_told = json.dumps({"generator": content["generator"], "machine": content["machine"]})
+    return "\n".join(
+        [*lines, "", "```yaml", told.strip(), "```", "", "```console", commands, "```", "", machine_told, ""]
+    )
+
+
+def _cell(mean: float | None, interval: Sequence[float] | None, sign: str = "") -> str:
+    if mean is None or interval is None:
+        return ""
+    low, high = interval
+    return f"{100 * mean:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

@@ -1,0 +1,49 @@
+"""The table of an experiment says what its sweep found."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from bench.evidence import EVIDENCE, content_of, table
+from bench.evidence_plot import plot
+from engine.comparison import write_sweep
+from engine.sweep import prepare_sweep
+from tests.conftest import ROOT
+from tests.engine.test_sweep import make
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evidence")
+    sweep = prepare_sweep(make(folder))
+    for trial in sweep.pending():
+        sweep.run(trial, "cpu")
+    write_sweep(sweep, [])
+    return folder / "run"
+
+
+def test_arms_are_those_of_the_sweep(folder: Path, tmp_path: Path) -> None:
+    from engine.run import load_run
+
+    sweep = json.loads((folder / "sweep.json").read_text())
+    found = content_of(EVIDENCE["rebalance"], {"": load_run(str(folder))}, ["python -m jobs experiment x"])
+    assert [arm["name"] for arm in found["arms"]] == ["alpha-0", "alpha-0.5", "oversampling", "oracle"]
+    told = {arm["name"]: arm for arm in (*sweep["arms"], *sweep["alternatives"], sweep["oracle_arm"])}
+    for arm in found["arms"]:
+        assert arm["accuracy"] == told[arm["name"]]["mean"]
+        assert arm["seeds"] == told[arm["name"]]["points"]
+        assert arm["ci95"]["accuracy"] == [told[arm["name"]]["low"], told[arm["name"]]["high"]]
+    assert found["generator"]["all"]["images"] == 40
+    assert found["protocol"]["real_train_of_each_class"]["zero"] == 3
+    text = table("rebalance", found)
+    assert f"| alpha-0 | {100 * sweep['baseline']:.1f} [" in text
+    assert "| +0.0 [+0.0, +0.0] |" in text
+    plot({"": sweep}, tmp_path / "plot.png")
+    assert cv2.imread(str(tmp_path / "plot.png")).std() > 10
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_the_specs_are_shipped(name: str) -> None:
+    assert (ROOT / EVIDENCE[name].spec).is_file()
