@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     names = whole.add_subparsers(dest="name", metavar="NAME", required=True)
     diversity = names.add_parser("diversity", help="what the wording of prompts does")
     collapse = names.add_parser("collapse", help="a mixture of Gaussians refitted on its own samples")
+    retrained = names.add_parser("collapse-generator", help="the embedded generator retrained on its own images")
     loader = names.add_parser("loader", help="our stream beside other loaders, over the same samples")
     writer = names.add_parser("writer", help="our writer beside webdataset's")
     faults = names.add_parser("faults", help="what breaks in clusters, done to real runs")
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="of the spec"
         )
-    for one in (diversity, collapse, writer, loader, faults, long_run, control, *experiments):
+    for one in (diversity, collapse, retrained, writer, loader, faults, long_run, control, *experiments):
         one.add_argument(
             "--out",
             metavar="DIR",

@@ -1,5 +1,6 @@
 """Running the trials of a sweep with Ray Tune."""
 
+import logging
 import os
 import time
 from dataclasses import asdict
@@ -48,13 +49,19 @@ class _Lines(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune."""
         self._finished += 1
-        done, found = Trial(**trial.config["trial"]), trial.last_result
-        print(  # noqa: T201
-            f"{time.strftime('%H:%M:%S')} {done.arm.replace('-', ' '):<10} seed {done.seed}: "
-            f"{100 * found['quality']:.1f}% on real validation "
-            f"({found['seconds']:.0f} s; {self._finished} of {self._total})",
-            flush=True,
-        )
+        found = trial.last_result
+        told = f"{100 * found['quality']:.1f}% on real validation"
+        _say(trial, f"{told} ({found['seconds']:.0f} s; {self._finished} of {self._total})")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Called by Tune."""
+        _say(trial, "its process died; it goes on from its checkpoint")
+
+
+def _say(trial: Any, text: str) -> None:
+    which = Trial(**trial.config["trial"])
+    arm = which.arm.replace("-", " ").replace("_", " ")
+    print(f"{time.strftime('%H:%M:%S')} {arm:<10} seed {which.seed}: {text}", flush=True)  # noqa: T201
 
 
 def run_trials(sweep: Sweep) -> None:
@@ -65,6 +72,7 @@ def run_trials(sweep: Sweep) -> None:
         return
     # Tune's own tables repaint the screen; a line per trial is what a person and a log can use.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what dies is said in a line; what fails is raised below
     resources = {"cpu": 1, "gpu": sweep.gpus_per_trial}
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(SweepTrial, sweep=sweep), resources),

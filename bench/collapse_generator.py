@@ -1,0 +1,125 @@
+"""The embedded generator retrained on its own images, twice: what is left of its variety, and which alpha helps."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.machine import ROOT, machine
+from engine.measures.rows import ALL, REAL
+
+SPEC, TRAINING = "jobs/specs/experiments/digits-collapse.yaml", "jobs/specs/digits-generator.yaml"
+ROUNDS = 2
+_KEPT = ("recall", "coverage")
+_ALL_WORLD = {"world": 1, "train": 0, "validation": 0, "test": 0}
+_COLOURS = ("#0f766e", "#b45309", "#be123c")
+
+Round = dict[str, Any]
+
+
+def main(out: Path, work: Path | None) -> None:
+    with TemporaryDirectory() as folder:
+        rows = _rounds((work or Path(folder)).absolute())
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "protocol": f"{SPEC}; then {TRAINING} on the images of the round before, none of them real",
+        "rounds": rows,
+        "commands": ["python -m bench collapse-generator --out bench/results"],
+        "machine": machine(),
+    }
+    (out / "collapse_generator.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    text = table(rows, content["machine"])
+    (out / "collapse_generator.md").write_text(text, encoding="utf-8")
+    _plot(rows, out / "collapse_generator.png")
+    print(text)
+
+
+def _rounds(work: Path) -> list[Round]:
+    rows, model = [], "embedded/digits"
+    for number in range(ROUNDS + 1):
+        run = work / f"round{number}"
+        _jobs("experiment", SPEC, "--out", str(run), "--set", f"model.source={model}")
+        rows.append(_round(run, number))
+        if number < ROUNDS:
+            model = str(work / f"model{number + 1}")
+            data = {"source": "webdataset", "path": str(run / "shards"), "synthetic": True, "splits": _ALL_WORLD}
+            changes = [f"data={json.dumps(data)}", "pool.copies=8"]
+            _jobs("train-generator", TRAINING, "--out", model, *(part for one in changes for part in ("--set", one)))
+    return rows
+
+
+def _jobs(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "jobs", *arguments], cwd=ROOT, check=True)
+
+
+def _round(run: Path, number: int) -> Round:
+    sweep, measures = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("sweep.json", "measures.json"))
+    (row,) = (row for row in measures["rows"] if row["class_name"] == ALL and row["strategy"] != REAL)
+    return {
+        "generations_of_synthetic_data": number + 1,
+        "alpha_star": sweep["alpha_star"],
+        "alpha_star_range": sweep["alpha_star_range"],
+        "arms": [{key: arm[key] for key in ("alpha", "mean", "low", "high", "lift")} for arm in sweep["arms"]],
+        "fid": row["fid"],
+        **{key: row["manifold"][key] for key in _KEPT},
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]], made_on: object) -> str:
+    """Markdown."""
+    lines = [
+        f"`python -m bench collapse-generator`: {SPEC} with the embedded model, and with models that learned from the",
+        "images of the one before, and from no real one. FID, recall and coverage against real validation images by an",
+        "encoder of the real world split, mean over classes; accuracy on real validation with 95% intervals.",
+        "",
+        "| generations | FID | recall | coverage | alpha* [range] | at alpha* over real alone | synthetic alone |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        star = next(arm for arm in row["arms"] if arm["alpha"] == row["alpha_star"])
+        alone = row["arms"][-1]
+        low, high = row["alpha_star_range"]
+        cells = [
+            f"{row['generations_of_synthetic_data']}",
+            f"{row['fid']:.1f}",
+            *(f"{row[key]:.2f}" for key in _KEPT),
+            f"{row['alpha_star']:g} [{low:g}, {high:g}]",
+            _points(star["lift"]),
+            f"{100 * alone['mean']:.1f}% [{100 * alone['low']:.1f}, {100 * alone['high']:.1f}]",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Machine: {json.dumps(made_on)}", ""])
+
+
+def _points(lift: Mapping[str, float]) -> str:
+    return f"{100 * lift['mean']:+.1f} [{100 * lift['low']:+.1f}, {100 * lift['high']:+.1f}]"
+
+
+def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    curve, kept = figure.subplots(1, 2)
+    for colour, row in zip(_COLOURS, rows, strict=False):
+        alpha = [arm["alpha"] for arm in row["arms"]]
+        curve.plot(
+            alpha, [100 * arm["mean"] for arm in row["arms"]], "o-", color=colour,
+            label=f"{row['generations_of_synthetic_data']} generation(s), alpha* {row['alpha_star']:g}",
+        )  # fmt: skip
+        low, high = ([100 * arm[side] for arm in row["arms"]] for side in ("low", "high"))
+        curve.fill_between(alpha, low, high, color=colour, alpha=0.12, linewidth=0)
+    curve.set(xlabel="alpha, the synthetic fraction", ylabel="% of real validation", title="accuracy against alpha")
+    generations = [row["generations_of_synthetic_data"] for row in rows]
+    for name in _KEPT:
+        kept.plot(generations, [row[name] for row in rows], "o-", label=name)
+    kept.set(xlabel="generations of synthetic data", title="how much of the real images they cover", ylim=(0, 1))
+    kept.set_xticks(generations)
+    for axes in (curve, kept):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=110)
