@@ -23,6 +23,14 @@ _FLAGS = (
     *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--remote-debugging-pipe",
 )
+_KEYS = {"Tab": (9, ""), "Space": (32, " "), "ArrowDown": (40, ""), "ArrowRight": (39, ""), "Home": (36, "")}
+"""Of each key its Windows code, and the text that it types."""
+_MIDDLE = """selector => {
+  const element = document.querySelector(selector);
+  element.scrollIntoView({block: "center", behavior: "instant"});
+  const box = element.getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+}"""
 
 
 class Page:
@@ -47,12 +55,38 @@ class Page:
             self._receive()
         self.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
 
-    def show(self, width: int, *, dark: bool = False, height: int = 900) -> None:
-        """Set the window's size in CSS pixels, and whether the reader prefers dark pages."""
+    def show(self, width: int, *, dark: bool = False, height: int = 900, media: str = "") -> None:
+        """Set the window's size in CSS pixels, whether the reader prefers dark pages, and `print` for paper."""
         shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self._call("Emulation.setDeviceMetricsOverride", **shape)
-        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[feature])
+        wishes = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        self._call("Emulation.setEmulatedMedia", features=features, media=media)
+
+    def click(self, selector: str) -> None:
+        """Bring the first element that matches into view, and press and release the mouse in its middle."""
+        x, y = self.evaluate(f"({_MIDDLE})({json.dumps(selector)})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, *keys: str) -> None:
+        """Type keys of `_KEYS`, one after the other."""
+        for key in keys:
+            code, text = _KEYS[key]
+            what = {"key": text or key, "code": key, "windowsVirtualKeyCode": code}
+            self._call("Input.dispatchKeyEvent", type="keyDown", text=text, **what)
+            self._call("Input.dispatchKeyEvent", type="keyUp", **what)
+
+    def spoken(self) -> list[tuple[str, str]]:
+        """Role and name of everything that a screen reader is told of."""
+        nodes = self._call("Accessibility.getFullAXTree")["nodes"]
+        told = [(node.get("role", {}), node.get("name", {})) for node in nodes if not node["ignored"]]
+        named = [(role.get("value", ""), name.get("value", "")) for role, name in told]
+        return [one for one in named if one[0] != "InlineTextBox"]  # which says the text above it again
+
+    def printed(self) -> bytes:
+        """The page as a PDF."""
+        return base64.b64decode(self._call("Page.printToPDF", printBackground=False)["data"])
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is awaited."""
@@ -107,8 +141,8 @@ def browser() -> Iterator[Page]:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}"]
-        # `wire` runs after the descriptors to be closed are chosen: 3 and 4 have to be named.
-        process = subprocess.Popen(command, pass_fds=(3, 4), preexec_fn=wire, stderr=subprocess.DEVNULL)
+        # With `close_fds` 3 and 4 would be closed again after `wire`, and cannot be kept: they need not be open before.
+        process = subprocess.Popen(command, close_fds=False, preexec_fn=wire, stderr=subprocess.DEVNULL)
         os.close(from_us)
         os.close(to_us)
         try:

@@ -1,4 +1,4 @@
-"""The accuracy curve as SVG that takes its colours from the page, so that it follows light and dark."""
+"""The curve over alpha as SVG that takes its colours from the page, so that it follows light and dark."""
 
 import io
 import re
@@ -37,7 +37,7 @@ _MARGIN = 0.08
 
 
 def curve(findings: Findings, width: int, height: int) -> str:
-    """Accuracy on real validation against alpha, as an <svg> element of this shape in CSS pixels."""
+    """The measure on real validation against alpha, as an <svg> element of this shape in CSS pixels."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{width}x{height}"}):  # ids differ between charts of a page
         figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
         across, up = width - _LEFT - _RIGHT, height - _BELOW - _ABOVE
@@ -52,11 +52,12 @@ def curve(findings: Findings, width: int, height: int) -> str:
 
 
 def _draw_references(axes: Axes, findings: Findings, up: int) -> None:
-    lines = [("all real", findings.baseline.accuracy, "-"), ("oracle", findings.oracle.accuracy, (0, (5, 3)))]
+    names = {"all real": (findings.baseline, "-"), "oracle": (findings.oracle, (0, (5, 3)))}
+    lines = [(name, arm.quality, style) for name, (arm, style) in names.items() if arm is not None]
     for _, interval, style in lines:
         axes.axhspan(interval.low, interval.high, color=_REAL, alpha=0.08, linewidth=0)
         axes.axhline(interval.mean, color=_REAL, linewidth=1.4, linestyle=style, zorder=2)
-    heights = _apart(findings.baseline.accuracy.mean, findings.oracle.accuracy.mean, _LABEL / up * _span(findings))
+    heights = _apart([interval.mean for _, interval, _ in lines], _LABEL / up * _span(findings))
     for (name, interval, _), y in zip(lines, heights, strict=True):
         axes.text(
             1.015, y, f"{name}\n{interval.mean:.1%}", transform=axes.get_yaxis_transform(), color=_REAL, va="center"
@@ -66,17 +67,17 @@ def _draw_references(axes: Axes, findings: Findings, up: int) -> None:
 def _draw_arms(axes: Axes, findings: Findings, across: int) -> None:
     alphas = list(findings.arms)
     beside = 11 * (max(alphas) or 1.0) / across
-    means = [arm.accuracy.mean for arm in findings.arms.values()]
+    means = [arm.quality.mean for arm in findings.arms.values()]
     axes.plot(alphas, means, color=_SYNTHETIC, linewidth=2, zorder=3)
     for alpha, arm in findings.arms.items():
         color = _SYNTHETIC if alpha > 0 else _REAL
-        axes.plot([alpha - beside] * len(arm.seeds), arm.seeds, "o", color=color, alpha=0.5, ms=5, mew=0, zorder=3)
-        axes.vlines(alpha, arm.accuracy.low, arm.accuracy.high, color=color, linewidth=1.8, zorder=4)
-        axes.plot([alpha], [arm.accuracy.mean], "o", color=color, markersize=8, mec=_CARD, mew=1.5, zorder=5)
+        axes.plot([alpha - beside] * len(arm.points), arm.points, "o", color=color, alpha=0.5, ms=5, mew=0, zorder=3)
+        axes.vlines(alpha, arm.quality.low, arm.quality.high, color=color, linewidth=1.8, zorder=4)
+        axes.plot([alpha], [arm.quality.mean], "o", color=color, markersize=8, mec=_CARD, mew=1.5, zorder=5)
 
 
 def _mark_alpha_star(axes: Axes, findings: Findings) -> None:
-    star, best = findings.alpha_star, findings.chosen.accuracy.mean
+    star, best = findings.alpha_star, findings.chosen.quality.mean
     axes.axvline(star, color=_INK, linewidth=1, linestyle=(0, (1, 3)), zorder=1)
     axes.plot([star], [best], "o", color="none", markersize=15, mec=_INK, mew=1.4, zorder=6)
     place = "left" if star < 0.12 else "right" if star > 0.88 else "center"
@@ -100,16 +101,19 @@ def _dress(axes: Axes, alphas: Sequence[float], across: int, up: int) -> None:
 
 
 def _span(findings: Findings) -> float:
-    """How much of the accuracy axis the drawing takes."""
-    arms = (*findings.arms.values(), findings.oracle)
-    values = [value for arm in arms for value in (arm.accuracy.low, arm.accuracy.high, *arm.seeds)]
+    """How much of the upward axis the drawing takes."""
+    arms = [arm for arm in (*findings.arms.values(), findings.oracle) if arm is not None]
+    values = [value for arm in arms for value in (arm.quality.low, arm.quality.high, *arm.points)]
     return (max(values) - min(values)) * (1 + 2 * _MARGIN)
 
 
-def _apart(first: float, second: float, room: float) -> tuple[float, float]:
-    """The two values, moved away from each other until they are `room` apart."""
-    push = max(0.0, room - abs(first - second)) / 2
-    return (first + push, second - push) if first > second else (first - push, second + push)
+def _apart(values: Sequence[float], room: float) -> list[float]:
+    """The values, of which there are one or two, moved away from each other until they are `room` apart."""
+    if len(values) == 1:
+        return list(values)
+    first, second = values
+    push = max(0.0, room - abs(first - second)) / 2 * (1 if first > second else -1)
+    return [first + push, second - push]
 
 
 def _adapt(svg: str) -> str:

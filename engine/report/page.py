@@ -3,16 +3,26 @@
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from engine.operations.budget import cost_of
+from engine.operations.costfile import spent_s
 from engine.operations.estimate import megabytes
+from engine.report.alternatives import compare
 from engine.report.charts import curve
+from engine.report.confusion import confusions
 from engine.report.findings import Findings, read_findings
-from engine.report.sheets import Picture, pictures, spread
+from engine.report.gallery import make_gallery
+from engine.report.likeness import likeness
+from engine.report.measured import Measured, read_measured
+from engine.report.pictures import Picture
+from engine.report.scatter import scatter
+from engine.report.sheets import pictures
 from engine.report.tally import Tally, tally
 from engine.run import Run
 from engine.specfile import dump_spec
@@ -22,6 +32,7 @@ _SYNTHETIC, _REAL = 12, 4
 _ROWS, _BARS = 500, 60
 _NAME = 80
 _SPEC = 100_000
+_NOT_SWEPT: dict[str, Any] = {"charts": [], "comparison": None, "scattered": None, "confusions": [], "gallery": None}
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,11 @@ class Sheet:
     synthetic: Sequence[Picture]
     real: Sequence[Picture]
 
+    @property
+    def strategies(self) -> list[tuple[str, list[Picture]]]:
+        """The synthetic ones by prompt strategy."""
+        return [(name, list(found)) for name, found in groupby(self.synthetic, lambda picture: picture.strategy)]
+
 
 def render(run: Run) -> str:
     """The report as HTML. Raises ShardError, RunMismatch."""
@@ -64,7 +80,7 @@ def render(run: Run) -> str:
         for name, before, planned in zip(plan.classes, plan.real, plan.quotas, strict=True)
     ]
     lengths = [one.before + one.planned for one in counts]
-    findings = read_findings(run.store)
+    findings, measured = read_findings(run.store), read_measured(run.store)
     sheets = _sheets(run, made, [(label, counts[label]) for label in shown])
     template = _environment().get_template("report.html.j2")
     return template.render(
@@ -74,7 +90,10 @@ def render(run: Run) -> str:
         generator=_generator(run),
         made=made,
         findings=findings,
-        charts=[] if findings is None else _charts(findings),
+        measured=measured,
+        likeness=likeness(run, measured),
+        cost=cost_of(run.recipe.spec, max(spent_s(run.store, []), made.seconds)),
+        **(_NOT_SWEPT if findings is None else _swept(run, findings, measured)),
         counts=[counts[label] for label in _largest(lengths, _ROWS)],
         bars=[counts[label] for label in _largest(lengths, _BARS)],
         longest=max(lengths),
@@ -82,6 +101,17 @@ def render(run: Run) -> str:
         commands=_commands(run, sheets),
         spec_text=_cut(dump_spec(run.recipe.spec), _SPEC),
     )
+
+
+def _swept(run: Run, findings: Findings, measured: Measured | None) -> dict[str, Any]:
+    """What the page says of a sweep, by the names of `_NOT_SWEPT`."""
+    return {
+        "charts": _charts(findings),
+        "comparison": compare(findings),
+        "scattered": None if measured is None else scatter(findings, measured.kids()),
+        "confusions": confusions(findings),
+        "gallery": make_gallery(run, findings),
+    }
 
 
 def _charts(findings: Findings) -> list[tuple[str, Markup]]:
@@ -122,6 +152,7 @@ def _commands(run: Run, sheets: Sequence[Sheet]) -> list[tuple[str, str]]:
     commands = [
         ("Make the shards, or go on making them", f"generate {spec} --out {folder}"),
         ("Ask whether they help", f"sweep {spec} --out {folder}"),
+        ("Measure how near they are to real images", f"measure {folder}"),
         ("Check every byte and label", f"verify {folder}"),
         ("Make one image again", f"replay {folder} {key}"),
     ]
@@ -144,7 +175,7 @@ def _environment() -> Environment:
         "name": lambda text: _cut(str(text), _NAME),
         "duration": _duration,
         "megabytes": megabytes,
-        "spread": spread,
+        "place": lambda value: f"{value:.2f}%",
     }
     environment.filters.update(filters)
     return environment

@@ -1,27 +1,21 @@
-"""The report: what it says, that it needs nothing from elsewhere, and how a real browser shows it."""
+"""The report: what it says, that it needs nothing from elsewhere, and that it stays small."""
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from engine.errors import OutputError, RunMismatch
-from engine.intervals import answer
-from engine.operations.estimate import image_shape
-from engine.realshards import write_real_shards
+from engine.measures.leaks import Leak
 from engine.report import write_report
-from engine.report.sheets import pictures, spread
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.sources import load_splits
-from engine.specfile import load_spec
+from engine.report.pictures import spread
+from engine.report.sheets import pictures
+from engine.run import Run
 from shards.errors import ShardError
-from tests.browser import CHROMIUM, MISSING, Page, browser
 from tests.engine.fakes import FakeGenerator
+from tests.engine.reports import HELPED, HURT, Tags, copy_of, make_run, read, write_answer
 
 HOSTILE = "<script>alert(1)</script>"
 DIGITS = """
@@ -35,96 +29,25 @@ sweep: {seeds: 3, alphas: [0, 0.5, 1]}
 """
 
 
-CUT_LABELS = """svg => {
-  const a = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll("text")].filter(text => {
-    const b = text.getBoundingClientRect();
-    return b.left < a.left - 1 || b.right > a.right + 1 || b.top < a.top - 1 || b.bottom > a.bottom + 1;
-  }).map(text => text.textContent);
-}"""
-
-
-def make_run(folder: Path, text: str, generator: FakeGenerator | None = None, units: int | None = None) -> Run:
-    """A run with its first `units` units made; all of them if none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "given.yaml"
-    path.write_text(text)
-    run = begin_run(plan_run(load_spec(path)), folder / "run")
-    for number in run.pending()[:units]:
-        run_unit(run.recipe, number, generator or FakeGenerator(8, 16), run.shards)
-    return run
-
-
-def write_answer(run: Run, accuracies: dict[float | None, float], *, test: bool = True) -> None:
-    """A sweep.json as a sweep writes it, with these accuracies; None is the oracle."""
-    random = np.random.default_rng(1)
-    correct = {alpha: random.random((3, 200)) < accuracy for alpha, accuracy in accuracies.items()}
-    points = [
-        {"alpha": alpha, "seed": seed, "accuracy": float(found[seed].mean())}
-        for alpha, found in correct.items()
-        for seed in range(3)
-    ]
-    content = {
-        **answer(correct, correct if test else None).as_json(),
-        "points": [point for point in points if point["alpha"] is not None],
-        "oracle_points": [point for point in points if point["alpha"] is None],
-        "classes": run.recipe.plan.classes,
-        "settings": run.recipe.spec.sweep.model_dump(mode="json"),
-        "real": {"world": 898, "train": 50, "validation": 200, "test": 270 if test else 0},
-        "fingerprint": "",
-    }
-    (run.store.local / "sweep.json").write_text(json.dumps(content))
-
-
-HELPED: dict[float | None, float] = {0.0: 0.7, 0.5: 0.85, 1.0: 0.8, None: 0.9}
-HURT: dict[float | None, float] = {0.0: 0.8, 0.5: 0.6, 1.0: 0.5, None: 0.9}
-
-
-class Tags(HTMLParser):
-    """Every tag with its attributes, and all text as a reader sees it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self._text: list[str] = []
-        self._within = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._within = tag
-        self._text.append(" ")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._within = ""
-        self._text.append(" ")
-
-    def handle_data(self, data: str) -> None:
-        if self._within not in ("style", "title"):
-            self._text.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self._text).split())
-
-    def images(self, kind: str) -> list[str]:
-        """Alternative texts of the pictures of this kind, real or synthetic."""
-        return [alt for tag, found in self.tags if tag == "img" and (alt := found["alt"] or "").startswith(kind)]
-
-
-def read(run: Run) -> Tags:
-    return Tags(Path(write_report(run)).read_text())
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Digits with noise for synthetic images."""
+    return make_run(tmp_path_factory.mktemp("made"), DIGITS)
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Digits with noise for synthetic images, real shards beside them, and a sweep in which they helped."""
-    run = make_run(tmp_path_factory.mktemp("swept"), DIGITS)
-    spec = run.recipe.spec
-    assert spec.data is not None
-    write_real_shards(load_splits(spec.data), run.store / "real", spec.output.image, image_shape(run))
+def swept(made: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same with a sweep in which they helped."""
+    run = copy_of(made, tmp_path_factory.mktemp("swept"))
     write_answer(run, HELPED)
+    return run
+
+
+@pytest.fixture(scope="module")
+def hurt(swept: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same with a sweep in which they did not help, and a held-out image that was trained on."""
+    run = copy_of(swept, tmp_path_factory.mktemp("hurt"))
+    write_answer(run, HURT, leaks=[Leak("validation0000007", "train0000001", True, 0.1)])
     return run
 
 
@@ -142,27 +65,35 @@ def test_verdict_comes_first_with_its_numbers(swept: Run) -> None:
         "Classes, before and after",
         "What was made",
         "Rejects and failures",
-        "Throughput",
+        "Throughput and cost",
         "Provenance",
     ]
     places = [found.index(shown[0]), *(found.rindex(text) for text in shown[5:])]  # their links come before
     assert places == sorted(places)
     assert all(text in found for text in shown)
-    assert f"{sweep['points'][0]['accuracy']:.1%}" in found  # each seed, in the table under the curve
+    assert f"{sweep['arms'][1]['points'][0]:.1%}" in found  # each seed, in the table under the curve
 
 
-def test_no_help_is_said_as_prominently(swept: Run, tmp_path: Path) -> None:
-    run = make_run(tmp_path, DIGITS)
-    write_answer(run, HURT, test=False)
-    page = Path(write_report(run)).read_text()
+def test_no_help_is_said_as_prominently(hurt: Run) -> None:
+    page = Path(write_report(hurt)).read_text()
     assert 'id="verdict-title">Synthetic data did not help: no fraction beats real images alone' in page
     assert "Best mixture, alpha 0.5" in Tags(page).text
 
 
-def test_a_missing_test_split_is_said(swept: Run, tmp_path: Path) -> None:
-    run = make_run(tmp_path, DIGITS)
-    write_answer(run, HELPED, test=False)
-    assert "not measured" in read(run).text
+def test_splits_that_are_missing_are_said(tmp_path: Path) -> None:
+    splits = "splits: {world: 0, train: 0.5, validation: 0.5, test: 0}"
+    run = make_run(tmp_path, DIGITS.replace("train_per_class: 5", f"train_per_class: 5, {splits}"))
+    write_answer(run, HELPED)
+    found = read(run).text
+    assert "The same on a test split not measured" in found
+    assert "Oracle: trained on the world split not known" in found
+
+
+def test_held_out_images_that_are_copies_are_named(swept: Run, hurt: Run) -> None:
+    assert "held-out" not in read(swept).text
+    found = read(hurt).text
+    assert "1 held-out image looks like one that was trained on" in found
+    assert "validation0000007 is the mirror image of train0000001" in found
 
 
 def test_without_a_sweep_the_command_is_named(tmp_path: Path) -> None:
@@ -180,12 +111,13 @@ def test_commands_versions_and_spec_are_given(swept: Run) -> None:
     assert swept.recipe.plan.slot_of_key(key[2]).label == 0
     for text in (
         f"python -m jobs generate {swept.store.local}/spec.yaml --out {swept.store.local}",
+        f"python -m jobs measure {swept.store.local}",
         f"python -m jobs verify {swept.store.local}",
         swept.recipe.plan.digest,
         "fake",
         "apache-2.0",
         "python\xa03.",
-        "validation 200",
+        f"validation {json.loads(swept.store.read('sweep.json'))['real']['validation']}",
         "samples_per_shard: 16",
     ):
         assert " ".join(text.split()) in found
@@ -195,8 +127,8 @@ def test_class_counts_before_and_after(swept: Run) -> None:
     found = read(swept)
     assert found.text.count("5 + 4") == 10
     assert "all 10 classes 50 40 40 0 90" in found.text
-    assert len(found.images("synthetic")) == 40
-    assert len(found.images("real")) == 40
+    assert len(found.images("synthetic")) == 40 + 18  # and those beside their nearest real ones
+    assert len(found.images("real")) == 40 + 200  # and those of the gallery
 
 
 def test_text_of_others_is_escaped(swept: Run, tmp_path: Path) -> None:
@@ -318,39 +250,3 @@ def test_spread_is_even_and_in_order(length: int, count: int) -> None:
     assert found == sorted(set(found))
     gaps = np.diff(found)
     assert not len(gaps) or gaps.max() - gaps.min() <= 1
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
-def test_a_browser_shows_it(swept: Run) -> None:
-    path = Path(write_report(swept))
-    backgrounds = []
-    with browser() as page:
-        for width, dark in ((1100, False), (1100, True), (360, False)):
-            page.show(width, dark=dark)
-            page.open(path)
-            _check_layout(page, width)
-            backgrounds.append(_check_picture(page.screenshot()))
-        assert page.requested == []
-    assert backgrounds[0] > 200 > 60 > backgrounds[1]  # light by day, dark by night
-
-
-def _check_layout(page: Page, width: int) -> None:
-    assert page.evaluate("[...document.querySelectorAll('main > section')].map(s => s.id)") == [
-        "verdict", "curve", "balance", "images", "rejects", "throughput", "provenance",
-    ]  # fmt: skip
-    assert page.evaluate("document.images.length") == 80
-    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0 && image.alt)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-    curves = "[...document.querySelectorAll('.chart svg')].filter(svg => svg.getBoundingClientRect().width > 0)"
-    assert page.evaluate(f"{curves}.length") == 1
-    assert page.evaluate(f"{curves}.flatMap({CUT_LABELS})") == []
-    assert page.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom < innerHeight")
-
-
-def _check_picture(png: bytes) -> float:
-    """The screenshot is not blank; gives the brightness of the page's margin."""
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert pixels is not None
-    assert pixels.std() > 5
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
-    return float(pixels[:, :4].mean())
