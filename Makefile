@@ -37,6 +37,7 @@ experiments: $(READY)  ## every experiment on the embedded data, an hour on two 
 	$(BIN)/python -m bench rebalance --spec $(SMALL)-rebalance.yaml --out $(RESULTS) --work runs/experiments
 	$(BIN)/python -m bench shortage --spec $(SMALL)-shortage.yaml --out $(RESULTS) --work runs/experiments
 	$(BIN)/python -m bench ratio --spec $(SMALL)-ratio.yaml --out $(RESULTS) --work runs/experiments
+	$(BIN)/python -m bench dense --out $(RESULTS) --work runs/experiments
 	$(BIN)/python -m bench collapse --out $(RESULTS)
 
 format: $(READY)

@@ -48,6 +48,11 @@ EVIDENCE = {
         "jobs/specs/experiments/cifar10-shortage.yaml",
         {"": ()},
     ),
+    "dense": Evidence(
+        "few real images whose every pixel has a class, and images that follow their masks",
+        "jobs/specs/experiments/digits-dense.yaml",
+        {"": ()},
+    ),
     "ratio": Evidence(
         "six synthetic fractions with images of the same generator at two strengths of guidance, side by side",
         "jobs/specs/experiments/cifar10-ratio.yaml",

@@ -1,9 +1,11 @@
 """Checks of a recipe against the real data, before anything is spent: no image that judges may leak into a prompt."""
 
 from engine.errors import SpecError
+from engine.models import taught_palette
 from engine.recipe import Recipe
 from engine.sources import Splits
-from engine.spec.condition import ConditionSpec, ShapesCondition
+from engine.spec.condition import ConditionSpec, MasksCondition, ShapesCondition
+from engine.spec.run import Spec
 
 
 def check_sources(recipe: Recipe, splits: Splits | None) -> None:
@@ -15,6 +17,19 @@ def check_sources(recipe: Recipe, splits: Splits | None) -> None:
         _check_drawable(recipe.spec.condition, recipe.plan.classes)
     elif recipe.spec.condition is not None and recipe.inputs.condition is None:
         _check_supplied(recipe, recipe.spec.condition)
+
+
+def check_colours(spec: Spec) -> None:
+    """Raises SpecError where masks have other colours than those that the ControlNet learned, which it would not
+    follow. Its folder, if it is one, must be there."""
+    taught, palette = taught_palette(spec.model), spec.mask_palette
+    if taught is None or palette is None:
+        return
+    place = "data.masks.palette" if isinstance(spec.condition, MasksCondition) else "condition.palette"
+    for name, colour in palette.items():
+        if taught.get(name) != list(colour):
+            known = f"learned it as {taught[name]}" if name in taught else f"knows only {', '.join(taught)}"
+            raise SpecError(f"{place}.{name}: is {list(colour)}, and the ControlNet {known}; give the colours it knows")
 
 
 def _check_described(recipe: Recipe, splits: Splits | None) -> None:
@@ -44,7 +59,7 @@ def _check_supplied(recipe: Recipe, spec: ConditionSpec) -> None:
     have = {image.label for image in recipe.inputs.images}
     for label, (name, quota) in enumerate(zip(recipe.plan.classes, recipe.plan.quotas, strict=True)):
         if quota and label not in have:
-            what = "train image" if spec.source == "real" else "layout"
+            what = "layout" if spec.source == "layouts" else "train image"
             raise SpecError(
                 f"condition: class {name!r} has no {what}, and {quota} images of it are to be made; add some, or set "
                 f"plan.overrides.{name}=0"

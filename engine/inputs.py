@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.conditions.layouts import check_shape, colours_of, open_layouts, read_layout
+from engine.conditions.layouts import check_shape, layouts_of, open_layouts
 from engine.errors import RunMismatch, SpecError
-from engine.generators.base import ModelSettings
 from engine.generators.settings import DiffusersSettings
 from engine.plan import Plan
 from engine.realshards import write_shard
 from engine.sources import RealImage, Splits
-from engine.spec.condition import ConditionSpec, LayoutCondition, RealCondition
+from engine.sources.masks import colours_of, read_mask
+from engine.spec.condition import LayoutCondition, MasksCondition, RealCondition
 from engine.spec.run import Spec
 from shards.codec import encode_mask, encode_rgb, format_of
 from shards.commit import sha256_of
@@ -68,10 +68,12 @@ def gather_inputs(spec: Spec, plan: Plan, splits: Splits | None, begun: Inputs) 
         images = open_layouts(condition, plan.classes)
     elif isinstance(condition, RealCondition) and splits is not None:
         images = splits.train
+    elif isinstance(condition, MasksCondition) and splits is not None:
+        images = layouts_of(splits.train)
     images = [image for image in images if plan.quotas[image.label]]
     if condition is None or not images:
         return found
-    digest = _digest(condition, ((image.label, image.digest) for image in images))
+    digest = _digest(spec, ((image.label, image.digest) for image in images))
     return replace(found, digests={**found.digests, _CONDITION: digest}, images=images)
 
 
@@ -127,10 +129,10 @@ def check_stored(inputs: Inputs, spec: Spec) -> None:
         if not place.is_file() or sha256_of(place) != inputs.digests[path]:
             raise RunMismatch(f"{place}, the run's copy of {path}, is missing or was changed; put the old one back")
     if inputs.condition is not None and spec.condition is not None:
-        _check_condition(inputs.condition, spec.condition, inputs.digests[_CONDITION])
+        _check_condition(inputs.condition, spec, inputs.digests[_CONDITION])
 
 
-def _check_condition(folder: Path, spec: ConditionSpec, digest: str) -> None:
+def _check_condition(folder: Path, spec: Spec, digest: str) -> None:
     try:
         files = [facts for stats in all_stats(folder).values() for facts in stats["files"]]
         whole = all((folder / facts["name"]).stat().st_size == facts["size"] for facts in files)
@@ -144,9 +146,9 @@ def _check_condition(folder: Path, spec: ConditionSpec, digest: str) -> None:
         )
 
 
-def _digest(spec: ConditionSpec, images: Iterable[tuple[int, str]]) -> str:
+def _digest(spec: Spec, images: Iterable[tuple[int, str]]) -> str:
     """Of all that the stored images follow from: (label, digest) of each, and the palette that layouts are read by."""
-    palette = json.dumps(spec.palette) if isinstance(spec, LayoutCondition) else ""
+    palette = "" if isinstance(spec.condition, RealCondition) else json.dumps(spec.mask_palette)
     digest = hashlib.sha256(palette.encode())
     for label, image in images:
         digest.update(f"\n{label} {image}".encode())
@@ -193,17 +195,20 @@ def _samples(images: Sequence[RealImage], start: int, spec: Spec) -> Iterator[Sa
             "origin": image.origin,
             "digest": image.digest,
         }
-        if isinstance(spec.condition, LayoutCondition):
-            yield _layout(image, spec.condition, spec.model, meta)
-        else:
+        if isinstance(spec.condition, RealCondition):
             yield _picture(image, meta)
+        else:
+            yield _layout(image, spec, meta)
 
 
-def _layout(image: RealImage, spec: LayoutCondition, model: ModelSettings, meta: Mapping[str, Scalar]) -> Sample:
-    mask = read_layout(image.read(), spec.palette, image.origin)
-    if isinstance(model, DiffusersSettings):  # without width and height, the model's own are square
+def _layout(image: RealImage, spec: Spec, meta: Mapping[str, Scalar]) -> Sample:
+    palette, model = spec.mask_palette, spec.model
+    assert palette is not None
+    mask = read_mask(image.read(), palette, image.origin, "condition.palette")
+    if isinstance(spec.condition, LayoutCondition) and isinstance(model, DiffusersSettings):
+        # Without width and height, the model's own are square.
         check_shape(mask, model.height or 1, model.width or 1, image.origin)
-    coloured = encode_rgb(colours_of(spec.palette)[mask], "png")
+    coloured = encode_rgb(colours_of(palette)[mask], "png")
     return Sample(str(meta["key"]), coloured, "png", image.label, meta, encode_mask(mask))
 
 

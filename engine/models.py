@@ -42,7 +42,7 @@ def local_folder(part: Part) -> Path | None:
     if source.startswith("embedded/"):
         folder = _EMBEDDED / source.removeprefix("embedded/")
         if not (folder / part.index).is_file():
-            known = ", ".join(sorted(f"embedded/{p.parent.name}" for p in _EMBEDDED.glob(f"*/{PIPELINE}")))
+            known = ", ".join(sorted(f"embedded/{p.parent.name}" for p in _EMBEDDED.glob(f"*/{part.index}")))
             raise ModelError(f"{part.place}: there is no {source!r}; embedded are: {known or 'none'}")
         return folder
     folder = Path(source).expanduser()
@@ -113,6 +113,13 @@ def learned_digests(model: ModelSettings, split: str) -> frozenset[str]:
     where their folders say so. What was learned as an image of the train split may be one."""
     folders = [folder for part in model.parts if (folder := local_folder(part)) is not None]
     return frozenset().union(*(_learned(folder) for folder in folders if _training(folder).get("split") != split))
+
+
+def taught_palette(model: ModelSettings) -> dict[str, list[int]] | None:
+    """Colours of the masks that its ControlNet learned to follow, where a training of our own recorded them."""
+    folders = [local_folder(part) for part in model.parts if part.place == "model.controlnet"]
+    found: dict[str, list[int]] | None = _training(folders[0]).get("palette") if folders and folders[0] else None
+    return found
 
 
 def _pinned(part: Part, before: Part | None) -> str:

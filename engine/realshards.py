@@ -1,12 +1,13 @@
 """The real images of a split as shards of the same form as the synthetic ones, so that one stream reads both."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from engine.sources import SPLITS, RealImage, Splits
+from engine.sources import SPLITS, Splits
 from engine.spec.output import ImageSpec
 from shards.card import Card, write_card
-from shards.codec import encode_rgb, fit_rgb
+from shards.codec import encode_mask, encode_rgb, fit_mask, fit_rgb
 from shards.finished import Place, finish, finished
 from shards.sample import Sample, Scalar
 from shards.stats import Stats
@@ -18,14 +19,15 @@ _PER_SHARD = 1000
 
 def write_real_shards(splits: Splits, real: Place, image: ImageSpec, shape: tuple[int, int]) -> None:
     """Write `real/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
-    may tell a classifier which is which. What is finished already is left. Raises DataError for a corrupt image."""
+    may tell a classifier which is which. Masks of a set that has them are cut as their images are. What is finished
+    already is left. Raises DataError for a corrupt image, and for a mask that is none of its image."""
     for split in SPLITS:
         store, images = open_store(real) / split, splits[split]
-        done = set(finished(store))
-        for start in range(0, len(images), _PER_SHARD):
+        done, numbers = set(finished(store)), range(len(images))
+        for start in numbers[::_PER_SHARD]:
             name = f"{start // _PER_SHARD:05d}"
             if name not in done:
-                write_shard(store, name, _samples(images[start : start + _PER_SHARD], split, start, image, shape))
+                write_shard(store, name, _samples(splits, split, numbers[start : start + _PER_SHARD], image, shape))
         if images:
             text = f"Real images: the {split} split of a run. Written by Shardmill."
             write_card(store, Card(split, text, "other", ("real", "webdataset"), splits.classes))
@@ -33,10 +35,11 @@ def write_real_shards(splits: Splits, real: Place, image: ImageSpec, shape: tupl
 
 
 def _samples(
-    images: Sequence[RealImage], split: str, start: int, form: ImageSpec, shape: tuple[int, int]
+    splits: Splits, split: str, numbers: Iterable[int], form: ImageSpec, shape: tuple[int, int]
 ) -> Iterator[Sample]:
-    for number, image in enumerate(images, start):
-        key = f"{split}{number:07d}"
+    masked = {} if splits.palette is None else {"mask_classes": json.dumps(splits.palette, ensure_ascii=False)}
+    for number in numbers:
+        image, key = splits[split][number], f"{split}{number:07d}"
         meta: dict[str, Scalar] = {
             "key": key,
             "label": image.label,
@@ -47,9 +50,11 @@ def _samples(
             "split": split,
             "origin": image.origin,
             "digest": image.digest,
+            **masked,
         }
         data = encode_rgb(fit_rgb(image.pixels(), *shape), form.format, form.quality)
-        yield Sample(key, data, form.format, image.label, meta)
+        mask = None if image.read_mask is None else encode_mask(fit_mask(image.mask(), *shape))
+        yield Sample(key, data, form.format, image.label, meta, mask)
 
 
 def write_shard(

@@ -12,6 +12,7 @@ from engine.plan import Plan, Slot
 from engine.prompts import Prompt, PromptBook
 from engine.spec.condition import RealCondition
 from engine.spec.run import Spec
+from engine.spec.train import TrainSpec
 from shards.sample import Scalar
 
 _NO_PROMPT = Prompt("", "", (), "class")
@@ -34,14 +35,20 @@ class Recipe:
     @cached_property
     def conditions(self) -> ConditionBook | None:
         """The conditions of its slots; None where the generator takes none."""
-        if self.spec.condition is None:
+        spec = self.spec
+        if spec.condition is None:
             return None
-        return ConditionBook(self.spec.condition, self.inputs.condition, self.plan.classes)
+        return ConditionBook(spec.condition, self.inputs.condition, self.plan.classes, spec.mask_palette)
 
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
         """The filters that every image passes."""
         return make_filters(self.spec.filters)
+
+    def told_apart(self, train: TrainSpec) -> tuple[str, ...]:
+        """What a network that is trained so tells apart: classes of images, or of the pixels of masks."""
+        palette = self.spec.mask_palette
+        return self.plan.classes if train.model != "unet" or palette is None else tuple(palette)
 
     def prompt(self, slot: Slot) -> Prompt:
         """What the generator is told, where it listens."""
@@ -83,5 +90,5 @@ class Recipe:
             "plan_digest": self.plan.digest,
         }
         if self.spec.condition is not None and not isinstance(self.spec.condition, RealCondition):
-            found["mask_classes"] = json.dumps(self.spec.condition.palette, ensure_ascii=False)
+            found["mask_classes"] = json.dumps(self.spec.mask_palette, ensure_ascii=False)
         return found

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 
 from engine.errors import OutputError, RunMismatch, SpecError
-from engine.guards import check_sources
+from engine.guards import check_colours, check_sources
 from engine.inputs import Inputs, check_stored, gather_inputs, store_inputs, stored_inputs
 from engine.models import check_models, pin
 from engine.plan import make_plan, plan_of
@@ -66,10 +66,11 @@ def is_begun(place: Place) -> bool:
 
 def pinned(spec: Spec, place: Place) -> Spec:
     """The spec with every hub model pinned to a commit: the one that the run there was begun with, else what it is
-    now. Raises ModelError where a model cannot be had or must not be loaded."""
+    now. Raises ModelError where a model cannot be had or must not be loaded, SpecError where masks do not suit it."""
     store = open_store(place)
     model = pin(spec.model, _read_spec(store).model if is_begun(store) else None)
     check_models(model)
+    check_colours(spec)
     return spec.model_copy(update={"model": model})
 
 

@@ -135,4 +135,5 @@ def prepare_sweep(run: Run) -> Sweep:
         arms = tuple(arm for arm in arms if arm.name != ORACLE)
     digests = [image.digest for split in SPLITS for image in splits[split]]
     fingerprint = hashlib.sha256(json.dumps([run.recipe.plan.digest, digests]).encode()).hexdigest()
-    return Sweep(run.store, splits.classes, arms, spec.sweep.seeds, spec.cluster.gpus_per_actor, fingerprint)
+    classes, gpus = run.recipe.told_apart(spec.train), spec.cluster.gpus_per_actor
+    return Sweep(run.store, classes, arms, spec.sweep.seeds, gpus, fingerprint)

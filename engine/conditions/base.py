@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.spec.condition import EdgesSpec
-from shards.codec import Pixels, fit_rgb
-
-Mask = NDArray[np.uint8]
-"""Class index of every pixel: uint8 (height, width)."""
+from engine.conditions.warp import draw_warp
+from engine.sources.masks import Mask
+from engine.spec.condition import EdgesSpec, MasksCondition
+from shards.codec import Pixels, fit_mask, fit_rgb
 
 
 class Condition(Protocol):
@@ -68,3 +67,18 @@ class Layout:
     def mask_at(self, height: int, width: int) -> Mask:
         """Scaled to the nearest, for there is nothing between two classes."""
         return np.asarray(cv2.resize(self.read(), (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+@dataclass(frozen=True)
+class ChangedLayout(Layout):
+    """The mask of a real image, changed as `seed` says."""
+
+    spec: MasksCondition
+    seed: int
+
+    def mask_at(self, height: int, width: int) -> Mask:
+        """Cut around its centre, as its image is, and then changed: the same in every size."""
+        mask, rng = fit_mask(self.read(), height, width), np.random.default_rng(self.seed)
+        if self.spec.flip and rng.random() < 0.5:
+            mask = mask[:, ::-1]
+        return draw_warp(self.spec.warp, rng, height, width).mask(mask)

@@ -6,11 +6,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from engine.conditions.base import Condition, Layout, Mask, Picture
-from engine.conditions.layouts import colours_of, draw_shapes
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.conditions.base import ChangedLayout, Condition, Layout, Picture
+from engine.conditions.layouts import draw_shapes
 from engine.plan import Slot
 from engine.seeds import permute
-from engine.spec.condition import ConditionSpec, RealCondition, ShapesCondition
+from engine.sources.masks import Mask, colours_of
+from engine.spec.condition import ConditionSpec, MasksCondition, RealCondition, ShapesCondition
+from engine.spec.palette import Palette
 from shards.codec import Pixels, decode_mask, decode_rgb
 from shards.finished import finished_tars, read_shard
 
@@ -23,23 +28,36 @@ _Stored = tuple[Path, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class ConditionBook:
-    """The conditions of a run. folder: the shards of its images or layouts, where they are not drawn."""
+    """The conditions of a run.
+
+    folder:  the shards of its images or layouts, where they are not drawn.
+    palette: of its layouts.
+    """
 
     spec: ConditionSpec
     folder: Path | None
     classes: tuple[str, ...]
+    palette: Palette | None
 
     def condition(self, slot: Slot, seed: int, source: str) -> Condition:
         """What the image of a slot follows: a real image, `source` where the prompt describes one, else one of the
-        slot's class in turn; a layout of its class in turn; or what is drawn from the seed."""
+        slot's class in turn; a layout of its class in turn, perhaps changed by the seed; or what is drawn from it."""
         spec = self.spec
         if isinstance(spec, RealCondition):
             tar, row = self._by_digest[source] if source else self._in_turn(slot)
             return Picture(row["digest"], partial(_read_image, tar, row), spec.edges)
         if isinstance(spec, ShapesCondition):
-            return Layout("", partial(self._draw, spec, slot.label, seed), colours_of(spec.palette))
+            return Layout("", partial(self._draw, spec, slot.label, seed), self._colours)
         tar, row = self._in_turn(slot)
-        return Layout(row["digest"], partial(_read_mask, tar, row), colours_of(spec.palette))
+        read = partial(_read_mask, tar, row)
+        if isinstance(spec, MasksCondition):
+            return ChangedLayout(row["digest"], read, self._colours, spec, seed)
+        return Layout(row["digest"], read, self._colours)
+
+    @cached_property
+    def _colours(self) -> NDArray[np.uint8]:
+        assert self.palette is not None
+        return colours_of(self.palette)
 
     def _in_turn(self, slot: Slot) -> _Stored:
         stored = self._by_label[slot.label]

@@ -1,22 +1,20 @@
-"""Layouts: class indices per pixel, from colour-coded or grey PNGs of a folder, from shards with masks, or drawn."""
+"""Layouts: class indices per pixel, from PNGs of a folder, from shards with masks, from real images, or drawn."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.conditions.base import Mask
 from engine.errors import DataError
 from engine.sources.base import RealImage
 from engine.sources.imagefolder import open_imagefolder
+from engine.sources.masks import Mask
 from engine.sources.webdataset import open_masks
-from engine.spec.condition import Colour, LayoutCondition
-
-_PLACE_VALUES = np.array([1 << 16, 1 << 8, 1])
-"""Make one number of the three channels of a colour."""
+from engine.spec.condition import LayoutCondition
+from shards.codec import encode_mask
 
 
 def open_layouts(spec: LayoutCondition, classes: Sequence[str]) -> tuple[RealImage, ...]:
@@ -45,27 +43,9 @@ def open_layouts(spec: LayoutCondition, classes: Sequence[str]) -> tuple[RealIma
     return tuple(RealImage(known[one.class_name], one.class_name, one.origin, one.read) for one in layouts)
 
 
-def colours_of(palette: Mapping[str, Colour]) -> NDArray[np.uint8]:
-    """uint8 (classes, 3): the colour of each index."""
-    return np.array(list(palette.values()), np.uint8)
-
-
-def read_layout(data: bytes, palette: Mapping[str, Colour], origin: str) -> Mask:
-    """Class indices from a PNG in the palette's colours or of grey indices. Raises DataError for anything else."""
-    try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error:
-        found = None
-    if found is None or found.dtype != np.uint8:
-        raise DataError(f"{origin}: not a PNG of 8 bits a channel, or broken off; save the layout again")
-    if found.ndim == 3:
-        return _indices(np.asarray(cv2.cvtColor(found[..., :3], cv2.COLOR_BGR2RGB), np.uint8), palette, origin)
-    if (highest := int(found.max())) >= len(palette):
-        raise DataError(
-            f"{origin}: a grey layout holds class indices, and {highest} is none of the {len(palette)} of "
-            "condition.palette; save it in the palette's colours as RGB, or mend it"
-        )
-    return np.asarray(found, np.uint8)
+def layouts_of(images: Iterable[RealImage]) -> tuple[RealImage, ...]:
+    """The masks of real images as grey layouts."""
+    return tuple(RealImage(one.label, one.class_name, one.origin, partial(_grey, one)) for one in images)
 
 
 def check_shape(mask: Mask, height: int, width: int, origin: str) -> None:
@@ -79,20 +59,8 @@ def check_shape(mask: Mask, height: int, width: int, origin: str) -> None:
         )
 
 
-def _indices(pixels: NDArray[np.uint8], palette: Mapping[str, Colour], origin: str) -> Mask:
-    codes = colours_of(palette) @ _PLACE_VALUES
-    order = np.argsort(codes)
-    wanted = pixels @ _PLACE_VALUES
-    nearest = order[np.searchsorted(codes, wanted, sorter=order).clip(max=len(codes) - 1)]
-    unknown = np.argwhere(codes[nearest] != wanted)
-    if len(unknown):
-        row, column = unknown[0]
-        shown = ", ".join(map(str, pixels[row, column]))
-        raise DataError(
-            f"{origin}: pixel {column},{row} has the colour [{shown}], which condition.palette does not name; add it, "
-            "or save the layout without smoothing and as PNG"
-        )
-    return np.asarray(nearest, np.uint8)
+def _grey(image: RealImage) -> bytes:
+    return encode_mask(image.mask())
 
 
 def draw_shapes(seed: int, index: int, background: int, most: int, side: tuple[int, int]) -> Mask:

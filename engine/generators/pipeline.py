@@ -1,7 +1,7 @@
 """What all generators that use diffusers have in common: loading, noise, text, adapters, and pixels out."""
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -51,7 +51,7 @@ class Pipeline:
         self._texts = Texts(self._pipe, torch.device(device.name), model.batch_size, guided)
         attention = set_attention(self._pipe, model.attention, device, guided and self._texts.ragged)
         self.device = f"{device.text}, {attention}"
-        self.facts = _facts(model, found["model.source"], self._pipe, self._adapters)
+        self.facts = _facts(model, found, self._pipe, self._adapters)
 
     @property
     def diffusers(self) -> Any:
@@ -114,16 +114,19 @@ def _condition(request: Request) -> Condition:
     return request.condition
 
 
-def _facts(model: DiffusersSettings, found: Model, pipe: Any, adapters: Adapters) -> ModelFacts:
-    told = {"kind", "source", "revision", "batch_size", "adapters", "class_ids"}
+def _facts(model: DiffusersSettings, found: Mapping[str, Model], pipe: Any, adapters: Adapters) -> ModelFacts:
+    told = {"kind", "source", "revision", "batch_size", "adapters", "class_ids", "controlnet_revision"}
     settings = model.model_dump(mode="json", exclude=told, exclude_defaults=True)
+    base, net = found["model.source"], found.get("model.controlnet")
+    if net is not None:
+        settings["controlnet_revision"] = net.revision
     return ModelFacts(
         model=model.source,
-        revision=found.revision,
-        license=found.license,
+        revision=base.revision,
+        license=base.license,
         pipeline=type(pipe).__name__,
         scheduler=type(pipe.scheduler).__name__,
         settings=json.dumps({"steps": model.steps, "guidance": model.guidance, **settings}),
         adapters=adapters.facts,
-        generation=found.generation,
+        generation=max(base.generation, 1 if net is None else net.generation),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.errors import DataError
+from engine.sources.masks import Mask
 from shards.codec import CorruptImage, Pixels, decode_rgb
 
 
@@ -13,15 +14,17 @@ from shards.codec import CorruptImage, Pixels, decode_rgb
 class RealImage:
     """One real image, read when asked for.
 
-    label:  index into its set's classes.
-    origin: where it is, for messages and provenance.
-    read:   gives its encoded bytes.
+    label:     index into its set's classes.
+    origin:    where it is, for messages and provenance.
+    read:      gives its encoded bytes.
+    read_mask: gives the class of every pixel, where the set has masks; all images of a set have one, or none has.
     """
 
     label: int
     class_name: str
     origin: str
     read: Callable[[], bytes]
+    read_mask: Callable[[], Mask] | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -34,6 +37,21 @@ class RealImage:
             return decode_rgb(self.read())
         except CorruptImage as error:
             raise DataError(f"{self.origin}: corrupt image ({error}); mend or remove it and run again") from None
+
+    def mask(self) -> Mask:
+        """Class indices, uint8 (height, width), of the image's pixels or of a whole multiple of them on both sides.
+
+        Raises DataError for a mask that cannot be read or is of another size; of a set without masks none may be asked.
+        """
+        assert self.read_mask is not None
+        (high, wide), found = self.pixels().shape[:2], self.read_mask()
+        times = found.shape[0] // high
+        if not times or found.shape != (times * high, times * wide):
+            raise DataError(
+                f"{self.origin}: is {wide}x{high} pixels, and its mask {found.shape[1]}x{found.shape[0]}; save the "
+                "mask in the image's size, or in a whole multiple of it"
+            )
+        return found
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
+import numpy as np
+
 from engine.errors import DataError
 from engine.sources.base import RealImage, RealSet
 from engine.spec.data import DataSpec
+from engine.spec.palette import Palette
 
 SPLITS = ("world", "train", "validation", "test")
 
@@ -21,6 +24,7 @@ class Splits:
     """Four disjoint tuples of real images, each in the order of digests.
 
     duplicates: how many copies of images were left out, within a part or of held-out images in the other part.
+    palette:    of the masks of the images, where they have such.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +33,7 @@ class Splits:
     validation: tuple[RealImage, ...]
     test: tuple[RealImage, ...]
     duplicates: int
+    palette: Palette | None = None
 
     def __getitem__(self, split: str) -> tuple[RealImage, ...]:
         return {name: getattr(self, name) for name in SPLITS}[split]  # type: ignore[no-any-return]
@@ -68,32 +73,35 @@ def _open(spec: DataSpec) -> RealSet:
     if spec.source == "digits":
         from engine.sources.digits import open_digits
 
-        return open_digits()
+        return open_digits(None if spec.masks is None else spec.masks.palette)
     if spec.source == "cifar10":
         from engine.sources.cifar10 import open_cifar10
 
         return open_cifar10(spec.path or "")
-    found = _open_path(spec, spec.path or "")
+    masks, held_out_masks = (None, None) if spec.masks is None else (spec.masks.path, spec.masks.held_out)
+    found = _open_path(spec, spec.path or "", masks)
     if spec.held_out is None:
         return found
-    held_out = _open_path(spec, spec.held_out)
+    held_out = _open_path(spec, spec.held_out, held_out_masks)
     if held_out.classes != found.classes:
         raise DataError(f"data.held_out has the classes {held_out.classes}, data.path has {found.classes}")
     return replace(found, held_out=held_out.images)
 
 
-def _open_path(spec: DataSpec, path: str) -> RealSet:
+def _open_path(spec: DataSpec, path: str, masks: str | None) -> RealSet:
+    palette = None if spec.masks is None else spec.masks.palette
     if spec.source == "imagefolder":
-        from engine.sources.imagefolder import open_imagefolder
+        from engine.sources.imagefolder import open_imagefolder, with_masks
 
-        return open_imagefolder(path)
+        found = open_imagefolder(path)
+        return found if masks is None or palette is None else with_masks(found, path, masks, palette)
     if spec.source == "parquet":
         from engine.sources.parquet import open_parquet
 
         return open_parquet(path, spec)
     from engine.sources.webdataset import open_webdataset
 
-    return open_webdataset(path)
+    return open_webdataset(path, palette)
 
 
 def divide(found: RealSet, spec: DataSpec) -> Splits:
@@ -110,7 +118,8 @@ def divide(found: RealSet, spec: DataSpec) -> Splits:
     _check_known(spec.train_share, found, "train_share")
     train = [image for group in _by_class(train) for image in group[: _kept(group, spec)]]
     duplicates = len(found.images) + len(found.held_out) - len(images) - len(held_out)
-    return Splits(found.classes, tuple(world), tuple(train), tuple(validation), tuple(test), duplicates)
+    palette = None if spec.masks is None else spec.masks.palette
+    return Splits(found.classes, tuple(world), tuple(train), tuple(validation), tuple(test), duplicates, palette)
 
 
 def _kept(group: Sequence[RealImage], spec: DataSpec) -> int:
@@ -126,7 +135,7 @@ def _check_known(names: Iterable[str], found: RealSet, key: str) -> None:
 
 
 def distinct(images: Iterable[RealImage]) -> list[RealImage]:
-    """One of each content, ordered by digest. Raises DataError where the same image has two labels."""
+    """One of each content, ordered by digest. Raises DataError where the same image has two labels or two masks."""
     found: dict[str, RealImage] = {}
     for image in images:
         first = found.setdefault(image.digest, image)
@@ -135,6 +144,8 @@ def distinct(images: Iterable[RealImage]) -> list[RealImage]:
                 f"{image.origin} ({image.class_name}) and {first.origin} ({first.class_name}) are the same image "
                 "with two labels; remove one"
             )
+        if first is not image and image.read_mask is not None and not np.array_equal(first.mask(), image.mask()):
+            raise DataError(f"{image.origin} and {first.origin} are the same image with two masks; remove one")
     return [found[digest] for digest in sorted(found)]
 
 

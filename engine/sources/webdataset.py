@@ -9,20 +9,26 @@ from typing import Any
 
 from engine.errors import DataError
 from engine.sources.base import RealImage, RealSet
+from engine.sources.masks import Mask, read_mask
+from engine.spec.palette import Palette
 
 _IMAGES = ("png", "jpg", "jpeg", "webp")
 
+Members = dict[str, Callable[[], bytes]]
+"""A reader of each member of a sample, by its extension."""
 
-def open_webdataset(path: str) -> RealSet:
+
+def open_webdataset(path: str, palette: Palette | None = None) -> RealSet:
     """Index every *.tar of a folder, or one tar; images are read later from their place in the tar.
 
-    Class names come from `class_name` in the json members, else they are the labels as text.
+    palette: of the `.mask.png` of every sample, if masks are asked for. Class names come from `class_name` in the json
+    members, else they are the labels as text.
     """
     tars = sorted(Path(path).glob("*.tar")) if Path(path).is_dir() else [Path(path)]
     if not tars or not tars[0].is_file():
         raise DataError(f"data.path: {path} is no tar and no folder of tars")
     samples = [
-        (_label(place, members), _metadata(place, members), place, _image(place, members))
+        (_label(place, members), _metadata(place, members), place, members)
         for tar in tars
         for place, members in _samples(tar).items()
     ]
@@ -30,7 +36,13 @@ def open_webdataset(path: str) -> RealSet:
         raise DataError(f"data.path: no sample in {path}")
     names = {label: str(metadata.get("class_name", label)) for label, metadata, _, _ in samples}
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names)))
-    return RealSet(classes, tuple(RealImage(label, classes[label], place, read) for label, _, place, read in samples))
+    return RealSet(
+        classes,
+        tuple(
+            RealImage(label, classes[label], place, _image(place, members), _mask(place, members, palette))
+            for label, _, place, members in samples
+        ),
+    )
 
 
 def open_masks(place: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[RealImage, ...]]:
@@ -42,24 +54,41 @@ def open_masks(place: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tu
     found = []
     for tar in tars:
         for sample, members in _samples(tar).items():
-            if "mask.png" not in members:
-                raise DataError(f"condition.path: {sample} has no .mask.png among {sorted(members)}")
+            read = _mask_member(sample, members, names, "condition.path", "condition.palette")
             label, metadata = _label(sample, members), _json(sample, members)
-            told = metadata.get("mask_classes")
-            if told is not None and tuple(json.loads(told)) != names:
-                raise DataError(
-                    f"{sample}: its mask's classes are {', '.join(json.loads(told))}, and condition.palette has "
-                    f"{', '.join(names)}; give these in the masks' order"
-                )
-            found.append(RealImage(label, str(metadata.get("class_name", label)), sample, members["mask.png"]))
+            found.append(RealImage(label, str(metadata.get("class_name", label)), sample, read))
     if not found:
         raise DataError(f"condition.path: no sample in {place}")
     return tuple(dict.fromkeys(one.class_name for one in found)), tuple(found)
 
 
-def _samples(tar: Path) -> dict[str, dict[str, Callable[[], bytes]]]:
+def _mask(place: str, members: Members, palette: Palette | None) -> Callable[[], Mask] | None:
+    if palette is None:
+        return None
+    read = _mask_member(place, members, tuple(palette), "data.masks", "data.masks.palette")
+    return partial(_decoded, read, palette, f"{place}.mask.png")
+
+
+def _decoded(read: Callable[[], bytes], palette: Palette, origin: str) -> Mask:
+    return read_mask(read(), palette, origin, "data.masks.palette")
+
+
+def _mask_member(place: str, members: Members, names: tuple[str, ...], asks: str, key: str) -> Callable[[], bytes]:
+    """The reader of a sample's mask. asks, key: places in the spec, of what asks for it and of the palette."""
+    if "mask.png" not in members:
+        raise DataError(f"{asks}: {place} has no .mask.png among {sorted(members)}")
+    told = _json(place, members).get("mask_classes")
+    if told is not None and tuple(json.loads(told)) != names:
+        raise DataError(
+            f"{place}: its mask's classes are {', '.join(json.loads(told))}, and {key} has {', '.join(names)}; give "
+            "these in the masks' order"
+        )
+    return members["mask.png"]
+
+
+def _samples(tar: Path) -> dict[str, Members]:
     """For each sample, by its place, a reader of each member by its extension."""
-    found: dict[str, dict[str, Callable[[], bytes]]] = {}
+    found: dict[str, Members] = {}
     try:
         with tarfile.open(tar) as opened:
             for member in opened:
@@ -83,7 +112,7 @@ def _read(tar: Path, offset: int, size: int) -> bytes:
     return data
 
 
-def _label(place: str, members: dict[str, Callable[[], bytes]]) -> int:
+def _label(place: str, members: Members) -> int:
     if "cls" not in members:
         raise DataError(f"{place}: no .cls member beside {sorted(members)}")
     text = members["cls"]()
@@ -92,21 +121,21 @@ def _label(place: str, members: dict[str, Callable[[], bytes]]) -> int:
     return int(text)
 
 
-def _metadata(place: str, members: dict[str, Callable[[], bytes]]) -> dict[str, Any]:
+def _metadata(place: str, members: Members) -> dict[str, Any]:
     metadata = _json(place, members)
     if metadata.get("synthetic"):
         raise DataError(f"{place} says that it is synthetic; real data must be real")
     return metadata
 
 
-def _json(place: str, members: dict[str, Callable[[], bytes]]) -> dict[str, Any]:
+def _json(place: str, members: Members) -> dict[str, Any]:
     try:
         return dict(json.loads(members["json"]())) if "json" in members else {}
     except (TypeError, ValueError) as error:
         raise DataError(f"{place}.json: {error}") from None
 
 
-def _image(place: str, members: dict[str, Callable[[], bytes]]) -> Callable[[], bytes]:
+def _image(place: str, members: Members) -> Callable[[], bytes]:
     for extension in _IMAGES:
         if extension in members:
             return members[extension]

@@ -2,26 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from engine.spec.base import Count, Strict
-
-Colour = tuple[
-    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
-]
-
-
-def _distinct(palette: dict[str, Colour]) -> dict[str, Colour]:
-    named: dict[Colour, str] = {}
-    for name, colour in palette.items():
-        if colour in named:
-            raise ValueError(f"{named[colour]!r} and {name!r} have the same colour {list(colour)}; change one")
-        named[colour] = name
-    return palette
-
-
-Palette = Annotated[dict[str, Colour], Field(min_length=1, max_length=255), AfterValidator(_distinct)]
-"""Colour of each mask class in a layout; a mask's class indices count in this order."""
+from engine.spec.base import Count, Share, Strict
+from engine.spec.palette import Palette
 
 
 class EdgesSpec(Strict):
@@ -77,4 +61,31 @@ class ShapesCondition(Strict):
         return self
 
 
-ConditionSpec = Annotated[RealCondition | LayoutCondition | ShapesCondition, Field(discriminator="source")]
+class WarpSpec(Strict):
+    """How a layout is changed, smoothly: drawn anew for each, evenly up to each of these bounds. What comes in from
+    outside is the mirror of what lies at the edge."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Degrees to either side."""
+    scale: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """By a factor of 1 - scale to 1 + scale."""
+    shift: Share = 0.05
+    """Along each side, of its length."""
+    bend: Annotated[float, Field(ge=0, le=0.25)] = 0.03
+    """How far single places move besides, of the sides: elastic distortion (Simard et al., "Best Practices for
+    Convolutional Neural Networks", 2003), by a grid of 4x4 places with a cubic between them."""
+
+
+class MasksCondition(Strict):
+    """The masks of the train split's images, changed; each slot one of its own class, all equally often. Colours are
+    those of `data.masks`."""
+
+    source: Literal["masks"]
+    flip: bool = False
+    """Mirror them, half of the time."""
+    warp: WarpSpec = WarpSpec()
+
+
+ConditionSpec = Annotated[
+    RealCondition | LayoutCondition | ShapesCondition | MasksCondition, Field(discriminator="source")
+]

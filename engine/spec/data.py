@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.spec.base import Count, Share, Strict
+from engine.spec.palette import Palette
 
 
 class SplitSpec(Strict):
@@ -27,6 +28,18 @@ class SplitSpec(Strict):
         return self
 
 
+class MasksSpec(Strict):
+    """The class of every pixel of the real images: for each a PNG in the palette's colours, or a grey one of class
+    indices, of the image's size or a whole multiple of it."""
+
+    palette: Palette
+    """Of digits: what is behind the strokes, then the ten digits; a stroke is of its digit's class."""
+    path: str | None = None
+    """Of imagefolder alone, whose masks are PATH/<class>/<name>.png. Webdataset has them in its tars, as .mask.png."""
+    held_out: str | None = None
+    """The same for the images of `data.held_out`."""
+
+
 class DataSpec(Strict):
     """The real images, and how they are divided."""
 
@@ -45,6 +58,8 @@ class DataSpec(Strict):
     """Of parquet: the column of the class index."""
     classes: tuple[str, ...] | None = Field(None, min_length=2)
     """Keep only these, labelled in this order; all if none."""
+    masks: MasksSpec | None = None
+    """For dense labels: of digits, imagefolder and webdataset."""
     splits: SplitSpec = SplitSpec()
     """Shares of the four splits. With a held-out set, world:train and validation:test divide each part."""
     train_per_class: Count | None = None
@@ -59,4 +74,19 @@ class DataSpec(Strict):
             raise ValueError("source 'digits' takes no path" if self.path else f"source {self.source!r} needs a path")
         if self.held_out is not None and self.source in ("digits", "cifar10"):
             raise ValueError(f"source {self.source!r} takes no held_out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_masks(self) -> Self:
+        masks, files = self.masks, self.source == "imagefolder"
+        if masks is None:
+            return self
+        if self.source in ("parquet", "cifar10"):
+            raise ValueError(f"source {self.source!r} has no masks: leave masks out")
+        for key, images in (("path", self.path), ("held_out", self.held_out)):
+            if (getattr(masks, key) is not None) != (files and images is not None):
+                raise ValueError(
+                    f"masks.{key} is the folder of masks beside {key} of an imagefolder: "
+                    + ("give it" if files and images is not None else "leave it out")
+                )
         return self

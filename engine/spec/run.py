@@ -11,6 +11,7 @@ from engine.spec.cluster import ClusterSpec
 from engine.spec.condition import ConditionSpec, RealCondition
 from engine.spec.data import DataSpec
 from engine.spec.output import BlankFilter, OutputSpec
+from engine.spec.palette import Palette
 from engine.spec.plan import PlanSpec
 from engine.spec.prompts import PromptsSpec
 from engine.spec.sweep import ORACLE, SweepSpec
@@ -44,6 +45,12 @@ class Spec(Strict):
     sweep: SweepSpec = SweepSpec()
     train: TrainSpec = TrainSpec()
 
+    @property
+    def mask_palette(self) -> Palette | None:
+        """Colours of the classes that masks have, in the order of their indices; None where there are no masks."""
+        given: Palette | None = getattr(self.condition, "palette", None)
+        return given or (None if self.data is None or self.data.masks is None else self.data.masks.palette)
+
     @model_validator(mode="after")
     def _model_gets_what_it_takes(self) -> Self:
         kind, condition = self.model.kind, self.condition
@@ -57,6 +64,15 @@ class Spec(Strict):
             raise ValueError("condition.source 'real' takes the images of data: give data")
         if kind == "image-to-image" and not (isinstance(condition, RealCondition) and condition.edges is None):
             raise ValueError("model.kind 'image-to-image' varies whole real images: give condition.source real alone")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_mean_the_same(self) -> Self:
+        real = None if self.data is None else self.data.masks
+        if self.condition is not None and self.condition.source == "masks" and real is None:
+            raise ValueError("condition.source 'masks' takes those of the real images: give data.masks")
+        if real is not None and list(real.palette) != list(self.mask_palette or ()):
+            raise ValueError("condition.palette and data.masks.palette name other classes, or in another order")
         return self
 
     @model_validator(mode="after")
@@ -79,7 +95,9 @@ class Spec(Strict):
             if same := [key for key in changes if key in _EQUAL]:
                 raise ValueError(f"sweep.arms.{name}.{same[0]} is the same for every arm: leave it out")
             try:
-                self.train.changed(changes)
+                changed = self.train.changed(changes)
             except ValueError as error:
                 raise ValueError(f"sweep.arms.{name}.{error}") from None
+            if "unet" in {self.train.model, changed.model} and changed.model != self.train.model:
+                raise ValueError(f"sweep.arms.{name}.model: masks cannot be compared with classes; choose another")
         return self

@@ -51,11 +51,25 @@ class Predictions:
         return _scores(confusion, float(self.loss.mean()), calibration_error=error)
 
 
-def evaluate(model: Model, stream: ShardStream, worker: Worker) -> tuple[Scores, Predictions | None]:
-    """Scores of all samples on every rank; of masks there are no predictions."""
+@dataclass(frozen=True)
+class MaskPredictions:
+    """Of a network for masks, for each sample in the order of its stream.
+
+    quality: mean IoU of the image, see `metrics.image_quality`.
+    """
+
+    quality: NDArray[np.float64]
+
+    def as_columns(self) -> dict[str, NDArray[Any]]:
+        """What a sweep keeps of them."""
+        return {"quality": self.quality}
+
+
+def evaluate(model: Model, stream: ShardStream, worker: Worker) -> tuple[Scores, Predictions | MaskPredictions]:
+    """Scores of all samples, and what is predicted for each, on every rank."""
     model.eval()
     if stream.masked:
-        return _evaluate_masks(model, stream, worker), None
+        return _evaluate_masks(model, stream, worker)
     found = predict(model, stream, worker)
     return found.scores(len(model.form.classes)), found
 
@@ -67,9 +81,8 @@ def predict(model: Model, stream: ShardStream, worker: Worker) -> Predictions:
     parts = [_judge(model, batch, worker) for batch in _batches(stream, worker)]
     mine = Predictions(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
     ranks = worker.gather(mine)
-    places = [_places(len(stream), rank, worker.world_size) for rank in range(worker.world_size)]
     together = Predictions(*(np.concatenate(column) for column in zip(*map(_columns, ranks), strict=True)))
-    return together[np.argsort(np.concatenate(places), kind="stable")]
+    return together[_order(len(stream), worker)]
 
 
 def _columns(found: Predictions) -> list[NDArray[Any]]:
@@ -80,9 +93,10 @@ def _batches(stream: ShardStream, worker: Worker) -> Iterator[Batch]:
     return stream.batches(_BATCH * worker.world_size, rank=worker.rank, world_size=worker.world_size)
 
 
-def _places(count: int, rank: int, world_size: int) -> Labels:
-    """Where a rank's samples stand in the stream: `ShardStream.batches` deals them in turn."""
-    return np.arange(rank, count, world_size)
+def _order(count: int, worker: Worker) -> Labels:
+    """Where each sample of the stream stands in what all ranks found: `ShardStream.batches` deals them in turn."""
+    places = [np.arange(rank, count, worker.world_size) for rank in range(worker.world_size)]
+    return np.argsort(np.concatenate(places), kind="stable")
 
 
 def _judge(model: Model, batch: Batch, worker: Worker) -> Predictions:
@@ -96,9 +110,9 @@ def _judge(model: Model, batch: Batch, worker: Worker) -> Predictions:
 
 
 @torch.inference_mode()
-def _evaluate_masks(model: Model, stream: ShardStream, worker: Worker) -> Scores:
+def _evaluate_masks(model: Model, stream: ShardStream, worker: Worker) -> tuple[Scores, MaskPredictions]:
     classes = len(model.form.classes)
-    confusion, loss = np.zeros((classes, classes), np.int64), 0.0
+    mine, loss, quality = np.zeros((classes, classes), np.int64), 0.0, list[float]()
     for batch in _batches(stream, worker):
         if not len(batch):
             continue
@@ -107,12 +121,17 @@ def _evaluate_masks(model: Model, stream: ShardStream, worker: Worker) -> Scores
         with worker.autocast():
             logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).float()
         loss += float(each_loss(logits, target).sum())
-        there = target != IGNORED
-        confusion += metrics.confusion_matrix(_array(target[there]), _array(logits.argmax(1)[there]), classes)
-    everywhere = worker.gather((confusion, loss))
-    confusion = np.sum([one for one, _ in everywhere], axis=0)
-    total = sum(loss for _, loss in everywhere)
-    return _scores(confusion, total / int(confusion.sum()), mean_iou=metrics.mean_iou(confusion))
+        for truth, found in zip(_array(target), _array(logits.argmax(1)), strict=True):
+            there = truth != IGNORED
+            confusion = metrics.confusion_matrix(truth[there], found[there], classes)
+            mine += confusion
+            quality.append(metrics.image_quality(confusion))
+    ranks = worker.gather((mine, loss, quality))
+    together = np.sum([confusion for confusion, _, _ in ranks], axis=0)
+    mean_loss = sum(loss for _, loss, _ in ranks) / int(together.sum())
+    of_all = np.concatenate([np.array(quality, np.float64) for _, _, quality in ranks])
+    scores = _scores(together, mean_loss, mean_iou=metrics.mean_iou(together))
+    return scores, MaskPredictions(of_all[_order(len(stream), worker)])
 
 
 def _scores(confusion: metrics.Confusion, loss: float, **more: float) -> Scores:

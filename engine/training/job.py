@@ -4,7 +4,7 @@ PLACE/training.json        what it was begun with
 PLACE/checkpoint.pt        where it stands, until it is done
 PLACE/events/              event files for TensorBoard
 PLACE/metrics.parquet      a row for each step, see `history`
-PLACE/predictions.parquet  of each real validation and test image, see `evaluate.Predictions`
+PLACE/predictions.parquet  of each real validation and test image, see `evaluate`
 PLACE/model.safetensors    the network, for `models.load`
 PLACE/result.json          the scores; written last
 """
@@ -28,11 +28,11 @@ import torch
 
 from engine.errors import RunMismatch
 from engine.run import Run
-from engine.spec.condition import RealCondition
 from engine.spec.train import TrainSpec
 from engine.specfile import differences
 from engine.training.checkpoint import Checkpoint
 from engine.training.data import TrainData, real_and_synthetic
+from engine.training.evaluate import Predictions
 from engine.training.history import Events, Row, as_parquet
 from engine.training.models import Model, dump, load
 from engine.training.trainer import Tell, Trained, Trainer, silent, untrained
@@ -144,8 +144,7 @@ class Job:
 
     def _write(self, trained: Trained, facts: dict[str, Any]) -> None:
         self.store.replace("metrics.parquet", as_parquet(trained.rows))
-        if trained.predictions:
-            self.store.replace("predictions.parquet", _predictions(trained))
+        self.store.replace("predictions.parquet", _predictions(trained))
         self.store.replace(MODEL, dump(trained.model))
         result = {
             "name": self.spec.name,
@@ -163,34 +162,24 @@ class Job:
 
 def job_of(run: Run, spec: TrainSpec) -> Job:
     """The training on a run that `sweep.prepare_sweep` has prepared, in RUN/train/NAME."""
-    condition, real = run.recipe.spec.condition, run.store / "real"
-    classes = run.recipe.plan.classes
-    if spec.model == "unet" and condition is not None and not isinstance(condition, RealCondition):
-        classes = tuple(condition.palette)
+    real = run.store / "real"
     data = TrainData(
         real=(real / "train").url,
         synthetic=run.shards.url if finished(run.shards) else None,
         validation=(real / "validation").url,
         test=(real / "test").url if finished(real / "test") else None,
-        classes=classes,
+        classes=run.recipe.told_apart(spec),
     )
     return Job(spec, data, run.store / "train" / spec.name)
 
 
 def _predictions(trained: Trained) -> bytes:
-    """Columns split, key, label, predicted, confidence."""
-    tables = [
-        pa.table(
-            {
-                "split": [split] * len(found.label),
-                "key": trained.keys[split],
-                "label": found.label,
-                "predicted": found.predicted,
-                "confidence": found.confidence,
-            }
-        )
-        for split, found in trained.predictions.items()
-    ]
+    """Columns split, key and quality; of a classifier also label, predicted and confidence."""
+    tables = []
+    for split, found in trained.predictions.items():
+        label = {"label": found.label} if isinstance(found, Predictions) else {}
+        facts = {"split": [split] * len(found.quality), "key": trained.keys[split]}
+        tables.append(pa.table({**facts, **label, **found.as_columns()}))
     sink = io.BytesIO()
     pq.write_table(pa.concat_tables(tables), sink)
     return sink.getvalue()

@@ -78,6 +78,12 @@ def mean_iou(confusion: Confusion) -> float:
     return float((right[there] / union[there]).mean())
 
 
+def image_quality(confusion: Confusion) -> float:
+    """Of one image, whose pixels `confusion` counts: mean IoU over the classes that are there in truth or prediction; 1
+    where no pixel has a class, for nothing can be wrong."""
+    return mean_iou(confusion) if confusion.any() else 1.0
+
+
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Expected calibration error: |accuracy - confidence| in 15 equal bins of confidence, weighted by their counts (Guo
     et al., "On Calibration of Modern Neural Networks", 2017)."""

@@ -13,7 +13,7 @@ from engine.spec.train import TrainSpec
 from engine.training.augment import Augment
 from engine.training.checkpoint import Checkpoint
 from engine.training.data import TrainData, epoch_images, loss_weights, real_and_synthetic, statistics, total_steps
-from engine.training.evaluate import Predictions, evaluate
+from engine.training.evaluate import MaskPredictions, Predictions, evaluate
 from engine.training.history import Row, scored
 from engine.training.metrics import Scores
 from engine.training.models import Model, build, take
@@ -43,14 +43,14 @@ class Trained:
     """A finished training.
 
     step:        whose weights the model has. rows: of all steps, see `history`.
-    scores, predictions, keys: of validation, and of test if there is one; no predictions of masks.
+    scores, predictions, keys: of validation, and of test if there is one.
     """
 
     model: Model
     step: int
     rows: Sequence[Row]
     scores: Mapping[str, Scores]
-    predictions: Mapping[str, Predictions]
+    predictions: Mapping[str, Predictions | MaskPredictions]
     keys: Mapping[str, Sequence[str]]
 
 
@@ -202,7 +202,7 @@ class Trainer:
             step = self._best.step
             take(self.model, self._best.weights)
         found = {split: evaluate(self.model, stream, self._worker) for split, stream in self._judged.items()}
-        predictions = {split: made for split, (_, made) in found.items() if made is not None}
+        predictions = {split: made for split, (_, made) in found.items()}
         scores = {split: scores for split, (scores, _) in found.items()}
         keys = {split: one.index.keys.take(one.rows).to_pylist() for split, one in self._judged.items()}
         return Trained(self.model, step, self._rows, scores, predictions, keys)

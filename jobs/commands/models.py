@@ -17,7 +17,7 @@ def register(command: AddCommand) -> None:
     tuner = command(
         "finetune",
         finetune,
-        "Train LoRA adapters of a model on a few real images of rare classes.",
+        "Train LoRA adapters of a model on a few real images, or a ControlNet on their masks.",
         "finetune jobs/specs/few-shot-lora-finetune.yaml --out models/lora/shoebill",
     )
     spec_arguments(tuner)

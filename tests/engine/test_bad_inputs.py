@@ -191,7 +191,7 @@ def constant(**change: Any) -> Change:
         (
             lambda place: write(place, np.full((16, 16), 3, np.uint8)),
             DataError,
-            ["layouts/car/1.png: a grey layout holds class indices, and 3 is none of the 3"],
+            ["layouts/car/1.png: a grey mask holds class indices, and 3 is none of the 3"],
         ),
         (
             lambda place: write(place, np.zeros((16, 20), np.uint8)),

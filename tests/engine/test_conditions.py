@@ -13,10 +13,11 @@ from PIL import Image
 
 from engine.conditions.base import Layout, Picture
 from engine.conditions.book import ConditionBook
-from engine.conditions.layouts import check_shape, colours_of, draw_shapes, read_layout
+from engine.conditions.layouts import check_shape, draw_shapes
 from engine.errors import DataError
 from engine.plan import Slot
 from engine.realshards import write_shard
+from engine.sources.masks import colours_of, read_mask
 from engine.spec.condition import EdgesSpec, RealCondition, ShapesCondition
 from shards.codec import encode_mask, encode_rgb
 from shards.sample import Sample
@@ -47,8 +48,8 @@ def some_mask(seed: int = 0, shape: tuple[int, int] = (6, 9), classes: int = 3) 
 def test_colours_and_grey_indices_read_as_the_same_mask(colours: list, seed: int, mode: str) -> None:
     palette = {str(number): colour for number, colour in enumerate(colours)}
     mask = some_mask(seed, classes=len(palette))
-    assert np.array_equal(read_layout(png(colours_of(palette)[mask], mode), palette, ""), mask)
-    assert np.array_equal(read_layout(png(mask), palette, ""), mask)
+    assert np.array_equal(read_mask(png(colours_of(palette)[mask], mode), palette, "", "condition.palette"), mask)
+    assert np.array_equal(read_mask(png(mask), palette, "", "condition.palette"), mask)
 
 
 def test_a_png_with_a_palette_of_its_own_is_read_by_its_colours() -> None:
@@ -57,7 +58,7 @@ def test_a_png_with_a_palette_of_its_own_is_read_by_its_colours() -> None:
     image.putpalette([value for colour in reversed(PALETTE.values()) for value in colour])
     file = io.BytesIO()
     image.save(file, "PNG")
-    assert np.array_equal(read_layout(file.getvalue(), PALETTE, ""), mask)
+    assert np.array_equal(read_mask(file.getvalue(), PALETTE, "", "condition.palette"), mask)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_png_with_a_palette_of_its_own_is_read_by_its_colours() -> None:
             png(np.full((4, 4, 3), 141, np.uint8)),
             r"pixel 0,0 has the colour \[141, 141, 141\], .* does not name",
         ),
-        (png(np.full((4, 4), 3, np.uint8)), "a.png: a grey layout holds class indices, and 3 is none of the 3"),
+        (png(np.full((4, 4), 3, np.uint8)), "a.png: a grey mask holds class indices, and 3 is none of the 3"),
         (png(np.full((4, 4), 9, np.uint16)), "a.png: not a PNG of 8 bits a channel, or broken off"),
         (png(some_mask(shape=(90, 90)))[:400], "a.png: not a PNG of 8 bits a channel, or broken off"),
         (b"no image", "a.png: not a PNG"),
@@ -76,14 +77,14 @@ def test_a_png_with_a_palette_of_its_own_is_read_by_its_colours() -> None:
 )
 def test_what_is_wrong_with_a_layout_is_said(data: bytes, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        read_layout(data, PALETTE, "a.png")
+        read_mask(data, PALETTE, "a.png", "condition.palette")
 
 
 def test_the_unknown_colour_is_where_it_is_said_to_be() -> None:
     pixels = colours_of(PALETTE)[some_mask()]
     pixels[4, 7] = (1, 2, 3)
     with pytest.raises(DataError, match=r"pixel 7,4 has the colour \[1, 2, 3\]"):
-        read_layout(png(pixels), PALETTE, "a.png")
+        read_mask(png(pixels), PALETTE, "a.png", "condition.palette")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_images_of_the_own_class_come_equally_often_and_not_in_step(pictures: Path) -> None:
-    book = ConditionBook(RealCondition(source="real"), pictures, ("a", "b"))
+    book = ConditionBook(RealCondition(source="real"), pictures, ("a", "b"), None)
     for label, digests in ((0, ["d0", "d1", "d2", "d3", "d4"]), (1, ["d5", "d6", "d7"])):
         found = [book.condition(slot(label, ordinal), 0, "").source for ordinal in range(10 * len(digests))]
         assert Counter(found) == dict.fromkeys(digests, 10)
@@ -157,7 +158,7 @@ def test_images_of_the_own_class_come_equally_often_and_not_in_step(pictures: Pa
 
 
 def test_the_image_that_a_prompt_describes_comes_with_it(pictures: Path) -> None:
-    book = ConditionBook(RealCondition(source="real"), pictures, ("a", "b"))
+    book = ConditionBook(RealCondition(source="real"), pictures, ("a", "b"), None)
     found = book.condition(slot(1, 0), 0, "d6")
     assert found.source == "d6"
     assert (found.control(4, 4) == 6).all()
@@ -165,7 +166,7 @@ def test_the_image_that_a_prompt_describes_comes_with_it(pictures: Path) -> None
 
 def test_a_drawn_layout_is_stretched_to_the_shape_of_the_images() -> None:
     spec = ShapesCondition(source="shapes", palette=PALETTE, background="road")
-    book = ConditionBook(spec, None, ("tree", "car"))
+    book = ConditionBook(spec, None, ("tree", "car"), PALETTE)
     condition = book.condition(slot(1, 0), 7, "")
     assert condition.control(32, 64).shape == (32, 64, 3)
     mask = condition.mask_at(32, 64)

@@ -1,4 +1,4 @@
-"""The model card of an adapter: what it is, what it learned from, and how to use it."""
+"""The model card of an adapter or a ControlNet: what it is, what it learned from, and how to use it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,64 @@ model:
 
 ## Training data
 
-{len(record["learned"])} real images of {", ".join(f"`{name}`" for name in record["classes"])}: of the \
-{spec["split"]} split of the source `{spec["data"]["source"]}` alone, no image of validation or test. Their SHA-256 \
-digests are in `world_digests.txt`, their places in `training.json`.{_prior(record)}
+{_data(record)}{_prior(record)}
 
 Prompts: {", ".join(f"`{text}`" for text in record["prompts"])}
 
 Images made with this adapter have {record["generation"]} generation(s) of synthetic data behind them. With few images \
 it can repeat them: compare what it makes with what it saw.
 """
+
+
+def control_card(record: Mapping[str, Any], hub_base: str | None) -> str:
+    """README.md of the ControlNet's folder, as `adapter_card`."""
+    base = record["base"]
+    front = {
+        "license": record["license"],
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": ["controlnet", "text-to-image", "diffusers", "synthetic-data"],
+        **({"base_model": hub_base} if hub_base else {}),
+    }
+    colours = "".join(f"| `{name}` | {', '.join(map(str, colour))} |\n" for name, colour in record["palette"].items())
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {record["name"]}
+
+A ControlNet for the UNet of `{base["model"]}`, revision `{base["revision"]}`: what it makes follows a mask. In the \
+spec of a run:
+
+```yaml
+model: {{kind: controlnet, source: {base["model"]}, controlnet: this/folder}}
+```
+
+## Masks
+
+The control image has the colour of its class in every pixel, red, green and blue:
+
+| class | colour |
+|---|---|
+{colours}
+## Training data
+
+{_data(record)}
+
+Prompts: {", ".join(f"`{text}`" for text in record["prompts"])}
+
+Images made with it have {record["generation"]} generation(s) of synthetic data behind them. It follows masks that are \
+like those it learned from, and may not follow others: look at what it makes before its masks are labels.
+"""
+
+
+def _data(record: Mapping[str, Any]) -> str:
+    spec = record["spec"]
+    return (
+        f"{len(record['learned'])} real images of {', '.join(f'`{name}`' for name in record['classes'])}: of the "
+        f"{spec['split']} split of the source `{spec['data']['source']}` alone, no image of validation or test. Their "
+        "SHA-256 digests are in `world_digests.txt`, their places in `training.json`."
+    )
 
 
 def _prior(record: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The job `finetune`: from a training spec to folders of LoRA adapters that any diffusers pipeline loads."""
+"""The job `finetune`: from a training spec to folders of LoRA adapters, or to a ControlNet, that diffusers loads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import torch
 
 from engine.errors import ModelError, OutputError, SpecError
 from engine.exchange.names import folder_names
-from engine.generators.finetune.card import adapter_card
+from engine.generators.finetune.card import adapter_card, control_card
+from engine.generators.finetune.control import Control
 from engine.generators.finetune.loop import train
 from engine.generators.finetune.lora import Lora, check_supported
 from engine.generators.finetune.objective import Objective, make_batch
 from engine.generators.finetune.prior import prior_shots
-from engine.generators.finetune.shots import Lesson, lessons, shot
+from engine.generators.finetune.shots import Lesson, Shot, lessons, shot
 from engine.generators.finetune.spec import FinetuneSpec
 from engine.generators.pipeline import Pipeline
 from engine.generators.training.checkpoint import Checkpoint
@@ -27,6 +29,7 @@ from engine.generators.training.progress import Log
 from engine.generators.training.record import is_done, weights_revision, write_record
 from engine.models import Model, fetch, local_folder
 from engine.sources import load_splits
+from engine.sources.masks import Mask
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec
 
@@ -34,7 +37,8 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "numpy
 
 
 def finetune(spec: FinetuneSpec, out: Path, log: Log) -> None:
-    """Train the adapter in `out`, or one for each class in `out/<class>`; `training.json` is written last in each.
+    """Train the adapter or ControlNet in `out`, or an adapter for each class in `out/<class>`; `training.json` is
+    written last in each.
 
     A call that was killed goes on from its last checkpoint, and ends with the same weights on the same machine. Raises
     SpecError, DataError, ModelError, OutputError.
@@ -47,7 +51,7 @@ def finetune(spec: FinetuneSpec, out: Path, log: Log) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """One adapter."""
+    """One adapter, or ControlNet."""
 
     spec: FinetuneSpec
     lesson: Lesson
@@ -56,7 +60,7 @@ class _Job:
 
     def run(self, log: Log) -> None:
         if is_done(self.out, self._fingerprint):
-            log(f"{self.out} holds this adapter already")
+            log(f"{self.out} holds this {'adapter' if self.spec.control is None else 'ControlNet'} already")
             return
         self._take_folder()
         began = time.monotonic()
@@ -81,23 +85,37 @@ class _Job:
 
     @property
     def _fingerprint(self) -> str:
-        """What the weights follow from: the spec, the base model and the real images."""
+        """What the weights follow from: the spec, the base model, the real images and their masks."""
         text = self.spec.model_dump_json(exclude={"checkpoint_seconds"}) + self.base.revision
-        return hashlib.sha256((text + "".join(one.digest for one in self.lesson.images)).encode()).hexdigest()
+        digest = hashlib.sha256((text + "".join(one.digest for one in self.lesson.images)).encode())
+        for mask in self._masks:
+            digest.update(mask.tobytes() if mask is not None else b"")
+        return digest.hexdigest()
+
+    @cached_property
+    def _masks(self) -> list[Mask | None]:
+        """Of each image, where a ControlNet is trained."""
+        return [None if self.spec.control is None else one.mask() for one in self.lesson.images]
+
+    def _shots(self) -> list[Shot]:
+        spec = self.spec
+        return [
+            shot(one.pixels(), spec.instance_prompt(one.class_name), spec.size, mask)
+            for one, mask in zip(self.lesson.images, self._masks, strict=True)
+        ]
 
     def _train(self, log: Log) -> tuple[float | None, str]:
-        """The adapter's weights. Returns the last logged loss, and the kind of device."""
-        spec = self.spec
-        real = [shot(one.pixels(), spec.instance_prompt(one.class_name), spec.size) for one in self.lesson.images]
+        """The weights. Returns the last logged loss, and the kind of device."""
+        spec, real = self.spec, self._shots()
         checkpoint = Checkpoint(self._scratch / "adapter.pt", self._fingerprint, spec.checkpoint_seconds)
         checkpoint.load()  # refuses another training's before anything is spent
         pipe = _load(spec)
         place = self._scratch / f"prior-{self._fingerprint[:12]}"
         prior = prior_shots(pipe, spec, spec.prior_prompts(self.lesson.classes), place, log)
-        objective = Objective(pipe, spec, [one.prompt for one in (*real, *prior)])
-        lora = Lora(pipe.diffusers, spec)
-        loss = train(lora, lambda unet, n: objective(unet, make_batch(real, prior, spec, n)), spec, checkpoint, log)
-        lora.save(self.out)
+        objective = Objective(pipe, spec, ["", *(one.prompt for one in (*real, *prior))])
+        learner = Lora(pipe.diffusers, spec) if spec.control is None else Control(pipe.diffusers, spec)
+        loss = train(learner, lambda net, n: objective(net, make_batch(real, prior, spec, n)), spec, checkpoint, log)
+        learner.save(self.out)
         return loss, pipe.device
 
     def _write(self, measured: dict[str, Any]) -> None:
@@ -116,13 +134,15 @@ class _Job:
             "priors": list(spec.prior_prompts(lesson.classes)),
             "split": spec.split,
             "learned": lesson.told(spec.split),
+            **({} if spec.control is None else {"palette": spec.palette}),
             "spec": spec.model_dump(mode="json"),
             "versions": {name: version(name) for name in _LIBRARIES},
             **measured,
         }
         (self.out / "world_digests.txt").write_text("".join(f"{one.digest}\n" for one in lesson.images))
         hub_base = spec.model.source if local_folder(base.part) is None else None
-        (self.out / "README.md").write_text(adapter_card(record, hub_base), encoding="utf-8")
+        card = adapter_card if spec.control is None else control_card
+        (self.out / "README.md").write_text(card(record, hub_base), encoding="utf-8")
         write_record(self.out, record)
 
 

@@ -42,8 +42,10 @@ class Lora:
     dtype: what the model computes in.
     """
 
+    title = "adapter"
+
     def __init__(self, pipe: Any, spec: FinetuneSpec) -> None:
-        self._pipe, self.unet = pipe, pipe.unet
+        self._pipe, self.model = pipe, pipe.unet
         self.dtype, self.device = pipe.unet.dtype, pipe.unet.device
         self._scale = (spec.alpha or spec.rank) / spec.rank
         for part in pipe.components.values():
@@ -57,23 +59,23 @@ class Lora:
         )
         try:
             with seeded_init(spec.seed, "lora"):
-                self.unet.add_adapter(config)
+                self.model.add_adapter(config)
         except ValueError as error:
             raise SpecError(f"targets: {str(error).splitlines()[0]}") from error
-        cast_training_params(self.unet, dtype=torch.float32)
+        cast_training_params(self.model, dtype=torch.float32)
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
-        return [one for one in self.unet.parameters() if one.requires_grad]
+        return [one for one in self.model.parameters() if one.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name."""
-        return dict(get_peft_model_state_dict(self.unet))
+        return dict(get_peft_model_state_dict(self.model))
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Put weights back."""
-        set_peft_model_state_dict(self.unet, state)
+        set_peft_model_state_dict(self.model, state)
 
     def save(self, folder: Path) -> None:
         """Write `FILE`. The scale is multiplied into one of the two matrices: a reader that is told nothing takes alpha

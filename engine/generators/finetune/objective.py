@@ -82,6 +82,10 @@ class Objective:
             ids = torch.tensor([one.ids for one in views], device=self._device, dtype=self._dtype)
             pooled = torch.stack([row["pooled_prompt_embeds"] for row in rows])
             found["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids}
+        frames = [one.control for one in views if one.control is not None]
+        if frames:
+            control = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+            found["controlnet_cond"] = control.to(self._device, self._dtype) / 255
         return found
 
     def _weights(self, times: Tensor, predicts_noise: bool) -> Tensor:

@@ -9,31 +9,36 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engine.conditions.warp import draw_warp
 from engine.errors import DataError, SpecError
 from engine.generators.finetune.spec import FinetuneSpec
 from engine.generators.training.seeds import numpy_rng
 from engine.sources import RealImage, Splits
+from engine.sources.masks import Mask, colours_of
 from shards.codec import Pixels
 
 
 @dataclass(frozen=True)
 class Shot:
     """One image. pixels: uint8 (height, width, 3), the shorter side being the training size. original: its own height
-    and width, before."""
+    and width, before. mask: of the same size, where a ControlNet is trained."""
 
     pixels: Pixels
     prompt: str
     original: tuple[int, int]
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
 class View:
     """A shot as one step sees it. pixels: uint8 (size, size, 3). ids: SDXL's size conditions (Podell et al., 2023):
-    original height and width, top and left of the crop, height and width it is cut to."""
+    original height and width, top and left of the crop, height and width it is cut to. control: what a ControlNet sees,
+    in the shape of the pixels."""
 
     pixels: Pixels
     prompt: str
     ids: tuple[int, int, int, int, int, int]
+    control: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def lessons(spec: FinetuneSpec, splits: Splits) -> tuple[Lesson, ...]:
     return made
 
 
-def shot(pixels: Pixels, prompt: str, size: int) -> Shot:
+def shot(pixels: Pixels, prompt: str, size: int, mask: Mask | None = None) -> Shot:
     """Bring the shorter side to the training size: cubic when it grows, averaged over areas when it shrinks."""
     height, width = pixels.shape[:2]
     scale = size / min(height, width)
@@ -75,17 +80,28 @@ def shot(pixels: Pixels, prompt: str, size: int) -> Shot:
     if to != (width, height):
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         pixels = np.asarray(cv2.resize(pixels, to, interpolation=method), np.uint8)
-    return Shot(pixels, prompt, (height, width))
+    if mask is not None:
+        mask = np.asarray(cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    return Shot(pixels, prompt, (height, width), mask)
 
 
 def view(one: Shot, spec: FinetuneSpec, rng: np.random.Generator) -> View:
-    """Cut and perhaps mirror a shot."""
+    """Cut and perhaps mirror a shot; for a ControlNet, change it and its mask alike, and perhaps forget its prompt."""
     spare = [have - spec.size for have in one.pixels.shape[:2]]
     top, left = (int(rng.integers(n + 1)) if spec.crop == "random" else n // 2 for n in spare)
-    pixels = one.pixels[top : top + spec.size, left : left + spec.size]
+    place = np.s_[top : top + spec.size, left : left + spec.size]
+    pixels, mask = one.pixels[place], None if one.mask is None else one.mask[place]
     if spec.flip and rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    return View(np.ascontiguousarray(pixels), one.prompt, (*one.original, top, left, spec.size, spec.size))
+        pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
+    ids = (*one.original, top, left, spec.size, spec.size)
+    if spec.control is None or mask is None:
+        return View(np.ascontiguousarray(pixels), one.prompt, ids)
+    pixels, mask = np.ascontiguousarray(pixels), np.ascontiguousarray(mask)
+    if spec.control.warp is not None:
+        warp = draw_warp(spec.control.warp, rng, spec.size, spec.size)
+        pixels, mask = warp.image(pixels), warp.mask(mask)
+    prompt = "" if rng.random() < spec.control.drop_prompt else one.prompt
+    return View(pixels, prompt, ids, colours_of(spec.palette)[mask])
 
 
 def drawn(shots: Sequence[Shot], batch: int, step: int, seed: int, purpose: str) -> list[Shot]:

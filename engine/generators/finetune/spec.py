@@ -9,8 +9,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.generators.text_to_image import TextToImageSettings
-from engine.spec.base import Count, Strict
+from engine.spec.base import Count, Share, Strict
+from engine.spec.condition import WarpSpec
 from engine.spec.data import DataSpec
+from engine.spec.palette import Palette
 from engine.spec.prompts import PLACEHOLDER
 
 
@@ -25,7 +27,7 @@ Template = Annotated[str, AfterValidator(_names_only_the_class)]
 
 
 class BaseModelSpec(Strict):
-    """The model that is fine-tuned. Nothing of it changes: the adapter is a file of its own."""
+    """The model that is fine-tuned. Nothing of it changes: the adapter, or ControlNet, is a file of its own."""
 
     source: str
     """A folder in the diffusers format, a hub id, or `embedded/digits`."""
@@ -34,7 +36,7 @@ class BaseModelSpec(Strict):
     variant: str | None = None
     """Of the weight files, like `fp16`."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """What it computes in; the adapter itself is trained in fp32."""
+    """What it computes in; what is trained is so in fp32."""
 
 
 class PriorSpec(Strict):
@@ -53,6 +55,15 @@ class PriorSpec(Strict):
     """Guidance of these images."""
     batch_size: Count = 4
     """How many are made at a time."""
+
+
+class ControlSpec(Strict):
+    """Instead of a LoRA adapter a ControlNet (Zhang et al., 2023), by which the model follows the masks of `data`."""
+
+    drop_prompt: Share = 0.5
+    """Probability that an image comes without its prompt, so that the mask has to say what it shows."""
+    warp: WarpSpec | None = None
+    """Change images and their masks alike, so that few make many."""
 
 
 class FinetuneSpec(Strict):
@@ -76,6 +87,7 @@ class FinetuneSpec(Strict):
     """One adapter for each class, in a folder of its name, rather than one for all."""
     prompt: Template = "a photo of a {class}"
     """Says what a real image shows; a rare word beside the class, as in `a photo of a zwx {class}`, binds to it."""
+    control: ControlSpec | None = None
     prior: PriorSpec | None = None
     rank: Count = 16
     """Of the LoRA matrices."""
@@ -111,6 +123,23 @@ class FinetuneSpec(Strict):
         if not self.per_class and (self.classes is None or len(self.classes) > 1) and "{class}" not in self.prompt:
             raise ValueError("prompt: without {class} all classes would be called the same; add it, or set per_class")
         return self
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.control is None:
+            return self
+        if self.data.masks is None:
+            raise ValueError("control needs the masks of the real images: give data.masks")
+        for name in ("per_class", "prior", "rank", "alpha", "targets"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of LoRA adapters: leave it out, or leave out control")
+        return self
+
+    @property
+    def palette(self) -> Palette:
+        """Colours of the masks that a ControlNet is to follow."""
+        assert self.data.masks is not None
+        return self.data.masks.palette
 
     def settings(self) -> TextToImageSettings:
         """The base model as a generator, which makes the images of the prior."""

@@ -61,9 +61,24 @@ def test_its_files_agree_with_one_another(done: Job, world: TrainData) -> None:
     found = pq.read_table(folder / "predictions.parquet").to_pylist()
     right = [one["label"] == one["predicted"] for one in found if one["split"] == "test"]
     assert np.mean(right) == result["test"]["accuracy"]
+    assert [one["quality"] for one in found if one["split"] == "test"] == right
     again = predict(done.model(), world.judged(SPEC, 1)["test"], Worker())
     assert again.predicted.tolist() == [one["predicted"] for one in found if one["split"] == "test"]
     assert found[-1]["key"] == "test00799"
+
+
+def test_of_masks_it_keeps_the_quality_of_every_image(tmp_path: Path) -> None:
+    world = data(tmp_path / "world", masks=True)
+    job = Job(SPEC.model_copy(update={"model": "unet", "steps": 4}), world, open_store(tmp_path / "job"))
+    job.begin()
+    trained = job.run(Worker())
+    found = pq.read_table(tmp_path / "job/predictions.parquet")
+    assert found.column_names == ["split", "key", "quality"]
+    assert found["quality"].to_pylist() == [
+        *trained.predictions["validation"].quality,
+        *trained.predictions["test"].quality,
+    ]
+    assert found["key"].to_pylist() == [*trained.keys["validation"], *trained.keys["test"]]
 
 
 def test_tensorboard_reads_the_same_numbers(done: Job) -> None:

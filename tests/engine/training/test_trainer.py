@@ -155,7 +155,7 @@ def test_masks_are_learned(tmp_path: Path) -> None:
     spec = {"model": "unet", "steps": 30, "learning_rate": 1e-2}
     found = train(data(tmp_path, masks=True), augment=AugmentSpec(rotation=Change(strength=10)), **spec)
     assert found.scores["test"].mean_iou > 0.8
-    assert found.predictions == {}
+    assert found.predictions["test"].quality.mean() > 0.7
     assert found.rows[-1]["validation_mean_iou"] == found.scores["validation"].mean_iou
 
 

@@ -1,0 +1,22 @@
+"""The classes that the pixels of masks have, and their colours."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+Colour = tuple[
+    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
+]
+
+
+def _distinct(palette: dict[str, Colour]) -> dict[str, Colour]:
+    named: dict[Colour, str] = {}
+    for name, colour in palette.items():
+        if colour in named:
+            raise ValueError(f"{named[colour]!r} and {name!r} have the same colour {list(colour)}; change one")
+        named[colour] = name
+    return palette
+
+
+Palette = Annotated[dict[str, Colour], Field(min_length=1, max_length=255), AfterValidator(_distinct)]
+"""Colour of each mask class in a layout; a mask's class indices count in this order."""

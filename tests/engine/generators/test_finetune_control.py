@@ -1,0 +1,255 @@
+"""A ControlNet of a small model learns what a mask's colours mean, goes on after a break, and says what it saw."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+
+from engine.conditions.base import Layout
+from engine.errors import DataError, ModelError, SpecError
+from engine.generators.base import Request
+from engine.generators.controlnet import ControlNet, ControlNetSettings
+from engine.generators.finetune.control import Control
+from engine.generators.finetune.job import finetune
+from engine.generators.finetune.loop import train
+from engine.generators.finetune.shots import shot, view
+from engine.generators.finetune.spec import FinetuneSpec
+from engine.generators.training.checkpoint import Checkpoint
+from engine.generators.training.seeds import numpy_rng
+from engine.models import fetch, learned_digests
+from engine.prompts import Prompt
+from engine.run import pinned
+from engine.sources import load_splits
+from engine.sources.masks import colours_of
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec
+from engine.spec.run import Spec
+from shards.codec import encode_mask, encode_rgb
+from tests.recipes.models import make_sd, make_sdxl
+
+PALETTE = {"night": (0, 0, 0), "day": (255, 255, 255)}
+COLOURS = colours_of(PALETTE)
+SPLITS = {"world": 0.5, "train": 0.2, "validation": 0.2, "test": 0.1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As many as in the process that is killed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of 16 pixels that are bright on one side of a line, with their masks."""
+    folder, noise = tmp_path_factory.mktemp("halves"), np.random.default_rng(0)
+    for name in ("rows", "columns"):
+        for kind in ("images", "masks"):
+            (folder / kind / name).mkdir(parents=True)
+        for number in range(20):
+            mask = np.zeros((16, 16), np.uint8)
+            mask[: int(noise.integers(4, 13))] = 1
+            mask = mask if name == "rows" else mask.T
+            pixels = np.where(mask[..., None], 200, 40) + noise.integers(-20, 20, (16, 16, 3))
+            (folder / "images" / name / f"{number}.png").write_bytes(encode_rgb(pixels.astype(np.uint8), "png"))
+            (folder / "masks" / name / f"{number}.png").write_bytes(encode_mask(np.ascontiguousarray(mask)))
+    return folder
+
+
+def read(halves: Path, model: Path, **changes: Any) -> FinetuneSpec:
+    masks = {"palette": PALETTE, "path": str(halves / "masks")}
+    content: dict[str, Any] = {
+        "name": "halves",
+        "seed": 1,
+        "model": {"source": str(model), "dtype": "fp32"},
+        "data": {"source": "imagefolder", "path": str(halves / "images"), "masks": masks, "splits": SPLITS},
+        "prompt": "{class}",
+        "control": {"warp": {"rotation": 5}},
+        "size": 16,
+        "flip": False,
+        "steps": 6,
+        "batch": 4,
+        "rate": 3e-3,
+    }
+    return FinetuneSpec.model_validate_json(json.dumps(content | changes))
+
+
+def silent(line: str) -> None:
+    """A log that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sd(tmp_path_factory.mktemp("sd") / "model")
+
+
+@pytest.fixture(scope="module")
+def taught(halves: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("taught")
+    finetune(read(halves, model), out, silent)
+    return out
+
+
+def made(model: Path, net: Path, mask: np.ndarray) -> np.ndarray:
+    content = {"kind": "controlnet", "source": str(model), "controlnet": str(net), "dtype": "fp32", "steps": 2}
+    settings = ControlNetSettings.model_validate_json(json.dumps(content | {"batch_size": 2}))
+    generator = ControlNet(settings, ImageSpec(size=16), ClusterSpec())
+    layout = Layout("", lambda: mask, COLOURS)
+    requests = [Request(Prompt("rows", "", (), "x"), 0, "rows", seed, layout) for seed in range(2)]
+    images = generator.generate(requests)
+    assert images.masks is not None
+    assert (images.masks == mask).all()
+    assert json.loads(generator.facts.settings)["controlnet_revision"] == fetch(settings.parts[-1]).revision
+    return images.pixels
+
+
+def test_the_usual_controlnet_generator_loads_it(halves: Path, model: Path, taught: Path, tmp_path: Path) -> None:
+    assert {value.dtype for value in load_file(taught / "diffusion_pytorch_model.safetensors").values()} == {
+        torch.float16
+    }
+    finetune(read(halves, model, steps=1, rate=1e-12), tmp_path, silent)
+    up, down = np.zeros((2, 16, 16), np.uint8)
+    up[:8], down[8:] = 1, 1
+    assert (made(model, taught, up) != made(model, taught, down)).any(), "it sees its control image"
+    assert (made(model, tmp_path, up) == made(model, tmp_path, down)).all(), "it begins by changing nothing"
+
+
+def test_it_saw_world_images_alone_and_says_so(halves: Path, model: Path, taught: Path) -> None:
+    record = json.loads((taught / "training.json").read_text())
+    splits = load_splits(read(halves, model).data)
+    world = {one.digest for one in splits.world}
+    assert {one["digest"] for one in record["learned"]} == world
+    assert len(world) == 20
+    assert record["palette"] == {name: list(colour) for name, colour in PALETTE.items()}
+    assert (record["generation"], record["split"]) == (1, "world")
+    settings = ControlNetSettings(kind="controlnet", source=str(model), controlnet=str(taught))
+    for split in ("train", "validation", "test"):
+        assert learned_digests(settings, split) == world
+        assert world.isdisjoint(one.digest for one in splits[split])
+    card = ModelCard.load(taught / "README.md")
+    assert "controlnet" in card.data.tags
+    assert "| `day` | 255, 255, 255 |" in card.text
+    assert not (taught / ".training").exists()
+
+
+def test_masks_in_colours_that_it_does_not_know_are_refused(model: Path, taught: Path, tmp_path: Path) -> None:
+    content: dict[str, Any] = {
+        "name": "x",
+        "classes": ["day"],
+        "plan": {"per_class": 2},
+        "model": {"kind": "controlnet", "source": str(model), "controlnet": str(taught)},
+        "condition": {"source": "shapes", "palette": PALETTE, "background": "night"},
+    }
+    pinned(Spec.model_validate_json(json.dumps(content)), tmp_path)
+    for name, colour, words in (
+        ("day", [255, 255, 0], r"learned it as \[255, 255, 255\]"),
+        ("dusk", [9, 9, 9], "knows"),
+    ):
+        content["condition"]["palette"] = PALETTE | {name: colour}
+        with pytest.raises(SpecError, match=rf"condition\.palette\.{name}: is .*, and the ControlNet {words}"):
+            pinned(Spec.model_validate_json(json.dumps(content)), tmp_path)
+
+
+def test_a_training_that_broke_off_ends_with_the_same_weights(halves: Path, model: Path, tmp_path: Path) -> None:
+    spec = read(halves, model, checkpoint_seconds=1e-9)
+
+    def trained(path: Path, breaks_at: int | None = None) -> dict[str, torch.Tensor]:
+        control = Control(DiffusionPipeline.from_pretrained(model), spec)
+
+        def loss_of(net: Any, number: int) -> torch.Tensor:
+            if number == breaks_at:
+                raise KeyboardInterrupt
+            rng = torch.Generator().manual_seed(number)
+            noisy, texts = (torch.randn(shape, generator=rng) for shape in ((2, 4, 8, 8), (2, 5, 16)))
+            control_image = torch.rand((2, 3, 16, 16), generator=rng)
+            found = net(noisy, 7, encoder_hidden_states=texts, controlnet_cond=control_image, return_dict=False)[0]
+            return found.square().mean()
+
+        train(control, loss_of, spec, Checkpoint(path, "x", spec.checkpoint_seconds), silent)
+        return control.state()
+
+    whole = trained(tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "broken.pt", breaks_at=4)
+    assert torch.load(tmp_path / "broken.pt")["done"] == 4
+    again = trained(tmp_path / "broken.pt")
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_finished_folder_is_left_as_it_is(halves: Path, model: Path, taught: Path) -> None:
+    lines: list[str] = []
+    finetune(read(halves, model, checkpoint_seconds=5), taught, lines.append)
+    assert lines == [f"{taught} holds this ControlNet already"]
+
+
+def test_other_masks_are_another_training(halves: Path, model: Path, taught: Path, tmp_path: Path) -> None:
+    spec = read(halves, model)
+    assert spec.data.masks is not None
+    (tmp_path / "masks").mkdir()
+    for file in (halves / "masks").rglob("*.png"):
+        place = tmp_path / "masks" / file.relative_to(halves / "masks")
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(encode_mask(np.zeros((16, 16), np.uint8)))
+    masks = spec.data.masks.model_copy(update={"path": str(tmp_path / "masks")})
+    other = spec.model_copy(update={"data": spec.data.model_copy(update={"masks": masks})})
+    with pytest.raises(ModelError, match="other data; give another folder"):
+        finetune(other, taught, silent)
+
+
+def test_the_base_stays_as_it_is_and_sdxl_learns_too(halves: Path, tmp_path: Path) -> None:
+    model = make_sdxl(tmp_path / "sdxl")
+    finetune(read(halves, model, steps=2), tmp_path / "net", silent)
+    up = np.zeros((16, 16), np.uint8)
+    up[:8] = 1
+    assert made(model, tmp_path / "net", up).shape == (2, 16, 16, 3)
+    pipe = DiffusionPipeline.from_pretrained(model)
+    control = Control(pipe, read(halves, model))
+    assert not any(one.requires_grad for one in pipe.unet.parameters())
+    assert {id(one) for one in control.parameters}.isdisjoint(id(one) for one in pipe.unet.parameters())
+
+
+def test_a_view_shows_the_image_and_its_mask_alike(halves: Path, model: Path) -> None:
+    spec = read(halves, model, flip=True, crop="random", control={"drop_prompt": 0.5, "warp": {"rotation": 20}})
+    mask = np.kron(np.random.default_rng(1).integers(0, 2, (4, 6), dtype=np.uint8), np.ones((8, 8), np.uint8))
+    one, prompts = shot(COLOURS[mask], "rows", 16, mask), set()
+    for number in range(20):
+        found = view(one, spec, numpy_rng(0, number))
+        assert found.control is not None
+        assert set(np.unique(found.control)) <= {0, 255}
+        assert np.abs(found.control.astype(int) - found.pixels).mean() < 40
+        prompts.add(found.prompt)
+    assert prompts == {"", "rows"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rank": 4}, "rank is of LoRA adapters"),
+        ({"prior": {"prompt": "a thing"}}, "prior is of LoRA adapters"),
+        ({"data": {"source": "digits"}}, r"control needs the masks of the real images: give data\.masks"),
+        ({"split": "test"}, "'world' or 'train'"),
+    ],
+)
+def test_bad_specs_are_refused(halves: Path, model: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(halves, model, **changes)
+
+
+def test_a_missing_mask_is_named_before_anything_is_trained(halves: Path, model: Path, tmp_path: Path) -> None:
+    spec = read(halves, model)
+    assert spec.data.masks is not None
+    masks = spec.data.masks.model_copy(update={"path": str(tmp_path / "nowhere")})
+    other = spec.model_copy(update={"data": spec.data.model_copy(update={"masks": masks})})
+    with pytest.raises(DataError, match=r"has no mask .*nowhere"):
+        finetune(other, tmp_path / "out", silent)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,82 @@
+"""experiments/digits-dense.yaml and the ControlNet that is shipped: its masks are labels, and a U-Net learns them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.generators.finetune.spec import FinetuneSpec
+from engine.generators.kinds import load_generator
+from engine.run import Run, begin_run, pinned, plan_run
+from engine.runner import run_unit
+from engine.sources import load_splits
+from engine.specfile import load_as, load_spec
+from engine.sweep import prepare_sweep
+from engine.training.job import job_of
+from engine.training.metrics import confusion_matrix, mean_iou
+from engine.training.worker import Worker
+from shards import ShardStream
+from tests.conftest import ROOT
+
+SPECS = ROOT / "jobs/specs/experiments"
+FOLDER = ROOT / "engine" / "embedded" / "digits-masks"
+SMALL = ("plan.balance_to=18", "model.dtype=fp32", "model.batch_size=20", "output.samples_per_shard=40")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Eight images of each digit."""
+    folder = tmp_path_factory.mktemp("dense") / "run"
+    spec = pinned(load_spec(SPECS / "digits-dense.yaml", SMALL), folder)
+    run = begin_run(plan_run(spec, folder), folder)
+    generator = load_generator(spec.model, spec.output.image, spec.cluster)
+    for number in run.pending():
+        run_unit(run.recipe, number, generator, run.shards)
+    return run
+
+
+def test_what_it_draws_is_where_its_mask_says(run: Run) -> None:
+    stream = ShardStream(run.shards.url, shuffle=False, mask=True)
+    batch = stream.read(range(len(stream)))
+    assert batch.mask is not None
+    assert len(batch) == 80
+    for label, mask in zip(batch.label, batch.mask, strict=True):
+        assert set(np.unique(mask)) == {0, label + 1}
+    ink = (batch.image.mean(axis=-1) > 127).astype(np.int64)
+    assert mean_iou(confusion_matrix((batch.mask > 0).ravel().astype(np.int64), ink.ravel(), 2)) > 0.8
+
+
+def test_a_network_for_masks_learns_from_real_and_synthetic_images(run: Run) -> None:
+    prepare_sweep(run)
+    settings = {"steps": 30, "alpha": 0.5, "batch_size": 16, "evaluate_every": 30, "learning_rate": 1e-2}
+    spec = run.recipe.spec.train.model_copy(update=settings)
+    job = job_of(run, spec)
+    job.begin()
+    trained = job.run(Worker())
+    classes = list(run.recipe.spec.data.masks.palette)  # type: ignore[union-attr]
+    assert list(job.data.classes) == classes == ["paper", *run.recipe.plan.classes]
+    confusion = np.array(trained.scores["validation"].confusion)
+    strokes = np.array([[confusion[0, 0], confusion[0, 1:].sum()], [confusion[1:, 0].sum(), confusion[1:, 1:].sum()]])
+    assert mean_iou(strokes) > 0.8, "paper is soon told from strokes"
+
+
+def test_the_folder_is_small_and_holds_no_pickle() -> None:
+    files = [file for file in FOLDER.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} <= {".safetensors", ".json", ".txt", ".md"}
+    assert sum(file.stat().st_size for file in files) <= 4e6
+
+
+def test_it_is_what_the_shipped_spec_makes_and_saw_the_world_split_alone() -> None:
+    spec = load_as(FinetuneSpec, SPECS / "digits-dense-finetune.yaml")
+    record = json.loads((FOLDER / "training.json").read_text())
+    assert record["spec"] == spec.model_dump(mode="json")
+    demo = load_spec(SPECS / "digits-dense.yaml")
+    assert demo.data == spec.data
+    splits = load_splits(spec.data)
+    seen = set((FOLDER / "world_digests.txt").read_text().split())
+    assert seen == {image.digest for image in splits.world}
+    for split in ("train", "validation", "test"):
+        assert seen.isdisjoint(image.digest for image in splits[split])
+    base = json.loads((Path(FOLDER).parent / "digits/training.json").read_text())
+    assert record["base"]["revision"] == base["revision"]

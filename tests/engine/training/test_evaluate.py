@@ -1,0 +1,102 @@
+"""What is kept of every image: whether a classifier was right, and how well a mask fits; whoever looked at it."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import jaccard_score
+
+from engine.spec.train import TrainSpec
+from engine.training import metrics
+from engine.training.data import TrainData
+from engine.training.evaluate import MaskPredictions, evaluate
+from engine.training.trainer import Trained, Trainer
+from engine.training.worker import Worker
+from tests.engine.training.world import data
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
+    return data(tmp_path_factory.mktemp("masks"), masks=True)
+
+
+@pytest.fixture(scope="module")
+def trained(masks: TrainData) -> Trained:
+    return Trainer(SPEC, masks, Worker()).run()
+
+
+SPEC = TrainSpec(model="unet", steps=8, batch_size=16, alpha=0.0)
+
+
+def test_the_quality_of_a_mask_is_its_mean_iou(masks: TrainData, trained: Trained) -> None:
+    found = trained.predictions["test"]
+    assert isinstance(found, MaskPredictions)
+    batch = masks.judged(SPEC, 1)["test"].read(range(100))
+    assert list(batch.key) == list(trained.keys["test"])
+    assert batch.mask is not None
+    with torch.inference_mode():
+        predicted = trained.model(torch.from_numpy(batch.image).permute(0, 3, 1, 2)).argmax(1).numpy()
+    theirs = [jaccard_score(a.ravel(), b.ravel(), average="macro") for a, b in zip(batch.mask, predicted, strict=True)]
+    assert found.quality == pytest.approx(theirs)
+    assert 0 < min(theirs) < max(theirs) <= 1
+    assert found.as_columns().keys() == {"quality"}
+
+
+pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
+
+
+@given(pairs)
+def test_one_image_counts_the_classes_of_truth_or_prediction(found: list[tuple[int, int]]) -> None:
+    truth, predicted = np.array(found).T
+    quality = metrics.image_quality(metrics.confusion_matrix(truth, predicted, 9))
+    assert quality == pytest.approx(jaccard_score(truth, predicted, average="macro", zero_division=0))
+
+
+def test_an_image_without_a_class_is_no_mistake() -> None:
+    assert metrics.image_quality(np.zeros((3, 3), np.int64)) == 1.0
+
+
+class Pair(Worker):
+    """One of two ranks that are threads of this process."""
+
+    def __init__(self, rank: int, values: list[Any], barrier: threading.Barrier) -> None:
+        super().__init__(rank=rank, world_size=2)
+        object.__setattr__(self, "_values", values)
+        object.__setattr__(self, "_barrier", barrier)
+
+    def gather(self, value: Any) -> list[Any]:
+        self._values[self.rank] = value  # type: ignore[attr-defined]
+        self._barrier.wait(60)  # type: ignore[attr-defined]
+        return list(self._values)  # type: ignore[attr-defined]
+
+
+def test_two_ranks_find_what_one_finds_in_the_order_of_the_stream(masks: TrainData, trained: Trained) -> None:
+    values, barrier, found = [None, None], threading.Barrier(2), {}
+
+    def look(rank: int) -> None:
+        stream = masks.judged(SPEC, 1)["test"]
+        found[rank] = evaluate(trained.model, stream, Pair(rank, values, barrier))
+
+    threads = [threading.Thread(target=look, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one = trained.predictions["test"].quality
+    for scores, predictions in found.values():
+        assert predictions.quality == pytest.approx(one)
+        assert scores.confusion == trained.scores["test"].confusion
+        assert scores.mean_iou == trained.scores["test"].mean_iou
+
+
+def test_the_quality_of_a_classifier_is_whether_it_is_right(tmp_path: Path) -> None:
+    found = Trainer(TrainSpec(steps=20, batch_size=16, alpha=0.0), data(tmp_path), Worker()).run()
+    for split, predictions in found.predictions.items():
+        assert predictions.quality.mean() == pytest.approx(found.scores[split].accuracy)
+        assert predictions.quality.dtype == np.float64
+        assert predictions.as_columns().keys() == {"predicted", "confidence", "quality"}
