@@ -18,6 +18,7 @@ class RealImage:
     origin:    where it is, for messages and provenance.
     read:      gives its encoded bytes.
     read_mask: gives the class of every pixel, where the set has masks; all images of a set have one, or none has.
+    generation: how many generations of synthetic data lie behind it: 0, but where synthetic images are asked for.
     """
 
     label: int
@@ -25,6 +26,7 @@ class RealImage:
     origin: str
     read: Callable[[], bytes]
     read_mask: Callable[[], Mask] | None = None
+    generation: int = 0
 
     @cached_property
     def digest(self) -> str:

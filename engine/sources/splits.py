@@ -11,7 +11,7 @@ from itertools import accumulate, groupby
 
 import numpy as np
 
-from engine.errors import DataError
+from engine.errors import DataError, SpecError
 from engine.sources.base import RealImage, RealSet
 from engine.spec.data import DataSpec
 from engine.spec.palette import Palette
@@ -46,8 +46,10 @@ class Splits:
         return tuple(found)
 
 
-def load_splits(spec: DataSpec) -> Splits:
-    """Open the source and divide it. Raises DataError."""
+def load_splits(spec: DataSpec, *, synthetic: bool = False) -> Splits:
+    """Open the source and divide it. Raises DataError, and SpecError for synthetic data unless these may be taken."""
+    if spec.synthetic and not synthetic:
+        raise SpecError("data.synthetic: train-generator alone takes synthetic images for real ones; leave it out")
     return divide(open_source(spec), spec)
 
 
@@ -101,7 +103,7 @@ def _open_path(spec: DataSpec, path: str, masks: str | None) -> RealSet:
         return open_parquet(path, spec)
     from engine.sources.webdataset import open_webdataset
 
-    return open_webdataset(path, palette)
+    return open_webdataset(path, palette, synthetic=spec.synthetic)
 
 
 def divide(found: RealSet, spec: DataSpec) -> Splits:

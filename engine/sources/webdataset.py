@@ -18,17 +18,17 @@ Members = dict[str, Callable[[], bytes]]
 """A reader of each member of a sample, by its extension."""
 
 
-def open_webdataset(path: str, palette: Palette | None = None) -> RealSet:
+def open_webdataset(path: str, palette: Palette | None = None, *, synthetic: bool = False) -> RealSet:
     """Index every *.tar of a folder, or one tar; images are read later from their place in the tar.
 
     palette: of the `.mask.png` of every sample, if masks are asked for. Class names come from `class_name` in the json
-    members, else they are the labels as text.
+    members, else they are the labels as text. synthetic: take samples that say that they are.
     """
     tars = sorted(Path(path).glob("*.tar")) if Path(path).is_dir() else [Path(path)]
     if not tars or not tars[0].is_file():
         raise DataError(f"data.path: {path} is no tar and no folder of tars")
     samples = [
-        (_label(place, members), _metadata(place, members), place, members)
+        (_label(place, members), _metadata(place, members, synthetic), place, members)
         for tar in tars
         for place, members in _samples(tar).items()
     ]
@@ -39,8 +39,15 @@ def open_webdataset(path: str, palette: Palette | None = None) -> RealSet:
     return RealSet(
         classes,
         tuple(
-            RealImage(label, classes[label], place, _image(place, members), _mask(place, members, palette))
-            for label, _, place, members in samples
+            RealImage(
+                label,
+                classes[label],
+                place,
+                _image(place, members),
+                _mask(place, members, palette),
+                int(metadata.get("generation", 0)),
+            )
+            for label, metadata, place, members in samples
         ),
     )
 
@@ -121,9 +128,9 @@ def _label(place: str, members: Members) -> int:
     return int(text)
 
 
-def _metadata(place: str, members: Members) -> dict[str, Any]:
+def _metadata(place: str, members: Members, synthetic: bool) -> dict[str, Any]:
     metadata = _json(place, members)
-    if metadata.get("synthetic"):
+    if metadata.get("synthetic") and not synthetic:
         raise DataError(f"{place} says that it is synthetic; real data must be real")
     return metadata
 

@@ -56,6 +56,9 @@ class DataSpec(Strict):
     """Of parquet: the column of the encoded image."""
     label_column: str = "label"
     """Of parquet: the column of the class index."""
+    synthetic: bool = False
+    """Of webdataset: take synthetic images for real ones, on purpose, to train a generator on another one's images.
+    What it makes is marked by one generation more. Nothing but `train-generator` takes such data."""
     classes: tuple[str, ...] | None = Field(None, min_length=2)
     """Keep only these, labelled in this order; all if none."""
     masks: MasksSpec | None = None
@@ -72,6 +75,8 @@ class DataSpec(Strict):
     def _has_a_path(self) -> Self:
         if (self.source == "digits") != (self.path is None):
             raise ValueError("source 'digits' takes no path" if self.path else f"source {self.source!r} needs a path")
+        if self.synthetic and self.source != "webdataset":
+            raise ValueError("synthetic images are known as such in shards alone: give source webdataset")
         if self.held_out is not None and self.source in ("digits", "cifar10"):
             raise ValueError(f"source {self.source!r} takes no held_out")
         return self

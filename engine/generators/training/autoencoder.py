@@ -1,7 +1,8 @@
-"""The autoencoder: 32x32 RGB to a latent at a quarter of the side, and back."""
+"""The autoencoder: RGB images to a smaller latent, and back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -18,6 +19,9 @@ from engine.generators.training.progress import Log, Progress
 from engine.generators.training.seeds import numpy_rng, seeded_init, torch_rng
 from engine.generators.training.spec import GeneratorSpec
 from engine.generators.training.untyped import Autoencoder
+
+#: Images that the latents' mean and variance are taken over, at most: more would not change them.
+_STANDARDISED_ON = 10_000
 
 
 def make_autoencoder(spec: GeneratorSpec) -> Autoencoder:
@@ -36,16 +40,15 @@ def make_autoencoder(spec: GeneratorSpec) -> Autoencoder:
         )
 
 
-def to_model(grey: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Grey uint8 (N, H, W) -> float RGB (N, 3, H, W) in [-1, 1]."""
-    scaled = torch.from_numpy(grey).to(device).float() / 127.5 - 1
-    return scaled[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+def to_model(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """RGB uint8 (N, H, W, 3) -> float (N, 3, H, W) in [-1, 1], in channels_last."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train_autoencoder(
     model: Autoencoder, images: NDArray[np.uint8], spec: GeneratorSpec, checkpoint: Checkpoint, log: Log
 ) -> float:
-    """Train in place on grey images (N, H, W), then standardise the latents. Returns `reconstruction`.
+    """Train in place on RGB images (N, H, W, 3), then standardise the latents. Returns `reconstruction`.
 
     Loss: mean absolute plus mean squared error per pixel, and the KL term of Rombach et al. 2022 per latent element.
     """
@@ -58,11 +61,12 @@ def train_autoencoder(
     for step in range(start, plan.steps):
         chosen = numpy_rng(spec.seed, "autoencoder", step).integers(len(images), size=plan.batch)
         target = to_model(images[chosen], device)
-        posterior = model.encode(target).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=torch_rng(spec.seed, "autoencoder", step)).to(device)
-        output = model.decode(posterior.mean + posterior.std * noise).sample
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
+            posterior = model.encode(target).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=torch_rng(spec.seed, "autoencoder", step)).to(device)
+            output = model.decode(posterior.mean + posterior.std * noise).sample.float()
         pixels = functional.l1_loss(output, target) + functional.mse_loss(output, target)
-        loss = pixels + plan.kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
+        loss = pixels + plan.kl_weight * posterior.kl().float().mean() / posterior.mean[0].numel()
         optimiser.step(loss, step)
         progress.update(step + 1, float(pixels.detach()))
         checkpoint.save_if_due(partial(optimiser.state, model, step + 1))
@@ -77,11 +81,11 @@ def train_autoencoder(
 
 @torch.no_grad()
 def standardise(model: Autoencoder, images: NDArray[np.uint8]) -> None:
-    """Give every latent channel mean 0 and variance 1 over `images`, and set `scaling_factor` to 1.
+    """Give every latent channel mean 0 and variance 1 over the images, and set `scaling_factor` to 1.
 
     The shift and the scale go into the 1x1 convolutions on both sides of the latent, so decoding stays the same.
     """
-    mean, std = encode_all(model, images)
+    mean, std = encode_all(model, images[:: math.ceil(len(images) / _STANDARDISED_ON)])
     centre = mean.mean(dim=(0, 2, 3)).to(model.device)
     spread = (mean.var(dim=(0, 2, 3)) + std.square().mean(dim=(0, 2, 3))).sqrt().to(model.device)
     before, after, channels = model.quant_conv, model.post_quant_conv, len(centre)
@@ -93,7 +97,8 @@ def standardise(model: Autoencoder, images: NDArray[np.uint8]) -> None:
     model.register_to_config(scaling_factor=1.0)
 
 
-def _batches(images: NDArray[np.uint8], size: int = 256) -> Iterator[NDArray[np.uint8]]:
+def batches(images: NDArray[np.uint8], size: int = 256) -> Iterator[NDArray[np.uint8]]:
+    """The images, at most `size` at a time."""
     for start in range(0, len(images), size):
         yield images[start : start + size]
 
@@ -102,7 +107,7 @@ def _batches(images: NDArray[np.uint8], size: int = 256) -> Iterator[NDArray[np.
 def encode_all(model: Autoencoder, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every image's latent, unscaled, each (N, C, h, w), on the CPU."""
     device = next(model.parameters()).device
-    found = [model.encode(to_model(batch, device)).latent_dist for batch in _batches(images)]
+    found = [model.encode(to_model(batch, device)).latent_dist for batch in batches(images)]
     return torch.cat([each.mean.cpu() for each in found]), torch.cat([each.std.cpu() for each in found])
 
 

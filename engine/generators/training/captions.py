@@ -7,48 +7,50 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from engine.generators.training.measures import WORDS
+from engine.generators.training.measures import ATTRIBUTES
 from engine.generators.training.spec import CaptionSpec
 
-#: {listed} are attribute words joined by blanks, {clauses} the same ones after commas; both may be empty.
-TEMPLATES = (
-    "a {listed} handwritten digit {name}",
-    "a {listed} handwritten {name}",
-    "{listed} {name}",
-    "the {listed} digit {name}",
-    "handwritten digit {name} {clauses}",
-    "a handwritten {name} {clauses}",
-    "an image of a {listed} {name}",
-    "a photo of the handwritten number {name} {clauses}",
-    "{name} {clauses}",
-    "a {listed} handwritten digit, class {name}",
-)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def vocabulary(classes: Sequence[str]) -> tuple[str, ...]:
+def vocabulary(classes: Sequence[str], attributes: Sequence[str], spec: CaptionSpec) -> tuple[str, ...]:
     """Every word that a caption may hold, in a fixed order, each once."""
-    text = " ".join([*TEMPLATES, *classes, *(word for words in WORDS.values() for word in words)])
-    for field in ("listed", "clauses", "name"):
-        text = text.replace("{" + field + "}", " ")
+    words = [word for name in attributes for word in ATTRIBUTES[name].words]
+    aliases = [alias for others in spec.aliases.values() for alias in others]
+    empty = [template.format(listed="", clauses="", name="") for template in spec.templates]
+    text = " ".join([*empty, *classes, *words, *aliases])
     return tuple(dict.fromkeys(re.findall(r"[a-z]+", text.lower())))
 
 
-def caption(name: str, label: int, words: Mapping[str, str], spec: CaptionSpec, rng: np.random.Generator) -> str:
+def caption(name: str, words: Mapping[str, str], spec: CaptionSpec, rng: np.random.Generator) -> str:
     """One caption of an image of class `name`; draws which facts to tell, their order and the wording."""
     if rng.random() < spec.drop_all:
         return ""
     told = [words[attribute] for attribute in rng.permutation(sorted(words)) if rng.random() >= spec.drop_attribute]
     if rng.random() < spec.drop_class:
         name = ""
-    elif rng.random() < 0.1:
-        name = str(label)
-    template = TEMPLATES[int(rng.integers(len(TEMPLATES)))]
-    clauses = ", " + ", ".join(told) if told else ""
-    text = template.format(name=name, listed=" ".join(told), clauses=clauses)
-    if rng.random() < spec.strange_word:
-        text = _with_strange_word(text, rng)
-    return " ".join(text.split())
+    elif rng.random() < spec.alias:
+        others = spec.aliases.get(name, (name,))
+        name = others[int(rng.integers(len(others)))]
+    text = _fill(spec.templates[int(rng.integers(len(spec.templates)))], name, told)
+    return _with_strange_word(text, rng) if rng.random() < spec.strange_word else text
+
+
+def prompt(spec: CaptionSpec, name: str, *words: str) -> str:
+    """What quality is asked with: the first template, with these attribute words."""
+    return _fill(spec.templates[0], name, words)
+
+
+def plain_prompts(classes: Sequence[str], count: int, spec: CaptionSpec) -> Iterator[tuple[int, str]]:
+    """`count` prompts without attributes, classes in turn, as (label, prompt)."""
+    for index in range(count):
+        label = index % len(classes)
+        yield label, prompt(spec, classes[label])
+
+
+def _fill(template: str, name: str, words: Sequence[str]) -> str:
+    clauses = ", " + ", ".join(words) if words else ""
+    return " ".join(template.format(name=name, listed=" ".join(words), clauses=clauses).split())
 
 
 def _with_strange_word(text: str, rng: np.random.Generator) -> str:
@@ -57,10 +59,3 @@ def _with_strange_word(text: str, rng: np.random.Generator) -> str:
     parts = text.split()
     parts.insert(int(rng.integers(len(parts) + 1)), word)
     return " ".join(parts)
-
-
-def plain_prompts(classes: Sequence[str], count: int) -> Iterator[tuple[int, str]]:
-    """`count` prompts without attributes, classes in turn, as (label, prompt)."""
-    for index in range(count):
-        label = index % len(classes)
-        yield label, f"a handwritten digit {classes[label]}"

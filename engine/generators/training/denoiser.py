@@ -120,9 +120,7 @@ def batch_maker(
     def make(step: int) -> Batch:
         rng, noises = numpy_rng(spec.seed, "denoiser", step), torch_rng(spec.seed, "denoiser", step)
         chosen = rng.integers(len(pool.images), size=size)
-        texts = [
-            caption(classes[pool.labels[at]], int(pool.labels[at]), pool.words[at], spec.captions, rng) for at in chosen
-        ]
+        texts = [caption(classes[pool.labels[at]], pool.words[at], spec.captions, rng) for at in chosen]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         index = torch.from_numpy(chosen)
         clean = mean[index] + std[index] * torch.randn(mean[index].shape, generator=noises)
@@ -159,7 +157,7 @@ def train_denoiser(
     progress = Progress("denoiser", plan.steps, plan.batch, log)
     for step in range(start, plan.steps):
         batch = make_batch(step).to(device)
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
             loss = denoising_loss(model, batch, alphas, plan.snr_cap)
         optimiser.step(loss, step)
         average.update(model, step)

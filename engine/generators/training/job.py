@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
+from engine.errors import DataError
 from engine.generators.training.autoencoder import encode_all, make_autoencoder, train_autoencoder
 from engine.generators.training.captions import vocabulary
 from engine.generators.training.card import LICENSE, model_card
 from engine.generators.training.checkpoint import Checkpoint
 from engine.generators.training.denoiser import Denoiser, batch_maker, make_scheduler, make_unet, train_denoiser
-from engine.generators.training.measures import WORDS
+from engine.generators.training.measures import ATTRIBUTES
 from engine.generators.training.pool import Pool, World, load_world, make_pool
 from engine.generators.training.progress import Log
 from engine.generators.training.quality import Judge, adherence, label_accuracy, make_sampler, variety
@@ -37,22 +38,23 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
     same machine. Raises DataError for unusable data, ModelError if `out` holds another training.
     """
     began = time.monotonic()
-    world = load_world(load_splits(spec.data), spec.size)
+    world = load_world(load_splits(spec.data, synthetic=True), spec.size)
+    _check_aliases(spec, world)
     fingerprint = _fingerprint(spec, world)
     if is_done(out, fingerprint):
         log(f"{out} holds this model already")
         return
-    pool = make_pool(world, spec.pool, spec.seed)
+    pool = make_pool(world, spec.attributes, spec.pool, spec.seed)
     log(f"world: {len(world.images)} images of {len(world.classes)} classes, {len(pool.images)} in the training pool")
     losses, parameters = _train(spec, out, world, pool, fingerprint, log)
     record = {
         "name": spec.name,
         "fingerprint": fingerprint,
         "revision": weights_revision(out),
-        "generation": 1,
+        "generation": world.generation + 1,
         "license": LICENSE,
         "classes": list(world.classes),
-        "attributes": {name: list(words) for name, words in WORDS.items()},
+        "attributes": {name: list(ATTRIBUTES[name].words) for name in spec.attributes},
         "world_images": len(world.images),
         "parameters": parameters,
         "spec": spec.model_dump(mode="json"),
@@ -66,6 +68,12 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
     _write(out, world, pool, record)
     shutil.rmtree(out / ".training")
     log(f"{out}: done in {time.monotonic() - began:.0f} s")
+
+
+def _check_aliases(spec: GeneratorSpec, world: World) -> None:
+    unknown = [name for name in spec.captions.aliases if name not in world.classes]
+    if unknown:
+        raise DataError(f"captions.aliases: there is no class {unknown[0]!r}; there are {', '.join(world.classes)}")
 
 
 def _device() -> torch.device:
@@ -86,7 +94,7 @@ def _train(
     autoencoder = make_autoencoder(spec).to(device)
     first = Checkpoint(out / ".training" / "autoencoder.pt", fingerprint, spec.checkpoint_seconds)
     error = train_autoencoder(autoencoder, pool.images, spec, first, log)
-    tokenizer = make_tokenizer(vocabulary(world.classes), spec.text.tokens)
+    tokenizer = make_tokenizer(vocabulary(world.classes, spec.attributes, spec.captions), spec.text.tokens)
     denoiser = Denoiser(make_unet(spec), make_text_encoder(tokenizer, spec.text, spec.seed)).to(device)
     make_batch = batch_maker(pool, encode_all(autoencoder, pool.images), tokenizer, world.classes, spec)
     second = Checkpoint(out / ".training" / "denoiser.pt", fingerprint, spec.checkpoint_seconds)
@@ -112,17 +120,19 @@ def _train(
 def measure_quality(spec: GeneratorSpec, folder: Path, world: World, pool: Pool, log: Log) -> dict[str, Any]:
     """Load the saved folder as a user would, and measure its samples."""
     pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(_device())
-    sample = make_sampler(pipeline, spec.inference_steps, spec.seed)
-    judge = Judge(pool, spec.seed)
-    right, by_class = label_accuracy(sample, judge, world.classes, spec.judged)
+    sample = make_sampler(pipeline, spec, spec.seed)
+    judge = Judge(pool, spec.judge_steps, spec.seed, _device())
+    right, by_class = label_accuracy(sample, judge, world.classes, spec)
     worst = min(range(len(by_class)), key=by_class.__getitem__)
     found = {
         "label_accuracy": round(right, 4),
         "judge_accuracy": round(judge.accuracy, 4),
         "worst_class": world.classes[worst],
         "worst_class_accuracy": round(by_class[worst], 4),
-        "variety": round(variety(sample, pool.images, pool.labels, world.classes, spec.judged), 4),
-        "adherence": adherence(sample, pool.thresholds, world.classes, max(spec.judged // 5, len(world.classes))),
+        "variety": round(variety(sample, pool, world.classes, spec), 4),
+        "adherence": adherence(
+            sample, pool.thresholds, world.classes, max(spec.judged // 5, len(world.classes)), spec.captions
+        ),
     }
     log(f"quality: label accuracy {right:.4f} (judge {judge.accuracy:.4f}), variety {found['variety']}")
     return found

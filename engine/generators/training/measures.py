@@ -1,89 +1,82 @@
-"""What can be measured on a drawn stroke: weight, slant, size and contrast, and the words for them.
+"""Attributes: what can be measured on the pixels of an image, and the words for a low, middle and high value.
 
-All measures take a grey image (H, W) of floats in [0, 1] where ink is bright and paper is 0, and are continuous,
-so that their quantiles divide any set of images into equal parts. Pure numpy.
+All measures are continuous, so that their quantiles divide any set of images into equal parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Grey = NDArray[np.float32]
+from engine.generators.training import photographs, strokes
+
+Rgb = NDArray[np.uint8]
 Values = dict[str, float]
 
-#: Words of each attribute from the lowest to the highest third of its measure.
-WORDS: dict[str, tuple[str, str, str]] = {
-    "weight": ("thin", "medium", "bold"),
-    "slant": ("left-leaning", "upright", "right-leaning"),
-    "size": ("small", "midsize", "large"),
-    "contrast": ("faint", "normal", "strong"),
-}
 
-#: Units of each measure, for the model card.
-UNITS: dict[str, str] = {"weight": "pixels", "slant": "degrees", "size": "pixels", "contrast": "of full white"}
+@dataclass(frozen=True)
+class Attribute:
+    """words: for the lowest, middle and highest third. unit, told: of the measure, for the model card.
 
-
-def stroke_weight(image: Grey) -> float:
-    """Mean stroke width in pixels: twice the ink over the total variation.
-
-    A stroke of length L, width w and level p holds L*w*p ink, and its two edges contribute 2*L*p variation.
-    The level cancels out, so contrast does not change the measure.
+    measure: takes an RGB uint8 image (H, W, 3).
     """
-    across = np.abs(np.diff(image, axis=1, append=0))
-    down = np.abs(np.diff(image, axis=0, append=0))
-    variation = float(np.sqrt(across**2 + down**2).sum())
-    return 2.0 * float(image.sum()) / max(variation, 1e-6)
+
+    words: tuple[str, str, str]
+    unit: str
+    told: str
+    measure: Callable[[Rgb], float]
 
 
-def _moments(image: Grey) -> tuple[float, float, float]:
-    """Central second moments (xx, xy, yy) in square pixels, weighted by ink."""
-    ink = image.astype(np.float64)
-    total = max(float(ink.sum()), 1e-6)
-    ys, xs = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float64)
-    xs -= (xs * ink).sum() / total
-    ys -= (ys * ink).sum() / total
-    return (
-        float((xs * xs * ink).sum() / total),
-        float((xs * ys * ink).sum() / total),
-        float((ys * ys * ink).sum() / total),
-    )
+_STROKES = {
+    "weight": Attribute(
+        ("thin", "medium", "bold"), "pixels", "stroke width, twice the ink over the total variation",
+        strokes.stroke_weight,
+    ),
+    "slant": Attribute(
+        ("left-leaning", "upright", "right-leaning"), "degrees", "shear of the second moments, positive to the right",
+        strokes.slant,
+    ),
+    "size": Attribute(
+        ("small", "midsize", "large"), "pixels", "root mean square distance of the ink from its centre", strokes.size,
+    ),
+    "contrast": Attribute(
+        ("faint", "normal", "strong"), "of full white", "level of the 95th percentile of the pixels", strokes.contrast,
+    ),
+}  # fmt: skip
+
+_PHOTOGRAPHS = {
+    "brightness": Attribute(("dark", "midtone", "bright"), "of full white", "mean luma", photographs.brightness),
+    "tones": Attribute(
+        ("flat", "balanced", "contrasty"), "of full white", "standard deviation of luma", photographs.tones,
+    ),
+    "saturation": Attribute(
+        ("muted", "natural", "vivid"), "of full colour", "mean of a pixel's highest less its lowest channel",
+        photographs.saturation,
+    ),
+    "warmth": Attribute(("cool", "neutral", "warm"), "of full colour", "mean of red less blue", photographs.warmth),
+    "detail": Attribute(
+        ("smooth", "textured", "busy"), "of the tones", "mean difference of neighbours' luma over its deviation",
+        photographs.detail,
+    ),
+}  # fmt: skip
+
+#: By name, as a spec chooses them; no word stands for two things.
+ATTRIBUTES: dict[str, Attribute] = _STROKES | _PHOTOGRAPHS
 
 
-def slant(image: Grey) -> float:
-    """Lean in degrees, positive to the right: the shear in the second moments (the usual deskewing of digits)."""
-    _, xy, yy = _moments(image)
-    return float(np.degrees(np.arctan2(-xy, max(yy, 1e-6))))
-
-
-def size(image: Grey) -> float:
-    """Root mean square distance of the ink from its centre, in pixels."""
-    xx, _, yy = _moments(image)
-    return float(np.sqrt(xx + yy))
-
-
-def contrast(image: Grey) -> float:
-    """Level of the brightest ink (95th percentile of the pixels) in [0, 1]."""
-    return float(np.quantile(image, 0.95))
-
-
-MEASURES = {"weight": stroke_weight, "slant": slant, "size": size, "contrast": contrast}
-
-
-def measure(image: NDArray[np.uint8]) -> Values:
-    """All measures of a grey uint8 image (H, W)."""
-    grey = image.astype(np.float32) / 255.0
-    return {name: function(grey) for name, function in MEASURES.items()}
+def measure(image: Rgb, attributes: Sequence[str]) -> Values:
+    """These measures of an RGB uint8 image (H, W, 3)."""
+    return {name: ATTRIBUTES[name].measure(image) for name in attributes}
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """The lower and upper third of each measure, for each class by itself: attribute -> class label -> (low, high).
 
-    They are taken within a class because a bold one holds less ink than a thin eight, and a seven leans by its nature.
+    They are taken within a class because a bold one holds less ink than a thin eight, and ships are blue by their sea.
     """
 
     cuts: dict[str, tuple[tuple[float, float], ...]]
@@ -93,7 +86,7 @@ class Thresholds:
         """Cut the measured values of labelled images at the thirds of each class."""
         where = np.asarray(labels)
         cuts = {}
-        for name in WORDS:
+        for name in values[0]:
             column = np.array([value[name] for value in values])
             thirds = [np.quantile(column[where == label], (1 / 3, 2 / 3)) for label in range(classes)]
             cuts[name] = tuple((round(float(low), 4), round(float(high), 4)) for low, high in thirds)
@@ -101,7 +94,7 @@ class Thresholds:
 
     def words(self, values: Values, label: int) -> dict[str, str]:
         """The word of every attribute for the measured values of one image of a known class."""
-        return {name: WORDS[name][self.rank(name, value, label)] for name, value in values.items()}
+        return {name: ATTRIBUTES[name].words[self.rank(name, value, label)] for name, value in values.items()}
 
     def rank(self, attribute: str, value: float, label: int) -> int:
         """0, 1 or 2: the third that a measured value falls into."""
@@ -112,8 +105,8 @@ class Thresholds:
         """For `attributes.json`: words, units and cuts by class name."""
         return {
             name: {
-                "words": list(WORDS[name]),
-                "unit": UNITS[name],
+                "words": list(ATTRIBUTES[name].words),
+                "unit": ATTRIBUTES[name].unit,
                 "cuts": {classes[label]: list(pair) for label, pair in enumerate(pairs)},
             }
             for name, pairs in self.cuts.items()

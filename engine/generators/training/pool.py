@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,17 +19,22 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class World:
-    """The world split, decoded. images: grey uint8 (N, size, size); labels: (N,); digests: sha256 hex, sorted."""
+    """The world split, decoded.
+
+    images: RGB uint8 (N, size, size, 3); labels: (N,); digests: sha256 hex, sorted.
+    generation: the most generations of synthetic data that lie behind an image; 0 where all are real.
+    """
 
     images: Image
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     digests: tuple[str, ...]
+    generation: int = 0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """images: grey uint8 (N, size, size); labels: (N,); sources: index of the world image of each.
+    """images: RGB uint8 (N, size, size, 3); labels: (N,); sources: index of the world image of each.
 
     words: the attribute words of each image.
     """
@@ -47,20 +53,22 @@ def load_world(splits: Splits, size: int) -> World:
         raise DataError(f"the world split has no image of {lacking}: give `data.splits.world` a larger share")
     ordered = sorted(splits.world, key=lambda image: image.digest)
     return World(
-        images=np.stack([enlarge(image.pixels(), size) for image in ordered]),
+        images=np.stack([resize(image.pixels(), size) for image in ordered]),
         labels=np.array([image.label for image in ordered], dtype=np.int64),
         classes=splits.classes,
         digests=tuple(image.digest for image in ordered),
+        generation=max(image.generation for image in ordered),
     )
 
 
-def enlarge(rgb: Image, size: int) -> Image:
-    """RGB uint8 (H, W, 3) -> grey uint8 (size, size)."""
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+def resize(rgb: Image, size: int) -> Image:
+    """RGB uint8 (H, W, 3) -> (size, size, 3)."""
+    smaller = min(rgb.shape[:2]) > size
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, (size, size), interpolation=method), dtype=np.uint8)
 
 
-def make_pool(world: World, spec: PoolSpec, seed: int) -> Pool:
+def make_pool(world: World, attributes: Sequence[str], spec: PoolSpec, seed: int) -> Pool:
     """Copy 0 of an image is the image itself; the others are changed. Follows from the arguments alone."""
     images, labels = [], []
     for index, (image, label) in enumerate(zip(world.images, world.labels, strict=True)):
@@ -69,7 +77,7 @@ def make_pool(world: World, spec: PoolSpec, seed: int) -> Pool:
             images.append(change(image, spec, rng) if copy else image)
             labels.append(label)
     stacked, stacked_labels = np.stack(images), np.array(labels, dtype=np.int64)
-    values = [measure(image) for image in stacked]
+    values = [measure(image, attributes) for image in stacked]
     thresholds = Thresholds.from_values(values, labels, len(world.classes))
     words = tuple(thresholds.words(value, int(label)) for value, label in zip(values, labels, strict=True))
     sources = np.repeat(np.arange(len(world.images)), spec.copies)
@@ -77,19 +85,20 @@ def make_pool(world: World, spec: PoolSpec, seed: int) -> Pool:
 
 
 def change(image: Image, spec: PoolSpec, rng: np.random.Generator) -> Image:
-    """A small affine change, a thinner or bolder stroke, a lower contrast."""
+    """A small affine change, a thinner or bolder stroke, a lower contrast, a mirror image."""
     turn, lean, wide, high, right, down, stroke = rng.uniform(-1, 1, size=7)
     wide, high = 1 + wide * spec.scale, 1 + high * spec.scale
     matrix = _affine(image.shape[0], turn * spec.rotation, lean * spec.shear, wide, high)
     matrix[:, 2] += (right * spec.shift, down * spec.shift)
-    moved = cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]), flags=cv2.INTER_CUBIC)
+    border = cv2.BORDER_CONSTANT if spec.border == "black" else cv2.BORDER_REFLECT_101
+    moved = cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=border)
     kernel = np.ones((3, 3), np.uint8)
     extreme = cv2.dilate(moved, kernel) if stroke > 0 else cv2.erode(moved, kernel)
     share = abs(stroke) * spec.stroke
     factor = float(rng.uniform(spec.faintest, 1.0)) if rng.random() < 0.5 else 1.0
     drawn = (moved * (1 - share) + extreme * share) * factor
     changed: Image = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
-    return changed
+    return changed[:, ::-1] if rng.random() < spec.flip else changed
 
 
 def _affine(side: int, degrees: float, shear: float, wide: float, high: float) -> NDArray[np.float64]:

@@ -5,37 +5,54 @@ Only pydantic and `engine.spec` are imported here, so that a spec is checked bef
 
 from __future__ import annotations
 
+from string import Formatter
+from typing import Annotated, Literal
+
 from pydantic import Field, model_validator
 
 from engine.spec.base import Strict
 from engine.spec.data import DataSpec
 
+StrokeName = Literal["weight", "slant", "size", "contrast"]
+PhotographName = Literal["brightness", "tones", "saturation", "warmth", "detail"]
+
 
 class PoolSpec(Strict):
-    """The training pool: every world image, and slightly changed copies of it.
+    """The training pool: every world image, and changed copies of it; by default there are none, and changes are none.
 
     Each range is the bound of a uniform draw on both sides of "unchanged". Attributes are measured after the change.
     """
 
-    copies: int = Field(default=24, ge=1)
+    copies: int = Field(default=1, ge=1)
     """Images in the pool for each world image, the original included."""
-    rotation: float = Field(default=6.0, ge=0)
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """Chance that a copy is mirrored, left to right."""
+    rotation: float = Field(default=0.0, ge=0)
     """Degrees."""
-    shear: float = Field(default=0.15, ge=0)
+    shear: float = Field(default=0.0, ge=0)
     """Horizontal shift per unit of height."""
-    scale: float = Field(default=0.1, ge=0, lt=1)
+    scale: float = Field(default=0.0, ge=0, lt=1)
     """Relative; width and height are drawn apart."""
-    shift: float = Field(default=1.5, ge=0)
+    shift: float = Field(default=0.0, ge=0)
     """Pixels at the training size."""
-    stroke: float = Field(default=0.6, ge=0, le=1)
+    border: Literal["black", "reflect"] = "black"
+    """What comes in from outside where a copy is moved: paper for digits, the image's own mirror for photographs."""
+    stroke: float = Field(default=0.0, ge=0, le=1)
     """Share of one 3x3 dilation or erosion."""
-    faintest: float = Field(default=0.6, gt=0, le=1)
+    faintest: float = Field(default=1.0, gt=0, le=1)
     """Lowest contrast factor; half of the copies keep 1."""
 
 
 class CaptionSpec(Strict):
-    """How often a fact of the image is left out of its caption, so that prompts without it work as well."""
+    """How captions are worded, and how often a fact is left out of one, so that prompts without it work as well."""
 
+    templates: tuple[str, ...] = Field(min_length=1)
+    """{name} is the class, {listed} the attribute words joined by blanks, {clauses} the same ones after commas. The
+    first one, with {listed} and {name}, is also what the quality measurement asks with."""
+    aliases: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Class -> other names of it."""
+    alias: float = Field(default=0.1, ge=0, le=1)
+    """Chance of another name instead of the class's own, where it has one."""
     drop_attribute: float = Field(default=0.35, ge=0, le=1)
     """For each attribute by itself."""
     drop_class: float = Field(default=0.03, ge=0, le=1)
@@ -43,6 +60,19 @@ class CaptionSpec(Strict):
     """Empty caption: what guidance compares against."""
     strange_word: float = Field(default=0.1, ge=0, le=1)
     """Chance of a word that means nothing."""
+
+    @model_validator(mode="after")
+    def _fields_are_known(self) -> CaptionSpec:
+        for template in self.templates:
+            parts = Formatter().parse(template)
+            fields = {f"{field}{form}{kind or ''}" for _, field, form, kind in parts if field is not None}
+            needed = {"listed", "name"} if template == self.templates[0] else {"name"}
+            if not needed <= fields <= {"listed", "clauses", "name"}:
+                raise ValueError(
+                    f"template {template!r} must hold {{name}}, the first one {{listed}} too, and beside them only "
+                    "{clauses} and {listed}"
+                )
+        return self
 
 
 class AutoencoderSpec(Strict):
@@ -98,13 +128,23 @@ class GeneratorSpec(Strict):
     data: DataSpec
     size: int = Field(default=32, ge=16, multiple_of=8)
     """Side of the generated images, pixels."""
+    credit: str = ""
+    """Whom to name for the real images, and their licence: a sentence of the model card."""
+    attributes: tuple[StrokeName | PhotographName, ...]
+    """What is measured on each image and told in its caption: of strokes (bright ink on black), or of photographs."""
     pool: PoolSpec = PoolSpec()
-    captions: CaptionSpec = CaptionSpec()
+    captions: CaptionSpec
     text: TextSpec = TextSpec()
     autoencoder: AutoencoderSpec = AutoencoderSpec()
     denoiser: DenoiserSpec = DenoiserSpec()
     inference_steps: int = Field(default=8, ge=1)
     """Sampler steps of the quality measurement."""
+    guidance: float = Field(default=0.0, ge=0)
+    """Scale of classifier-free guidance in the quality measurement; up to 1 is none."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the forward pass in training; weights are fp32. bf16 pays where the machine computes in it."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     judged: int = Field(default=1000, ge=10)
     """Images generated for the quality measurement."""
+    judge_steps: int = Field(default=600, ge=1)
+    """Training steps, of 64 images, of the classifier that says whether labels are right."""

@@ -12,9 +12,9 @@ import yaml
 from diffusers import DiffusionPipeline
 from sklearn.neighbors import KNeighborsClassifier
 
-from engine.generators.training.measures import measure
-from engine.generators.training.pool import enlarge
-from engine.generators.training.quality import Grey, Sampler, make_sampler
+from engine.generators.training.measures import Rgb, measure
+from engine.generators.training.pool import resize
+from engine.generators.training.quality import Sampler, make_sampler
 from engine.generators.training.spec import GeneratorSpec
 from engine.sources import Splits, load_splits
 from engine.specfile import load_as
@@ -37,7 +37,7 @@ def splits(spec: GeneratorSpec) -> Splits:
 @pytest.fixture(scope="module")
 def sample(spec: GeneratorSpec) -> Sampler:
     pipeline = DiffusionPipeline.from_pretrained(FOLDER, dtype=torch.float32)
-    return make_sampler(pipeline, spec.inference_steps, seed=5)
+    return make_sampler(pipeline, spec, seed=5)
 
 
 def test_the_folder_is_small_and_holds_no_pickle() -> None:
@@ -60,7 +60,7 @@ def test_the_generator_saw_the_world_split_of_the_demo_and_nothing_else(splits: 
         assert seen.isdisjoint(image.digest for image in splits[split])
 
 
-def _features(images: Grey) -> np.ndarray:
+def _features(images: Rgb) -> np.ndarray:
     """Without contrast, so that a faint digit is as near to its class as a strong one."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1)
@@ -68,7 +68,7 @@ def _features(images: Grey) -> np.ndarray:
 
 def test_labels_are_right_by_real_validation_images(spec: GeneratorSpec, splits: Splits, sample: Sampler) -> None:
     real = splits.validation
-    images = np.stack([enlarge(image.pixels(), spec.size) for image in real])
+    images = np.stack([resize(image.pixels(), spec.size) for image in real])
     neighbours = KNeighborsClassifier(3).fit(_features(images), [image.label for image in real])
     labels = np.arange(200) % len(splits.classes)
     made = sample([f"a handwritten digit {splits.classes[label]}" for label in labels], "labels")
@@ -100,5 +100,5 @@ def test_bold_holds_more_ink_and_strange_words_leave_the_class_alone(splits: Spl
 
 def _mean(sample: Sampler, classes: Sequence[str], attribute: str, word: str) -> dict[str, float]:
     images = sample([f"a {word} handwritten digit {name}" for name in classes] * 4, attribute)
-    values = [measure(image) for image in images]
+    values = [measure(image, [attribute]) for image in images]
     return {name: float(np.mean([value[name] for value in values])) for name in values[0]}

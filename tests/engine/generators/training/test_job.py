@@ -8,22 +8,27 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from engine.errors import ModelError
+from engine.errors import DataError, ModelError, SpecError
 from engine.generators.training.job import train_generator
 from engine.generators.training.spec import GeneratorSpec
+from engine.sources import load_splits
+from tests.engine.test_sweep import make
 
 TINY: dict[str, object] = {
     "name": "tiny",
     "seed": 1,
     "data": {"source": "digits", "splits": {"world": 0.05, "train": 0.15, "validation": 0.4, "test": 0.4}},
     "size": 16,
-    "pool": {"copies": 2},
+    "attributes": ["weight", "slant", "size", "contrast"],
+    "pool": {"copies": 2, "rotation": 6.0, "shift": 1.5, "stroke": 0.6},
+    "captions": {"templates": ["a {listed} handwritten digit {name}", "{name} {clauses}"], "aliases": {"two": ["2"]}},
     "text": {"width": 16, "layers": 1, "heads": 2},
     "autoencoder": {"channels": [4, 8], "steps": 12, "batch": 8},
     "denoiser": {"channels": [8, 16], "heads": 2, "steps": 12, "batch": 8, "warmup": 2},
     "inference_steps": 2,
     "checkpoint_seconds": 1e-6,
     "judged": 20,
+    "judge_steps": 20,
 }
 
 
@@ -106,3 +111,26 @@ def test_another_spec_is_refused(trained: Path, tmp_path: Path) -> None:
         train_generator(read(TINY), tmp_path, kill_at("denoiser: step"))
     with pytest.raises(ModelError, match="another spec"):
         train_generator(other, tmp_path, silent)
+
+
+def test_another_name_of_a_class_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    captions = {"templates": ["a {listed} {name}"], "aliases": {"tow": ["2"]}}
+    with pytest.raises(DataError, match="no class 'tow'; there are zero, one, two"):
+        train_generator(read({**TINY, "captions": captions}), tmp_path, silent)
+
+
+def test_synthetic_images_are_learned_from_when_asked_for_by_name_and_counted(tmp_path: Path) -> None:
+    run = make(tmp_path)  # forty images of a model of one generation
+    splits = {"world": 1, "train": 0, "validation": 0, "test": 0}
+    data = {"source": "webdataset", "path": run.shards.url, "splits": splits}
+    with pytest.raises(DataError, match="says that it is synthetic; real data must be real"):
+        train_generator(read({**TINY, "data": data}), tmp_path / "refused", silent)
+    allowed = {**data, "synthetic": True}
+    with pytest.raises(SpecError, match=r"data\.synthetic: train-generator alone takes synthetic images"):
+        load_splits(read({**TINY, "data": allowed}).data)
+    spec = read({**TINY, "data": allowed, "captions": {"templates": ["a {listed} digit {name}"]}})
+    train_generator(spec, tmp_path / "model", silent)
+    assert json.loads((tmp_path / "model" / "training.json").read_text())["generation"] == 2
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "40 synthetic images of the source `webdataset`" in card
+    assert "2 generation(s) of synthetic data" in card
