@@ -17,7 +17,7 @@ import yaml
 
 from bench.machine import ROOT, machine
 from engine.diversity import Diversity, compare
-from engine.generators.training.measures import WORDS, Thresholds, measure
+from engine.generators.training.measures import Thresholds, measure
 from engine.run import load_run
 from shards import ShardStream
 
@@ -98,8 +98,8 @@ def coverage(stream: ShardStream, count: int) -> float:
     for label in range(classes):
         rows = np.flatnonzero(stream.index.label == label)[:count]
         images = stream.read(rows.tolist()).image
-        words = [thresholds.words(measure(image.mean(axis=2).round().astype(np.uint8)), label) for image in images]
-        shares.append(len({tuple(sorted(one.items())) for one in words}) / 3 ** len(WORDS))
+        words = [thresholds.words(measure(image, list(thresholds.cuts)), label) for image in images]
+        shares.append(len({tuple(sorted(one.items())) for one in words}) / 3 ** len(thresholds.cuts))
     return float(np.mean(shares))
 
 
