@@ -19,6 +19,7 @@ import yaml
 
 from bench.evidence_plot import plot
 from bench.machine import ROOT, machine
+from engine.models import local_folder
 from engine.run import Run, load_run
 from shards.finished import all_stats
 
@@ -144,7 +145,20 @@ def _generator(run: Run) -> dict[str, Any]:
         "device": stats[0]["device"],
         "images": sum(one["count"] for one in stats),
         "seconds": round(sum(one["duration_s"] for one in stats)),
+        "trained": _training(run),
     }
+
+
+def _training(run: Run) -> dict[str, Any] | None:
+    """How the generator was made, where we made it."""
+    part = next(iter(run.recipe.spec.model.parts))
+    file = (local_folder(part) or Path()) / "training.json"
+    if not file.is_file():
+        return None
+    told = json.loads(file.read_text(encoding="utf-8"))
+    found = {key: told[key] for key in ("revision", "world_images", "device") if key in told}
+    quality = {key: value for key, value in told.get("quality", {}).items() if key != "adherence"}
+    return {**found, **quality, **{key: told["spec"].get(key) for key in ("autoencoder", "denoiser")}}
 
 
 def table(name: str, content: Mapping[str, Any]) -> str:
