@@ -30,12 +30,14 @@ class HubEncoder:
     def __init__(self, name: str, prompts: Sequence[str]) -> None:
         self.name = name
         self.revision = "" if Path(name).is_dir() else resolve(Part(_PLACE, name, None, "config.json"))
-        options = {"trust_remote_code": False, **({"revision": self.revision} if self.revision else {})}
+        options = {"revision": self.revision} if self.revision else {}
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         with _explained(name):
-            loaded = transformers.AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **options)
+            loaded = transformers.AutoModel.from_pretrained(
+                name, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, **options
+            )
             self._model = loaded.eval().to(self._device)
-            self._processor = transformers.AutoImageProcessor.from_pretrained(name, **options)
+            self._processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **options)
             self._texts = self._read(prompts, options) if hasattr(loaded, "get_text_features") else None
         about = "" if self._texts is None else (
             "; margin: cosine of an image with the text of its class less the best other one's, "
@@ -56,7 +58,7 @@ class HubEncoder:
     @torch.inference_mode()
     def _read(self, prompts: Sequence[str], options: Any) -> Tensor:
         """The direction of each text, (classes, dimensions)."""
-        tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, trust_remote_code=False, **options)
         # Some models were trained with every text padded to the longest that they take, and CLIP ignores padding.
         longest = self._model.config.text_config.max_position_embeddings
         told = tokenizer(list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
