@@ -150,9 +150,11 @@ def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_p
     nodes.remove(broken, sound)
     assert set(made_by(run)) == {sound}
     failed = progress.told("load_failed")
-    assert [fields["node"] for _, fields in failed] == [broken] * 3, progress.lines
+    # The sound node may have made everything before the other one failed for the third time.
+    assert 1 <= len(failed) <= 3, progress.lines
+    assert {fields["node"] for _, fields in failed} == {broken}
     assert "ModelError: the driver of this node's GPU is broken" in failed[0][0]
-    assert [fields["node"] for _, fields in progress.told("node_avoided")] == [broken]
+    assert [fields["node"] for _, fields in progress.told("node_avoided")] == [broken] * (len(failed) == 3)
 
 
 def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nodes: Nodes, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_bad_spec_file(text: str | None, part: str, jobs: Jobs, tmp_path: Path) 
         (["replay", "RUN", "cat"], 2, "no sample 'cat'; keys are like 000000000"),
         (["verify", "NOWHERE"], 2, "not a run, it lacks spec.yaml or plan.json; `generate` makes one"),
         (["report", "NOWHERE"], 2, "not a run, it lacks"),
-        (["sweep", "SPEC", "--out", "RUN"], 2, "data: a sweep compares with real images, and the spec has none"),
+        (["sweep", "SPEC", "--out", "RUN"], 2, "no real images to compare with; add data"),
     ],
 )
 def test_bad_argument(
