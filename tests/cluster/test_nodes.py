@@ -149,11 +149,11 @@ def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_p
     generate(run, progress)
     nodes.remove(broken, sound)
     assert set(made_by(run)) == {sound}
-    failed = progress.told("load_failed")
-    # The sound node may have made everything before the other one failed for the third time.
-    assert 1 <= len(failed) <= 3, progress.lines
-    assert {fields["node"] for _, fields in failed} == {broken}
-    assert "ModelError: the driver of this node's GPU is broken" in failed[0][0]
+    # On a busy machine a process may die before it is an actor; and the sound node may have made everything before the
+    # other one failed for the third time.
+    failed = [fields["node"] for text, fields in progress.told("load_failed") if "ModelError: the driver of" in text]
+    assert failed == [broken] * len(failed) != [], progress.lines
+    assert len(failed) <= 3
     assert [fields["node"] for _, fields in progress.told("node_avoided")] == [broken] * (len(failed) == 3)
 
 
