@@ -33,7 +33,7 @@ faults: $(READY)  ## the whole fault matrix, an hour and a half on two cores: be
 long-run: $(READY)  ## 90,000 images to an object store while actors and drivers are killed: bench/results/long_run.md
 	$(BIN)/python -m bench long-run
 
-experiments: $(READY)  ## every experiment on the embedded data, an hour on two cores: bench/results/experiments/
+experiments: $(READY)  ## the experiments on the embedded data: bench/results/experiments/
 	$(BIN)/python -m bench rebalance --spec $(SMALL)-rebalance.yaml --out $(RESULTS) --work runs/experiments
 	$(BIN)/python -m bench shortage --spec $(SMALL)-shortage.yaml --out $(RESULTS) --work runs/experiments
 	$(BIN)/python -m bench ratio --spec $(SMALL)-ratio.yaml --out $(RESULTS) --work runs/experiments
