@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engine.errors import SlotFailed
 from engine.filters import judge
-from engine.generators.base import Generator, Images, ModelFacts, Request
+from engine.generators.base import Generator, Images, Made, ModelFacts, Request
 from engine.plan import Slot, WorkUnit
 from engine.recipe import Recipe
 from shards.codec import Pixels, encode_mask, encode_rgb
@@ -116,8 +116,8 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -
 def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
     turn = _turn(recipe, slot, attempt)
-    images = generator.generate(_padded([turn.request], generator.batch_size))
-    return _finish(recipe, turn, generator.facts, _Frame.of(images, 0)).sample
+    made = generator.generate(_padded([turn.request], generator.batch_size))
+    return _finish(recipe, turn, generator.facts, made, 0).sample
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:
@@ -125,9 +125,9 @@ def time_batch(recipe: Recipe, generator: Generator) -> float:
     count = min(generator.batch_size, recipe.plan.total)
     turns = [_turn(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
     requests = _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
-    generator.generate(requests)
+    generator.generate(requests).images()
     started = time.monotonic()
-    generator.generate(requests)
+    generator.generate(requests).images()
     return time.monotonic() - started
 
 
@@ -138,10 +138,10 @@ def _attempt(
     pending: deque[Future[Outcome]] = deque()
     for batch in _batches(turns, generator):
         asked = time.monotonic()
-        images = generator.generate(_padded([turn.request for turn in batch], generator.batch_size))
+        made = generator.generate(_padded([turn.request for turn in batch], generator.batch_size))
         ledger.generating_s += time.monotonic() - asked
         for place, turn in enumerate(batch):
-            pending.append(pool.submit(_finish, recipe, turn, generator.facts, _Frame.of(images, place)))
+            pending.append(pool.submit(_finish, recipe, turn, generator.facts, made, place))
         while len(pending) > generator.batch_size:
             yield pending.popleft().result()
     while pending:
@@ -169,7 +169,8 @@ def _turn(recipe: Recipe, slot: Slot, attempt: int) -> Turn:
         return Turn(slot, attempt, recipe.request(slot, attempt))
 
 
-def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, frame: _Frame) -> Outcome:
+def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, made: Made, place: int) -> Outcome:
+    frame = _Frame.of(made.images(), place)
     with _of_slot(recipe, turn.slot):
         verdict = judge(recipe.filters, frame.pixels, turn.slot)
         if frame.refused or not verdict.keep:

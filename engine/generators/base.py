@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.spans import Span
 from engine.spec.base import Count, Strict
 from shards.codec import Pixels
 from shards.sample import Scalar
@@ -108,11 +109,25 @@ class Images:
     masks:  class indices, uint8 (batch, height, width), where the generator was given layouts.
     refused: why the generator itself withholds an image, or "": its safety checker's verdict, or that its numbers
              overflowed. Empty if it withholds none.
+    spans:   where the time went; a generator that does not say has spent all of it denoising.
     """
 
     pixels: Pixels
     masks: NDArray[np.uint8] | None = None
     refused: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+    def images(self) -> Self:
+        """Itself: what a device is still copying is a `Made` as well."""
+        return self
+
+
+class Made(Protocol):
+    """A batch whose pixels may still be on their way from a device, which computes the next one meanwhile."""
+
+    def images(self) -> Images:
+        """Wait for the pixels. Any thread may call it, any number of times; it raises what went wrong on the device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,6 @@ class Generator(Protocol):
         """Only requests of equal shape may share a batch: the length bucket of a caption, or the adapter it takes."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> Images:
+    def generate(self, requests: Sequence[Request]) -> Made:
         """Exactly `batch_size` requests of one shape in; as many images out, in their order."""
         ...
