@@ -35,7 +35,7 @@ def write_sweep(sweep: Sweep, leaks: Sequence[Leak]) -> str:
     masks = any("predicted" not in one["predictions"]["validation"] for one in trials[sweep.arms[0].name])
     quality = {split: _quality(trials, split) for split in JUDGED if len(labels[split])}
     curve = {arm.alpha: arm.name for arm in sweep.arms if arm.alpha is not None}
-    others = tuple(arm.name for arm in sweep.arms if arm.changes is not None)
+    others = {arm.name: arm.train.alpha != 0 for arm in sweep.arms if arm.changes is not None}
     oracle = ORACLE if ORACLE in trials else None
     found = answer(curve, oracle, others, quality["validation"], quality.get("test"))
     told = _Told(found, trials, labels["validation"], len(sweep.classes), masks)
@@ -95,6 +95,7 @@ def _answer(found: Answer, verdict: str) -> dict[str, Any]:
         "lift": asdict(found.lifts[found.star]),
         "test_lift": None if found.test_lift is None else asdict(found.test_lift),
         "gap_closed": found.gap_closed,
+        "champion": found.champion,
         "rival": None if found.rival is None else {"name": found.rival[0], "behind": asdict(found.rival[1])},
         "baseline_interval": asdict(found.arms[found.baseline]),
         "oracle_interval": None if oracle is None else asdict(oracle),

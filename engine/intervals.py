@@ -79,7 +79,8 @@ class Answer:
     star:       name of its arm.
     test_lift:  of `star` on the test split, which chose nothing; None without one.
     gap_closed: lift as a share of what the oracle is above the baseline; None without one that is clearly above it.
-    rival:      the best alternative, and how much better than it `star` is; None without any.
+    champion:   the best arm with synthetic images, be it `star` or one that does something besides.
+    rival:      the best alternative without, and how much better than it `champion` is; None without any.
     """
 
     arms: Mapping[str, Interval]
@@ -91,6 +92,7 @@ class Answer:
     alpha_star_range: tuple[float, float]
     test_lift: Interval | None
     gap_closed: float | None
+    champion: str
     rival: tuple[str, Interval] | None
 
     def verdict(self, of: str = "") -> str:
@@ -117,12 +119,17 @@ class Answer:
         if self.rival is None:
             return ""
         name, more = self.rival
-        known = f"the best alternative, {name.replace('_', ' ')} ({100 * self.arms[name].mean:.1f}%)"
+        it = "It" if self.champion == self.star else f"The best with synthetic images, {self._named(self.champion)},"
+        known = f"the best alternative, {self._named(name)}"
         if more.low > 0:
-            return f"It beats {known}, by {_points(more)}."
+            return f"{it} beats {known}, by {_points(more)}."
         if more.high < 0:
-            return f"But {known}, is better by {_points(Interval(-more.mean, -more.high, -more.low))}."
-        return f"It is not told apart from {known}: {_points(more)}."
+            than = "" if self.champion == self.star else f" than {self._named(self.champion)}"
+            return f"But {known}, is better by {_points(Interval(-more.mean, -more.high, -more.low))}{than}."
+        return f"{it} is not told apart from {known}: {_points(more)}."
+
+    def _named(self, arm: str) -> str:
+        return f"{arm.replace('_', ' ')} ({100 * self.arms[arm].mean:.1f}%)"
 
 
 def _points(found: Interval) -> str:
@@ -130,11 +137,15 @@ def _points(found: Interval) -> str:
 
 
 def answer(
-    curve: Mapping[float, str], oracle: str | None, others: tuple[str, ...], validation: Quality, test: Quality | None
+    curve: Mapping[float, str],
+    oracle: str | None,
+    others: Mapping[str, bool],
+    validation: Quality,
+    test: Quality | None,
 ) -> Answer:
     """Choose alpha on validation, and say with which certainty; confirm on test.
 
-    curve: the arm of each alpha, 0 among them. others: alternatives, in no order.
+    curve: the arm of each alpha, 0 among them. others: alternatives, and whether they have synthetic images as well.
     """
     draws = Draws.of(*next(iter(validation.values())).shape)
     replicates = {name: draws.means(found) for name, found in validation.items()}
@@ -149,7 +160,8 @@ def answer(
         return interval(means[name] - means[other], replicates[name] - replicates[other])
 
     gap = None if oracle is None else less(oracle, baseline)
-    rival = max(others, key=means.__getitem__, default=None)
+    champion = max((star, *(name for name, mixed in others.items() if mixed)), key=means.__getitem__)
+    rival = max((name for name, mixed in others.items() if not mixed), key=means.__getitem__, default=None)
     return Answer(
         arms={name: interval(means[name], replicates[name]) for name in validation},
         lifts={name: less(name, baseline) for name in validation},
@@ -160,7 +172,8 @@ def answer(
         alpha_star_range=(float(low), float(high)),
         test_lift=None if test is None else _lift(test, star, baseline),
         gap_closed=less(star, baseline).mean / gap.mean if gap is not None and gap.low > 0 else None,
-        rival=None if rival is None else (rival, less(star, rival)),
+        champion=champion,
+        rival=None if rival is None else (rival, less(champion, rival)),
     )
 
 

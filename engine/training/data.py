@@ -167,11 +167,11 @@ def _shares(stream: ShardStream, classes: int) -> NDArray[np.float64]:
 def _evenly(
     real: ShardStream, synthetic: ShardStream | None, alpha: float | None
 ) -> tuple[dict[str | int, float], dict[str | int, float]]:
-    """An alpha for each class, and how often each comes: all equally."""
+    """An alpha for each class, and how often each comes: all equally. A class with one kind of images keeps to that."""
     label = real.label[real.rows], np.zeros(0, np.int64) if synthetic is None else synthetic.label[synthetic.rows]
     found = np.unique(np.concatenate(label)).tolist()
     counts = {one: tuple(int((side == one).sum()) for side in label) for one in found}
     alphas: dict[str | int, float] = {
-        one: counts[one][1] / sum(counts[one]) if alpha is None or synthetic is None else alpha for one in found
+        one: alpha if alpha is not None and all(counts[one]) else counts[one][1] / sum(counts[one]) for one in found
     }
     return alphas, dict.fromkeys(found, 1.0)

@@ -16,9 +16,9 @@ def arm(accuracy: float, seeds: int = 3, images: int = 400) -> Floats:
 
 
 def asked(found: dict[float | str, Floats], test: dict[float, Floats] | None = None) -> Answer:
-    """Numbers are alphas, `oracle` is the oracle, and other names are alternatives."""
+    """Numbers are alphas, `oracle` is the oracle, and other names are alternatives, some with synthetic images."""
     validation = {str(name): quality for name, quality in found.items()}
-    others = tuple(name for name in found if isinstance(name, str) and name != "oracle")
+    others = {name: "synthetic" in name for name in found if isinstance(name, str) and name != "oracle"}
     judged = None if test is None else {str(name): quality for name, quality in test.items()}
     curve = {name: str(name) for name in found if isinstance(name, float)}
     return answer(curve, "oracle" if "oracle" in found else None, others, validation, judged)
@@ -71,6 +71,24 @@ def test_the_best_alternative_stands_beside_it(level: float, said: str) -> None:
     found = asked({0.0: arm(0.7), 0.5: arm(0.9), "class_weights": arm(level), "nothing": arm(0.7)})
     assert found.rival is not None
     assert found.rival[0] == "class_weights"
+    assert said in found.verdict()
+
+
+@pytest.mark.parametrize(
+    ("joined", "said"),
+    [
+        (0.85, "It is not told apart from the best alternative, oversampling (90.0%)"),
+        (
+            0.94,
+            "The best with synthetic images, oversampling and synthetic (94.0%), beats the best alternative, oversa",
+        ),
+    ],
+)
+def test_what_is_done_besides_counts_as_synthetic_where_it_has_such_images(joined: float, said: str) -> None:
+    found = asked({0.0: arm(0.7), 0.5: arm(0.9), "oversampling": arm(0.9), "oversampling_and_synthetic": arm(joined)})
+    assert found.champion == ("0.5" if joined < 0.9 else "oversampling_and_synthetic")
+    assert found.rival is not None
+    assert found.rival[0] == "oversampling"
     assert said in found.verdict()
 
 

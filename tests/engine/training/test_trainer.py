@@ -133,6 +133,15 @@ def test_oversampling_gives_every_class_its_equal_part(world: TrainData) -> None
         assert synthetic == pytest.approx({None: 0.6, 0.0: 0.0, 0.5: 0.5}[alpha], abs=0.03)
 
 
+def test_a_class_without_synthetic_images_is_oversampled_from_its_real_ones(tmp_path: Path) -> None:
+    mix = data(tmp_path, bare=3).mix(TrainSpec(batch_size=40, balance="oversample", alpha=0.5), 1)
+    batches = [mix.batch(number) for number in range(5)]
+    label, synthetic = (np.concatenate([getattr(one, name) for one in batches]) for name in ("label", "synthetic"))
+    assert Counter(label.tolist()) == dict.fromkeys(range(10), 20)
+    assert not synthetic[label == 3].any()
+    assert synthetic[label != 3].mean() == pytest.approx(0.5, abs=0.03)
+
+
 def test_class_weights_give_every_class_the_same_part_of_the_loss(world: TrainData) -> None:
     spec = TrainSpec(balance="class_weights", alpha=0.0)
     mix = world.mix(spec, 1)

@@ -23,19 +23,20 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.kron(grey, np.ones((1, 2, 2), np.uint8))[..., None], 3, axis=3), found.target
 
 
-def data(folder: Path, masks: bool = False) -> TrainData:
-    """Four places below a folder. masks: each image's bright pixels are the class 1."""
+def data(folder: Path, masks: bool = False, bare: int | None = None) -> TrainData:
+    """Four places below a folder. masks: each image's bright pixels are the class 1. bare: class without synthetic
+    images."""
     for part in _PARTS:
-        write(folder / part, part, masks)
+        write(folder / part, part, masks, bare if part == "synthetic" else None)
     places = {part: str(folder / part) for part in _PARTS}
     return TrainData(**places, classes=("paper", "ink") if masks else CLASSES)
 
 
-def write(place: Path, part: str, masks: bool = False) -> None:
-    """Shards of one part, of 128 images each."""
+def write(place: Path, part: str, masks: bool = False, bare: int | None = None) -> None:
+    """Shards of one part, of 128 images each, without the class `bare`."""
     images, labels = _digits()
-    start, end = _PARTS[part]
-    samples = [sample(part, number, images[number], int(labels[number]), masks) for number in range(start, end)]
+    taken = [number for number in range(*_PARTS[part]) if labels[number] != bare]
+    samples = [sample(part, number, images[number], int(labels[number]), masks) for number in taken]
     for number in range(0, len(samples), 128):
         write_shard(place, f"{number // 128:05d}", samples[number : number + 128])
 
