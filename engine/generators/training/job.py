@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from engine.generators.training.spec import GeneratorSpec
 from engine.generators.training.text import make_text_encoder, make_tokenizer
 from engine.sources import load_splits
 
+_OF_AUTOENCODER = {"seed", "data", "size", "pool", "autoencoder", "precision"}
+_OF_DENOISER = {*_OF_AUTOENCODER, "attributes", "captions", "text", "denoiser"}
+"""What the weights of each stage follow from, so that other keys may change while a training stands still."""
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
 
 
@@ -46,7 +50,7 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
         return
     pool = make_pool(world, spec.attributes, spec.pool, spec.seed)
     log(f"world: {len(world.images)} images of {len(world.classes)} classes, {len(pool.images)} in the training pool")
-    losses, parameters = _train(spec, out, world, pool, fingerprint, log)
+    losses, parameters = _train(spec, out, world, pool, log)
     record = {
         "name": spec.name,
         "fingerprint": fingerprint,
@@ -80,24 +84,25 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _fingerprint(spec: GeneratorSpec, world: World) -> str:
-    """What the weights follow from: the spec and the real images."""
-    text = spec.model_dump_json() + "".join(world.digests)
+def _fingerprint(spec: GeneratorSpec, world: World, keys: Set[str] | None = None) -> str:
+    """What a training follows from: the spec, or these keys of it, and the real images."""
+    text = spec.model_dump_json(include=None if keys is None else set(keys)) + "".join(world.digests)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _train(
-    spec: GeneratorSpec, out: Path, world: World, pool: Pool, fingerprint: str, log: Log
-) -> tuple[dict[str, float | None], int]:
+def _train(spec: GeneratorSpec, out: Path, world: World, pool: Pool, log: Log) -> tuple[dict[str, float | None], int]:
     """Both stages, then the diffusers folder. Returns the last losses and the number of parameters."""
     device = _device()
     autoencoder = make_autoencoder(spec).to(device)
-    first = Checkpoint(out / ".training" / "autoencoder.pt", fingerprint, spec.checkpoint_seconds)
+    stages = {"autoencoder": _OF_AUTOENCODER, "denoiser": _OF_DENOISER}
+    first, second = (
+        Checkpoint(out / ".training" / f"{stage}.pt", _fingerprint(spec, world, keys), spec.checkpoint_seconds)
+        for stage, keys in stages.items()
+    )
     error = train_autoencoder(autoencoder, pool.images, spec, first, log)
     tokenizer = make_tokenizer(vocabulary(world.classes, spec.attributes, spec.captions), spec.text.tokens)
     denoiser = Denoiser(make_unet(spec), make_text_encoder(tokenizer, spec.text, spec.seed)).to(device)
     make_batch = batch_maker(pool, encode_all(autoencoder, pool.images), tokenizer, world.classes, spec)
-    second = Checkpoint(out / ".training" / "denoiser.pt", fingerprint, spec.checkpoint_seconds)
     loss = train_denoiser(denoiser, make_batch, spec, second, log)
     parameters = sum(each.numel() for model in (autoencoder, denoiser) for each in model.parameters())
     pipeline = StableDiffusionPipeline(

@@ -113,6 +113,24 @@ def test_another_spec_is_refused(trained: Path, tmp_path: Path) -> None:
         train_generator(other, tmp_path, silent)
 
 
+def test_what_the_weights_do_not_follow_from_may_change_while_a_training_stands_still(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(Killed):
+        train_generator(read(TINY), tmp_path, kill_at("quality"))
+    train_generator(read({**TINY, "guidance": 2.0}), tmp_path, said.append)
+    assert not [line for line in said if ": step" in line]
+    assert json.loads((tmp_path / "training.json").read_text())["spec"]["guidance"] == 2
+
+
+def test_another_denoiser_goes_on_from_the_same_autoencoder(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(Killed):
+        train_generator(read(TINY), tmp_path, kill_at("autoencoder: mean"))
+    train_generator(read({**TINY, "denoiser": {**TINY["denoiser"], "rate": 2e-3}}), tmp_path, said.append)
+    assert not [line for line in said if line.startswith("autoencoder: step")]
+    assert [line for line in said if line.startswith("denoiser: step")]
+
+
 def test_another_name_of_a_class_that_there_is_not_is_refused(tmp_path: Path) -> None:
     captions = {"templates": ["a {listed} {name}"], "aliases": {"tow": ["2"]}}
     with pytest.raises(DataError, match="no class 'tow'; there are zero, one, two"):
