@@ -1,5 +1,6 @@
 """Everything that is measured of a run: the table, the outliers, the copies and the nearest real images."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from engine.realdata import prepare_real
 from engine.run import Run
 from engine.sources import SPLITS, Splits
 from engine.training.encoder import train_encoder
+from shards.finished import all_stats
 
 NAME = "measures.json"
 _LISTED = 200
@@ -27,10 +29,14 @@ _SHOWN = 3
 def measure_run(run: Run, encoder_name: str, progress: Progress, most: int | None = None) -> dict[str, Any]:
     """Measure what is finished of a run, and write RUN/measures.json; gives its content.
 
+    What the offline encoder saw of the same shards is not measured again.
     encoder_name: `offline`, or a hub id or folder. most: look at so many images of each class and strategy; all.
     Raises SpecError, DataError, ModelError.
     """
     splits = prepare_real(run)
+    fingerprint = _fingerprint(run, encoder_name, most)
+    if encoder_name == OFFLINE and (known := _known(run)).get("fingerprint") == fingerprint:
+        return known
     made = open_shards(run.shards, real=False)
     encoder = _encoder(run, splits, encoder_name)
     judging = _look_real(run, reference(splits), encoder, progress)
@@ -53,10 +59,22 @@ def measure_run(run: Run, encoder_name: str, progress: Progress, most: int | Non
         "outliers": [] if fit is None else _outliers(synthetic, strategy, fit, splits.classes),
         "copies": _copied(synthetic, copies, real, splits.classes),
         "neighbours": _neighbours(synthetic, train, copies, real, splits.classes),
+        "fingerprint": fingerprint,
     }
     run.store.replace(NAME, f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode())
     run.store.sweep()
     return content
+
+
+def _known(run: Run) -> dict[str, Any]:
+    return {} if run.store.size(NAME) is None else dict(json.loads(run.store.read(NAME)))
+
+
+def _fingerprint(run: Run, encoder_name: str, most: int | None) -> str:
+    """What the measures follow from: every shard, real and synthetic, and how they are looked at."""
+    places = [run.shards, *(run.store / "real" / split for split in SPLITS)]
+    hashes = [[file["sha256"] for file in one["files"]] for place in places for one in all_stats(place).values()]
+    return hashlib.sha256(json.dumps([encoder_name, most, hashes]).encode()).hexdigest()
 
 
 def _encoder(run: Run, splits: Splits, name: str) -> Encoder:

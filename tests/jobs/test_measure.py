@@ -171,6 +171,18 @@ def test_the_table_and_what_stands_out_are_printed(run: Run, capsys: pytest.Capt
     assert json.loads(out) == json.loads(run.store.read("measures.json"))
 
 
+def test_what_was_measured_is_measured_again_once_shards_changed(tmp_path: Path) -> None:
+    run = make(tmp_path, DATA, ("noise",), each=24)  # two shards
+    assert main(["measure", str(run.store)]) == 0
+    first = json.loads(run.store.read("measures.json"))
+    run.store.replace("measures.json", json.dumps({**first, "marked": True}).encode())
+    assert main(["measure", str(run.store)]) == 0
+    assert json.loads(run.store.read("measures.json"))["marked"], "nothing changed, and it was measured again"
+    run.shards.remove("00001_stats.json")
+    assert main(["measure", str(run.store)]) == 0
+    assert "marked" not in json.loads(run.store.read("measures.json"))
+
+
 def test_without_validation_train_is_what_images_are_compared_with(tmp_path: Path) -> None:
     data = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.5, validation=0, test=0))
     run = make(tmp_path, data, ("noise",), each=8)
