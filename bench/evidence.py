@@ -72,8 +72,8 @@ def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: S
             run = place / "-".join([name, *one.split()])
             commands.append(_experiment(spec or evidence.spec, run, [*more, *overrides]))
             found[one] = load_run(str(run))
-        content = content_of(evidence, found, commands)
         sweeps = {one: json.loads(run.store.read("sweep.json")) for one, run in found.items()}
+        content = content_of(evidence, found, sweeps, commands)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     text = table(name, content)
@@ -90,9 +90,10 @@ def _experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "jobs", "experiment", spec, "--out", f"runs/{run.name}", *told])
 
 
-def content_of(evidence: Evidence, found: Mapping[str, Run], commands: Sequence[str]) -> dict[str, Any]:
+def content_of(
+    evidence: Evidence, found: Mapping[str, Run], sweeps: Mapping[str, Mapping[str, Any]], commands: Sequence[str]
+) -> dict[str, Any]:
     first = next(iter(found.values()))
-    sweeps = {one: json.loads(run.store.read("sweep.json")) for one, run in found.items()}
     arms = [
         {**_arm(arm), "name": ": ".join(part for part in (one, arm["name"]) if part)}
         for one, sweep in sweeps.items()

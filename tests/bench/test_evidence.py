@@ -28,7 +28,8 @@ def test_arms_are_those_of_the_sweep(folder: Path, tmp_path: Path) -> None:
     from engine.run import load_run
 
     sweep = json.loads((folder / "sweep.json").read_text())
-    found = content_of(EVIDENCE["rebalance"], {"": load_run(str(folder))}, ["python -m jobs experiment x"])
+    commands = ["python -m jobs experiment x"]
+    found = content_of(EVIDENCE["rebalance"], {"": load_run(str(folder))}, {"": sweep}, commands)
     assert [arm["name"] for arm in found["arms"]] == ["alpha-0", "alpha-0.5", "oversampling", "oracle"]
     told = {arm["name"]: arm for arm in (*sweep["arms"], *sweep["alternatives"], sweep["oracle_arm"])}
     for arm in found["arms"]:
