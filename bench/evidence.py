@@ -1,7 +1,7 @@
 """Did it help? Whole experiments by `python -m jobs experiment`, and their arms as a table, a JSON file and a plot.
 
 NAME.json   {"protocol", "arms": [{"name", "seeds", "accuracy", "macro_f1", "ci95"}], "verdict", "generator",
-            "commands", "machine"}
+            "commands", "machine"}; of masks, accuracy is the mean IoU
 NAME.md, NAME.png
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from bench.evidence_plot import plot
+from bench.evidence_plot import measure_of, plot
 from bench.machine import ROOT, machine
 from engine.models import local_folder
 from engine.run import Run, load_run
@@ -128,8 +128,8 @@ def _protocol(evidence: Evidence, run: Run, sweep: Mapping[str, Any]) -> dict[st
     plan, spec = run.recipe.plan, run.recipe.spec
     return {
         "what": evidence.told,
-        "measured": f"{sweep['measure']} on {sweep['real']['validation']:,} real validation images; 95% intervals by a "
-        "paired bootstrap over seeds and images",
+        "measured": f"{measure_of(sweep)} on {sweep['real']['validation']:,} real validation images; 95% intervals by "
+        "a paired bootstrap over seeds and images",
         "real_train_of_each_class": dict(zip(plan.classes, plan.real, strict=True)),
         "synthetic_of_each_class": dict(zip(plan.classes, plan.quotas, strict=True)),
         "sweep": spec.sweep.model_dump(mode="json"),
@@ -165,10 +165,10 @@ def _training(run: Run) -> dict[str, Any] | None:
 def table(name: str, content: Mapping[str, Any]) -> str:
     protocol = content["protocol"]
     lines = [
-        f"`python -m bench {name}`: {protocol['what']}. {protocol['measured'].capitalize()}.",
+        f"`python -m bench {name}`: {protocol['what']}. Measured: {protocol['measured']}.",
         "",
         *(f"{verdict}\n" if one == "all" else f"{one}: {verdict}\n" for one, verdict in content["verdict"].items()),
-        "| arm | accuracy | macro F1 | lift |",
+        f"| arm | {protocol['measured'].partition(' on ')[0]} | macro F1 | lift |",
         "|---|---|---|---|",
     ]
     base = {arm["name"].rpartition(": ")[0]: arm["accuracy"] for arm in content["arms"] if arm["name"].endswith("-0")}

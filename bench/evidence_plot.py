@@ -14,6 +14,11 @@ Sweeps = Mapping[str, Mapping[str, Any]]
 """The content of sweep.json, by generator."""
 
 
+def measure_of(sweep: Mapping[str, Any]) -> str:
+    """What an arm is judged by, in words."""
+    return "mean IoU" if sweep["measure"] == "mean_iou" else str(sweep["measure"])
+
+
 def plot(sweeps: Sweeps, path: Path) -> None:
     """Write a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -46,7 +51,8 @@ def _curves(axes: Axes, sweeps: Sweeps) -> None:
             axes.scatter(
                 [arm["alpha"]] * len(arm["points"]), 100 * np.array(arm["points"]), s=9, color=colour, alpha=0.6
             )
-    axes.set(xlabel="alpha, the synthetic fraction", ylabel="% of real validation", title="accuracy against alpha")
+    measure = measure_of(next(iter(sweeps.values())))
+    axes.set(xlabel="alpha, the synthetic fraction", ylabel="% on real validation", title=f"{measure} against alpha")
     axes.grid(alpha=0.3)
     axes.legend()
 
@@ -64,7 +70,9 @@ def _bars(axes: Axes, sweeps: Sweeps) -> None:
                 axes.plot([100 * found["low"], 100 * found["high"]], [place + shift] * 2, color=colour, linewidth=1.4)
                 axes.plot([100 * found["mean"]], [place + shift], marker, color=colour, markersize=5 - bool(key))
     axes.set_yticks(range(len(told)), [name.replace("_", " ") for name, _, _ in reversed(told)])
-    axes.set(title="every arm: accuracy (circles), macro F1 (squares), %")
+    measure = measure_of(next(iter(sweeps.values())))
+    f1 = ", macro F1 (squares)" if any(arm["macro_f1"] for _, arm, _ in told) else ""
+    axes.set(title=f"every arm: {measure} (circles){f1}, %")
     axes.grid(alpha=0.3, axis="x")
 
 
