@@ -1,14 +1,15 @@
 """What an actor needs besides its model: the spec, the plan and the inputs, and what follows from them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Self
 
 from engine.conditions import ConditionBook
 from engine.filters import Filter, make_filters
 from engine.generators.base import ModelFacts, Request
 from engine.inputs import Inputs
-from engine.plan import Plan, Slot
+from engine.plan import Plan, Slot, plan_of
 from engine.prompts import Prompt, PromptBook
 from engine.spec.condition import RealCondition
 from engine.spec.run import Spec
@@ -25,6 +26,12 @@ class Recipe:
     spec: Spec
     plan: Plan
     inputs: Inputs = field(default_factory=Inputs)
+
+    def with_batch_size(self, batch_size: int) -> Self:
+        """The same in batches of another size, which is another plan: its digest names all that decides a byte."""
+        spec = self.spec.model_copy(update={"model": self.spec.model.with_batch_size(batch_size)})
+        plan = plan_of(spec, self.plan.classes, self.plan.real, self.plan.quotas, self.inputs.digests)
+        return replace(self, spec=spec, plan=plan)
 
     @cached_property
     def prompts(self) -> PromptBook:

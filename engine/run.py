@@ -65,10 +65,16 @@ def is_begun(place: Place) -> bool:
 
 
 def pinned(spec: Spec, place: Place) -> Spec:
-    """The spec with every hub model pinned to a commit: the one that the run there was begun with, else what it is
-    now. Raises ModelError where a model cannot be had or must not be loaded, SpecError where masks do not suit it."""
+    """The spec with every hub model pinned to a commit, and a batch size of `auto` to a number: those that the run
+    there was begun with. Where none was, models are what they are now, and `auto` stays, see `engine.batchsize`.
+
+    Raises ModelError where a model cannot be had or must not be loaded, SpecError where masks do not suit it.
+    """
     store = open_store(place)
-    model = pin(spec.model, _read_spec(store).model if is_begun(store) else None)
+    begun = _read_spec(store).model if is_begun(store) else None
+    model = pin(spec.model, begun)
+    if begun is not None and model.batch_size == "auto":
+        model = model.with_batch_size(begun.fixed_batch_size())
     check_models(model)
     check_colours(spec)
     return spec.model_copy(update={"model": model})
@@ -91,11 +97,13 @@ def plan_run(spec: Spec, place: Place | None = None) -> Recipe:
 
 
 def begin_run(recipe: Recipe, place: Place) -> Run:
-    """Take the place for this recipe, or go on with it. Raises RunMismatch, OutputError.
+    """Take the place for this recipe, or go on with it. Raises RunMismatch, OutputError; SpecError where the batch size
+    is yet to be measured, for every command that goes on must find the same.
 
     Files of units that nobody finished in the time that a unit may take are removed: they may be of other bytes, where
     nodes differ, and would stand in the way.
     """
+    recipe.spec.model.fixed_batch_size()  # for its error
     store = open_store(place, best_effort=recipe.spec.cluster.best_effort_commit)
     if is_begun(store):
         _check_same(load_run(store), recipe)

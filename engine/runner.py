@@ -122,13 +122,18 @@ def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:
     """Seconds for one batch of the plan's first slots, after another one as a warm-up."""
-    count = min(generator.batch_size, recipe.plan.total)
-    turns = [_turn(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
-    requests = _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
+    requests = first_batch(recipe, generator)
     generator.generate(requests).images()
     started = time.monotonic()
     generator.generate(requests).images()
     return time.monotonic() - started
+
+
+def first_batch(recipe: Recipe, generator: Generator) -> list[Request]:
+    """A full batch of the plan's first slots."""
+    count = min(generator.batch_size, recipe.plan.total)
+    turns = [_turn(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
+    return _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
 
 
 def _attempt(

@@ -192,7 +192,7 @@ def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
             current = get_args(current)[1]
         elif branches := [one for one in models if len(models) > 1 and part in _tags(one)]:
             current = branches[0]
-        elif part not in ("int", "str") and "[" not in part:
+        elif part.removeprefix("constrained-") not in ("int", "str") and "[" not in part:
             place.append(part)
             field = models[0].model_fields.get(part) if models else None
             current = field.annotation if field else None

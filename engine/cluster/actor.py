@@ -26,7 +26,7 @@ class UnitMaker:
 
     def __init__(self, recipe: Recipe, store: Store) -> None:
         self._recipe, self._store = recipe, store
-        self._batch_size = recipe.spec.model.batch_size
+        self._batch_size = recipe.spec.model.fixed_batch_size()
         self._loaded: Generator | None = None
 
     def node(self) -> str:
@@ -40,7 +40,7 @@ class UnitMaker:
     def make(self, number: int) -> Stats:
         """Make one unit, see `run_unit`; all of it in batches of the size that its stats name."""
         while (stats := self._make(number)) is None:
-            self._shrink()
+            self._resize(self._batch_size // 2)
         return stats
 
     def time_batch(self) -> float:
@@ -57,6 +57,24 @@ class UnitMaker:
                 "fall to smaller batches by itself, and wastes no time with a smaller one in the spec"
             ) from None
 
+    def rate(self, batch_size: int) -> float | None:
+        """Images per second in batches of this size, see `unit_rate`; None where the device has no room for one.
+        Without torch.compile, which would take minutes for each size."""
+        from torch.compiler import set_stance
+
+        from engine.batchsize import unit_rate
+
+        if batch_size != self._batch_size:
+            self._resize(batch_size)
+        try:
+            with set_stance("force_eager"):
+                generator = self._generator()
+                return unit_rate(self._recipe, generator)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        return None
+
     def _make(self, number: int) -> Stats | None:
         """None where the device has no room for a batch of several images; nothing was published then."""
         from engine.runner import run_unit
@@ -68,9 +86,9 @@ class UnitMaker:
                 raise
         return None  # once the error is gone, for it holds the frames, and these hold the batch
 
-    def _shrink(self) -> None:
+    def _resize(self, batch_size: int) -> None:
         """Loaded anew at the next need: the shape in which texts are encoded is part of the result as well."""
-        self._batch_size //= 2
+        self._batch_size = batch_size
         self._loaded = None
         free_memory()
 

@@ -60,7 +60,7 @@ class Crew:
         autoscaler start nodes."""
         for _ in range(count):
             actor = start_maker(self._run.recipe, self._run.store, avoided)
-            maker = Maker(actor, actor.node.remote(), self._run.recipe.spec.model.batch_size)
+            maker = Maker(actor, actor.node.remote(), self._run.recipe.spec.model.fixed_batch_size())
             self.loading[actor.load.remote()] = maker
 
     def lease(self, number: int) -> None:

@@ -21,7 +21,10 @@ from engine.spec.cluster import ClusterSpec
 def ray_session(cluster: ClusterSpec) -> Iterator[None]:
     """Connected to Ray within the block: to RAY_ADDRESS if that is set (as it is within a Ray job), else to a cluster
     that is started here for this process alone, with room for `min_actors` actors. Raises SpecError where that cluster
-    will never hold an actor, or must not be trusted with one."""
+    will never hold an actor, or must not be trusted with one. Within a session, another is the same."""
+    if ray.is_initialized():
+        yield
+        return
     handler = signal.getsignal(signal.SIGTERM)
     context = _connect(cluster)
     signal.signal(signal.SIGTERM, handler)  # that of ray.init makes an exit code of 15 of it

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import SpecError
 from engine.spans import Span
 from engine.spec.base import Count, Strict
 from shards.codec import Pixels
@@ -41,6 +42,9 @@ class Part:
         return last if re.fullmatch("[0-9a-f]{40}", last) else None
 
 
+DEFAULT_BATCH_SIZE = 16
+
+
 class ModelSettings(Strict):
     """What the settings of every generator have. `kind` is a Literal in each, and tells them apart."""
 
@@ -49,9 +53,10 @@ class ModelSettings(Strict):
     """Where the model is."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the device has the instructions; else fp16 on a GPU, fp32 on a CPU."""
-    batch_size: Count = 16
+    batch_size: Count | Literal["auto"] = DEFAULT_BATCH_SIZE
     """Images of a forward pass. It is part of the result: the last batch of a unit is padded, never shrunk. Where the
-    device has no room for it, whole units are made in batches of half the size, which their stats name."""
+    device has no room for it, whole units are made in batches of half the size, which their stats name.
+    auto: when the run begins, one actor measures which size is fast on its device; the run keeps that number."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -61,6 +66,12 @@ class ModelSettings(Strict):
     def with_revisions(self, revisions: Mapping[str, str]) -> Self:
         """The same with the revisions of these parts, by their place, replaced."""
         return self
+
+    def fixed_batch_size(self) -> int:
+        """The batch size as a number. Raises SpecError where it is yet to be measured."""
+        if self.batch_size == "auto":
+            raise SpecError("model.batch_size: auto is measured when `generate` begins a run; give a number here")
+        return self.batch_size
 
     def with_batch_size(self, batch_size: int) -> Self:
         """The same for batches of another size."""

@@ -42,7 +42,7 @@ class ClassConditional:
                 f"model.guidance: its empty class is number {_EMPTY_CLASS}, and {model.source} has {self._classes} "
                 "classes; say guidance: 1"
             )
-        self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
+        self.batch_size, self.device, self.facts = model.fixed_batch_size(), self._pipe.device, self._pipe.facts
 
     def shape(self, request: Request) -> Hashable:
         """All alike."""

@@ -56,7 +56,7 @@ class ControlNet:
         self._pipe = Pipeline("AutoPipelineForText2Image", model, image, cluster)
         _check_fit(self._pipe.diffusers, model)
         self._scale = model.scale
-        self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
+        self.batch_size, self.device, self.facts = model.fixed_batch_size(), self._pipe.device, self._pipe.facts
 
     def shape(self, request: Request) -> Hashable:
         """Captions of one length, and one adapter."""

@@ -38,7 +38,7 @@ class ImageToImage:
 
         self._pipe = Pipeline("AutoPipelineForImage2Image", model, image, cluster)
         self._strength = model.strength
-        self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
+        self.batch_size, self.device, self.facts = model.fixed_batch_size(), self._pipe.device, self._pipe.facts
 
     def shape(self, request: Request) -> Hashable:
         """Captions of one length, and one adapter."""

@@ -48,7 +48,7 @@ class Pipeline:
         self._call = signature(type(self._pipe).__call__).parameters
         self._adapters = Adapters(self._pipe, model.adapters, found)
         guided = model.guidance > 0  # most families begin above 1, and leave unused what they are given
-        self._texts = Texts(self._pipe, torch.device(device.name), model.batch_size, guided)
+        self._texts = Texts(self._pipe, torch.device(device.name), model.fixed_batch_size(), guided)
         attention = set_attention(self._pipe, model.attention, device, guided and self._texts.ragged)
         self.device = f"{device.text}, {attention}"
         self.facts = _facts(model, found, self._pipe, self._adapters)

@@ -59,7 +59,7 @@ class StyleGan:
         model.check_ids(network.c_dim)
         self._network = network.eval().requires_grad_(False).to(device.name)
         self._model, self._size, self._on = model, image.size, device.name
-        self.batch_size, self.device, self.facts = model.batch_size, device.text, _facts(model, network)
+        self.batch_size, self.device, self.facts = model.fixed_batch_size(), device.text, _facts(model, network)
 
     def shape(self, request: Request) -> Hashable:
         """All alike."""

@@ -22,7 +22,7 @@ class TextToImage:
         from engine.generators.pipeline import Pipeline
 
         self._pipe = Pipeline("AutoPipelineForText2Image", model, image, cluster)
-        self.batch_size, self.device, self.facts = model.batch_size, self._pipe.device, self._pipe.facts
+        self.batch_size, self.device, self.facts = model.fixed_batch_size(), self._pipe.device, self._pipe.facts
 
     def shape(self, request: Request) -> Hashable:
         """Captions of one length, and one adapter."""

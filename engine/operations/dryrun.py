@@ -47,7 +47,7 @@ def _classes(recipe: Recipe) -> Table:
 def _time_and_money(spec: Spec, expected: Estimate, pace: Pace | None) -> Iterator[str]:
     if pace is not None:
         seconds, source = pace.seconds_per_batch * expected.batches, "as just measured"
-        each = f"{pace.actors} actors of {spec.model.batch_size / pace.seconds_per_batch:.1f} img/s each"
+        each = f"{pace.actors} actors of {spec.model.fixed_batch_size() / pace.seconds_per_batch:.1f} img/s each"
         yield f"time: about {duration(seconds / pace.actors)} with {each}, {source}"
     elif expected.left_s is not None:
         seconds, source = expected.left_s, "as the finished units went"

@@ -56,7 +56,7 @@ def estimate(run: Run) -> Estimate:
     else:
         height, width = image_shape(run)
         per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
-    batches = sum(-(-len(unit) // spec.model.batch_size) for unit in units)
+    batches = sum(-(-len(unit) // spec.model.fixed_batch_size()) for unit in units)
     left = seconds_of(stats) / done * images if done else None
     return Estimate(images, round(images * per_image), batches, spent_s(run.store, stats), left)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.arguments import AddCommand, log_argument, run_argument, spec_and_run_arguments
 
 if TYPE_CHECKING:
+    from engine.batchsize import BatchSizes
     from engine.operations.estimate import Pace
     from engine.operations.log import Log, LogFormat
     from engine.run import Run
@@ -36,7 +37,8 @@ def generate(arguments: Namespace) -> None:
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.run import Run, begin_run, is_begun, pinned, plan_run
+    from engine.operations.log import open_log
+    from engine.run import Run, is_begun, pinned, plan_run
     from jobs.commands.lint import warn
     from shards.store import open_store
 
@@ -44,10 +46,12 @@ def generate(arguments: Namespace) -> None:
     recipe = plan_run(pinned(spec, store), store)
     if not is_begun(store):  # a run that goes on was warned of
         warn(recipe)
+    run, log = Run(store, recipe), open_log(arguments.log_format)
     if arguments.dry_run or arguments.measure:
-        _dry_run(Run(store, recipe), arguments.measure)
+        _dry_run(run, arguments.measure, log)
         return
-    make(begin_run(recipe, store), arguments.log_format)
+    with _begun(run, log) as begun:
+        make(begun, arguments.log_format)
 
 
 def report(arguments: Namespace) -> None:
@@ -78,6 +82,25 @@ def make(run: "Run", log_format: "LogFormat") -> None:
     _finish(run, log)
 
 
+@contextmanager
+def _begun(run: "Run", log: "Log") -> Iterator["Run"]:
+    """The run, its place taken or gone on with. Where the batch size is `auto` it is measured before, by the Ray that
+    the block then uses."""
+    from engine.run import begin_run
+
+    if run.recipe.spec.model.batch_size != "auto":
+        yield begin_run(run.recipe, run.store)
+        return
+
+    from engine.cluster.session import ray_session
+
+    with ray_session(run.recipe.spec.cluster):
+        sizes = _batch_sizes(run, log)
+        begun = begin_run(run.recipe.with_batch_size(sizes.chosen), run.store)
+        sizes.write(begun.store)
+        yield begun
+
+
 def _generate(run: "Run", log: "Log") -> None:
     from contextlib import ExitStack
 
@@ -99,10 +122,16 @@ def _generate(run: "Run", log: "Log") -> None:
         make(run, progress, meter, [Metrics(recipe, done, meter), sheet, costs])
 
 
-def _dry_run(run: "Run", measured: bool) -> None:
+def _dry_run(run: "Run", measured: bool, log: "Log") -> None:
+    from engine.generators.base import DEFAULT_BATCH_SIZE
     from engine.operations.dryrun import print_plan
     from engine.operations.estimate import check_disk, estimate
 
+    if run.recipe.spec.model.batch_size == "auto":
+        size = _batch_sizes(run, log).chosen if measured else DEFAULT_BATCH_SIZE
+        if not measured:
+            print(f"batch size: auto, to be measured when the run begins; {size} in what follows")
+        run = replace(run, recipe=run.recipe.with_batch_size(size))
     expected = estimate(run)
     pace = _measure(run) if measured else None
     print_plan(run, expected, pace)
@@ -117,12 +146,21 @@ def _measure(run: "Run") -> "Pace":
         return measure(begun.recipe, begun.store)
 
 
+def _batch_sizes(run: "Run", log: "Log") -> "BatchSizes":
+    from engine.cluster.batchsize import measure_batch_sizes
+    from engine.cluster.session import ray_session
+
+    with _inputs(run) as begun, ray_session(run.recipe.spec.cluster):
+        return measure_batch_sizes(begun.recipe, begun.store, log)
+
+
 @contextmanager
 def _inputs(run: "Run") -> Iterator["Run"]:
     """The run with its inputs where actors on other nodes find them: where it will keep them in a bucket, else for a
     while beside the folder to be."""
     from tempfile import TemporaryDirectory
 
+    from engine.errors import OutputError
     from engine.run import with_inputs
     from shards.store import open_store
 
@@ -130,7 +168,11 @@ def _inputs(run: "Run") -> Iterator["Run"]:
         yield with_inputs(run)
         return
     beside = next(folder for folder in run.store.local.parents if folder.is_dir())
-    with TemporaryDirectory(prefix=".measure-", dir=beside) as place:
+    try:
+        made = TemporaryDirectory(prefix=".measure-", dir=beside)
+    except OSError as error:
+        raise OutputError(f"--out {run.store}: {beside} cannot be written: {error.strerror}") from None
+    with made as place:
         yield with_inputs(replace(run, store=open_store(place)))
 
 

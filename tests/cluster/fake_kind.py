@@ -27,9 +27,11 @@ BROKEN = "SHARDMILL_TEST_BROKEN_NODE"
 
 
 class FakeSettings(TextToImageSettings):
-    """fits: largest batch that the device has memory for. seconds: that a batch takes."""
+    """fits: largest batch that the device has memory for. survives: largest that does not end the process, as a host
+    does that runs out of memory. seconds: that a batch takes."""
 
     fits: int = 1000
+    survives: int = 1000
     seconds: float = 0.0
 
 
@@ -45,6 +47,8 @@ class Fake(FakeGenerator):
     def generate(self, requests: Sequence[Request]) -> Images:
         import torch
 
+        if len(requests) > self._model.survives:
+            os._exit(1)
         if len(requests) > self._model.fits:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         time.sleep(self._model.seconds)

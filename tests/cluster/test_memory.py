@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.batchsize import choose, measure
 from engine.cluster.actor import UnitMaker
 from engine.errors import ModelError
 from engine.memory import out_of_memory
@@ -66,6 +67,14 @@ def test_a_single_image_that_does_not_fit_fails_its_unit(tmp_path: Path) -> None
 def test_measuring_says_that_the_batch_is_too_large(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model.batch_size: 4 images at once do not fit"):
         maker_of(fake_run(tmp_path, 1, ClusterSpec(), fits=2)).time_batch()
+
+
+def test_a_batch_size_that_does_not_fit_is_not_chosen(tmp_path: Path) -> None:
+    maker = maker_of(fake_run(tmp_path, 1, ClusterSpec(), fits=2, seconds=0.05))
+    rates = dict(measure(maker.rate, 16))
+    assert list(rates) == [1, 2, 4]
+    assert rates[4] is None
+    assert choose(rates) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Nodes that drain, die, or cannot load the model, on a cluster of several nodes on this machine."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import BudgetSpent
+from engine.errors import BudgetSpent, ModelError
 from engine.operations.budget import Meter
+from engine.operations.log import JsonLog
 from engine.operations.progress import Progress
 from engine.run import Run
 from engine.spec.budget import BudgetSpec
@@ -175,3 +177,24 @@ def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nod
     assert len(made_by(run)) == 8
     assert {stats["batch_size"] for stats in run.stats().values()} == {2}
     assert len(progress.told("batch_size: an actor went down to batches of 2")) == 2, "once for each actor"
+
+
+def test_a_batch_size_that_ends_the_process_is_not_chosen(
+    nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engine.cluster.batchsize import measure_batch_sizes
+
+    node = nodes.add()
+    run = fake_run(tmp_path / "run", 1, ClusterSpec(), survives=2, seconds=0.05)
+    found = measure_batch_sizes(run.recipe, run.store, JsonLog())
+    assert (found.device, list(found.rates), found.chosen) == (node, [1, 2, 4], 2)
+    lines = capsys.readouterr().out.splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]  # Ray says things, too
+    sizes = {one["batch_size"]: one["images_per_second"] for one in told if one["event"] == "batch_size_measured"}
+    assert sizes == found.rates
+    assert sizes[4] is None
+    assert (told[-1]["event"], told[-1]["batch_size"]) == ("batch_size_chosen", 2)
+    none = fake_run(tmp_path / "none", 1, ClusterSpec(), survives=0)
+    with pytest.raises(ModelError, match=r"^model\.batch_size: auto could not be measured \(.*\); give a number$"):
+        measure_batch_sizes(none.recipe, none.store, JsonLog())
+    nodes.remove(node)

@@ -1,0 +1,63 @@
+"""`model.batch_size: auto` by the commands: measured once, then a number for every command."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.run import load_run
+from jobs.__main__ import main
+from shards.finished import read_index
+from tests.conftest import Jobs, text_of, write_spec
+
+SPEC = {
+    "name": "auto",
+    "classes": ["zero", "one"],
+    "plan": {"per_class": 8},
+    "prompts": {"templates": ["a {size} handwritten {class}"], "attributes": {"size": ["small", "midsize", "large"]}},
+    "model": {"source": "embedded/digits", "steps": 4, "batch_size": "auto"},
+    "output": {"samples_per_shard": 8},
+    "cluster": {"max_actors": 1},
+}
+
+
+def test_auto_is_measured_once_and_is_a_number_from_then_on(
+    jobs: Jobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, place = write_spec(tmp_path, SPEC), tmp_path / "run"
+    generate = ["generate", str(spec), "--out", str(place)]
+    assert main([*generate, "--dry-run"]) == 0
+    assert "batch size: auto, to be measured when the run begins; 16 in what follows" in capsys.readouterr().out
+    assert not place.exists()
+
+    found = jobs(*generate, timeout=400)
+    assert found.returncode == 0, text_of(found)
+    shown = {int(size): float(rate) for size, rate in re.findall(r"batch size (\d+): ([\d.]+) img/s", found.stdout)}
+    kept = json.loads((place / "batch_size.json").read_text())
+    size = kept["batch_size"]
+    assert set(shown) >= {1, 2, 4}
+    assert {int(n): rate for n, rate in kept["images_per_second"].items()} == pytest.approx(shown, abs=0.06)
+    assert f"batch size: {size} for the whole run" in found.stdout
+    run = load_run(place)
+    assert run.recipe.spec.model.batch_size == size
+    assert {stats["batch_size"] for stats in run.stats().values()} == {size}
+    assert {stats["device"] for stats in run.stats().values()} == {kept["device"]}
+    assert not list(tmp_path.glob(".measure-*"))
+
+    begun = (place / "spec.yaml").read_bytes(), (place / "batch_size.json").read_bytes()
+    for again in ([], ["--set", f"model.batch_size={size}"], ["--dry-run"]):
+        assert main([*generate, *again]) == 0
+        assert "batch size" not in capsys.readouterr().out, "nothing is measured again"
+    assert ((place / "spec.yaml").read_bytes(), (place / "batch_size.json").read_bytes()) == begun
+    assert main([*generate, "--set", f"model.batch_size={size + 1}"]) == 2
+    assert f"model.batch_size: {size} -> {size + 1}" in capsys.readouterr().err
+
+    assert main(["replay", str(place), read_index(run.shards, "00001")["key"][3].as_py()]) == 0
+    assert "equal, byte for byte" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = write_spec(tmp_path, SPEC)
+    assert main(["generate", str(spec), "--out", "/proc/self/run"]) == 1
+    assert "error: --out /proc/self/run: /proc/self cannot be written" in capsys.readouterr().err
