@@ -82,7 +82,8 @@ def _drive(run: Run, stats: Stats) -> dict[str, float]:
     import ray
 
     from engine.cluster import generate
-    from engine.cluster.crew import Crew, Maker
+    from engine.cluster.crew import Crew
+    from engine.cluster.leases import Maker
 
     @ray.remote(num_cpus=0, max_concurrency=2 * ACTORS)
     class Simulator:
@@ -97,6 +98,9 @@ def _drive(run: Run, stats: Stats) -> dict[str, float]:
 
             await asyncio.sleep(_UNIT_S)
             return stats | {"unit": number}
+
+        async def recall(self, number: int) -> None:
+            """Too late: it makes all of its units at once."""
 
     class Simulated(Crew):
         def ask_for(self, count: int, avoided: Collection[str]) -> None:

@@ -1,19 +1,17 @@
 """Making one unit: from slots to a finished shard, on one device, without Ray.
 
-The core loop of the product. A batch denoises while threads judge and encode the one before; rejected slots are tried
-again when all others had their turn, so the order of everything follows from the plan and the verdicts alone.
+The core loop of the product. A batch denoises while threads judge, encode and write the one before, and a whole unit
+is made while the one before is published. Rejected slots are tried again when all others had their turn, so the order
+of everything follows from the plan and the verdicts alone.
 """
 
-import json
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from platform import python_version
-from typing import Any, Self
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,36 +19,21 @@ from numpy.typing import NDArray
 from engine.errors import SlotFailed
 from engine.filters import judge
 from engine.generators.base import Generator, Images, Made, ModelFacts, Request
-from engine.plan import Slot, WorkUnit
+from engine.ledger import Ledger, Outcome, Timeline, Turn
+from engine.plan import Slot
 from engine.recipe import Recipe
+from engine.spans import Span
 from shards.codec import Pixels, encode_mask, encode_rgb
 from shards.finished import Place, finish
 from shards.retries import first_line
 from shards.sample import Sample
 from shards.stats import Stats
 from shards.store import open_store
-from shards.writer import FileFacts, ShardWriter
+from shards.writer import ShardWriter
 
-_ENCODING_THREADS = 2
-_REPORTED_VERSIONS = ("shardmill", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless")
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One attempt at a slot."""
-
-    slot: Slot
-    attempt: int
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a turn ended: with a sample, or with the reason why not."""
-
-    turn: Turn
-    sample: Sample | None
-    reason: str
+_LEAST_THREADS = 2
+_AT_ONCE = 2
+"""Batches of images that are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +50,32 @@ class _Frame:
         return cls(images.pixels[place], mask, images.refused[place] if images.refused else "")
 
 
-@dataclass
-class Ledger:
-    """What became of the slots of a unit. generating_s: seconds in which the generator was at work."""
+@dataclass(frozen=True)
+class MadeUnit:
+    """A unit whose samples are written, and of which nothing is published."""
 
-    kept: Counter[int] = field(default_factory=Counter)
-    strategies: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    reasons: dict[Slot, list[str]] = field(default_factory=dict)
-    generating_s: float = 0.0
+    ledger: Ledger
+    writer: ShardWriter
+    shards: Place
 
-    def keep(self, turn: Turn) -> None:
-        """Record a sample."""
-        self.kept[turn.slot.label] += 1
-        self.strategies[turn.request.prompt.strategy] += 1
+    @property
+    def shard(self) -> str:
+        """Its name as a shard."""
+        return self.ledger.recipe.plan.shard_name(self.ledger.unit.number)
 
-    def reject(self, outcome: Outcome) -> None:
-        """Record a rejection."""
-        self.rejected[outcome.reason] += 1
-        self.reasons.setdefault(outcome.turn.slot, []).append(outcome.reason)
+    @property
+    def timeline(self) -> Timeline:
+        """Where its time went, so far."""
+        return self.ledger.timeline
+
+    def publish(self) -> Stats:
+        """Publish it; gives its stats, also if another worker finished it first. Once; raises ShardError."""
+        spans = self.timeline.lane("publish")
+        with self.writer, spans.time("commit"):
+            files = self.writer.publish()
+        stats = self.ledger.stats(files)
+        with spans.time("commit"):
+            return finish(open_store(self.shards), self.shard, stats)
 
 
 def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -> Stats:
@@ -93,31 +83,35 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -
 
     Raises ShardError, SlotFailed, and whatever the generator raises; then nothing of the unit was published.
     """
-    plan, unit, started = recipe.plan, recipe.plan.unit(number), time.monotonic()
-    store, name, ledger = open_store(shards), plan.shard_name(number), Ledger()
-    turns = [_turn(recipe, slot, 0) for slot in plan.slots(unit)]
-    with ShardWriter(store, name) as writer, ThreadPoolExecutor(_ENCODING_THREADS) as pool:
-        while turns:
-            again = []
-            for outcome in _attempt(recipe, turns, generator, pool, ledger):
-                if outcome.sample is not None:
-                    writer.add(outcome.sample)
-                    ledger.keep(outcome.turn)
-                else:
-                    ledger.reject(outcome)
-                    again.append((outcome.turn.slot, outcome.turn.attempt + 1))
-            allowed = recipe.spec.plan.max_attempts
-            turns = [_turn(recipe, slot, n) for slot, n in again if n < allowed]
-        files = writer.publish()
-    stats = _stats(recipe, unit, generator, ledger, files, time.monotonic() - started)
-    return finish(store, name, stats)
+    return make_unit(recipe, first_turns(recipe, number), generator, shards).publish()
+
+
+def first_turns(recipe: Recipe, number: int) -> list[Turn]:
+    """The first attempts at the slots of unit `number`. Takes no device. Raises SlotFailed."""
+    return [_turn(recipe, slot, 0) for slot in recipe.plan.slots(recipe.plan.unit(number))]
+
+
+def make_unit(recipe: Recipe, turns: Sequence[Turn], generator: Generator, shards: Place) -> MadeUnit:
+    """The part of `run_unit` that takes the device. turns: see `first_turns`."""
+    began, unit = time.perf_counter(), recipe.plan.unit(turns[0].slot.unit)
+    ledger = Ledger(recipe, unit, generator.facts, generator.batch_size, generator.device)
+    ledger.plan(turns)
+    with ExitStack() as stack:
+        writer = stack.enter_context(ShardWriter(shards, recipe.plan.shard_name(unit.number)))
+        with _Host(recipe, generator.facts, ledger, writer) as host:
+            while turns:
+                again = _attempt(turns, generator, host)
+                turns = [_turn(recipe, one.slot, one.attempt + 1) for one in again if _may_try_again(recipe, one)]
+        stack.pop_all()  # what was written stays until it is published
+    ledger.had_device(began, time.perf_counter())
+    return MadeUnit(ledger, writer, shards)
 
 
 def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
     turn = _turn(recipe, slot, attempt)
     made = generator.generate(_padded([turn.request], generator.batch_size))
-    return _finish(recipe, turn, generator.facts, made, 0).sample
+    return _finish(recipe, turn, generator.facts, made.images(), 0).sample
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:
@@ -136,21 +130,61 @@ def first_batch(recipe: Recipe, generator: Generator) -> list[Request]:
     return _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
 
 
-def _attempt(
-    recipe: Recipe, turns: Sequence[Turn], generator: Generator, pool: ThreadPoolExecutor, ledger: Ledger
-) -> Iterator[Outcome]:
-    """Make these attempts in batches of one shape each; at most two batches of images are held in memory."""
-    pending: deque[Future[Outcome]] = deque()
+class _Host:
+    """What is done with a unit's images while the device makes the next: threads judge and encode them, another one
+    writes the samples in the order of their turns."""
+
+    def __init__(self, recipe: Recipe, facts: ModelFacts, ledger: Ledger, writer: ShardWriter) -> None:
+        self._recipe, self._facts, self._ledger, self._writer = recipe, facts, ledger, writer
+        self._parts = max(_LEAST_THREADS, recipe.spec.cluster.cpus_per_actor)
+        self._encoders = ThreadPoolExecutor(self._parts, "encode")
+        self._scribe = ThreadPoolExecutor(1, "write")
+
+    def take(self, made: Made, turns: Sequence[Turn], call: Span) -> "Future[list[Turn]]":
+        """Finish a batch; gives the turns that were rejected. call: of the generator, see `Timeline.add_batch`."""
+        size = -(-len(turns) // self._parts)
+        parts = [
+            self._encoders.submit(self._encode, made, turns[start : start + size], start)
+            for start in range(0, len(turns), size)
+        ]
+        return self._scribe.submit(self._write, made, call, parts)
+
+    def _encode(self, made: Made, turns: Sequence[Turn], start: int) -> list[Outcome]:
+        images = made.images()
+        with self._ledger.timeline.mine.time("encode"):
+            return [_finish(self._recipe, turn, self._facts, images, place) for place, turn in enumerate(turns, start)]
+
+    def _write(self, made: Made, call: Span, parts: "Sequence[Future[list[Outcome]]]") -> list[Turn]:
+        outcomes = [outcome for part in parts for outcome in part.result()]
+        self._ledger.timeline.add_batch(made.images(), call)
+        with self._ledger.timeline.mine.time("commit"):
+            for outcome in outcomes:
+                if outcome.sample is not None:
+                    self._writer.add(outcome.sample)
+                self._ledger.note(outcome)
+        return [outcome.turn for outcome in outcomes if outcome.sample is None]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._scribe.shutdown()
+        self._encoders.shutdown()
+
+
+def _attempt(turns: Sequence[Turn], generator: Generator, host: _Host) -> list[Turn]:
+    """Make these attempts in batches of one shape each; gives those that were rejected, in their order."""
+    rejected: list[Turn] = []
+    pending: deque[Future[list[Turn]]] = deque()
     for batch in _batches(turns, generator):
-        asked = time.monotonic()
+        asked = time.perf_counter()
         made = generator.generate(_padded([turn.request for turn in batch], generator.batch_size))
-        ledger.generating_s += time.monotonic() - asked
-        for place, turn in enumerate(batch):
-            pending.append(pool.submit(_finish, recipe, turn, generator.facts, made, place))
-        while len(pending) > generator.batch_size:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+        pending.append(host.take(made, batch, Span("denoise", asked, time.perf_counter())))
+        if len(pending) == _AT_ONCE:
+            rejected += pending.popleft().result()
+    for last in pending:
+        rejected += last.result()
+    return rejected
 
 
 def _batches(turns: Sequence[Turn], generator: Generator) -> Iterator[list[Turn]]:
@@ -169,13 +203,17 @@ def _padded(requests: Sequence[Request], size: int) -> list[Request]:
     return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
+def _may_try_again(recipe: Recipe, turn: Turn) -> bool:
+    return turn.attempt + 1 < recipe.spec.plan.max_attempts
+
+
 def _turn(recipe: Recipe, slot: Slot, attempt: int) -> Turn:
     with _of_slot(recipe, slot):
         return Turn(slot, attempt, recipe.request(slot, attempt))
 
 
-def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, made: Made, place: int) -> Outcome:
-    frame = _Frame.of(made.images(), place)
+def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, images: Images, place: int) -> Outcome:
+    frame = _Frame.of(images, place)
     with _of_slot(recipe, turn.slot):
         verdict = judge(recipe.filters, frame.pixels, turn.slot)
         if frame.refused or not verdict.keep:
@@ -200,46 +238,3 @@ def _of_slot(recipe: Recipe, slot: Slot) -> Iterator[None]:
         with suppress(Exception):  # it may be the prompt that cannot be made
             failed.prompt = recipe.prompt(slot).text
         raise failed from error
-
-
-def _stats(
-    recipe: Recipe, unit: WorkUnit, generator: Generator, ledger: Ledger, files: Sequence[FileFacts], seconds: float
-) -> Stats:
-    classes = recipe.plan.classes
-    planned = Counter(slot.label for slot in recipe.plan.slots(unit))
-    told = Counter(recipe.prompt(slot).strategy for slot in recipe.plan.slots(unit))
-    count = sum(ledger.kept.values())
-    failures = [
-        {"key": slot.key, "class_name": classes[slot.label], "reasons": reasons}
-        for slot, reasons in ledger.reasons.items()
-        if len(reasons) == recipe.spec.plan.max_attempts
-    ]
-    return {
-        "unit": unit.number,
-        "count": count,
-        "planned": {classes[label]: n for label, n in sorted(planned.items())},
-        "kept": {classes[label]: ledger.kept[label] for label in sorted(planned)},
-        "failed": {classes[label]: n - ledger.kept[label] for label, n in sorted(planned.items())},
-        "strategies": {name: {"planned": n, "kept": ledger.strategies[name]} for name, n in sorted(told.items())},
-        "rejected": dict(sorted(ledger.rejected.items())),
-        "failures": failures,
-        "files": [facts.as_json() for facts in files],
-        "plan_digest": recipe.plan.digest,
-        **json.loads(json.dumps(asdict(generator.facts))),  # as it will be read back: no tuples
-        "batch_size": generator.batch_size,
-        "duration_s": round(seconds, 3),
-        "host_wait_s": round(seconds - ledger.generating_s, 3),
-        "images_per_second": round(count / seconds, 2),
-        "device": generator.device,
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, Any]:
-    found = {"python": python_version()}
-    for package in _REPORTED_VERSIONS:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout, or made by a generator that does not need it
-            found[package] = "not installed"
-    return found

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 DEVICE = ("text", "denoise", "decode", "copy")
 """Stages of the generator: encoding texts, the denoising steps, latents to pixels, and pixels to the host's memory."""
-STAGES = (*DEVICE, "encode", "commit", "wait")
-"""And of the host: filters and image encoding, publishing the shard, and what the device waited for the host."""
+HOST = ("encode", "commit")
+"""Of the host, beside it: filters and image encoding; writing and publishing the shard."""
+STAGES = (*DEVICE, *HOST, "wait")
+"""And when the device had nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ class Spans:
             yield
         finally:
             self.found.append(Span(stage, start, time.perf_counter()))
+
+
+def gaps(spans: Iterable[Span], start: float, end: float) -> list[Span]:
+    """When none of them was, between start and end: spans of the stage `wait`, in order."""
+    found, since = [], start
+    for span in sorted(spans, key=lambda one: one.start):
+        if span.start > since:
+            found.append(Span("wait", since, min(span.start, end)))
+        since = max(since, span.end)
+        if since >= end:
+            return found
+    return [*found, Span("wait", since, end)]
 
 
 def totals(spans: Iterable[Span]) -> dict[str, float]:

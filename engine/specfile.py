@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.errors import SpecError
+from engine.generators.fast import SAME_BYTES
 from engine.secrets import refuse_secrets
 from engine.spec.base import Strict
 from engine.spec.run import Spec
@@ -66,7 +67,8 @@ def dump_spec(spec: Strict) -> str:
 
 def identity(spec: Spec) -> dict[str, Any]:
     """The part of a spec that decides the bytes of a run. A run may go on with other actors, or be swept anew."""
-    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={"budget", "cluster", "sweep", "train"}))
+    others = dict.fromkeys(("budget", "cluster", "sweep", "train"), True)
+    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": {"fast": set(SAME_BYTES)}}))
     if spec.cluster.gpus_per_actor == 0:  # how a CPU's threads share a sum decides its last bits
         found["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
     return found

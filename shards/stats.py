@@ -10,8 +10,12 @@ Its fields:
     files                              name, size and SHA-256 of the tar and of its index
     plan_digest                        of the plan that it is part of; "" for real images
     model, revision, license, pipeline, scheduler, generation        what made it; not for real images
-    batch_size, duration_s, images_per_second, device, versions      how it was made
-    host_wait_s                        of duration_s, what the generator waited for filters, encoding and storage
+    batch_size, device, versions       how it was made
+    duration_s, images_per_second      seconds in which the unit had the device; over all units of an actor, which has
+                                       them one after another, at most the time that this was there
+    seconds                            where they went: `text`, `denoise`, `decode`, `copy` and `wait` (nothing to do)
+                                       of the device; `encode` and `commit` of threads of the host meanwhile, added up,
+                                       and `commit` up to tar and index, for the stats file is written after that
 """
 
 from collections.abc import Iterable

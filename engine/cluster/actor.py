@@ -1,33 +1,49 @@
 """The actor: one model on one device, making unit after unit."""
 
 from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import ray
 
+from engine.cluster.leases import DEPTH
 from engine.errors import ModelError
 from engine.inputs import stored_inputs
+from engine.ledger import Turn
 from engine.memory import free_memory, out_of_memory
+from engine.operations.profile import write_profile
 from engine.recipe import Recipe
+from engine.runner import MadeUnit, first_turns, make_unit, time_batch
 from shards.stats import Stats
 from shards.store import Store
 
 if TYPE_CHECKING:
     from engine.generators.base import Generator
 
+_CONTROL = "control"
+"""Of calls that do not wait for those that make units."""
+
 
 class UnitMaker:
-    """Loads the model once and makes the units that it is leased.
+    """Loads the model once and makes the units that it is leased, one after another in the order of the calls.
+
+    While one has the device, the next is planned and the one before is published. One thread does all that the model
+    does, for what torch keeps by thread, as captured graphs, would else be made for each.
 
     Where a batch does not fit into the device's memory it loads the model for batches of half that size, begins the
     unit anew, and stays at that size.
+
+    profile: whether to write down where the time of each unit goes, see `engine.operations.profile`.
     """
 
-    def __init__(self, recipe: Recipe, store: Store) -> None:
-        self._recipe, self._store = recipe, store
+    def __init__(self, recipe: Recipe, store: Store, profile: bool = False) -> None:
+        self._recipe, self._store, self._profile = recipe, store, profile
         self._batch_size = recipe.spec.model.fixed_batch_size()
         self._loaded: Generator | None = None
+        self._planning, self._device = (ThreadPoolExecutor(1, name) for name in ("plan", "device"))
+        self._recalled: set[int] = set()
 
     def node(self) -> str:
         """Id of the node that it is on. Called before `load`, and so known also where that fails."""
@@ -35,20 +51,28 @@ class UnitMaker:
 
     def load(self) -> str:
         """Load the model and say on what. Apart from the constructor, so that its error arrives as it is."""
-        return self._generator().device
+        pa.array([""])  # at its first array it looks for pandas, which takes as long as some batches
+        return self._device.submit(self._generator).result().device
 
-    def make(self, number: int) -> Stats:
-        """Make one unit, see `run_unit`; all of it in batches of the size that its stats name."""
-        while (stats := self._make(number)) is None:
-            self._resize(self._batch_size // 2)
-        return stats
+    def make(self, number: int) -> Stats | None:
+        """Make one unit, see `run_unit`; all of it in batches of the size that its stats name. None where it was
+        recalled before it began."""
+        turns = self._planning.submit(first_turns, self._recipe, number)
+        try:
+            made = self._device.submit(self._make, number, turns).result()
+        finally:
+            self._recalled.discard(number)
+        return None if made is None else self._publish(made)
+
+    @ray.method(concurrency_group=_CONTROL)
+    def recall(self, number: int) -> None:
+        """Do not begin this unit, if it has not begun."""
+        self._recalled.add(number)
 
     def time_batch(self) -> float:
         """Seconds for one batch of the plan's first slots; another one before it warms up. Raises ModelError."""
-        from engine.runner import time_batch
-
         try:
-            return time_batch(self._recipe, self._generator())
+            return self._device.submit(lambda: time_batch(self._recipe, self._generator())).result()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -60,6 +84,9 @@ class UnitMaker:
     def rate(self, batch_size: int) -> float | None:
         """Images per second in batches of this size, see `unit_rate`; None where the device has no room for one.
         Without torch.compile, which would take minutes for each size."""
+        return self._device.submit(self._rate, batch_size).result()
+
+    def _rate(self, batch_size: int) -> float | None:
         from torch.compiler import set_stance
 
         from engine.batchsize import unit_rate
@@ -75,16 +102,22 @@ class UnitMaker:
                 raise
         return None
 
-    def _make(self, number: int) -> Stats | None:
-        """None where the device has no room for a batch of several images; nothing was published then."""
-        from engine.runner import run_unit
+    def _make(self, number: int, turns: Future[list[Turn]]) -> MadeUnit | None:
+        while number not in self._recalled:
+            try:
+                return make_unit(self._recipe, turns.result(), self._generator(), self._store / "shards")
+            except RuntimeError as error:
+                if not out_of_memory(error) or self._batch_size == 1:
+                    raise
+            # Once the error is gone, for it holds the frames, and these hold the batch.
+            self._resize(self._batch_size // 2)
+        return None
 
-        try:
-            return run_unit(self._recipe, number, self._generator(), self._store / "shards")
-        except RuntimeError as error:
-            if not out_of_memory(error) or self._batch_size == 1:
-                raise
-        return None  # once the error is gone, for it holds the frames, and these hold the batch
+    def _publish(self, made: MadeUnit) -> Stats:
+        stats = made.publish()
+        if self._profile:
+            write_profile(self._store, made.shard, made.timeline)
+        return stats
 
     def _resize(self, batch_size: int) -> None:
         """Loaded anew at the next need: the shape in which texts are encoded is part of the result as well."""
@@ -104,7 +137,7 @@ class UnitMaker:
         return self._loaded
 
 
-def start_maker(recipe: Recipe, store: Store, avoided: Collection[str] = ()) -> Any:
+def start_maker(recipe: Recipe, store: Store, avoided: Collection[str] = (), profile: bool = False) -> Any:
     """Ask Ray for a UnitMaker of the run at `store`, on another node than those avoided, by their ids.
 
     Ray never restarts it: one that came back after its replacement would be a second.
@@ -114,9 +147,11 @@ def start_maker(recipe: Recipe, store: Store, avoided: Collection[str] = ()) -> 
         "num_gpus": cluster.gpus_per_actor,
         "num_cpus": cluster.cpus_per_actor,
         "accelerator_type": cluster.accelerator_type,
+        "max_concurrency": DEPTH,
         "max_restarts": 0,
         "max_task_retries": 0,
     }
     if avoided:
         options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"}
-    return ray.remote(UnitMaker).options(**options).remote(recipe, store)
+    kind = ray.remote(concurrency_groups={_CONTROL: 1})(UnitMaker)  # type: ignore[call-overload]  # its stubs lack it
+    return kind.options(**options).remote(recipe, store, profile)

@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections import deque
+from collections.abc import Iterable
 
 from engine.cluster.reasons import brief, cause_of
 from engine.errors import SlotFailed, UnitsFailed
@@ -21,6 +22,7 @@ class Backlog:
         self._waiting = deque(run.pending())
         self._attempts: dict[int, list[str]] = {}
         self._given_up: dict[int, str] = {}
+        self._suspects: set[int] = set()
         self._quarantine = run.store / "quarantine"
         self._files = set(self._quarantine.entries())
 
@@ -28,13 +30,22 @@ class Backlog:
         """How many wait."""
         return len(self._waiting)
 
+    @property
+    def next_alone(self) -> bool:
+        """Whether the next one shares a process with no other, for one that it was in has died."""
+        return self._waiting[0] in self._suspects
+
     def take(self) -> int:
         """The next one."""
         return self._waiting.popleft()
 
-    def give_back(self, number: int) -> None:
-        """It goes first, and none of its attempts is used up."""
-        self._waiting.appendleft(number)
+    def give_back(self, *numbers: int) -> None:
+        """They go first, in this order, and none of their attempts is used up."""
+        self._waiting.extendleft(reversed(numbers))
+
+    def suspect(self, numbers: Iterable[int]) -> None:
+        """These were in a process that died, and one of them may have ended it."""
+        self._suspects.update(numbers)
 
     def charge(self, number: int, error: Exception) -> bool:
         """One attempt of a unit is used up; whether that was its last."""
@@ -58,6 +69,7 @@ class Backlog:
     def done(self, number: int) -> None:
         """A unit is finished: whatever was held against it is forgotten."""
         self._attempts.pop(number, None)
+        self._suspects.discard(number)
         if self._file(number) in self._files:
             self._files.discard(self._file(number))
             self._quarantine.remove(self._file(number))

@@ -1,15 +1,16 @@
 """The actors of a generation, and what each is doing."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from engine.cluster.actor import start_maker
+from engine.cluster.backlog import Backlog
+from engine.cluster.leases import Lease, Maker, choose, queued, settle
 from engine.run import Run
 from shards.stats import Stats
 
@@ -18,72 +19,66 @@ Ref = ray.ObjectRef
 _DUE_S = 5.0
 
 
-@dataclass(slots=True, eq=False)
-class Maker:
-    """An actor.
+class Crew:
+    """Actors: those that wait for a node or load the model, those that are ready, and the units that these have.
 
-    placed:     what will tell its node; node: that id, "" as long as it waits for a node or is starting.
-    batch_size: of the last unit that it made.
+    profile: whether they write down where the time of each unit goes.
     """
 
-    actor: Any
-    placed: "Ref[str]"
-    batch_size: int
-    node: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A unit in the hands of an actor. since: by the driver's monotonic clock, in seconds."""
-
-    maker: Maker
-    number: int
-    since: float
-
-
-class Crew:
-    """Actors: those that wait for a node or load the model, those that are idle, and those that make a unit."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, profile: bool = False) -> None:
+        self._run, self._profile = run, profile
         self.loading: dict[Ref[str], Maker] = {}
-        self.idle: list[Maker] = []
-        self.making: dict[Ref[Stats], Lease] = {}
+        self.ready: list[Maker] = []
+        self.making: dict[Ref[Stats | None], Lease] = {}
 
     def __iter__(self) -> Iterator[Maker]:
         yield from self.loading.values()
-        yield from self.idle
-        yield from (lease.maker for lease in self.making.values())
+        yield from self.ready
+
+    @property
+    def idle(self) -> list[Maker]:
+        """Those that are ready and have no unit."""
+        return [maker for maker in self.ready if not maker.leases]
 
     def ask_for(self, count: int, avoided: Collection[str]) -> None:
         """Ask Ray for so many more, on other nodes than these. Those that find no room wait, which is what makes an
         autoscaler start nodes."""
         for _ in range(count):
-            actor = start_maker(self._run.recipe, self._run.store, avoided)
+            actor = start_maker(self._run.recipe, self._run.store, avoided, self._profile)
             maker = Maker(actor, actor.node.remote(), self._run.recipe.spec.model.fixed_batch_size())
             self.loading[actor.load.remote()] = maker
 
-    def lease(self, number: int) -> None:
-        """Give a unit to an idle actor."""
-        maker = self.idle.pop()
-        self.making[maker.actor.make.remote(number)] = Lease(maker, number, time.monotonic())
+    def deal(self, backlog: Backlog) -> None:
+        """Give out the units that wait, see `leases.choose`; recall queued ones that idle actors could begin."""
+        while backlog and (maker := choose(self.ready, backlog.next_alone)) is not None:
+            alone, number = backlog.next_alone, backlog.take()
+            maker.leases.append(Lease(maker, number, time.monotonic(), alone))
+            self.making[maker.actor.make.remote(number)] = maker.leases[-1]
+        if not backlog:
+            self._recall(list(queued(self.ready))[: len(self.idle)])
+
+    def recall(self) -> None:
+        """Ask for all units back that are queued; those that have begun are finished."""
+        self._recall(queued(self.ready))
 
     def wait(self, seconds: float) -> "list[Ref[Any]]":
-        """Until an actor has loaded or made something, or this time is over."""
+        """Until an actor has loaded or made something, or this time is over; older units come first."""
         refs: list[Any] = [*self.loading, *self.making]
         if not refs:
             time.sleep(seconds)
         ready, _ = ray.wait(refs, timeout=seconds) if refs else ([], [])
+        if ready:  # and whatever else is: each look at all actors is then for several units
+            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
         self._locate()
         return ready
 
     def loaded(self, ref: "Ref[str]") -> None:
         """An actor is ready for units."""
-        self.idle.append(self.loading.pop(ref))
+        self.ready.append(self.loading.pop(ref))
 
-    def made(self, ref: "Ref[Stats]") -> None:
-        """An actor has no unit any more."""
-        self.idle.append(self.making.pop(ref).maker)
+    def made(self, ref: "Ref[Stats | None]") -> None:
+        """An actor has this unit no more."""
+        settle(self.making.pop(ref), time.monotonic())
 
     def locate(self, maker: Maker) -> None:
         """Note the node of an actor whose loading has ended; it was asked for before that, so the answer is due."""
@@ -93,21 +88,30 @@ class Crew:
                 maker.node = ray.get(found[0]) if found else ""
 
     def leave(self, nodes: Collection[str]) -> None:
-        """End the actors on these nodes that have no unit; those that have one may finish it."""
-        for maker in [one for one in (*self.idle, *self.loading.values()) if one.node in nodes]:
+        """End the actors on these nodes that have no unit; those that have one may finish it, and begin no other."""
+        for maker in [one for one in self if one.node in nodes and not one.leaving]:
+            maker.leaving = True
+            self._recall(queued([maker]))
+        for maker in [one for one in self if one.leaving and not one.leases]:
             self.end(maker)
 
     def shrink(self, surplus: int) -> None:
         """End so many of those that have no unit, first those that are still far from making one."""
-        by_progress = [*sorted(self.loading.values(), key=lambda maker: bool(maker.node)), *self.idle]
-        for maker in by_progress[: max(0, surplus)]:
-            self.end(maker)
+        if surplus > 0:
+            by_progress = [*sorted(self.loading.values(), key=lambda maker: bool(maker.node)), *self.idle]
+            for maker in by_progress[:surplus]:
+                self.end(maker)
+
+    def lose(self, maker: Maker) -> tuple[int, list[int]]:
+        """End an actor that has units; gives the one that it was making, and those queued behind."""
+        making, *behind = (lease.number for lease in maker.leases)
+        self.end(maker)
+        return making, behind
 
     def end(self, maker: Maker) -> None:
         """End an actor; what it was making was not published, or is complete."""
-        with suppress(RayError):  # it may be gone, with its node
-            ray.kill(maker.actor)
-        self.idle = [one for one in self.idle if one is not maker]
+        self._kill(maker)
+        self.ready = [one for one in self.ready if one is not maker]
         self.loading = {ref: one for ref, one in self.loading.items() if one is not maker}
         self.making = {ref: lease for ref, lease in self.making.items() if lease.maker is not maker}
 
@@ -115,6 +119,15 @@ class Crew:
         """End all."""
         for maker in list(self):
             self.end(maker)
+
+    def _kill(self, maker: Maker) -> None:
+        with suppress(RayError):  # it may be gone, with its node
+            ray.kill(maker.actor)
+
+    def _recall(self, leases: Iterable[Lease]) -> None:
+        for lease in leases:
+            lease.recalled = True
+            lease.maker.actor.recall.remote(lease.number)
 
     def _locate(self) -> None:
         """Note on which nodes those that were waiting have started: told before they load, so known when that fails."""

@@ -1,7 +1,8 @@
 """The driver of a generation: leases units to actors until every one is finished or quarantined.
 
 It owns all retries. A unit is charged only for what it may have caused: an exception of its own, or the death of the
-process that was making it. A lost node, a preemption, an unreachable actor or store costs it nothing but time.
+process that was making it. A lost node, a preemption, an unreachable actor or store costs it nothing but time. Units
+that were in a process that died are made alone from then on, so that none is charged for another more than once.
 """
 
 import errno
@@ -13,7 +14,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from engine.cluster.actor import start_maker
 from engine.cluster.backlog import Backlog
-from engine.cluster.crew import Crew, Maker, Ref
+from engine.cluster.crew import Crew, Ref
+from engine.cluster.leases import Lease, Maker, late
 from engine.cluster.loads import Loads
 from engine.cluster.nodes import Nodes
 from engine.cluster.outage import Outage
@@ -38,12 +40,14 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Dispatcher:
     """Brings units and actors together. It holds O(actors) besides the numbers of waiting units."""
 
-    def __init__(self, run: Run, progress: Progress, meter: Meter | None, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self, run: Run, progress: Progress, meter: Meter | None, listeners: Sequence[Listener], profile: bool = False
+    ) -> None:
         self._run, self._cluster = run, run.recipe.spec.cluster
         self._log, self._meter, self._listeners = progress.log, meter, (progress, *listeners)
         self._nodes = Nodes(self._cluster)
         self._loads = Loads(_PATIENCE_S if joins_cluster() else 0.0)
-        self._crew, self._backlog, self._outage = Crew(run), Backlog(run), Outage()
+        self._crew, self._backlog, self._outage = Crew(run, profile), Backlog(run), Outage()
         self._signals = StopSignals()
         self._ending, self._spent = False, ""
 
@@ -67,10 +71,15 @@ class Dispatcher:
         self._nodes.look()
         self._crew.leave(self._nodes.draining)
         self._staff()
-        while self._crew.idle and self._backlog and not (self._ending or self._outage.waiting):
-            self._crew.lease(self._backlog.take())
+        if self._ending or self._outage.waiting:  # no further unit is to begin
+            self._crew.recall()
+        else:
+            self._crew.deal(self._backlog)
         for ref in self._crew.wait(_POLL_SECONDS):
-            self._settle_load(ref) if ref in self._crew.loading else self._settle_unit(ref)
+            if ref in self._crew.loading:
+                self._settle_load(ref)
+            elif ref in self._crew.making:  # else its actor was ended a moment ago
+                self._settle_unit(ref)
         self._end_hung()
         self._tell()
         self._look_for_an_end()
@@ -79,7 +88,7 @@ class Dispatcher:
         """As many actors on nodes that stay as have something to do."""
         draining, avoided = self._nodes.draining, self._loads.avoided
         staying = sum(maker.node not in draining for maker in self._crew)
-        making = sum(lease.maker.node not in draining for lease in self._crew.making.values())
+        making = sum(len(maker.leases) for maker in self._crew if maker.node not in draining)
         useful = making + (0 if self._ending else len(self._backlog))
         self._crew.ask_for(min(useful, self._nodes.actors_wanted(avoided)) - staying, avoided)
         # An autoscaler may end the nodes of those that no unit is left for.
@@ -87,11 +96,9 @@ class Dispatcher:
 
     def _end_hung(self) -> None:
         allowed = self._cluster.unit_timeout_s
-        for lease in list(self._crew.making.values()):
-            if time.monotonic() - lease.since > allowed:
-                self._crew.end(lease.maker)
-                error = TimeoutError(f"not finished after {allowed:g} s (cluster.unit_timeout_s)")
-                self._failed(lease.number, error, charged=True)
+        for lease in late(self._crew.ready, time.monotonic(), allowed):
+            error = TimeoutError(f"not finished after {allowed:g} s (cluster.unit_timeout_s)")
+            self._lost(lease.maker, error, charged=True)
 
     def _tell(self) -> None:
         crew, waiting = self._crew, len(self._backlog)
@@ -99,12 +106,12 @@ class Dispatcher:
             self._meter.tick(sum(bool(maker.node) for maker in crew))
             self._spent = self._spent or self._meter.exhausted() or ""
         for listener in self._listeners:
-            listener.tick(actors=len(crew.idle) + len(crew.making), loading=len(crew.loading), waiting=waiting)
+            listener.tick(actors=len(crew.ready), loading=len(crew.loading), waiting=waiting)
 
     def _look_for_an_end(self) -> None:
         """Notes that no further unit is to begin. Raises what ends the run at once."""
         self._signals.check()
-        if self._loads.hopeless(self._nodes.usable, bool(self._crew.idle or self._crew.making)):
+        if self._loads.hopeless(self._nodes.usable, bool(self._crew.ready)):
             raise self._loads.error()
         if not self._ending and (self._spent or self._signals.draining):
             self._ending = True
@@ -132,7 +139,7 @@ class Dispatcher:
             text = f"node {maker.node} gets no more actors: the model fails to load there"
             self._log(text, "node_avoided", "warning", node=maker.node)
 
-    def _settle_unit(self, ref: "Ref[Stats]") -> None:
+    def _settle_unit(self, ref: "Ref[Stats | None]") -> None:
         lease = self._crew.making[ref]
         try:
             stats = ray.get(ref)
@@ -141,16 +148,29 @@ class Dispatcher:
             self._stop_if_unwritable(cause_of(error))
             self._failed(lease.number, error, charged=not self._is_outage(cause_of(error)))
         except RayError as error:
-            self._crew.end(lease.maker)
             charged = is_the_units_doing(error, self._stays(lease.maker.node))
-            self._failed(lease.number, error, charged=charged)
+            if charged:
+                self._backlog.suspect(one.number for one in lease.maker.leases)
+            self._lost(lease.maker, error, charged=charged)
         else:
             self._crew.made(ref)
-            self._outage.over()
-            self._backlog.done(lease.number)
-            self._notice_batch_size(lease.maker, stats)
-            for listener in self._listeners:
-                listener.unit_done(stats)
+            if stats is None:  # it was recalled
+                self._backlog.give_back(lease.number)
+            else:
+                self._finished(lease, stats)
+
+    def _finished(self, lease: Lease, stats: Stats) -> None:
+        self._outage.over()
+        self._backlog.done(lease.number)
+        self._notice_batch_size(lease.maker, stats)
+        for listener in self._listeners:
+            listener.unit_done(stats)
+
+    def _lost(self, maker: Maker, error: Exception, *, charged: bool) -> None:
+        """End an actor: what failed is the unit that it was making, and those behind that go back."""
+        making, behind = self._crew.lose(maker)
+        self._backlog.give_back(*behind)
+        self._failed(making, error, charged=charged)
 
     def _stays(self, node: str) -> bool:
         """Whether a node is neither lost nor about to go."""
@@ -195,15 +215,23 @@ class Dispatcher:
             raise OutputError(f"{cause}; nothing that was finished is lost: run the same command again")
 
 
-def generate(run: Run, progress: Progress, meter: Meter | None = None, listeners: Sequence[Listener] = ()) -> None:
+def generate(
+    run: Run,
+    progress: Progress,
+    meter: Meter | None = None,
+    listeners: Sequence[Listener] = (),
+    *,
+    profile: bool = False,
+) -> None:
     """Make every unit of the run that is not finished. Ray must be connected; see `Dispatcher.dispatch` for errors.
 
     The first Ctrl-C and a spent budget finish the units in flight, the second Ctrl-C and SIGTERM stop at once; in each
     case the same command goes on where this one stopped.
 
-    meter: keeps the run's budget; None if there is no limit. listeners: those besides `progress`.
+    meter:   keeps the run's budget; None if there is no limit. listeners: those besides `progress`.
+    profile: whether each unit leaves a file for `profile.merge`.
     """
-    Dispatcher(run, progress, meter, listeners).dispatch()
+    Dispatcher(run, progress, meter, listeners, profile).dispatch()
 
 
 def measure(recipe: Recipe, store: Store) -> Pace:

@@ -29,9 +29,11 @@ class Metrics:
         self._slots_failed = self._counter("slots_failed", "Slots that no attempt could fill")
         self._units = self._counter("units", "Units finished")
         self._units_failed = self._counter("units_failed", "Units given up, by kind of error", "reason")
-        self._unit_seconds = self._counter("unit_seconds", "Seconds that actors spent on finished units")
-        self._host_wait_seconds = self._counter(
-            "host_wait_seconds", "Seconds of these in which the generator waited for filters, encoding and storage"
+        self._unit_seconds = self._counter("unit_seconds", "Seconds that finished units had their devices")
+        self._stage_seconds = self._counter(
+            "stage_seconds",
+            "Seconds of finished units by stage: `wait` of the device; `encode` and `commit` of threads",
+            "stage",
         )
         self._planned = self._gauge("images_planned", "Images of the plan")
         self._kept = self._gauge("images_made", "Images kept, by earlier commands as well")
@@ -50,10 +52,12 @@ class Metrics:
         for counter, count in (
             (self._images, stats["count"]),
             (self._slots_failed, len(stats["failures"])),
-            (self._host_wait_seconds, stats.get("host_wait_s", 0)),
         ):
             if count:
                 counter.inc(count)
+        for stage, seconds in stats.get("seconds", {}).items():
+            if seconds:
+                self._stage_seconds.inc(seconds, {"stage": stage})
         for reason, count in stats["rejected"].items():
             self._rejects.inc(count, {"reason": reason})
 

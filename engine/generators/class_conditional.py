@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from engine.errors import ModelError
-from engine.generators.base import Images, Request
+from engine.generators.base import Made, Request
 from engine.generators.classes import ClassSettings
 from engine.generators.settings import DiffusersSettings
 from engine.spec.cluster import ClusterSpec
@@ -48,6 +48,6 @@ class ClassConditional:
         """All alike."""
         return self._pipe.shape(request)
 
-    def generate(self, requests: Sequence[Request]) -> Images:
+    def generate(self, requests: Sequence[Request]) -> Made:
         """Denoise and decode one batch."""
         return self._pipe(requests, class_labels=[self._model.class_id(one, self._classes) for one in requests])

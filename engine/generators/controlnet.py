@@ -1,13 +1,12 @@
 """ControlNet: a Stable Diffusion model that follows edges or a layout (Zhang et al., 2023)."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from engine.errors import ModelError
-from engine.generators.base import Images, Part, Request
+from engine.generators.base import Made, Part, Request
 from engine.generators.settings import DiffusersSettings
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec
@@ -62,15 +61,15 @@ class ControlNet:
         """Captions of one length, and one adapter."""
         return self._pipe.shape(request)
 
-    def generate(self, requests: Sequence[Request]) -> Images:
+    def generate(self, requests: Sequence[Request]) -> Made:
         """Denoise and decode one batch under its control images."""
-        images = self._pipe(
+        return self._pipe(
             requests,
+            self._pipe.masks(requests),
             image=self._pipe.controls(requests),
             controlnet_conditioning_scale=self._scale,
             **self._pipe.prompts(requests),
         )
-        return replace(images, masks=self._pipe.masks(requests))
 
 
 def _check_fit(pipe: Any, model: ControlNetSettings) -> None:

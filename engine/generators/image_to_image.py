@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.generators.base import Images, Request
+from engine.generators.base import Made, Request
 from engine.generators.settings import DiffusersSettings
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec
@@ -44,7 +44,7 @@ class ImageToImage:
         """Captions of one length, and one adapter."""
         return self._pipe.shape(request)
 
-    def generate(self, requests: Sequence[Request]) -> Images:
+    def generate(self, requests: Sequence[Request]) -> Made:
         """Noise, denoise and decode one batch."""
         images = self._pipe.controls(requests)
         return self._pipe(requests, image=images, strength=self._strength, **self._pipe.prompts(requests))

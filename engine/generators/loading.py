@@ -8,6 +8,7 @@ import torch
 
 from engine.devices import Device
 from engine.errors import ModelError
+from engine.generators.autoencoder import widen
 from engine.generators.settings import DiffusersSettings
 from engine.models import Model
 
@@ -39,12 +40,13 @@ def prepare(pipe: Any, model: DiffusersSettings, device: Device) -> None:
     if getattr(pipe, "watermark", None) is not None:
         pipe.watermark = None  # that it is synthetic is said by the sample, and no pixel is changed for it
     # All that changes weights comes before offloading, which takes them away.
-    if device.dtype == torch.float16 and hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast:
-        _widen(pipe.vae, device)
-    for name in ("unet", "vae", "controlnet"):
-        part = getattr(pipe, name, None)
-        if part is not None:
-            part.to(memory_format=torch.channels_last)
+    if device.dtype == torch.float16 and hasattr(pipe, "upcast_vae") and pipe.vae.config.get("force_upcast"):
+        widen(pipe.vae, device)
+    if model.fast.channels_last:
+        for name in ("unet", "vae", "controlnet"):
+            part = getattr(pipe, name, None)
+            if part is not None:
+                part.to(memory_format=torch.channels_last)
     if device.name == "cpu" or model.offload == "none":
         pipe.to(device.name)
     elif model.offload == "model":
@@ -98,17 +100,3 @@ def _flows(scheduler: Any) -> bool:
 
 def _steps(scheduler: Any) -> set[str]:
     return set(signature(scheduler.set_timesteps).parameters)
-
-
-def _widen(vae: Any, device: Device) -> None:
-    """Let a VAE that overflows in fp16 compute in bf16, or in fp32 where the GPU has no bf16.
-
-    The pipeline's own remedy, to copy it to fp32 and back on every call, costs more than the decoding.
-    """
-    narrow = device.name == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    wide = torch.float32 if narrow else torch.bfloat16
-    vae.to(wide)
-    vae.register_to_config(force_upcast=False)
-    encode, decode = vae.encode, vae.decode
-    vae.encode = lambda x, *rest, **more: encode(x.to(wide), *rest, **more)
-    vae.decode = lambda z, *rest, **more: decode(z.to(wide), *rest, **more)

@@ -13,20 +13,29 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from engine.conditions.base import Condition
-from engine.devices import pick_device
+from engine.devices import Device, pick_device
 from engine.generators.adapters import Adapters
+from engine.generators.ahead import run_ahead
 from engine.generators.attention import set_attention
-from engine.generators.base import Images, ModelFacts, Request
+from engine.generators.autoencoder import check_vae, stage_decoding
+from engine.generators.base import Made, ModelFacts, Request
+from engine.generators.compiling import compile_networks
+from engine.generators.fast import SAME_BYTES
 from engine.generators.loading import frame, load_part, prepare
-from engine.generators.pixels import to_images
+from engine.generators.quantizing import quantize
 from engine.generators.settings import DiffusersSettings
+from engine.generators.stages import Stages
 from engine.generators.text import Texts
+from engine.generators.transfer import Outlet, upload
 from engine.models import Model, fetch
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec
+from shards.codec import fit_mask
 
 diffusers_logging.disable_progress_bar()
 transformers_logging.disable_progress_bar()
+
+Masks = NDArray[np.uint8]
 
 
 class Pipeline:
@@ -38,19 +47,18 @@ class Pipeline:
     def __init__(self, loader: str, model: DiffusersSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
         device = pick_device(model, cluster)
         found = {part.place: fetch(part) for part in model.parts}
-        parts = {}
-        if "model.controlnet" in found:
-            parts["controlnet"] = load_part("AutoModel", found["model.controlnet"], device, model)
-        self._pipe = load_part(loader, found["model.source"], device, model, **parts)
-        self._model, self._size = model, image.size
-        prepare(self._pipe, model, device)
+        self._pipe = _load(loader, model, found, device)
+        self._model, self._size, self._on = model, image.size, device.name
         self.height, self.width = frame(self._pipe, model)
         self._call = signature(type(self._pipe).__call__).parameters
         self._adapters = Adapters(self._pipe, model.adapters, found)
+        self._stages = Stages(device.name)
+        self._outlet = Outlet(device.name, self._stages, image.size, model.fast.overlap)
         guided = model.guidance > 0  # most families begin above 1, and leave unused what they are given
-        self._texts = Texts(self._pipe, torch.device(device.name), model.fixed_batch_size(), guided)
+        self._texts = Texts(self._pipe, torch.device(device.name), model, guided, self._stages)
         attention = set_attention(self._pipe, model.attention, device, guided and self._texts.ragged)
-        self.device = f"{device.text}, {attention}"
+        _hasten(self._pipe, model, device, self._stages)
+        self.device = f"{device.text}, {attention}, {model.fast.effective(device.name)}"
         self.facts = _facts(model, found, self._pipe, self._adapters)
 
     @property
@@ -67,8 +75,9 @@ class Pipeline:
         return active, self._texts.lengths(request.prompt, active)
 
     @torch.inference_mode()
-    def __call__(self, requests: Sequence[Request], **conditions: Any) -> Images:
-        """Denoise and decode one batch; conversion to uint8 and resizing happen on the device."""
+    def __call__(self, requests: Sequence[Request], masks: Masks | None = None, **conditions: Any) -> Made:
+        """Denoise and decode one batch; conversion to uint8, cutting and resizing happen on the device, and are part
+        of decoding. masks: those of its images."""
         model = self._model
         given = {
             # On the CPU and one per sample: the noise then depends on neither the device nor the batch.
@@ -79,11 +88,13 @@ class Pipeline:
             "width": self.width,
             "output_type": "pt",
         }
-        result = self._pipe(**{name: value for name, value in given.items() if name in self._call}, **conditions)
-        made = result.images
-        if isinstance(made, np.ndarray):  # DiT has no tensors to give
-            made = torch.from_numpy(made).permute(0, 3, 1, 2)
-        return to_images(made, self._size, getattr(result, "nsfw_content_detected", None))
+        known = {name: value for name, value in given.items() if name in self._call}
+        with self._stages.within("denoise"):
+            result = self._pipe(**known, **conditions)
+            made = result.images
+            if isinstance(made, np.ndarray):  # DiT has no tensors to give
+                made = torch.from_numpy(made).permute(0, 3, 1, 2)
+            return self._outlet.deliver(made, masks, getattr(result, "nsfw_content_detected", None))
 
     @property
     def n_classes(self) -> int:
@@ -93,20 +104,26 @@ class Pipeline:
     def prompts(self, requests: Sequence[Request]) -> dict[str, Any]:
         """The text conditions of a batch, its adapters being switched on: encoded once per distinct text."""
         active = self._adapters.of(requests[0].class_name)
-        self._adapters.use(active)
-        return self._texts.conditions([request.prompt for request in requests], active)
+        with self._stages.within("text"):
+            self._adapters.use(active)
+            return self._texts.conditions([request.prompt for request in requests], active)
 
     def controls(self, requests: Sequence[Request]) -> Tensor:
         """The images of the conditions as the pipeline takes them: float (batch, 3, height, width) in [0, 1]."""
         frames = np.stack([_condition(request).control(self.height, self.width) for request in requests])
-        return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+        return upload(torch.from_numpy(frames), self._on).permute(0, 3, 1, 2).float() / 255
 
-    def masks(self, requests: Sequence[Request]) -> NDArray[np.uint8] | None:
-        """The masks of the conditions in the size of the stored images; None where they have none."""
-        height, width = (self.height, self.width) if self._size is None else (self._size, self._size)
-        found = [_condition(request).mask_at(height, width) for request in requests]
+    def masks(self, requests: Sequence[Request]) -> Masks | None:
+        """The masks of the conditions as the images are stored, cut and resized like them; None without."""
+        found = [self._mask(_condition(request)) for request in requests]
         masks = [mask for mask in found if mask is not None]
         return np.stack(masks) if masks else None
+
+    def _mask(self, condition: Condition) -> Masks | None:
+        if self._size is not None and self.height == self.width:
+            return condition.mask_at(self._size, self._size)
+        mask = condition.mask_at(self.height, self.width)
+        return mask if mask is None or self._size is None else fit_mask(mask, self._size, self._size)
 
 
 def _condition(request: Request) -> Condition:
@@ -114,12 +131,44 @@ def _condition(request: Request) -> Condition:
     return request.condition
 
 
+def _load(loader: str, model: DiffusersSettings, found: Mapping[str, Model], device: Device) -> Any:
+    """The pipeline with the parts that the spec puts in the place of its own, on its device."""
+    parts = {
+        name: load_part("AutoModel", found[f"model.{name}"], device, model)
+        for name in ("controlnet", "vae")
+        if f"model.{name}" in found
+    }
+    if "vae" in parts:
+        check_vae(parts["vae"], found["model.vae"], found["model.source"])
+    pipe = load_part(loader, found["model.source"], device, model, **parts)
+    prepare(pipe, model, device)
+    return pipe
+
+
+def _hasten(pipe: Any, model: DiffusersSettings, device: Device, stages: Stages) -> None:
+    """The steps of `model.fast` that change how its networks are run. Raises ModelError."""
+    if getattr(pipe, "vae", None) is not None:
+        stage_decoding(pipe.vae, model.fast.decode_batch, stages)
+    if model.fast.overlap and device.name == "cuda":
+        run_ahead(pipe, device.name)
+    if model.fast.fp8:
+        quantize(pipe, device)
+    if model.fast.compile != "none":
+        compile_networks(pipe, model.fast.compile)
+
+
 def _facts(model: DiffusersSettings, found: Mapping[str, Model], pipe: Any, adapters: Adapters) -> ModelFacts:
-    told = {"kind", "source", "revision", "batch_size", "adapters", "class_ids", "controlnet_revision"}
-    settings = model.model_dump(mode="json", exclude=told, exclude_defaults=True)
-    base, net = found["model.source"], found.get("model.controlnet")
+    told = ("kind", "source", "revision", "batch_size", "adapters", "class_ids", "controlnet_revision", "vae_revision")
+    settings = model.model_dump(
+        mode="json", exclude={**dict.fromkeys(told, True), "fast": set(SAME_BYTES)}, exclude_defaults=True
+    )
+    if not settings.get("fast"):
+        settings.pop("fast", None)
+    base, net, vae = found["model.source"], found.get("model.controlnet"), found.get("model.vae")
     if net is not None:
         settings["controlnet_revision"] = net.revision
+    if vae is not None:
+        settings |= {"vae_revision": vae.revision, "vae_license": vae.license}
     return ModelFacts(
         model=model.source,
         revision=base.revision,
@@ -128,5 +177,5 @@ def _facts(model: DiffusersSettings, found: Mapping[str, Model], pipe: Any, adap
         scheduler=type(pipe.scheduler).__name__,
         settings=json.dumps({"steps": model.steps, "guidance": model.guidance, **settings}),
         adapters=adapters.facts,
-        generation=max(base.generation, 1 if net is None else net.generation),
+        generation=max(part.generation for part in (base, net, vae) if part is not None),
     )

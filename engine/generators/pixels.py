@@ -1,28 +1,29 @@
 """From a network's output to the images that are stored."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from engine.generators.base import Images
-from shards.codec import Pixels
 
+def to_frames(made: Tensor, size: int | None) -> tuple[Tensor, Tensor]:
+    """Images of values in [0, 1], (batch, 3, height, width), as they are stored, all on their device.
 
-def to_images(made: Tensor, size: int | None, unsafe: Sequence[bool] | None = None) -> Images:
-    """Images of values in [0, 1], (batch, 3, height, width) on any device, where conversion and resizing happen.
+    size: pixels of both sides; those of an image that is no square are cut around its centre first, and resized with
+    antialiasing. Their own size if none.
 
-    size:   pixels of both sides, resized with antialiasing; their own size if none.
-    unsafe: the verdicts of a safety checker. Those images are refused, and those that overflowed to NaN.
+    Gives uint8 (batch, height, width, 3), and which images had finite numbers alone: bool (batch,).
     """
-    finite = made.isfinite().flatten(1).all(1).tolist()
-    if size is not None and made.shape[-2:] != (size, size):
-        made = interpolate(made.float(), (size, size), mode="bicubic", antialias=True)
+    finite = made.isfinite().flatten(1).all(1)
+    if size is not None:
+        made = _square(made)
+        if made.shape[-1] != size:
+            made = interpolate(made.float(), (size, size), mode="bicubic", antialias=True)
     frames = made.float().nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8)
-    pixels: Pixels = frames.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return Images(pixels, None, tuple(map(_refusal, unsafe or [False] * len(finite), finite)))
+    return frames.permute(0, 2, 3, 1).contiguous(), finite
 
 
-def _refusal(unsafe: bool, finite: bool) -> str:
-    return "unsafe" if unsafe else "" if finite else "not finite"
+def _square(made: Tensor) -> Tensor:
+    height, width = made.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return made[..., top : top + side, left : left + side]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.generators.base import ModelSettings, Part
+from engine.generators.fast import FastSpec
 from engine.spec.base import Count, Strict
 
 
@@ -48,25 +49,48 @@ class DiffusersSettings(ModelSettings):
     """For small GPUs: keep whole models, or single layers, in the host's memory until they are needed."""
     adapters: tuple[AdapterSpec, ...] = ()
     """LoRA adapters."""
+    vae: str | None = None
+    """Autoencoder in place of the model's own, of the same latents: a folder or hub id, like `madebyollin/taesd`, which
+    decodes in a fraction of the time, or one that does not overflow in fp16."""
+    vae_revision: str | None = None
+    """Of a hub autoencoder: branch, tag or commit."""
+    fast: FastSpec = FastSpec()
+    """The steps that make it faster."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The pipeline and its adapters."""
+        """The pipeline, its adapters, and the autoencoder."""
         adapters = (
             Part(f"model.adapters.{n}.source", one.source, one.revision, "pytorch_lora_weights.safetensors")
             for n, one in enumerate(self.adapters)
         )
-        return (Part("model.source", self.source, self.revision, "model_index.json", self.variant), *adapters)
+        vae = [] if self.vae is None else [Part("model.vae", self.vae, self.vae_revision, "config.json", self.variant)]
+        return (Part("model.source", self.source, self.revision, "model_index.json", self.variant), *adapters, *vae)
 
     def with_revisions(self, revisions: Mapping[str, str]) -> Self:
-        """Those of the pipeline and its adapters."""
+        """Those of the pipeline, its adapters, and the autoencoder."""
         adapters = tuple(
             one.model_copy(update={"revision": revisions.get(f"model.adapters.{n}.source", one.revision)})
             for n, one in enumerate(self.adapters)
         )
-        return self.model_copy(update={"revision": revisions.get("model.source", self.revision), "adapters": adapters})
+        own = {"revision": ("model.source", self.revision), "vae_revision": ("model.vae", self.vae_revision)}
+        found = {name: revisions.get(place, before) for name, (place, before) in own.items()}
+        return self.model_copy(update={**found, "adapters": adapters})
 
     @property
     def named_classes(self) -> Mapping[str, Iterable[str]]:
         """Those of the adapters."""
         return {f"model.adapters.{n}.classes": one.classes or () for n, one in enumerate(self.adapters)}
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.vae is None and self.vae_revision is not None:
+            raise ValueError("vae_revision is of an autoencoder: give vae")
+        if self.offload != "none" and (self.fast.compile != "none" or self.fast.fp8):
+            step = "fp8" if self.fast.fp8 else "compile"
+            raise ValueError(f"fast.{step} needs the weights to stay on the device: say offload: none, or leave it out")
+        if self.fast.fp8 and self.adapters:
+            raise ValueError("fast.fp8 cannot take adapters, which need the weights as they are: leave one of them out")
+        if self.fast.fp8 and self.dtype not in ("auto", "bf16"):
+            raise ValueError(f"fast.fp8 is made of weights in bf16: say dtype: bf16, not {self.dtype}")
+        return self

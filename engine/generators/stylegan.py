@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.devices import pick_device
-from engine.generators.base import Images, ModelFacts, Request
+from engine.generators.base import Made, ModelFacts, Request
 from engine.generators.checkout import check_checkout, load_network
 from engine.generators.classes import ClassSettings
 from engine.spec.cluster import ClusterSpec
@@ -54,22 +54,24 @@ class StyleGan:
     """Images of a class from a noise vector each."""
 
     def __init__(self, model: StyleGanSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
+        from engine.generators.stages import Stages
+        from engine.generators.transfer import Outlet
+
         device = pick_device(model, cluster)
         network = load_network(model.source, model.code)
         model.check_ids(network.c_dim)
         self._network = network.eval().requires_grad_(False).to(device.name)
-        self._model, self._size, self._on = model, image.size, device.name
+        self._model, self._on, self._stages = model, device.name, Stages(device.name)
+        self._outlet = Outlet(device.name, self._stages, image.size)
         self.batch_size, self.device, self.facts = model.fixed_batch_size(), device.text, _facts(model, network)
 
     def shape(self, request: Request) -> Hashable:
         """All alike."""
         return ()
 
-    def generate(self, requests: Sequence[Request]) -> Images:
+    def generate(self, requests: Sequence[Request]) -> Made:
         """Map and synthesise one batch."""
         import torch
-
-        from engine.generators.pixels import to_images
 
         network = self._network
         ids = torch.tensor([self._model.class_id(request, network.c_dim) for request in requests])
@@ -77,10 +79,11 @@ class StyleGan:
         chances = [torch.Generator("cpu").manual_seed(request.seed) for request in requests]
         z = torch.cat([torch.randn(1, network.z_dim, generator=chance) for chance in chances])
         c = (torch.arange(network.c_dim) == ids[:, None]).float()  # one-hot; empty for a network without classes
-        with torch.inference_mode():
+        with torch.inference_mode(), self._stages.within("denoise"):
             ws = network.mapping(z.to(self._on), c.to(self._on), truncation_psi=self._model.truncation)
             made = network.synthesis(ws, noise_mode=_NOISE)
-        return to_images(made.expand(-1, 3, -1, -1) / 2 + 0.5, self._size)  # one that makes grey images has one channel
+            # One that makes grey images has one channel.
+            return self._outlet.deliver(made.expand(-1, 3, -1, -1) / 2 + 0.5)
 
 
 def _facts(model: StyleGanSettings, network: Any) -> ModelFacts:

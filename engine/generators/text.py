@@ -1,13 +1,16 @@
 """Encoding prompts: once per distinct text, in batches of one fixed shape."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property, wraps
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from engine.generators.settings import DiffusersSettings
+from engine.generators.stages import Stages
+from engine.generators.transfer import download
 from engine.prompts import Prompt
 
 _RETURNED = {
@@ -19,7 +22,8 @@ _RETURNED = {
 """What `encode_prompt` returns, under the names that the call has for it, by how the pipeline's class begins; the first
 that fits counts. Other families are given the texts and encode each batch anew: what they return differs too much."""
 
-_CACHED = 4096
+_CACHED = 1 << 30
+"""Bytes of encodings that are kept in the host's memory."""
 _CAPTION_MULTIPLE = 32
 """Z-Image, which takes captions of any length, fills each up to such a multiple, and a batch to its longest."""
 
@@ -33,12 +37,16 @@ class Texts:
     guided: whether negative prompts count.
     """
 
-    def __init__(self, pipe: Any, device: torch.device, batch_size: int, guided: bool) -> None:
-        self._pipe, self._device, self._batch, self._guided = pipe, device, batch_size, guided
+    def __init__(self, pipe: Any, device: torch.device, model: DiffusersSettings, guided: bool, stages: Stages) -> None:
+        self._pipe, self._device, self._batch, self._guided = pipe, device, model.fixed_batch_size(), guided
+        self._once, self._stages = model.fast.texts_once, stages
         self._call = signature(type(pipe).__call__).parameters
         families = (names for family, names in _RETURNED.items() if type(pipe).__name__.startswith(family))
         self._names: tuple[str, ...] = next(families, ())
         self._cache: dict[tuple[str, Hashable], Encoded] = {}
+        self._bytes = 0
+        if not self._names:
+            pipe.encode_prompt = _staged(pipe.encode_prompt, stages)
 
     @cached_property
     def ragged(self) -> bool:
@@ -53,6 +61,8 @@ class Texts:
 
     def conditions(self, prompts: Sequence[Prompt], adapters: Hashable) -> dict[str, Any]:
         """What the pipeline's call is given for a batch; `adapters` tells apart what LoRA weights make of one text."""
+        if not self._once:
+            self._forget()
         texts, negatives = [one.text for one in prompts], [one.negative for one in prompts]
         if not self._names:
             given = {"prompt": texts, **({"negative_prompt": negatives} if self._guided else {})}
@@ -67,13 +77,16 @@ class Texts:
         return found
 
     def _rows(self, texts: Sequence[str], known: Mapping[str, Encoded]) -> dict[str, Any]:
-        columns = {name: [known[text][name].to(self._device) for text in texts] for name in known[texts[0]]}
+        # Read from pinned memory by the stream that wrote it there: nobody waits.
+        columns = {
+            name: [known[text][name].to(self._device, non_blocking=True) for text in texts] for name in known[texts[0]]
+        }
         return {name: rows if self.ragged else torch.stack(rows) for name, rows in columns.items()}
 
     def _encoded(self, texts: Sequence[str], adapters: Hashable) -> dict[str, Encoded]:
         new = sorted({text for text in texts if (text, adapters) not in self._cache})
-        if len(self._cache) + len(new) > _CACHED:
-            self._cache.clear()
+        if self._bytes > _CACHED:
+            self._forget()
             new = sorted(set(texts))
         # Padded to a fixed shape, as images are, so that a text's encoding does not depend on its company. Ragged ones
         # are filled up to one length while they are encoded, and asked for one at a time.
@@ -83,8 +96,14 @@ class Texts:
             found = self._run(group + [""] * (size - len(group)))
             for row, text in enumerate(group):
                 # In the host's memory: thousands of them would take gigabytes of the device's.
-                self._cache[text, adapters] = {name: value[row].cpu() for name, value in found.items()}
+                kept = {name: download(value[row]) for name, value in found.items()}
+                self._cache[text, adapters] = kept
+                self._bytes += sum(value.nbytes for value in kept.values())
         return {text: self._cache[text, adapters] for text in texts}
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._bytes = 0
 
     @torch.inference_mode()
     def _run(self, texts: list[str]) -> dict[str, Any]:
@@ -92,5 +111,15 @@ class Texts:
         given = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
         given |= {"prompt_2": None, "prompt_3": None}
         known = {name: value for name, value in given.items() if name in takes}
-        returned = self._pipe.encode_prompt(prompt=texts, **known)
+        with self._stages.within("text"):
+            returned = self._pipe.encode_prompt(prompt=texts, **known)
         return {name: value for name, value in zip(self._names, returned, strict=False) if name}
+
+
+def _staged(encode: Callable[..., Any], stages: Stages) -> Callable[..., Any]:
+    @wraps(encode)
+    def encoded(*given: Any, **named: Any) -> Any:
+        with stages.within("text"):
+            return encode(*given, **named)
+
+    return encoded

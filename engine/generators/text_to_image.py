@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
-from engine.generators.base import Images, Request
+from engine.generators.base import Made, Request
 from engine.generators.settings import DiffusersSettings
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec
@@ -28,6 +28,6 @@ class TextToImage:
         """Captions of one length, and one adapter."""
         return self._pipe.shape(request)
 
-    def generate(self, requests: Sequence[Request]) -> Images:
+    def generate(self, requests: Sequence[Request]) -> Made:
         """Denoise and decode one batch."""
         return self._pipe(requests, **self._pipe.prompts(requests))

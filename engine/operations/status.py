@@ -12,6 +12,7 @@ from engine.operations.budget import Cost, cost_of
 from engine.operations.costfile import spent_s
 from engine.recipe import Recipe
 from engine.run import Run
+from engine.spans import DEVICE, STAGES
 from shards.finished import finished
 from shards.stats import SUFFIX, Stats, total_by_class
 
@@ -52,6 +53,7 @@ class Status:
     rejected:     attempts that were turned down, by reason. failed: slots that no attempt could fill, by last reason.
     quarantined:  the last error of each unit that was given up, by shard name.
     median_s:     seconds that the unit in the middle took. stragglers: the slowest first.
+    seconds:      of all finished units by stage, see `engine.spans`.
     cost:         of all commands so far.
     """
 
@@ -68,8 +70,15 @@ class Status:
     quarantined: Mapping[str, str]
     median_s: float | None
     stragglers: Sequence[Straggler]
+    seconds: Mapping[str, float]
     disk_bytes: int
     cost: Cost
+
+    @property
+    def waiting(self) -> float | None:
+        """Share of the time of the devices in which they had nothing to do; None where no unit says."""
+        on_device = sum(self.seconds[stage] for stage in (*DEVICE, "wait"))
+        return self.seconds["wait"] / on_device if on_device else None
 
     @property
     def complete(self) -> bool:
@@ -142,6 +151,7 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         quarantined=output.given_up,
         median_s=median,
         stragglers=_stragglers(output.stats, STRAGGLING * (median or 0.0)),
+        seconds={stage: sum(one.get("seconds", {}).get(stage, 0.0) for one in stats) for stage in STAGES},
         disk_bytes=sum(file["size"] for one in stats for file in one["files"]),
         cost=cost_of(recipe.spec, output.spent_s),
     )

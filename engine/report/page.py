@@ -32,6 +32,15 @@ _SYNTHETIC, _REAL = 12, 4
 _ROWS, _BARS = 500, 60
 _NAME = 80
 _SPEC = 100_000
+_STAGES = {
+    "text": "reading prompts",
+    "denoise": "denoising",
+    "decode": "decoding to pixels",
+    "copy": "copying to the host",
+    "wait": "waiting",
+    "encode": "filters and image encoding",
+    "commit": "writing and publishing shards",
+}
 _NOT_SWEPT: dict[str, Any] = {"charts": [], "comparison": None, "scattered": None, "confusions": [], "gallery": None}
 
 
@@ -98,6 +107,7 @@ def render(run: Run) -> str:
         bars=[counts[label] for label in _largest(lengths, _BARS)],
         longest=max(lengths),
         sheets=sheets,
+        stage_names=_STAGES,
         commands=_commands(run, sheets),
         spec_text=_cut(dump_spec(run.recipe.spec), _SPEC),
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from engine.spans import DEVICE, HOST, STAGES
 from shards.finished import Place, all_stats
 from shards.stats import Stats
 
@@ -27,7 +28,8 @@ class Tally:
     kept, failed: counts by class name. rejected: attempts that a filter turned down, by reason.
     strategies:   `planned` and `kept` by strategy of prompts.
     examples:     of failed slots, the first few.
-    seconds:      time that actors spent on units, added up. rates: images per second of each unit.
+    seconds:      time that units had their devices, added up. rates: images per second of each unit.
+    stages:       seconds of each stage, see `engine.spans`; of the units that say so.
     devices, batch_sizes, models, licenses: how many units each stands for.
     versions:     of each package, every version that a unit was made with.
     shards_of:    for the classes asked about, the shards that hold at least one image.
@@ -39,6 +41,7 @@ class Tally:
     size: int = 0
     seconds: float = 0.0
     rates: list[float] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     kept: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -60,6 +63,16 @@ class Tally:
         """Images per second of the unit in the middle; only where there is a unit with a rate."""
         return statistics.median(self.rates)
 
+    @property
+    def on_device(self) -> dict[str, float]:
+        """Seconds of the stages that follow each other on a device, and of its waiting; those that took some."""
+        return {name: self.stages[name] for name in (*DEVICE, "wait") if self.stages[name]}
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """Seconds that threads of the host were at work meanwhile."""
+        return {name: self.stages[name] for name in HOST if self.stages[name]}
+
     def add(self, shard: str, stats: Stats) -> None:
         """Count one shard."""
         self.units += 1
@@ -80,6 +93,8 @@ class Tally:
 
     def _add_making(self, stats: Stats) -> None:
         self.seconds += stats["duration_s"]
+        for stage, seconds in stats.get("seconds", {}).items():  # an older unit does not say
+            self.stages[stage] += seconds
         self.rates.append(stats["images_per_second"])
         self.devices[stats["device"]] += 1
         self.batch_sizes[stats["batch_size"]] += 1

@@ -24,7 +24,7 @@ class ClusterSpec(Strict):
     unit_attempts: Count = 3
     """How often a unit may fail by its own doing before it is quarantined."""
     unit_timeout_s: Annotated[float, Field(gt=0)] = 10_800.0
-    """Seconds that a unit may take, from its lease to an actor whose model is loaded; then its process is ended."""
+    """Seconds that a unit may take, from when an actor whose model is loaded turns to it; then its process is ended."""
     best_effort_commit: bool = False
     """Go on with an object store that cannot refuse to overwrite a file. Two drivers at once may then mix files."""
     trusted: bool = False

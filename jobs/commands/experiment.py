@@ -26,6 +26,6 @@ def experiment(arguments: Namespace) -> None:
     from jobs.commands.runs import generate
     from jobs.commands.train import sweep
 
-    generate(Namespace(**vars(arguments), dry_run=False, measure=False))
+    generate(Namespace(**vars(arguments), dry_run=False, measure=False, profile=False))
     measure(Namespace(place=arguments.out, encoder="offline", most=_MOST, json=False))
     sweep(arguments)

@@ -26,6 +26,7 @@ def register(command: AddCommand) -> None:
     spec_and_run_arguments(make)
     make.add_argument("--dry-run", action="store_true", help="print plan, first prompts and disk; make nothing")
     make.add_argument("--measure", action="store_true", help="a dry run that makes one batch, to tell the time")
+    make.add_argument("--profile", action="store_true", help="write RUN/profile.json, a trace of where the time goes")
     log_argument(make)
 
     run_argument(command("report", report, "Write RUN/report.html again.", "report runs/digits"))
@@ -51,7 +52,7 @@ def generate(arguments: Namespace) -> None:
         _dry_run(run, arguments.measure, log)
         return
     with _begun(run, log) as begun:
-        make(begun, arguments.log_format)
+        make(begun, arguments.log_format, arguments.profile)
 
 
 def report(arguments: Namespace) -> None:
@@ -61,8 +62,8 @@ def report(arguments: Namespace) -> None:
     write_report(load_run(arguments.place))
 
 
-def make(run: "Run", log_format: "LogFormat") -> None:
-    """Make what is not finished of a run that was begun, and write its card and report."""
+def make(run: "Run", log_format: "LogFormat", profile: bool = False) -> None:
+    """Make what is not finished of a run that was begun, and write its card and report; perhaps a profile too."""
     from engine.errors import OutputError, UnitsFailed
     from engine.operations.estimate import check_disk, estimate
     from engine.operations.log import open_log
@@ -71,7 +72,7 @@ def make(run: "Run", log_format: "LogFormat") -> None:
     check_disk(run, estimate(run))
     try:
         if run.pending():
-            _generate(run, log)
+            _generate(run, log, profile)
     except UnitsFailed:
         _finish(run, log)
         raise
@@ -101,7 +102,7 @@ def _begun(run: "Run", log: "Log") -> Iterator["Run"]:
         yield begun
 
 
-def _generate(run: "Run", log: "Log") -> None:
+def _generate(run: "Run", log: "Log", profile: bool) -> None:
     from contextlib import ExitStack
 
     from engine.cluster.generate import generate as make
@@ -114,12 +115,21 @@ def _generate(run: "Run", log: "Log") -> None:
 
     recipe, done = run.recipe, list(run.stats().values())
     with ExitStack() as stack:
+        if profile:
+            stack.callback(_merge_profile, run, log)
         stack.enter_context(ray_session(recipe.spec.cluster))
         meter = Meter(recipe.spec, done, spent_s(run.store, done))
         sheet = stack.enter_context(ContactSheet(run, done, log))
         costs = stack.enter_context(CostFile(run.store, meter, log))
         progress = stack.enter_context(Progress(recipe.plan.classes, recipe.plan.quotas, done, meter, log))
-        make(run, progress, meter, [Metrics(recipe, done, meter), sheet, costs])
+        make(run, progress, meter, [Metrics(recipe, done, meter), sheet, costs], profile=profile)
+
+
+def _merge_profile(run: "Run", log: "Log") -> None:
+    from engine.operations.profile import merge
+
+    path = merge(run.store)
+    log.say("profile", f"profile: {path}; open it at https://ui.perfetto.dev", path=path)
 
 
 def _dry_run(run: "Run", measured: bool, log: "Log") -> None:

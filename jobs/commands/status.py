@@ -82,6 +82,8 @@ def _details(found: "Status") -> list[str]:
     from engine.operations.status import STRAGGLING
 
     lines = [f"{megabytes(found.disk_bytes)}, {found.cost} so far"]
+    if found.waiting is not None:
+        lines.append(f"devices had nothing to do for {100 * found.waiting:.1f}% of the time that units had them")
     if found.complete:
         lines.append("complete")
     elif found.idle_s is None:

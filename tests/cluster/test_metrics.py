@@ -53,7 +53,7 @@ def _tell(run: Run) -> None:
     before, now = run.stats()["00001"] | {"duration_s": 50.0}, run.stats()["00000"]
     metrics = Metrics(run.recipe, [before], Meter(run.recipe.spec, [before]))
     metrics.tick(actors=2, loading=1, waiting=4)
-    metrics.unit_done(now | {"duration_s": 8.0, "host_wait_s": 2.0})
+    metrics.unit_done(now | {"duration_s": 8.0, "seconds": {"denoise": 6.0, "decode": 0.0, "wait": 2.0}})
     metrics.unit_failed("ValueError: prompt 17 is bad")
     metrics.tick(actors=2, loading=1, waiting=3)
 
@@ -74,7 +74,9 @@ def _parse(text: str) -> Series:
     found = re.findall(r"^(ray_[a-zA-Z0-9_]+)\{(.*)\} (\S+)$", text, re.MULTILINE)
     ours = ((name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), value) for name, labels, value in found)
     return {
-        (name, frozenset((key, value) for key, value in labels.items() if key in ("run", "reason"))): float(value)
+        (name, frozenset((key, value) for key, value in labels.items() if key in ("run", "reason", "stage"))): float(
+            value
+        )
         for name, labels, value in ours
     }
 
@@ -90,7 +92,8 @@ def test_counters_and_gauges_hold_what_happened(exported: Series) -> None:
     assert value(exported, "slots_failed_total") == 1
     assert value(exported, "units_failed_total", reason="ValueError") == 1, "the kind alone: texts differ each time"
     assert value(exported, "unit_seconds_total") == 8
-    assert value(exported, "host_wait_seconds_total") == 2
+    assert value(exported, "stage_seconds_total", stage="wait") == 2
+    assert value(exported, "stage_seconds_total", stage="denoise") == 6
     assert value(exported, "images_planned") == 36
     assert value(exported, "images_made") == 11, "with the unit that was finished before"
     assert (value(exported, "actors"), value(exported, "actors_loading")) == (2, 1)

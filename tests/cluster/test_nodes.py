@@ -4,9 +4,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.errors import BudgetSpent, ModelError
@@ -198,3 +200,27 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
     with pytest.raises(ModelError, match=r"^model\.batch_size: auto could not be measured \(.*\); give a number$"):
         measure_batch_sizes(none.recipe, none.store, JsonLog())
     nodes.remove(node)
+
+
+def test_of_two_units_in_a_process_that_dies_one_is_charged(nodes: Nodes, tmp_path: Path) -> None:
+    from engine.cluster.generate import generate
+
+    run = fake_run(tmp_path, 6, ClusterSpec(max_actors=1), seconds=0.3)
+    killed: list[psutil.Process] = []
+
+    def interrupt(done: int, node: str) -> None:
+        if done == 1:  # the second unit is being made, and the third one is behind it
+            for one in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it ended meanwhile
+                    if one.cmdline()[:1] and one.cmdline()[0].startswith("ray::UnitMaker"):
+                        one.kill()
+                        killed.append(one)
+
+    progress = Watched(interrupt)
+    node = nodes.add()
+    generate(run, progress)
+    nodes.remove(node)
+    assert len(made_by(run)) == 6
+    assert len(killed) == 1
+    (failed,) = [text for text, _ in progress.told("unit_attempt_failed")]
+    assert "(1 of 3 attempts used)" in failed

@@ -1,5 +1,6 @@
 """However many actors make a run, it is the same run."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,24 @@ from tests.conftest import Jobs, hashes
 def test_bytes_do_not_depend_on_the_number_of_actors(
     actors: int, generate: Generate, jobs: Jobs, tiny_run: Path
 ) -> None:
-    driver = generate("--set", f"cluster.min_actors={actors}", "--set", f"cluster.max_actors={actors}")
+    chosen = ["--set", f"cluster.min_actors={actors}", "--set", f"cluster.max_actors={actors}"]
+    driver = generate(*chosen, *["--profile"] * (actors > 1))
     driver.until(lambda: len(driver.actors()) == actors)
     assert driver.wait() == 0, driver.text()
     assert hashes(driver.run) == hashes(tiny_run)  # which was made without Ray
     verified = jobs("verify", driver.run)
     assert (verified.returncode, verified.stderr) == (0, "")
     assert driver.leftovers() == []
+    assert _traced(driver.run) == (set(_units(driver.run)) if actors > 1 else set())
+
+
+def _units(run: Path) -> list[str]:
+    return [path.name.partition("_")[0] for path in (run / "shards").glob("*_stats.json")]
+
+
+def _traced(run: Path) -> set[str]:
+    """The units in the trace of a run; none where there is no trace."""
+    if not (run / "profile.json").exists():
+        return set()
+    events = json.loads((run / "profile.json").read_text())["traceEvents"]
+    return {event["args"]["unit"] for event in events if event["ph"] == "X"}

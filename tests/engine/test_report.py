@@ -13,6 +13,7 @@ from engine.report import write_report
 from engine.report.pictures import spread
 from engine.report.sheets import pictures
 from engine.run import Run
+from engine.spans import STAGES
 from shards.errors import ShardError
 from tests.engine.fakes import FakeGenerator
 from tests.engine.reports import HELPED, HURT, Tags, copy_of, make_run, read, write_answer
@@ -250,3 +251,23 @@ def test_spread_is_even_and_in_order(length: int, count: int) -> None:
     assert found == sorted(set(found))
     gaps = np.diff(found)
     assert not len(gaps) or gaps.max() - gaps.min() <= 1
+
+
+def test_it_says_where_the_time_went(made: Run, tmp_path: Path) -> None:
+    run = copy_of(made, tmp_path)
+    for number, (name, one) in enumerate(run.stats().items()):
+        took = {"denoise": 30.0, "copy": 5.0, "wait": 15.0, "encode": 70.0}
+        # The first was made by a version that did not say.
+        seconds = {"seconds": dict.fromkeys(STAGES, 0.0) | took} if number else {}
+        del one["seconds"]
+        run.shards.replace(f"{name}_stats.json", json.dumps(one | seconds).encode())
+    assert number == 2
+    told = read(run).text.partition("Where the time went")[2].partition("Provenance")[0]
+    assert "Of the 1 min 40 s that the device was needed, it was at work for 70.0% and waited for 30.0%" in told
+    for line in ("denoising: 1 min 0 s, 60.0%", "copying to the host: 10.0 s, 10.0%", "waiting: 30.0 s, 30.0%"):
+        assert line in told
+    assert "filters and image encoding: 2 min 20 s, 140.0%" in told
+    assert "reading prompts" not in told
+    page = run.store.read("report.html").decode()
+    widths = dict(re.findall(r'<i class="(\w+)" style="width:([\d.]+)%"', page.partition('"bar stages"')[2]))
+    assert widths == {"denoise": "60.00", "copy": "10.00", "wait": "30.00", "encode": "100.00"}

@@ -2,12 +2,16 @@
 
 import json
 import tarfile
+import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.generators.base import Images, Request
 from engine.generators.text_to_image import TextToImageSettings
@@ -16,6 +20,7 @@ from engine.plan import make_plan
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.runner import make_sample, run_unit
+from engine.spans import DEVICE, STAGES, Span, gaps
 from engine.spec.output import ImageSpec, OutputSpec
 from engine.spec.plan import PlanSpec
 from engine.spec.prompts import PromptsSpec
@@ -216,3 +221,74 @@ def test_shapes_masks_and_refusals(tmp_path: Path) -> None:
         assert row["seed"] % 4
         mask = decode_mask(tar[row["mask_offset"] : row["mask_offset"] + row["mask_size"]])
         assert (mask == row["label"]).all()
+
+
+class Timed(FakeGenerator):
+    """Says of each batch that the device was at work for these seconds, counted from the call."""
+
+    def __init__(self, *spans: tuple[str, float, float]) -> None:
+        super().__init__()
+        self._spans = spans
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        now = time.perf_counter()
+        spans = tuple(Span(stage, now + start, now + end) for stage, start, end in self._spans)
+        return replace(super().generate(requests), spans=spans)
+
+
+def test_the_seconds_of_a_unit_are_those_of_its_batches(tmp_path: Path) -> None:
+    generator = Timed(("text", -4.0, -3.0), ("denoise", -3.0, -1.0), ("decode", -1.0, -0.5), ("copy", -0.5, 0.0))
+    stats = run_unit(recipe(), 0, generator, tmp_path)  # two batches
+    seconds = stats["seconds"]
+    assert list(seconds) == list(STAGES)
+    assert [seconds[stage] for stage in DEVICE] == [2.0, 4.0, 1.0, 1.0]
+    assert seconds["encode"] > 0
+    assert seconds["commit"] > 0
+
+
+def test_a_device_that_is_always_at_work_does_not_wait_and_an_instant_one_always_does(tmp_path: Path) -> None:
+    busy = run_unit(recipe(), 0, Timed(("denoise", -1000.0, 1000.0)), tmp_path / "busy")
+    instant = run_unit(recipe(), 0, Timed(("denoise", 0.0, 0.0)), tmp_path / "instant")
+    assert busy["seconds"]["wait"] == 0
+    assert instant["seconds"]["wait"] == pytest.approx(instant["duration_s"], abs=1e-3)
+
+
+def test_a_generator_that_does_not_say_has_denoised_for_as_long_as_it_was_called(tmp_path: Path) -> None:
+    class Slow(FakeGenerator):
+        def generate(self, requests: Sequence[Request]) -> Images:
+            time.sleep(0.05)
+            return super().generate(requests)
+
+    stats = run_unit(recipe(), 0, Slow(), tmp_path)
+    seconds = stats["seconds"]
+    assert seconds["denoise"] >= 0.1
+    assert seconds["denoise"] + seconds["wait"] == pytest.approx(stats["duration_s"], abs=2e-3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=12), st.integers(0, 20), st.integers(21, 60)
+)
+def test_gaps_are_what_no_span_covers(found: list[tuple[int, int]], start: int, end: int) -> None:
+    spans = [Span("denoise", at, at + length) for at, length in found]
+    ticks = range(start, end)
+    uncovered = {tick for tick in ticks if not any(span.start <= tick < span.end for span in spans)}
+    waits = gaps(spans, start, end)
+    assert {tick for tick in ticks if any(one.start <= tick < one.end for one in waits)} == uncovered
+    assert sum(one.seconds for one in waits) == len(uncovered)
+    assert all(one.seconds > 0 for one in waits)
+
+
+def test_two_batches_of_images_are_in_memory_at_most(tmp_path: Path) -> None:
+    alive: list[int] = []
+    held: list[weakref.ref[object]] = []
+
+    class Counted(FakeGenerator):
+        def generate(self, requests: Sequence[Request]) -> Images:
+            images = super().generate(requests)
+            held.append(weakref.ref(images.pixels))
+            alive.append(sum(one() is not None for one in held))
+            return images
+
+    run_unit(recipe(per_shard=18), 0, Counted(batch_size=2), tmp_path)
+    assert len(alive) == 9
+    assert max(alive) <= 3, "of them one is just made"

@@ -43,7 +43,7 @@ def prior_shots(pipe: Pipeline, spec: FinetuneSpec, prompts: Sequence[str], fold
 def _make(pipe: Pipeline, group: Sequence[tuple[Path, Request]], size: int) -> None:
     """Make one batch, padded to its size, and give each image its name when it is whole."""
     requests = [one for _, one in (*group, *[group[-1]] * (size - len(group)))]
-    made = pipe(requests, **pipe.prompts(requests)).pixels
+    made = pipe(requests, **pipe.prompts(requests)).images().pixels
     for (path, _), pixels in zip(group, made, strict=False):
         fresh = path.with_suffix(".tmp")
         fresh.write_bytes(encode_rgb(pixels, "png"))

@@ -192,5 +192,5 @@ def test_offloading_on_a_gpu_changes_no_image(folders: Folders, family: str, off
         )
         generator = TextToImage(settings, ImageSpec(), ClusterSpec(gpus_per_actor=1))
         requests = [ask(text, seed) for seed, text in enumerate(TEXTS)]
-        made += [generator.generate(requests).pixels, generator.generate(requests).pixels]
+        made += [generator.generate(requests).images().pixels for _ in range(2)]
     assert all(np.array_equal(made[0], other) for other in made[1:])

@@ -55,6 +55,19 @@ def test_the_rate_is_of_the_time_since_the_last_pause(tmp_path: Path) -> None:
     assert later.eta_s is None, "a run that stands still has no end in sight"
 
 
+def test_how_long_devices_had_nothing_to_do(tmp_path: Path) -> None:
+    run = partial.make(partial.begin(tmp_path), 0, 1, 2)
+    took = {"text": 1.0, "denoise": 15.0, "decode": 2.0, "copy": 0.0, "encode": 9.0, "commit": 9.0, "wait": 2.0}
+    for name, one in run.stats().items():
+        del one["seconds"]  # as a version before did not say
+        more = {} if name == "00000" else {"seconds": took}
+        run.shards.replace(f"{name}_stats.json", json.dumps(one | more).encode())
+        found = status(run, time.time())
+    assert found.waiting == pytest.approx(0.1)
+    assert found.seconds == {stage: 2 * seconds for stage, seconds in took.items()}
+    assert status(partial.begin(tmp_path / "empty"), time.time()).waiting is None
+
+
 def test_failures_and_stragglers_are_named(tmp_path: Path) -> None:
     begun = partial.begin(tmp_path)
     plan = begun.recipe.plan

@@ -1,0 +1,75 @@
+"""Which actor makes which unit: one that each is making, and one queued behind it, so that no device waits for the
+driver or for the storage of the unit before."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+DEPTH = 2
+"""Units that an actor may have: one on the device, and one before or behind it."""
+
+
+@dataclass(slots=True, eq=False)
+class Maker:
+    """An actor.
+
+    placed:     what will tell its node; node: that id, "" as long as it waits for a node or is starting.
+    batch_size: of the last unit that it made.
+    leases:     its units in the order in which it makes them.
+    leaving:    whether it gets no further unit.
+    """
+
+    actor: Any
+    placed: Any
+    batch_size: int
+    node: str = ""
+    leases: "list[Lease]" = field(default_factory=list)
+    leaving: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A unit in the hands of an actor.
+
+    since:    when the actor turned to it, by the driver's monotonic clock in seconds; at the earliest, if queued.
+    alone:    whether nothing may be queued behind it.
+    recalled: whether the actor was asked to give it back if it has not begun.
+    """
+
+    maker: Maker
+    number: int
+    since: float
+    alone: bool = False
+    recalled: bool = False
+
+
+def choose(makers: Iterable[Maker], alone: bool) -> Maker | None:
+    """The actor for the next unit: one without a unit; else, if it need not be alone, one that has room for it."""
+    room = None
+    for maker in makers:
+        if maker.leaving:
+            continue
+        if not maker.leases:
+            return maker
+        if room is None and len(maker.leases) < DEPTH and not maker.leases[0].alone:
+            room = maker
+    return None if alone else room
+
+
+def queued(makers: Iterable[Maker]) -> Iterator[Lease]:
+    """Units behind others, which were not recalled yet."""
+    return (lease for maker in makers for lease in maker.leases[1:] if not lease.recalled)
+
+
+def late(makers: Iterable[Maker], now: float, allowed: float) -> list[Lease]:
+    """Units that their actors turned to more than `allowed` seconds ago. A queued one cannot be late."""
+    return [maker.leases[0] for maker in makers if maker.leases and now - maker.leases[0].since > allowed]
+
+
+def settle(lease: Lease, now: float) -> None:
+    """An actor has a unit no more, and turns to the next: it may have done so earlier, but it had both until now."""
+    leases = lease.maker.leases
+    first = leases[0] is lease
+    leases.remove(lease)
+    if first and leases:
+        leases[0].since = now

@@ -1,0 +1,79 @@
+"""The autoencoder of a pipeline: another one than its own, in which dtype it computes, and how many images at once."""
+
+import json
+from functools import wraps
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.vae import DecoderOutput
+from torch import Tensor
+
+from engine.devices import Device
+from engine.errors import ModelError
+from engine.generators.stages import Stages
+from engine.models import Model
+
+
+def check_vae(vae: Any, found: Model, base: Model) -> None:
+    """Raises ModelError where it cannot take the place of the model's own, which the model's folder describes.
+
+    diffusers asks for nothing of it: another number of channels fails in the midst of the first batch, and another
+    scale makes images of another size.
+    """
+    place, index = f"{found.part.place}: {found.part.source}", base.folder / "vae" / "config.json"
+    if not index.is_file():
+        raise ModelError(f"{place} has nothing to replace: {base.part.source} has no autoencoder; leave it out")
+    own, new = json.loads(index.read_text(encoding="utf-8")), getattr(vae, "config", {})
+    if not hasattr(vae, "decode") or "latent_channels" not in new:
+        raise ModelError(f"{place} is a {type(vae).__name__}; give an autoencoder like AutoencoderTiny")
+    for fact, of_own, of_new in (
+        ("channels", own.get("latent_channels", 4), new["latent_channels"]),
+        ("pixels a side", _scale(own), _scale(new)),
+    ):
+        if of_own != of_new:
+            raise ModelError(
+                f"{place} decodes latents of {of_new} {fact}, and {base.part.source} makes them of {of_own}; "
+                "give one that was made for this family of models"
+            )
+
+
+def widen(vae: Any, device: Device) -> None:
+    """Let a VAE that overflows in fp16 compute in bf16, or in fp32 where the GPU has no bf16.
+
+    The pipeline's own remedy, to copy it to fp32 and back on every call, costs more than the decoding.
+    """
+    narrow = device.name == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    vae.to(torch.float32 if narrow else torch.bfloat16)
+    vae.register_to_config(force_upcast=False)
+
+
+def stage_decoding(vae: Any, batch: int | None, stages: Stages) -> None:
+    """Let a VAE take images and latents of any dtype, decode this many at once, and say when it begins to decode."""
+    encode, decode = vae.encode, vae.decode
+
+    @wraps(encode)
+    def encoded(x: Tensor, *rest: Any, **more: Any) -> Any:
+        return encode(x.to(vae.dtype), *rest, **more)
+
+    @wraps(decode)
+    def decoded(z: Tensor, *, return_dict: bool = True, **more: Any) -> Any:
+        stages.enter("decode")
+        groups = _groups(z.to(vae.dtype), batch or len(z))
+        parts = [decode(group, return_dict=False, **more)[0] for group in groups]
+        made = parts[0] if len(parts) == 1 else torch.cat(parts)
+        made = made[: len(z)]
+        return DecoderOutput(sample=made) if return_dict else (made,)
+
+    vae.encode, vae.decode = encoded, decoded
+
+
+def _groups(z: Tensor, size: int) -> tuple[Tensor, ...]:
+    """All of one size: with fewer rows, the decoder would make other last bits of them."""
+    missing = -len(z) % size
+    if missing:
+        z = torch.cat([z, z[-1:].repeat(missing, *[1] * (z.ndim - 1))])
+    return torch.split(z, size)
+
+
+def _scale(config: Any) -> int:
+    return int(2 ** (len(config.get("block_out_channels", "....")) - 1))

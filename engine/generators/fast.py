@@ -1,0 +1,51 @@
+"""The steps that make a pipeline faster, each of which can be switched."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from engine.spec.base import Count, Strict
+
+SAME_BYTES = frozenset({"overlap", "texts_once"})
+"""The steps that change when something is done, and no byte of what is made: a run may go on with others."""
+
+
+class FastSpec(Strict):
+    """How a diffusers pipeline is run. With every setting an image follows from its request, the settings and the
+    batch's shape; with all but `max-autotune` the same software and kind of device make the same bytes again."""
+
+    channels_last: bool = True
+    """Convolutions with the channels innermost in memory, which is what tensor cores and CPUs compute with."""
+    texts_once: bool = True
+    """Encode each distinct text once, and keep it. Off: each batch's texts anew, to see what it saves."""
+    overlap: bool = True
+    """On a GPU, compute the next batch while the pixels of the last are copied. Changes no byte."""
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    """torch.compile of the whole denoiser and of the VAE's decoder for fixed shapes. The first batch of each shape then
+    takes minutes, or seconds where an actor of the same node had it before. reduce-overhead: as CUDA graphs too.
+    max-autotune chooses kernels by timing them, so it takes `nondeterministic: true`."""
+    nondeterministic: bool = False
+    """Let a step be used whose bytes may differ between nodes and from one day to the next."""
+    decode_batch: Count | None = None
+    """Images that the VAE decodes at once, the whole batch if none. Part of the batch's shape, and so of the result:
+    where it does not divide the batch, the last are padded. Fewer need less memory; they may be faster at large
+    sizes."""
+    fp8: bool = False
+    """The denoiser's linear layers in 8-bit floats with a scale for each row (torchao), from compute capability 8.9 on;
+    the other layers in bf16. Images differ from those in bf16."""
+
+    @model_validator(mode="after")
+    def _says_so(self) -> Self:
+        if self.compile == "max-autotune" and not self.nondeterministic:
+            raise ValueError(
+                "compile 'max-autotune' chooses kernels by timing them, so that another actor may make other bytes; "
+                "add nondeterministic: true, or choose reduce-overhead"
+            )
+        return self
+
+    def effective(self, device: str) -> str:
+        """The steps that are on, for the stats. device: cuda or cpu, where there is nothing to overlap."""
+        on = {name: value for name, value in self if value not in (False, None, "none")}
+        if device == "cpu":
+            on.pop("overlap", None)
+        return ", ".join(name if value is True else f"{name} {value}" for name, value in on.items())

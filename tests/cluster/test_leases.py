@@ -1,0 +1,205 @@
+"""Which actor makes which unit, where each may have two: what is queued, recalled, given back and charged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.cluster.backlog import Backlog
+from engine.cluster.crew import Crew
+from engine.cluster.leases import DEPTH, Lease, Maker, late, queued, settle
+from engine.run import Run
+from engine.spec.cluster import ClusterSpec
+from tests.cluster.fake_kind import fake_run
+
+
+class Method:
+    """Of an actor that is no process: it keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def remote(self, number: int) -> object:
+        self.asked.append(number)
+        return object()
+
+
+class Actor:
+    def __init__(self) -> None:
+        self.make, self.recall = Method(), Method()
+
+
+class Held(Crew):
+    """Of such actors."""
+
+    def __init__(self, run: Run, nodes: Sequence[str]) -> None:
+        super().__init__(run)
+        self.ready = [Maker(Actor(), None, 4, node) for node in nodes]
+
+    def _kill(self, maker: Maker) -> None:
+        pass
+
+    def units(self) -> list[list[int]]:
+        """Those of each actor, in their order."""
+        return [[lease.number for lease in maker.leases] for maker in self.ready]
+
+    def end_of(self, lease: Lease) -> None:
+        """An actor finished a unit, or gave it back."""
+        self.made(next(ref for ref, one in self.making.items() if one is lease))
+
+
+def begin(folder: Path, units: int, actors: int) -> tuple[Held, Backlog]:
+    run = fake_run(folder, units, ClusterSpec())
+    return Held(run, [f"n{number}" for number in range(actors)]), Backlog(run)
+
+
+def test_every_actor_gets_one_before_any_gets_a_second(tmp_path: Path) -> None:
+    crew, backlog = begin(tmp_path, 9, 3)
+    for expected in ([[0, 3], [1, 4], [2, 5]], [[3, 6], [1, 4], [2, 5]]):
+        crew.deal(backlog)
+        assert crew.units() == expected
+        crew.end_of(crew.ready[0].leases[0])
+    few, rest = begin(tmp_path / "few", 4, 3)
+    few.deal(rest)
+    assert few.units() == [[0, 3], [1], [2]]
+
+
+def test_what_is_queued_goes_to_an_actor_that_has_nothing_to_do(tmp_path: Path) -> None:
+    crew, backlog = begin(tmp_path, 4, 2)
+    crew.deal(backlog)
+    slow, fast = crew.ready
+    crew.end_of(fast.leases[0])
+    crew.end_of(fast.leases[0])
+    for _ in range(2):  # it is asked for once
+        crew.deal(backlog)
+    assert slow.actor.recall.asked == [2]
+    crew.end_of(slow.leases[1])
+    backlog.give_back(2)
+    crew.deal(backlog)
+    assert crew.units() == [[0], [2]]
+
+
+def test_a_recall_asks_for_all_that_is_queued_and_for_nothing_else(tmp_path: Path) -> None:
+    crew, backlog = begin(tmp_path, 9, 3)
+    crew.deal(backlog)
+    crew.recall()
+    assert [maker.actor.recall.asked for maker in crew.ready] == [[3], [4], [5]]
+
+
+def test_a_node_that_goes_gets_no_unit_and_gives_back_the_queued_one(tmp_path: Path) -> None:
+    crew, backlog = begin(tmp_path, 9, 2)
+    crew.deal(backlog)
+    going = crew.ready[0]
+    crew.leave({"n0"})
+    assert going.actor.recall.asked == [2]
+    crew.end_of(going.leases[1])
+    backlog.give_back(2)
+    crew.deal(backlog)
+    assert crew.units() == [[0], [1, 3]]
+    crew.end_of(going.leases[0])
+    crew.leave({"n0"})
+    assert crew.units() == [[1, 3]]
+
+
+def test_a_unit_is_timed_from_when_its_actor_turned_to_it() -> None:
+    maker = Maker(None, None, 4)
+    maker.leases = [Lease(maker, 7, since=100.0), Lease(maker, 8, since=101.0)]
+    first, second = maker.leases
+    assert late([maker], 200.0, 100.0) == []
+    assert late([maker], 200.1, 100.0) == [first]
+    settle(first, 190.0)
+    assert late([maker], 289.0, 100.0) == []
+    assert late([maker], 291.0, 100.0) == [second]
+    maker.leases.append(Lease(maker, 9, since=200.0))
+    settle(maker.leases[1], 285.0)  # it was recalled, which is no news of the first
+    assert late([maker], 291.0, 100.0) == [second]
+
+
+def test_when_a_process_dies_one_unit_is_charged_and_those_that_were_in_it_are_made_alone(tmp_path: Path) -> None:
+    crew, backlog = begin(tmp_path, 5, 2)
+    crew.deal(backlog)
+    dead = crew.ready[0]
+    backlog.suspect(lease.number for lease in dead.leases)
+    making, behind = crew.lose(dead)
+    backlog.give_back(*behind)
+    assert not backlog.charge(making, ValueError("it died"))
+    assert [backlog.used(number) for number in range(5)] == [1, 0, 0, 0, 0]
+    crew.deal(backlog)
+    assert crew.units() == [[1, 3]], "the first of the waiting units is to be alone, and holds up the others"
+    crew.ready.append(Maker(Actor(), None, 4))
+    crew.deal(backlog)
+    assert crew.units() == [[1, 3], [0]]
+    for _ in range(2):
+        crew.end_of(crew.ready[0].leases[0])
+    crew.deal(backlog)
+    assert crew.units() == [[2], [0]]
+    crew.end_of(crew.ready[1].leases[0])
+    backlog.done(0)
+    crew.deal(backlog)
+    assert crew.units() == [[2], [4]]
+
+
+EVENTS = st.sampled_from(["finish", "return", "die", "lose", "join", "drain"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 4), st.lists(st.tuples(EVENTS, st.integers(0, 9)), max_size=60))
+def test_whatever_happens_every_unit_is_in_one_place_and_all_are_made(
+    units: int, actors: int, events: list[tuple[str, int]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        crew, backlog = begin(Path(folder), units, actors)
+        done: list[int] = []
+        for event, which in events + [("finish", 0)] * (units + 1):
+            crew.deal(backlog)
+            _check(crew, backlog, done, units)
+            busy = [maker for maker in crew.ready if maker.leases]
+            if event == "join" or all(maker.leaving for maker in crew.ready):
+                crew.ready.append(Maker(Actor(), None, 4, f"j{which}"))
+            elif event == "drain":
+                crew.leave({crew.ready[which % len(crew.ready)].node})
+            elif not busy:
+                continue
+            elif event in ("die", "lose"):
+                maker = busy[which % len(busy)]
+                if event == "die":
+                    backlog.suspect(lease.number for lease in maker.leases)
+                making, behind = crew.lose(maker)
+                backlog.give_back(making, *behind)
+            elif event == "return":
+                for lease in [one for maker in busy for one in maker.leases if one.recalled]:
+                    crew.end_of(lease)
+                    backlog.give_back(lease.number)
+            else:
+                lease = busy[which % len(busy)].leases[0]
+                crew.end_of(lease)
+                backlog.done(lease.number)
+                done.append(lease.number)
+        assert sorted(done) == list(range(units))
+
+
+def _check(crew: Held, backlog: Backlog, done: list[int], units: int) -> None:
+    held = [number for one in crew.units() for number in one]
+    assert len(held) == len(set(held)) == len(crew.making)
+    assert len(held) + len(backlog) + len(done) == units
+    assert not set(held) & set(done)
+    for maker in crew.ready:
+        assert len(maker.leases) <= DEPTH
+        assert not any(lease.alone for lease in maker.leases) or len(maker.leases) == 1
+    free = [maker for maker in crew.idle if not maker.leaving]
+    if free:
+        assert not backlog, "an actor without a unit, and a unit without an actor"
+        recalled = [lease for maker in crew.ready for lease in maker.leases[1:] if lease.recalled]
+        assert not list(queued(crew.ready)) or len(recalled) >= len(free)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_unit_that_is_made_alone_has_nothing_queued_behind_it(tmp_path: Path, alone: bool) -> None:
+    crew, backlog = begin(tmp_path, 3, 1)
+    if alone:
+        backlog.suspect([0])
+    crew.deal(backlog)
+    assert crew.units() == ([[0]] if alone else [[0, 1]])

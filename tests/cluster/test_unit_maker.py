@@ -1,0 +1,113 @@
+"""An actor with two units: one is published while the next has the device."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.cluster.actor import UnitMaker
+from engine.generators import kinds
+from engine.generators.base import Images, Request
+from engine.run import Run
+from engine.spec.cluster import ClusterSpec
+from shards.store import Folder, Store
+from tests.cluster.fake_kind import Fake, FakeSettings, fake_run
+
+PATIENCE_S = 60.0
+
+
+class WatchedSettings(FakeSettings):
+    """Of `Watched`, by the process that makes it."""
+
+
+class Watched(Fake):
+    """Notes which threads used it, and tells of each batch."""
+
+    threads: set[int] = set()
+    at_work = threading.Lock()
+    tell: Callable[[Sequence[Request]], None] = staticmethod(lambda requests: None)
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        assert Watched.at_work.acquire(blocking=False), "two units have the device"
+        with_lock = super().generate(requests)
+        Watched.threads.add(threading.get_ident())
+        Watched.at_work.release()
+        Watched.tell(requests)
+        return with_lock
+
+
+kinds._MAKERS[WatchedSettings] = Watched
+
+
+class Late(Folder):
+    """Publishes nothing of the first unit before `may` is set."""
+
+    may = threading.Event()
+
+    def publish(self, staged: Path, name: str) -> None:
+        assert not name.startswith("00000") or Late.may.wait(PATIENCE_S), "the second unit waits for the first"
+        super().publish(staged, name)
+
+
+@pytest.fixture
+def calls() -> Iterator[ThreadPoolExecutor]:
+    """As many as Ray makes at once."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def maker_of(run: Run, store: Store | None = None, profile: bool = False) -> UnitMaker:
+    spec = run.recipe.spec
+    model = WatchedSettings(**spec.model.model_dump())
+    recipe = type(run.recipe)(spec.model_copy(update={"model": model}), run.recipe.plan)
+    maker = UnitMaker(recipe, store or run.store, profile)
+    maker.load()
+    return maker
+
+
+def test_a_unit_is_made_while_the_one_before_is_published(tmp_path: Path, calls: ThreadPoolExecutor) -> None:
+    run = fake_run(tmp_path, 2, ClusterSpec())
+    second = {run.recipe.plan.seed_of(slot, 0) for slot in run.recipe.plan.slots(run.recipe.plan.unit(1))}
+    Late.may.clear()
+    Watched.tell = staticmethod(lambda requests: Late.may.set() if requests[0].seed in second else None)
+    Watched.threads.clear()
+    maker = maker_of(run, Late(str(tmp_path)))
+    stats = [one.result() for one in [calls.submit(maker.make, number) for number in (0, 1)]]
+    assert [one and one["count"] for one in stats] == [16, 16]
+    assert len(Watched.threads) == 1, "what torch keeps by thread is kept once"
+
+
+def test_a_recalled_unit_is_not_begun_and_the_one_before_is_finished(tmp_path: Path, calls: ThreadPoolExecutor) -> None:
+    run, begun, recalled = fake_run(tmp_path, 2, ClusterSpec()), threading.Event(), threading.Event()
+
+    def tell(requests: Sequence[Request]) -> None:
+        begun.set()
+        assert recalled.wait(PATIENCE_S)
+
+    Watched.tell = staticmethod(tell)
+    maker = maker_of(run)
+    first = calls.submit(maker.make, 0)
+    assert begun.wait(PATIENCE_S)
+    maker.recall(1)
+    second = calls.submit(maker.make, 1)
+    maker.recall(0)  # too late
+    recalled.set()
+    assert second.result(PATIENCE_S) is None
+    assert (first.result(PATIENCE_S) or {})["unit"] == 0
+    assert (maker.make(1) or {})["unit"] == 1, "a recall is for one time"
+
+
+def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> None:
+    Watched.tell = staticmethod(lambda requests: None)
+    with_it, without = (fake_run(tmp_path / name, 3, ClusterSpec()) for name in ("with", "without"))
+    for run, profile in ((with_it, True), (without, False)):
+        maker = maker_of(run, profile=profile)
+        for number in range(3):
+            maker.make(number)
+    names = [name for name in with_it.shards.entries() if name.endswith((".tar", ".parquet"))]
+    assert len(names) == 6
+    assert [with_it.shards.sha256(name) for name in names] == [without.shards.sha256(name) for name in names]
+    assert sorted((with_it.store / "profile").entries()) == ["00000.json", "00001.json", "00002.json"]
+    assert not (without.store / "profile").entries()

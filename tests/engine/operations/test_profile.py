@@ -1,0 +1,60 @@
+"""A run as a trace that browsers draw."""
+
+import json
+from pathlib import Path
+
+from engine.ledger import Timeline
+from engine.operations.profile import merge, trace, write_profile
+from engine.runner import first_turns, make_unit
+from engine.spans import STAGES
+from tests.engine import partial
+from tests.engine.fakes import FakeGenerator
+
+
+def test_every_unit_is_in_it_and_its_events_are_in_order(tmp_path: Path) -> None:
+    run = partial.begin(tmp_path)
+    for number in range(partial.UNITS):
+        made = make_unit(run.recipe, first_turns(run.recipe, number), FakeGenerator(4, 16), run.shards)
+        made.publish()
+        write_profile(run.store, made.shard, made.timeline)
+    assert merge(run.store) == f"{run.store}/profile.json"
+    events = json.loads(run.store.read("profile.json"))["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert {event["args"]["unit"] for event in spans} == {f"{number:05d}" for number in range(partial.UNITS)}
+    times = [event["ts"] for event in spans]
+    assert times == sorted(times)
+    assert times[0] == 0
+    assert all(event["dur"] >= 0 and isinstance(event["tid"], int) and event["pid"] == 1 for event in spans)
+    assert {event["name"] for event in spans} == {"denoise", "encode", "commit", "wait"} <= set(STAGES)
+    named = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert {named[event["tid"]] for event in spans if event["name"] in ("denoise", "wait")} == {"device"}
+    assert {"device", "encode_0", "write_0", "publish"} <= set(named.values())
+
+
+def test_actors_are_told_apart_and_share_one_clock() -> None:
+    def unit(shard: str, actor: str, start: float) -> dict[str, object]:
+        return {"shard": shard, "actor": actor, "lanes": {"device": [["denoise", start, start + 0.25]]}}
+
+    events = trace(
+        [unit("00001", "b 7", 1.7e9 + 2), unit("00000", "a 7", 1.7e9 + 1.5), unit("00002", "b 7", 1.7e9 + 3)]
+    )
+    names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+    spans = [event for event in events if event["ph"] == "X"]
+    assert [(names[one["pid"]], one["ts"], one["dur"], one["args"]["unit"]) for one in spans] == [
+        ("a 7", 0.0, 250_000.0, "00000"),
+        ("b 7", 500_000.0, 250_000.0, "00001"),
+        ("b 7", 1_500_000.0, 250_000.0, "00002"),
+    ]
+    assert trace([]) == []
+
+
+def test_a_resumed_run_keeps_what_it_had(tmp_path: Path) -> None:
+    run = partial.begin(tmp_path)
+    for shard in ("00000", "00001"):
+        timeline = Timeline()
+        with timeline.lane("publish").time("commit"):
+            pass
+        write_profile(run.store, shard, timeline)
+        merge(run.store)
+    events = json.loads(run.store.read("profile.json"))["traceEvents"]
+    assert [event["args"]["unit"] for event in events if event["ph"] == "X"] == ["00000", "00001"]
