@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 SMALL := jobs/specs/experiments/digits
 RESULTS := bench/results/experiments
 
-.PHONY: demo test lint format fuzz faults long-run experiments
+.PHONY: demo test lint format fuzz faults long-run experiments bench
 
 demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
@@ -32,6 +32,9 @@ faults: $(READY)  ## the whole fault matrix, an hour and a half on two cores: be
 
 long-run: $(READY)  ## 90,000 images to an object store while actors and drivers are killed: bench/results/long_run.md
 	$(BIN)/python -m bench long-run
+
+bench: $(READY)  ## images per second beside other tools, a quarter of an hour on two cores: bench/README.md
+	$(BIN)/python -m bench cpu --out bench/results
 
 experiments: $(READY)  ## the experiments on the embedded data: bench/results/experiments/
 	$(BIN)/python -m bench rebalance --spec $(SMALL)-rebalance.yaml --out $(RESULTS) --work runs/experiments

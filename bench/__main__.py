@@ -8,10 +8,16 @@ from pathlib import Path
 from bench import evidence
 from bench.evidence import EVIDENCE
 
+THROUGHPUT = ("cpu", "gpu")
+
 
 def main() -> None:
-    chosen = parser().parse_args()
-    if chosen.name == "loader":
+    chosen = parser().parse_args(with_name(sys.argv[1:]))
+    if chosen.name in THROUGHPUT:
+        from bench.throughput import command
+
+        sys.exit(command.main(chosen.name, chosen.benchmarks, chosen.out, chosen.json, chosen.quick))
+    elif chosen.name == "loader":
         from bench.loader import run
 
         workloads = chosen.workload or run.WORKLOADS
@@ -31,14 +37,27 @@ def main() -> None:
         import_module(f"bench.{chosen.name.replace('-', '_')}").main(chosen.out, chosen.work)
 
 
+def with_name(arguments: list[str]) -> list[str]:
+    """The arguments, with `cpu` before them where they name none of the commands."""
+    named = {one for action in parser()._actions for one in action.choices or ()}
+    return arguments if not arguments or arguments[0] in {*named, "-h", "--help"} else ["cpu", *arguments]
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     whole = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure, and write a table, a JSON file and plots.",
-        epilog="example: python -m bench diversity --out bench/results",
+        epilog="example: python -m bench --json rows.json B5 B7, which is the same as python -m bench cpu --json ...",
     )
     names = whole.add_subparsers(dest="name", metavar="NAME", required=True)
+    throughput = [names.add_parser("cpu", help="images per second beside what others do, on a CPU: B1 to B8")]
+    throughput.append(names.add_parser("gpu", help="everything for a GPU, within nine minutes"))
+    for one in throughput:
+        one.add_argument("benchmarks", metavar="BENCHMARK", nargs="*", help="only these, as B5; all if none")
+        one.add_argument("--out", metavar="DIR", type=Path, help="write DIR/NAME.json and DIR/NAME.md")
+        one.add_argument("--json", metavar="FILE", type=Path, help="write the rows here")
+        one.add_argument("--quick", action="store_true", help="tiny shapes and one round, to see that it works")
     diversity = names.add_parser("diversity", help="what the wording of prompts does")
     collapse = names.add_parser("collapse", help="a mixture of Gaussians refitted on its own samples")
     retrained = names.add_parser("collapse-generator", help="the embedded generator retrained on its own images")

@@ -41,7 +41,7 @@ def main(out: Path, work: Path | None) -> None:
         with store.environment(SHARDMILL_CACHE=str(folder / "cache")):
             store.make_bucket("large")
             stats, asked = _real_units(folder, store)
-            driver = _drive(_begin(folder, folder / "run", IMAGES), stats)
+            driver = drive(_begin(folder, folder / "run", IMAGES), stats)
             listing = {
                 "folder": _resume(_begin(folder, folder / "run", IMAGES), stats, lambda: 0),
                 "S3": _resume(_begin(folder, "s3://large/run", IMAGES), stats, lambda: len(store.asked())),
@@ -77,7 +77,7 @@ def _real_units(folder: Path, store: S3) -> tuple[Stats, dict[str, float]]:
     return stats[-1], {method: count / _TRIED for method, count in (after - before).items()}
 
 
-def _drive(run: Run, stats: Stats) -> dict[str, float]:
+def drive(run: Run, stats: Stats) -> dict[str, float]:
     """What the driver takes for every unit of a run, in seconds of a core and in memory."""
     import ray
 

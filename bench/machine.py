@@ -2,8 +2,9 @@
 
 import os
 import platform
+import shutil
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("torch", "diffusers", "ray", "numpy", "opencv-python-headless")
@@ -11,18 +12,41 @@ ROOT = Path(__file__).parents[1]
 
 
 def machine() -> dict[str, object]:
-    """Processor, cores, versions and commit."""
+    """Processor, cores, GPU and its driver where there is one, versions and commit."""
     cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = _said("git", "rev-parse", "--short", "HEAD")
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
+        **_gpu(),
         "python": platform.python_version(),
-        **{name: version(name) for name in _PACKAGES},
+        **{name: _version(name) for name in _PACKAGES},
         "commit": commit or "unknown",
     }
+
+
+def _gpu() -> dict[str, object]:
+    found = _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
+    if not found:
+        return {}
+    name, _, driver = found[0].partition(", ")
+    return {"gpu": name, "gpus": len(found), "driver": driver}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _said(program: str, *arguments: str) -> str:
+    """What a program prints; nothing where it is missing or fails."""
+    path = shutil.which(program)
+    if path is None:
+        return ""
+    done = subprocess.run([path, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _cpuinfo() -> list[str]:

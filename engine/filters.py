@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
+
 from engine.plan import Slot
 from engine.spec.output import BlankFilter
 from shards.codec import Pixels
@@ -38,7 +40,8 @@ class Blank:
 
     def __call__(self, pixels: Pixels, slot: Slot) -> Verdict:
         """Keep it if it varies enough."""
-        std = float(pixels.std())
+        # As numpy's, from sums of integers: that one's takes nearly as long as encoding the image.
+        std = float(cv2.meanStdDev(pixels.reshape(len(pixels), -1))[1][0, 0])
         return Verdict(std >= self._min_std, "blank", {"score_std": std})
 
 

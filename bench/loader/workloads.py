@@ -92,14 +92,14 @@ class Samples(Sequence[tuple[bytes, int]]):
 def make_samples(workload: Workload, folder: Path) -> None:
     """Write data (all encoded images), index.npz (their sizes and labels) and facts.json."""
     rng = np.random.default_rng(workload.size)
-    images, label, source = _small_images(workload.count, rng)
+    images, label, source = small_images(workload.count, rng)
     if workload.size == 32:
         encoded = [_png(image) for image in images]
     else:
         source += ", enlarged, with 1/f detail"
         encoded = [
             simplejpeg.encode_jpeg(image, quality=_QUALITIES[n % len(_QUALITIES)], colorsubsampling="420")
-            for n, image in enumerate(_enlarged(images, workload.size, rng))
+            for n, image in enumerate(enlarged(images, workload.size, rng))
         ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").write_bytes(b"".join(encoded))
@@ -109,7 +109,8 @@ def make_samples(workload: Workload, folder: Path) -> None:
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _small_images(count: int, rng: np.random.Generator) -> tuple[Sequence[NDArray[np.uint8]], NDArray[np.int64], str]:
+def small_images(count: int, rng: np.random.Generator) -> tuple[Sequence[NDArray[np.uint8]], NDArray[np.int64], str]:
+    """So many images (32, 32, 3), their labels, and what they are."""
     if not CIFAR10.is_file():
         images = [_textured(_texture(32, rng), rng.uniform(40, 215, 3), 45) for _ in range(count)]
         return images, rng.integers(CLASSES, size=count), "generated 1/f pictures"
@@ -124,7 +125,8 @@ def _small_images(count: int, rng: np.random.Generator) -> tuple[Sequence[NDArra
     )
 
 
-def _enlarged(images: Sequence[NDArray[np.uint8]], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+def enlarged(images: Sequence[NDArray[np.uint8]], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """The same in another size, with the detail that enlarging lacks."""
     textures = [_texture(size, rng) for _ in range(_TEXTURES)]
     for image in images:
         smooth = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)

@@ -1,0 +1,88 @@
+"""`python -m bench cpu` and `python -m bench gpu`."""
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.machine import ROOT, machine
+from bench.throughput.results import Results
+from bench.throughput.rounds import Options
+from bench.throughput.row import Row, not_run
+
+CPU = {
+    "B1": "model_bound",
+    "B2": "naive",
+    "B3": "fair",
+    "B5": "host",
+    "B6": "scaling",
+    "B7": "determinism",
+    "B8": "control",
+}
+"""Benchmarks for a CPU, and their modules; B4 needs a GPU."""
+PAGE = ROOT / "bench" / "README.md"
+GPU_SECONDS = 500.0
+"""Of everything for a GPU; nothing begins after that."""
+
+Measure = Callable[[Options], Iterator[Row]]
+
+
+def main(name: str, chosen: Sequence[str], out: Path | None, json_file: Path | None, quick: bool) -> int:
+    """Run benchmarks one after another and write down every row; 1 where one of them failed.
+
+    chosen: names of benchmarks, all if none.
+    out:    folder that gets NAME.json and NAME.md, of which chosen benchmarks renew their rows alone; if it is
+            bench/results, the page about performance is renewed too.
+    """
+    files = [path for path in (out and out / f"{name}.json", json_file) if path is not None]
+    pages = [PAGE] if out is not None and out.resolve() == (ROOT / "bench" / "results") else []
+    results = Results(name, files, out and out / f"{name}.md", pages, machine())
+    with TemporaryDirectory(prefix="shardmill-bench-") as folder:
+        benchmarks, options = _of_gpu(Path(folder), quick) if name == "gpu" else _of_cpu(Path(folder), quick)
+        if unknown := [one for one in chosen if one not in benchmarks]:
+            raise SystemExit(f"python -m bench {name}: no benchmark {unknown[0]}; there are {', '.join(benchmarks)}")
+        wanted = {one: benchmarks[one] for one in chosen or benchmarks}
+        if chosen and out is not None and files[0].is_file():
+            results.rows = json.loads(files[0].read_text(encoding="utf-8"))
+        failed = [one for one, measure in wanted.items() if not _run(one, measure, options, results)]
+    for missed in results.missed:
+        print(f"below its target: {missed}")
+    return int(bool(failed))
+
+
+def _run(name: str, measure: Measure, options: Options, results: Results) -> bool:
+    """Whether a benchmark ran to its end. One that fails is a row too: the others are worth having without it."""
+    print(f"{name} begins", flush=True)
+    began = time.monotonic()
+    try:
+        for row in measure(options):
+            results.add(
+                replace(row, target=None, note=row.note or "quick: no figure to go by") if options.quick else row
+            )
+    except Exception as error:
+        traceback.print_exc()
+        results.add(not_run(name, "all of it", "shardmill", f"{type(error).__name__}: {error}".splitlines()[0]))
+        return False
+    finally:
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return True
+
+
+def _of_cpu(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
+    found = {name: import_module(f"bench.throughput.{module}").measure for name, module in CPU.items()}
+    return found, Options(folder, quick)
+
+
+def _of_gpu(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
+    import torch
+
+    from bench.throughput.gpu import BENCHMARKS
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not quick:
+        raise SystemExit("python -m bench gpu: torch finds no GPU here; --quick runs it at tiny sizes on the CPU")
+    return BENCHMARKS, Options(folder, quick, device, time.monotonic() + GPU_SECONDS)

@@ -1,0 +1,104 @@
+"""A run through the real driver and real actors, timed from the first lease to the last commit.
+
+The start of Ray and of the actors, the loading of the model and a batch that warms it up come before the first lease:
+until all actors are ready none is leased a unit, so that all work from the beginning, as in the middle of a long run.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import ray
+
+from engine.cluster import generate
+from engine.cluster.crew import Crew
+from engine.operations.log import Level
+from engine.operations.progress import Progress
+from engine.run import Run
+from shards.stats import Stats
+
+
+@dataclass
+class Driven:
+    """What came of a run. began: the first lease, and ended: the last commit, by the monotonic clock.
+
+    noticed: called after every unit, on the driver's thread.
+    """
+
+    noticed: Callable[["Driven"], None] = lambda driven: None
+    began: float = 0.0
+    ended: float = 0.0
+    images: int = 0
+    stats: list[Stats] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        assert self.began, "no actor was ready"
+        return self.images / (self.ended - self.began)
+
+    def unit_done(self, stats: Stats) -> None:
+        """As a listener of the driver."""
+        self.ended = time.monotonic()
+        self.images += stats["count"]
+        self.stats.append(stats)
+        self.noticed(self)
+
+    def unit_failed(self, reason: str) -> None:
+        """As a listener of the driver, which raises at its end."""
+
+    def tick(self, *, actors: int, loading: int, waiting: int) -> None:
+        """As a listener of the driver."""
+
+
+def drive(run: Run, driven: Driven) -> Driven:
+    """Make every unit of a run with as many actors as its spec has at least. Ray must be connected."""
+    with patch.object(generate, "Crew", lambda given, *_: _WarmCrew(given, driven)):
+        generate.generate(run, _Silent((), (), []), listeners=[driven])
+    return driven
+
+
+class _WarmCrew(Crew):
+    """Its actors count as loaded when the last of those that were asked for with them is warm."""
+
+    def __init__(self, run: Run, driven: Driven) -> None:
+        super().__init__(run)
+        self._driven = driven
+
+    def ask_for(self, count: int, avoided: Collection[str]) -> None:
+        """As ever, but loading ends with a batch of each of them."""
+        before = dict(self.loading)
+        super().ask_for(count, avoided)
+        new = [maker for ref, maker in self.loading.items() if ref not in before]
+        warm = [maker.actor.time_batch.remote() for maker in new]
+        self.loading = {**before, **{_all_warm.remote(*warm): maker for maker in new}}
+
+    def loaded(self, ref: Any) -> None:
+        """As ever; the clock starts with the first, who is leased a unit at once."""
+        self._driven.began = self._driven.began or time.monotonic()
+        super().loaded(ref)
+
+
+@ray.remote(num_cpus=0)
+def _all_warm(*seconds: float) -> str:
+    return "a warm device"
+
+
+class _Silent(Progress):
+    """Shows and logs nothing."""
+
+    def unit_done(self, stats: Stats) -> None:
+        pass
+
+    def tick(self, **_: int) -> None:
+        pass
+
+    def log(self, text: str, event: str = "note", level: Level = "info", **fields: Any) -> None:
+        pass
+
+
+def connect(cpus: int) -> None:
+    """Start Ray for this process alone, with so many cores to give."""
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

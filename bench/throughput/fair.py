@@ -1,0 +1,83 @@
+"""B3: what an experienced user writes, and what other libraries do, with the same model, batch, images and cores."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+from itertools import count
+from typing import Any
+
+from bench.machine import ROOT
+from bench.throughput.digits import FOLDER, STEPS, digits_run
+from bench.throughput.peers import datadreamer, split
+from bench.throughput.peers.datadreamer import DataDreamer
+from bench.throughput.peers.loop import Loop
+from bench.throughput.plain import Model
+from bench.throughput.rounds import Options, by_turns
+from bench.throughput.row import OURS, Row, beside, not_run
+from engine.devices import auto_dtype
+
+ROUNDS, BATCH, IMAGES, PER_SHARD = 3, 16, 640, 160
+TARGET = 1.0
+BATCHED = "diffusers, batch 16, PIL JPEG, same thread"
+SPLIT = "accelerate split_between_processes, a process a core"
+RAY_DATA = "Ray Data map_batches and write_webdataset, an actor a core"
+DATADREAMER = "datadreamer's image generation"
+
+
+def measure(options: Options) -> Iterator[Row]:
+    import ray
+
+    from bench.throughput.drive import connect
+
+    cores = len(os.sched_getaffinity(0))
+    images, per_shard, rounds = options.pick((IMAGES, PER_SHARD, ROUNDS), (64, 32, 1))
+    model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"), threads=1)
+    told = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores: {images:,} images"
+    connect(cores)
+    try:
+        systems: dict[str, Callable[[], float]] = {OURS: partial(_ours, options, cores, images, per_shard, count())}
+        for name, peer in _peers(model, cores).items():
+            try:
+                peer(cores * BATCH)  # loads, warms up, and shows whether it runs here at all
+            except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+                yield not_run("B3", told, name, str(error).strip().splitlines()[-1])
+            else:
+                systems[name] = partial(peer, images)
+        rates = by_turns(systems, rounds)
+    finally:
+        ray.shutdown()
+    yield from beside("B3", told, rates, {name: TARGET for name in rates if name != OURS})
+
+
+def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:
+    """What makes so many images and gives its rate; model: for processes of one thread, of which there are `cores`."""
+    import ray
+
+    from bench.throughput.peers import ray_data
+
+    whole = replace(model, threads=cores)
+    batched = ray.remote(num_cpus=0)(Loop).remote(whole, BATCH, "jpg")
+
+    @cache
+    def dreamer() -> Any:
+        place = datadreamer.install(ROOT / ".bench" / "throughput")
+        return ray.remote(num_cpus=0)(DataDreamer).remote(str(place), whole, BATCH)
+
+    return {
+        BATCHED: lambda images: float(ray.get(batched.rate.remote(images))),
+        SPLIT: partial(split.rate, model, cores, BATCH),
+        RAY_DATA: partial(ray_data.rate, model, cores, BATCH),
+        DATADREAMER: lambda images: float(ray.get(dreamer().rate.remote(images))),
+    }
+
+
+def _ours(options: Options, cores: int, images: int, per_shard: int, numbers: Iterator[int]) -> float:
+    from bench.throughput.drive import Driven, drive
+
+    place = options.folder / f"fair-{next(numbers)}"
+    cluster = {"min_actors": cores, "max_actors": cores}
+    form = {"image": {"format": "jpg"}}
+    return drive(
+        digits_run(place, images, per_shard, model={"batch_size": BATCH}, output=form, cluster=cluster), Driven()
+    ).rate

@@ -1,0 +1,74 @@
+"""A device that is fake: it sleeps for as long as a batch takes, and gives photographs that lie in memory.
+
+Importing this, as unpickling its settings does, makes it known.
+"""
+
+import os
+import time
+from collections.abc import Hashable, Sequence
+
+from bench.throughput.frames import photographs
+from engine.generators import kinds
+from engine.generators.base import Images, ModelFacts, Request
+from engine.generators.text_to_image import TextToImageSettings
+from engine.plan import make_plan
+from engine.recipe import Recipe
+from engine.run import Run
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec, OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.run import Spec
+from shards.store import Store, open_store
+
+DISTINCT = 16
+"""Photographs that a device has."""
+
+
+class FakeSettings(TextToImageSettings):
+    """seconds: of a batch. side: pixels of both sides. log: file that gets a line for every batch: its first seed."""
+
+    source: str = "fake"
+    seconds: float = 0.05
+    side: int = 256
+    log: str | None = None
+
+
+class FakeDevice:
+    """Every image is one of a few photographs, by its seed."""
+
+    facts = ModelFacts("fake device", "1", "apache-2.0", "FakePipeline", "FakeScheduler", "{}", (), 1)
+
+    def __init__(self, model: FakeSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
+        self._model, self.batch_size = model, model.batch_size
+        self._frames = photographs(DISTINCT, model.side)
+        self.device = f"fake device, {1000 * model.seconds:g} ms a batch"
+
+    def shape(self, request: Request) -> Hashable:
+        return ()
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        due = time.perf_counter() + self._model.seconds
+        if self._model.log is not None:
+            self._note(requests[0].seed)
+        pixels = self._frames[[request.seed % DISTINCT for request in requests]]
+        time.sleep(max(0.0, due - time.perf_counter()))
+        return Images(pixels)
+
+    def _note(self, seed: int) -> None:
+        file = os.open(str(self._model.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(file, f"{seed}\n".encode())  # one write, so that lines of several actors stay whole
+        finally:
+            os.close(file)
+
+
+kinds._MAKERS[FakeSettings] = FakeDevice
+
+
+def fake_run(place: str | Store, images: int, output: OutputSpec, cluster: ClusterSpec, model: FakeSettings) -> Run:
+    """A run of so many images of ten classes."""
+    names = tuple(f"class {number}" for number in range(10))
+    spec = Spec(
+        name="fake device", classes=names, plan=PlanSpec(total=images), model=model, output=output, cluster=cluster
+    )
+    return Run(open_store(place), Recipe(spec, make_plan(spec, names, [0] * len(names))))

@@ -1,0 +1,45 @@
+"""Everything for a GPU, the most telling first: what no time is left for is said in a row of its own."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from bench.throughput import determinism, host, precision, turbo, utilisation
+from bench.throughput.models import Models
+from bench.throughput.rounds import Options
+from bench.throughput.row import Row
+
+
+def _turbo(options: Options) -> Iterator[Row]:
+    return turbo.measure(options, _models(options))
+
+
+def _eager(options: Options) -> Iterator[Row]:
+    return utilisation.eager(options, _models(options))
+
+
+def _compiled(options: Options) -> Iterator[Row]:
+    return utilisation.compiled(options, _models(options), utilisation.ORDER[1:3])
+
+
+def _others_compiled(options: Options) -> Iterator[Row]:
+    return utilisation.compiled(options, _models(options), (*utilisation.ORDER[:1], *utilisation.ORDER[3:]))
+
+
+def _fast_path(options: Options) -> Iterator[Row]:
+    return turbo.fast_path(options, _models(options))
+
+
+def _models(options: Options) -> Models:
+    return Models(options.folder / "models", options.device)
+
+
+BENCHMARKS: Mapping[str, Callable[[Options], Iterator[Row]]] = {
+    "first": precision.measure,
+    "turbo": _turbo,
+    "B4": _eager,
+    "compiled": _compiled,
+    "B5": host.measure,
+    "B7": determinism.measure,
+    "fast": _fast_path,
+    "others": _others_compiled,
+}
+"""By name, in the order in which they are run. turbo: B1, B2 and B3, for one loaded model. compiled, others: of B4."""

@@ -1,0 +1,133 @@
+"""B5: uint8 frames that lie in memory to shards, on one core, beside what a user would write.
+
+Ours is the runner itself, with its filter, prompts, metadata, encoding threads, index, hashes and commit; only the
+generator is none: it gives photographs that lie in memory. All are held on one core, so that threads gain nothing but
+what they wait for.
+"""
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.throughput.fake_device import DISTINCT, FakeDevice, FakeSettings, fake_run
+from bench.throughput.frames import photographs, source
+from bench.throughput.rounds import Options, by_turns
+from bench.throughput.row import OURS, Row, at_least, beside, not_run
+from engine.runner import run_unit
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec, OutputSpec
+from shards.codec import Pixels
+
+ROUNDS, SECONDS = 5, 1.0
+UNIT, FEW = 256, 8
+"""Images that ours and webdataset write at once, as a shard; and that PNG, which takes so long, is timed on."""
+QUALITY = 95
+PER_CORE_AT_512, TO_PIL_PNG = 600, 50
+_PNG, _WEBDATASET, _OURS_PNG = "PIL PNG files", "webdataset.ShardWriter, PIL JPEG", f"{OURS}, PNG"
+
+Write = Callable[[Path], None]
+
+
+def measure(options: Options) -> Iterator[Row]:
+    rounds, seconds, unit = options.pick((ROUNDS, SECONDS, UNIT), (1, 0.01, 16))
+    for side in options.pick((512, 1024), (64,)):
+        frames = photographs(DISTINCT, side)
+        writes = {
+            OURS: _Ours(side, "jpg", unit),
+            _WEBDATASET: _WebDataset(frames, unit),
+            _OURS_PNG: _Ours(side, "png", unit // 4),
+            _PNG: _PilPng(frames, FEW),
+        }
+        about = f"{side}x{side}, JPEG quality {QUALITY}"
+        if find_spec("webdataset") is None:
+            del writes[_WEBDATASET]
+            yield not_run("B5", about, _WEBDATASET, "webdataset is not installed")
+        with one_core():
+            rates = by_turns({name: _Timed(one, options.folder, seconds) for name, one in writes.items()}, rounds)
+        note = f"{source()}; one core; ours with filter, metadata, index, hashes and fsync"
+        if side == 512:
+            yield at_least("B5", about, rates[OURS], "images/s a core", PER_CORE_AT_512, note)
+        targets = {name: least for name, least in ((_PNG, TO_PIL_PNG), (_WEBDATASET, 1.0)) if name in rates}
+        yield from beside("B5", about, rates, targets, "images/s a core", note)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This process, and the threads that it starts, on one core; where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Images per second of a write into new folders, again and again for some seconds."""
+
+    write: Any
+    folder: Path
+    seconds: float
+
+    def __call__(self) -> float:
+        images, seconds = 0, 0.0
+        while seconds <= self.seconds:
+            with TemporaryDirectory(dir=self.folder) as place:
+                began = time.perf_counter()
+                self.write(Path(place))
+                seconds += time.perf_counter() - began
+            images += self.write.images
+        return images / seconds
+
+
+class _Ours:
+    def __init__(self, side: int, format: str, images: int) -> None:
+        self.images = images
+        self._model = FakeSettings(seconds=0.0, side=side, batch_size=16)
+        self._output = OutputSpec(samples_per_shard=images, image=ImageSpec(format=format, quality=QUALITY))
+        self._device = FakeDevice(self._model, self._output.image, ClusterSpec())
+
+    def __call__(self, place: Path) -> None:
+        run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)
+        stats = run_unit(run.recipe, 0, self._device, run.shards)
+        assert stats["count"] == self.images, f"only {stats['count']} of {self.images} images were kept"
+
+
+@dataclass(frozen=True)
+class _PilPng:
+    frames: Pixels
+    images: int
+
+    def __call__(self, place: Path) -> None:
+        from PIL import Image
+
+        for number in range(self.images):
+            Image.fromarray(self.frames[number % DISTINCT]).save(place / f"{number:05d}.png")
+
+
+@dataclass(frozen=True)
+class _WebDataset:
+    frames: Pixels
+    images: int
+
+    def __call__(self, place: Path) -> None:
+        import webdataset
+        from PIL import Image
+
+        with webdataset.ShardWriter(str(place / "%05d.tar"), maxcount=self.images, verbose=0) as writer:
+            for number in range(self.images):
+                data, label = io.BytesIO(), number % 10
+                Image.fromarray(self.frames[number % DISTINCT]).save(data, "JPEG", quality=QUALITY)
+                facts = {"key": f"{number:09d}", "label": label, "prompt": f"class {label}", "seed": number}
+                writer.write({"__key__": facts["key"], "jpg": data.getvalue(), "cls": label, "json": facts})

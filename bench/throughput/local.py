@@ -1,0 +1,74 @@
+"""Runs of one model in this process, without Ray: units by the runner, one after another."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from engine.generators.kinds import load_generator
+from engine.generators.text_to_image import TextToImageSettings
+from engine.plan import make_plan
+from engine.recipe import Recipe
+from engine.runner import run_unit, time_batch
+from engine.spans import totals
+from engine.spec.cluster import ClusterSpec
+from engine.spec.output import ImageSpec, OutputSpec
+from engine.spec.plan import PlanSpec
+from engine.spec.prompts import PromptsSpec
+from engine.spec.run import Spec
+
+_CLASSES = tuple(f"thing {number}" for number in range(10))
+_FEWEST = 2
+
+
+@dataclass(frozen=True)
+class Rate:
+    """images per second of a whole unit; seconds of each stage of one batch, 0.0 where the generator does not say."""
+
+    images: float
+    stages: dict[str, float]
+
+
+class Local:
+    """A loaded model, warm. Its images go to shards as JPEG, and none is rejected."""
+
+    def __init__(self, folder: Path, model: TextToImageSettings, device: str) -> None:
+        self._folder, self._model = folder, model
+        self._cluster = ClusterSpec(gpus_per_actor=float(device == "cuda"))
+        self.generator: Any = load_generator(model, _IMAGE, self._cluster)
+        began = time.monotonic()
+        self._batch_s = time_batch(self._recipe(model.batch_size), self.generator)
+        self.warm_s = time.monotonic() - began
+
+    def rate(self, seconds: float) -> Rate:
+        """Of one unit that takes about so long."""
+        batches = max(_FEWEST, round(seconds / self._batch_s))
+        images = batches * self._model.batch_size
+        recipe = self._recipe(images)
+        began = time.perf_counter()
+        stats = run_unit(recipe, 0, self.generator, Path(mkdtemp(dir=self._folder)))
+        passed = time.perf_counter() - began
+        assert stats["count"] == images, f"{stats['count']} of {images} images"
+        return Rate(images / passed, self._stages(recipe))
+
+    def _stages(self, recipe: Recipe) -> dict[str, float]:
+        slots = [recipe.plan.slot(index) for index in range(self._model.batch_size)]
+        made = self.generator.generate([recipe.request(slot, 0) for slot in slots])
+        return totals(made.images().spans)
+
+    def _recipe(self, images: int) -> Recipe:
+        spec = Spec(
+            name="throughput",
+            classes=_CLASSES,
+            plan=PlanSpec(total=images),
+            prompts=PromptsSpec(templates=("a photo of a {class}",)),
+            filters=(),
+            model=self._model,
+            output=OutputSpec(samples_per_shard=images, image=_IMAGE),
+            cluster=self._cluster,
+        )
+        return Recipe(spec, make_plan(spec, _CLASSES, [0] * len(_CLASSES)))
+
+
+_IMAGE = ImageSpec(format="jpg")

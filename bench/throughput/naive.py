@@ -1,0 +1,47 @@
+"""B2: the usual loop, one prompt, one image, `.save(png)`, beside a run of ours on the same cores.
+
+Both are warm: loading is in neither. The loop has all cores for torch's threads; ours has an actor on each.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import count
+
+from bench.throughput.digits import FOLDER, STEPS, digits_run
+from bench.throughput.peers.loop import Loop
+from bench.throughput.plain import Model
+from bench.throughput.rounds import Options, by_turns
+from bench.throughput.row import OURS, Row, beside
+from engine.devices import auto_dtype
+
+ROUNDS, BATCH, PER_SHARD = 3, 64, 256
+IMAGES, FEW = 1_536, 48
+"""Of ours, and of the loop, whose rate it is that counts."""
+TARGET = 5.0
+LOOP = "diffusers, one prompt at a time, PNG"
+
+
+def measure(options: Options) -> Iterator[Row]:
+    import ray
+
+    from bench.throughput.drive import Driven, connect, drive
+
+    cores, numbers = len(os.sched_getaffinity(0)), count()
+    images, per_shard, few, rounds = options.pick((IMAGES, PER_SHARD, FEW, ROUNDS), (128, 64, 4, 1))
+    model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"), threads=cores)
+    cluster = {"min_actors": cores, "max_actors": cores}
+
+    def ours() -> float:
+        place = options.folder / f"naive-{next(numbers)}"
+        run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, cluster=cluster)
+        return drive(run, Driven()).rate
+
+    connect(cores)
+    try:
+        loop = ray.remote(num_cpus=0)(Loop).remote(model, 1, "png")
+        rates = by_turns({OURS: ours, LOOP: lambda: float(ray.get(loop.rate.remote(few)))}, rounds)
+    finally:
+        ray.shutdown()
+    told = f"embedded digits, {STEPS} steps, {model.dtype}, {cores} cores"
+    note = f"ours: batch {BATCH}, an actor a core, {images:,} images; the loop: {few} images, torch on all cores"
+    yield from beside("B2", told, rates, {LOOP: TARGET}, note=note)

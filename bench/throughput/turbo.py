@@ -1,0 +1,116 @@
+"""B1, B2 and B3 on a GPU, at SD-Turbo 512 with one step, and each step of the fast path: there the host is what is
+easily too slow. Without Ray: units by the runner, in one process, as an actor makes them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bench.throughput.architectures import ARCHITECTURES, Architecture
+from bench.throughput.local import Local
+from bench.throughput.models import Models
+from bench.throughput.peers.loop import Loop
+from bench.throughput.plain import BareLoop, Model
+from bench.throughput.rounds import Options, by_turns
+from bench.throughput.row import OURS, Row, beside, not_run, paired
+from shards.errors import ShardmillError
+
+NAME = "SD-Turbo 512"
+ROUNDS, SECONDS = 3, 4.0
+ONE_BY_ONE, BATCHED, BATCH = 32, 128, 16
+"""Images of the loops, and a batch of theirs."""
+MODEL_BOUND, NAIVE, NAIVE_TINY, FAIR = 0.95, 10.0, 25.0, 1.0
+_BARE = "bare loop, no output"
+_NAIVE = "diffusers, one prompt at a time, PNG"
+_FAIR = "diffusers, batch 16, PIL JPEG, same thread"
+_TINY = f"{OURS}, tiny VAE"
+_NEEDED_S = 60.0
+
+
+def measure(options: Options, models: Models) -> Iterator[Row]:
+    one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
+    model = Model(models.of(one), one.steps, dtype="bf16", device=options.device, side=one.side)
+    ours = Local(options.folder, models.settings(one, **_fast(options)), options.device)
+    told = f"{NAME}, {one.steps} step, bf16{'' if options.quick else ', compiled'}"
+    yield from _model_bound(told, one, model, ours, options)
+    small = Local(options.folder, models.settings(one, **_fast(options), vae=str(models.tiny_vae(one))), options.device)
+    yield from _loops(told, model, ours, small, options)
+
+
+def _model_bound(told: str, one: Architecture, model: Model, ours: Local, options: Options) -> Iterator[Row]:
+    seconds, rounds, count = options.pick((SECONDS, ROUNDS, 16), (0.01, 1, 1))
+    bare = BareLoop(model, "a photo of a thing", one.batch, ours.generator._pipe.diffusers)
+    systems = {OURS: lambda: ours.rate(seconds).images, _BARE: lambda: bare.rate(count * one.batch)}
+    named = f"{told}, batch {one.batch}: to JPEG shards, with the very networks of the loop"
+    note = "one process, as an actor has it; Ray is in the rows for a CPU"
+    yield from beside("B1", named, by_turns(systems, rounds), {_BARE: MODEL_BOUND}, note=note)
+
+
+def _loops(told: str, model: Model, ours: Local, small: Local, options: Options) -> Iterator[Row]:
+    """B2 and B3."""
+    seconds, rounds, few, many = options.pick((SECONDS, ROUNDS, ONE_BY_ONE, BATCHED), (0.01, 1, 2, BATCH))
+    naive, fair = Loop(model, 1, "png"), Loop(model, BATCH, "jpg")
+    systems: Mapping[str, Callable[[], float]] = {
+        OURS: lambda: ours.rate(seconds).images,
+        _TINY: lambda: small.rate(seconds).images,
+        _NAIVE: lambda: naive.rate(few),
+        _FAIR: lambda: fair.rate(many),
+    }
+    rates = by_turns(systems, rounds)
+    yield from beside("B2", told, {name: rates[name] for name in (OURS, _NAIVE)}, {_NAIVE: NAIVE})
+    tiny, against = tuple(rates[_TINY]), f"{_NAIVE}, full VAE"
+    yield Row("B2", told, _TINY, "images/s", tiny, paired(tiny, rates[_NAIVE]), against, NAIVE_TINY)
+    yield from beside("B3", told, {name: rates[name] for name in (OURS, _FAIR)}, {_FAIR: FAIR})
+    for peer in ("accelerate split_between_processes", "Ray Data", "datadreamer"):
+        yield not_run("B3", told, peer, "more processes on one GPU gain nothing; it stands in the rows for a CPU")
+
+
+def fast_path(options: Options, models: Models) -> Iterator[Row]:
+    """Each step alone, and all together, beside none of them."""
+    one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
+    base: float | None = None
+    for name, given in steps(str(models.tiny_vae(one))).items():
+        told = f"{NAME}, batch {one.batch}, bf16: {name}"
+        if options.quick and given.get("fast", {}).get("compile", "none") != "none":
+            continue
+        if options.left < _NEEDED_S:
+            yield not_run("fast path", told, OURS, f"{options.left:.0f} s were left")
+            continue
+        try:
+            local = Local(options.folder, models.settings(one, **given), options.device)
+        except ShardmillError as error:  # this device cannot, or a package is missing
+            yield not_run("fast path", told, OURS, str(error).splitlines()[0])
+            continue
+        rates = [local.rate(options.pick(SECONDS, 0.01) / 2).images for _ in range(options.pick(ROUNDS, 1))]
+        base = base or sorted(rates)[len(rates) // 2]
+        ratio = sorted(rates)[len(rates) // 2] / base
+        yield Row("fast path", told, OURS, "images/s", tuple(rates), ratio, "none of the steps")
+
+
+def steps(tiny_vae: str) -> dict[str, dict[str, Any]]:
+    """Settings of a model by the name of what is on in them."""
+    none = {"channels_last": False, "texts_once": False, "overlap": False}
+    alone: dict[str, dict[str, Any]] = {
+        "channels_last": {"channels_last": True},
+        "texts_once": {"texts_once": True},
+        "overlap": {"overlap": True},
+        "decode_batch 8": {"decode_batch": 8},
+        "fp8": {"fp8": True},
+        "compile": {"compile": "default"},
+    }
+    on = {"channels_last": True, "texts_once": True, "overlap": True}
+    return {
+        "none": {"fast": none},
+        **{f"{name} alone": {"fast": {**none, **given}} for name, given in alone.items()},
+        "tiny VAE alone": {"fast": none, "vae": tiny_vae},
+        "channels_last, texts_once, overlap (the defaults)": {"fast": on},
+        "the defaults and compile": {"fast": {**on, "compile": "default"}},
+        "the defaults, compile and CUDA graphs": {"fast": {**on, "compile": "reduce-overhead"}},
+        "the defaults, compile and tiny VAE": {"fast": {**on, "compile": "default"}, "vae": tiny_vae},
+        "the defaults, compile, tiny VAE and fp8": {
+            "fast": {**on, "compile": "default", "fp8": True},
+            "vae": tiny_vae,
+        },
+    }
+
+
+def _fast(options: Options) -> dict[str, Any]:
+    return {} if options.quick else {"fast": {"compile": "default"}}
