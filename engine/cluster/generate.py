@@ -50,6 +50,7 @@ class Dispatcher:
         self._crew, self._backlog, self._outage = Crew(run, profile), Backlog(run), Outage()
         self._signals = StopSignals()
         self._ending, self._spent = False, ""
+        self._unwritable: OutputError | None = None
 
     def dispatch(self) -> None:
         """Work until nothing is left. Raises UnitsFailed, Stopped, OutputError, and what a model fails to load with."""
@@ -60,6 +61,8 @@ class Dispatcher:
             finally:
                 self._crew.close()
                 self._backlog.sweep()
+        if self._unwritable is not None:
+            raise self._unwritable
         left = len(self._backlog)
         if left and self._spent:
             raise BudgetSpent(f"stopped with {left} units to make: {self._spent}")
@@ -113,9 +116,9 @@ class Dispatcher:
         self._signals.check()
         if self._loads.hopeless(self._nodes.usable, bool(self._crew.ready)):
             raise self._loads.error()
-        if not self._ending and (self._spent or self._signals.draining):
+        if not self._ending and (self._spent or self._unwritable or self._signals.draining):
             self._ending = True
-            why = self._spent or "once more Ctrl-C stops at once"
+            why = self._spent or self._unwritable or "once more Ctrl-C stops at once"
             self._log(f"finishing the units in flight; {why}", "draining")
 
     def _settle_load(self, ref: "Ref[str]") -> None:
@@ -145,8 +148,9 @@ class Dispatcher:
             stats = ray.get(ref)
         except RayTaskError as error:
             self._crew.made(ref)
-            self._stop_if_unwritable(cause_of(error))
-            self._failed(lease.number, error, charged=not self._is_outage(cause_of(error)))
+            cause = cause_of(error)
+            self._unwritable = self._unwritable or self._why_unwritable(cause)
+            self._failed(lease.number, error, charged=not (self._unwritable or self._is_outage(cause)))
         except RayError as error:
             charged = is_the_units_doing(error, self._stays(lease.maker.node))
             if charged:
@@ -204,15 +208,16 @@ class Dispatcher:
         self._log(f"the store does not answer; units begin again in {wait_s:.0f} s", "store_unreachable", "warning")
         return True
 
-    def _stop_if_unwritable(self, cause: BaseException) -> None:
-        """Raises OutputError where no other unit could be stored either."""
+    def _why_unwritable(self, cause: BaseException) -> OutputError | None:
+        """Where no other unit could be stored either. Those in flight find that out themselves, and clean up."""
         if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
-            raise OutputError(
+            return OutputError(
                 f"{self._run.shards}: {cause.strerror}; nothing that was finished is lost: make room and run the same "
                 "command again"
             )
         if isinstance(cause, Refused):
-            raise OutputError(f"{cause}; nothing that was finished is lost: run the same command again")
+            return OutputError(f"{cause}; nothing that was finished is lost: run the same command again")
+        return None
 
 
 def generate(

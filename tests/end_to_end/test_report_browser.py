@@ -26,7 +26,7 @@ sweep:
 """
 SECTIONS = [
     "verdict", "curve", "alternatives", "balance", "distance", "confusion", "images", "gallery", "neighbours",
-    "rejects", "strategies", "throughput", "provenance",
+    "rejects", "strategies", "throughput", "stages", "provenance",
 ]  # fmt: skip
 SEEN = "[...document.querySelectorAll('SELECTOR')].filter(e => e.checkVisibility())"
 CUT_LABELS = """svg => {
