@@ -45,7 +45,7 @@ class Texts:
         self._names: tuple[str, ...] = next(families, ())
         self._cache: dict[tuple[str, Hashable], Encoded] = {}
         self._bytes = 0
-        if not self._names:
+        if not self._names and hasattr(pipe, "encode_prompt"):  # a class-conditional pipeline reads none
             pipe.encode_prompt = _staged(pipe.encode_prompt, stages)
 
     @cached_property
