@@ -6,7 +6,6 @@ schedulers that look a timestep up. What still waits: the noise that ancestral s
 each timestep itself, families that encode their texts in each call, and safety checkers.
 """
 
-import pickle
 from collections.abc import Callable
 from functools import cache, wraps
 from inspect import signature
@@ -37,11 +36,11 @@ def run_ahead(pipe: Any, device: str) -> None:
 def _keep_timesteps(scheduler: Any, from_noise: bool) -> None:
     """A scheduler's state after `set_timesteps` follows from what it is told, so it is computed and copied once."""
     inner = scheduler.set_timesteps
-    known: dict[bytes, dict[str, Any]] = {}
+    known: dict[str, dict[str, Any]] = {}
 
     @wraps(inner)
     def set_timesteps(*given: Any, **named: Any) -> None:
-        key = pickle.dumps((given, named))
+        key = repr((given, named))
         if key not in known:
             inner(*given, **named)
             if from_noise and hasattr(scheduler, "set_begin_index"):

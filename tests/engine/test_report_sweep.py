@@ -233,7 +233,8 @@ def test_of_masks_the_iou_is_told(swept: Run, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_left_out(made: Run, swept: Run, tmp_path: Path) -> None:
-    assert read(made).sections == ["verdict", "balance", "images", "rejects", "strategies", "throughput", "provenance"]
+    sections = ["verdict", "balance", "images", "rejects", "strategies", "throughput", "stages", "provenance"]
+    assert read(made).sections == sections
     run = copy_of(swept, tmp_path)
     shutil.rmtree(run.store.local / "sweep")
     assert not {"gallery", "distance"} & set(read(run).sections)
