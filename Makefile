@@ -33,7 +33,7 @@ faults: $(READY)  ## the whole fault matrix, an hour and a half on two cores: be
 long-run: $(READY)  ## 90,000 images to an object store while actors and drivers are killed: bench/results/long_run.md
 	$(BIN)/python -m bench long-run
 
-bench: $(READY)  ## images per second beside other tools, a quarter of an hour on two cores: bench/README.md
+bench: $(READY)  ## images per second beside other tools: bench/README.md
 	$(BIN)/python -m bench cpu --out bench/results
 
 experiments: $(READY)  ## the experiments on the embedded data: bench/results/experiments/

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     names = whole.add_subparsers(dest="name", metavar="NAME", required=True)
     throughput = [names.add_parser("cpu", help="images per second beside what others do, on a CPU: B1 to B8")]
-    throughput.append(names.add_parser("gpu", help="everything for a GPU, within nine minutes"))
+    throughput.append(names.add_parser("gpu", help="everything for a GPU; nothing begins after 500 seconds"))
     for one in throughput:
         one.add_argument("benchmarks", metavar="BENCHMARK", nargs="*", help="only these, as B5; all if none")
         one.add_argument("--out", metavar="DIR", type=Path, help="write DIR/NAME.json and DIR/NAME.md")

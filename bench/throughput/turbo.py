@@ -60,7 +60,7 @@ def _loops(told: str, model: Model, ours: Local, small: Local, options: Options)
     yield Row("B2", told, _TINY, "images/s", tiny, paired(tiny, rates[_NAIVE]), against, NAIVE_TINY)
     yield from beside("B3", told, {name: rates[name] for name in (OURS, _FAIR)}, {_FAIR: FAIR})
     for peer in ("accelerate split_between_processes", "Ray Data", "datadreamer"):
-        yield not_run("B3", told, peer, "more processes on one GPU gain nothing; it stands in the rows for a CPU")
+        yield not_run("B3", told, peer, "not compared on a GPU; it is beside us on a CPU")
 
 
 def fast_path(options: Options, models: Models) -> Iterator[Row]:
