@@ -8,7 +8,7 @@ what they wait for.
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from bench.throughput.fake_device import DISTINCT, FakeDevice, FakeSettings, fak
 from bench.throughput.frames import photographs, source
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, beside, not_run
+from engine.generators.base import Images, Request
 from engine.runner import run_unit
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
@@ -91,12 +92,19 @@ class _Timed:
         return images / seconds
 
 
+class _Memory(FakeDevice):
+    """Gives the frames that lie there, as the peers find them: copies of them would be part of our time alone."""
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        return Images(self._frames[: len(requests)])
+
+
 class _Ours:
     def __init__(self, side: int, format: str, images: int) -> None:
         self.images = images
-        self._model = FakeSettings(seconds=0.0, side=side, batch_size=16)
+        self._model = FakeSettings(seconds=0.0, side=side, batch_size=DISTINCT)
         self._output = OutputSpec(samples_per_shard=images, image=ImageSpec(format=format, quality=QUALITY))
-        self._device = FakeDevice(self._model, self._output.image, ClusterSpec())
+        self._device = _Memory(self._model, self._output.image, ClusterSpec())
 
     def __call__(self, place: Path) -> None:
         run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)

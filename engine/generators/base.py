@@ -202,7 +202,8 @@ class Generator(Protocol):
     """Kind of device, dtype and attention, for the stats: equal bytes are promised for equal kinds only."""
 
     def shape(self, request: Request) -> Hashable:
-        """Only requests of equal shape may share a batch: the length bucket of a caption, or the adapter it takes."""
+        """Only requests of equal shape may share a batch: the length bucket of a caption, or the adapter it takes.
+        It is asked of all requests of a unit before the first of them is made."""
         ...
 
     def generate(self, requests: Sequence[Request]) -> Made:

@@ -70,6 +70,7 @@ class Pipeline:
         """What the requests of a batch must have in common: adapters, and the length of captions where that matters."""
         active = self._adapters.of(request.class_name)
         if not self._texts.ragged:
+            self._texts.expect(request.prompt, active)
             return active
         self._adapters.use(active)
         return active, self._texts.lengths(request.prompt, active)

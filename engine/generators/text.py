@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, wraps
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ class Texts:
         families = (names for family, names in _RETURNED.items() if type(pipe).__name__.startswith(family))
         self._names: tuple[str, ...] = next(families, ())
         self._cache: dict[tuple[str, Hashable], Encoded] = {}
+        self._expected: dict[tuple[str, Hashable], None] = {}
         self._bytes = 0
         if not self._names and hasattr(pipe, "encode_prompt"):  # a class-conditional pipeline reads none
             pipe.encode_prompt = _staged(pipe.encode_prompt, stages)
@@ -53,9 +55,15 @@ class Texts:
         """Whether each text is encoded to its own length, so that the longest of a batch decides its shape."""
         return bool(self._names) and isinstance(self._run([""])["prompt_embeds"], list)
 
+    def expect(self, prompt: Prompt, adapters: Hashable) -> None:
+        """A later batch has this prompt: its texts may be encoded with those of an earlier one."""
+        if self._once and self._names:
+            new = ((text, adapters) for text in self._parts(prompt))
+            self._expected.update(dict.fromkeys(one for one in new if one not in self._cache))
+
     def lengths(self, prompt: Prompt, adapters: Hashable) -> Hashable:
         """The length buckets of a prompt where encodings are ragged: those of one batch must be equal."""
-        texts = (prompt.text, prompt.negative) if self._guided else (prompt.text,)
+        texts = self._parts(prompt)
         known = self._encoded(texts, adapters)
         return tuple(-(-len(known[text]["prompt_embeds"]) // _CAPTION_MULTIPLE) for text in texts)
 
@@ -76,6 +84,9 @@ class Texts:
             found |= {f"negative_{name}": rows for name, rows in self._rows(negatives, known).items()}
         return found
 
+    def _parts(self, prompt: Prompt) -> tuple[str, ...]:
+        return (prompt.text, prompt.negative) if self._guided else (prompt.text,)
+
     def _rows(self, texts: Sequence[str], known: Mapping[str, Encoded]) -> dict[str, Any]:
         # Read from pinned memory by the stream that wrote it there: nobody waits.
         columns = {
@@ -93,13 +104,21 @@ class Texts:
         size = 1 if self.ragged else self._batch
         for start in range(0, len(new), size):
             group = new[start : start + size]
+            if len(group) < size:
+                group += self._soon(group, adapters, size - len(group))
             found = self._run(group + [""] * (size - len(group)))
             for row, text in enumerate(group):
                 # In the host's memory: thousands of them would take gigabytes of the device's.
                 kept = {name: download(value[row]) for name, value in found.items()}
                 self._cache[text, adapters] = kept
+                self._expected.pop((text, adapters), None)
                 self._bytes += sum(value.nbytes for value in kept.values())
         return {text: self._cache[text, adapters] for text in texts}
+
+    def _soon(self, group: Sequence[str], adapters: Hashable, count: int) -> list[str]:
+        """So many texts that are expected, and not in this group."""
+        others = (text for text, active in self._expected if active == adapters and text not in group)
+        return list(islice(others, count))
 
     def _forget(self) -> None:
         self._cache.clear()

@@ -45,6 +45,7 @@ def verify(arguments: Namespace) -> None:
 
 def repair(arguments: Namespace) -> None:
     """Print every finding, and make those units again."""
+    from engine.operations.log import open_log
     from engine.repair import findings, remove_damaged
     from engine.run import load_run
     from jobs.commands.runs import make
@@ -60,7 +61,7 @@ def repair(arguments: Namespace) -> None:
         print(f"{len(wrong)} of {run.recipe.plan.n_units} units to make anew")
         return
     print(f"making {len(remove_damaged(run, found))} of {run.recipe.plan.n_units} units anew")
-    make(run, arguments.log_format)
+    make(run, open_log(arguments.log_format))
 
 
 def replay(arguments: Namespace) -> None:

@@ -11,7 +11,7 @@ from jobs.arguments import AddCommand, log_argument, run_argument, spec_and_run_
 if TYPE_CHECKING:
     from engine.batchsize import BatchSizes
     from engine.operations.estimate import Pace
-    from engine.operations.log import Log, LogFormat
+    from engine.operations.log import Log
     from engine.run import Run
 
 
@@ -52,7 +52,7 @@ def generate(arguments: Namespace) -> None:
         _dry_run(run, arguments.measure, log)
         return
     with _begun(run, log) as begun:
-        make(begun, arguments.log_format, arguments.profile)
+        make(begun, log, arguments.profile)
 
 
 def report(arguments: Namespace) -> None:
@@ -62,13 +62,11 @@ def report(arguments: Namespace) -> None:
     write_report(load_run(arguments.place))
 
 
-def make(run: "Run", log_format: "LogFormat", profile: bool = False) -> None:
+def make(run: "Run", log: "Log", profile: bool = False) -> None:
     """Make what is not finished of a run that was begun, and write its card and report; perhaps a profile too."""
     from engine.errors import OutputError, UnitsFailed
     from engine.operations.estimate import check_disk, estimate
-    from engine.operations.log import open_log
 
-    log = open_log(log_format)
     check_disk(run, estimate(run))
     try:
         if run.pending():

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from time import perf_counter, sleep
 from types import SimpleNamespace
@@ -119,6 +119,27 @@ def test_texts_are_encoded_anew_where_that_is_asked(sd: Path) -> None:
             assert counts.count("CLIPTextModel") == runs
     finally:
         hook.remove()
+
+
+def test_texts_of_later_batches_fill_the_places_that_a_batch_leaves(sd: Path) -> None:
+    batches = [ask("a", "b", "a", "b"), ask("b", "c", "b", "c", seed=4), ask("d", "e", "f", "a", seed=8)]
+    counts: list[str] = []
+    hook = register_module_forward_hook(lambda module, *_: counts.append(type(module).__name__))
+    try:
+        seen = []
+        for asked in (False, True):
+            generator = load(sd, guidance=5.0)
+            if asked:
+                for request in chain.from_iterable(batches):
+                    generator.shape(request)
+            counts.clear()
+            pixels = [make(generator, batch).pixels for batch in batches]
+            seen.append((counts.count("CLIPTextModel"), pixels))
+    finally:
+        hook.remove()
+    (apart, alone), (together, filled) = seen
+    assert (apart, together) == (4, 2), "seven texts, the negative one among them, in groups of four"
+    assert np.array_equal(alone, filled)
 
 
 def test_without_channels_last_images_are_the_same_but_for_the_order_of_sums(sd: Path) -> None:
