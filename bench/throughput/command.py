@@ -22,6 +22,7 @@ CPU = {
     "B6": "scaling",
     "B7": "determinism",
     "B8": "control",
+    "fast": "fast_path",
 }
 """Benchmarks for a CPU, and their modules; B4 needs a GPU."""
 PAGE = ROOT / "bench" / "README.md"

@@ -1,7 +1,7 @@
 """A run through the real driver and real actors, timed from the first lease to the last commit.
 
 The start of Ray and of the actors, the loading of the model and a batch that warms it up come before the first lease:
-until all actors are ready none is leased a unit, so that all work from the beginning, as in the middle of a long run.
+until all actors are warm none is leased a unit, so that all work from the beginning, as in the middle of a long run.
 """
 
 import time
@@ -61,29 +61,22 @@ def drive(run: Run, driven: Driven) -> Driven:
 
 
 class _WarmCrew(Crew):
-    """Its actors count as loaded when the last of those that were asked for with them is warm."""
+    """The first actors begin together, each after a batch that warms it up."""
 
     def __init__(self, run: Run, driven: Driven) -> None:
         super().__init__(run)
         self._driven = driven
 
     def ask_for(self, count: int, avoided: Collection[str]) -> None:
-        """As ever, but loading ends with a batch of each of them."""
-        before = dict(self.loading)
+        """As ever; the driver goes on when the first are warm."""
         super().ask_for(count, avoided)
-        new = [maker for ref, maker in self.loading.items() if ref not in before]
-        warm = [maker.actor.time_batch.remote() for maker in new]
-        self.loading = {**before, **{_all_warm.remote(*warm): maker for maker in new}}
+        if not self._driven.began:
+            ray.get([maker.actor.time_batch.remote() for maker in self])
 
     def loaded(self, ref: Any) -> None:
         """As ever; the clock starts with the first, who is leased a unit at once."""
         self._driven.began = self._driven.began or time.monotonic()
         super().loaded(ref)
-
-
-@ray.remote(num_cpus=0)
-def _all_warm(*seconds: float) -> str:
-    return "a warm device"
 
 
 class _Silent(Progress):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bench.throughput import determinism, host, precision, turbo, utilisation
+from bench.throughput import determinism, fast_path, host, precision, turbo, utilisation
 from bench.throughput.models import Models
 from bench.throughput.rounds import Options
 from bench.throughput.row import Row
@@ -25,7 +25,7 @@ def _others_compiled(options: Options) -> Iterator[Row]:
 
 
 def _fast_path(options: Options) -> Iterator[Row]:
-    return turbo.fast_path(options, _models(options))
+    return fast_path.on_gpu(options, _models(options))
 
 
 def _models(options: Options) -> Models:

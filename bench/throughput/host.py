@@ -1,14 +1,15 @@
 """B5: uint8 frames that lie in memory to shards, on one core, beside what a user would write.
 
-Ours is the runner itself, with its filter, prompts, metadata, encoding threads, index, hashes and commit; only the
-generator is none: it gives photographs that lie in memory. All are held on one core, so that threads gain nothing but
-what they wait for.
+Ours is the runner itself, with its filter, prompts, metadata, encoding threads, index, hashes and commit, a unit being
+published while the next is made, as in an actor; only the generator is none: it gives photographs that lie in memory.
+All are held on one core, so that threads gain nothing but what they wait for.
 """
 
 import io
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,14 +22,15 @@ from bench.throughput.frames import photographs, source
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, beside, not_run
 from engine.generators.base import Images, Request
-from engine.runner import run_unit
+from engine.run import Run
+from engine.runner import MadeUnit, first_turns, make_unit
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
 from shards.codec import Pixels
 
 ROUNDS, SECONDS = 5, 1.0
-UNIT, FEW = 256, 8
-"""Images that ours and webdataset write at once, as a shard; and that PNG, which takes so long, is timed on."""
+UNITS, UNIT, FEW = 4, 256, 8
+"""Shards that ours and webdataset write at once; images of each; and those of PNG, which takes so long."""
 QUALITY = 95
 PER_CORE_AT_512, TO_PIL_PNG = 600, 50
 _PNG, _WEBDATASET, _OURS_PNG = "PIL PNG files", "webdataset.ShardWriter, PIL JPEG", f"{OURS}, PNG"
@@ -100,16 +102,21 @@ class _Memory(FakeDevice):
 
 
 class _Ours:
-    def __init__(self, side: int, format: str, images: int) -> None:
-        self.images = images
+    def __init__(self, side: int, format: str, unit: int) -> None:
+        self.images = UNITS * unit
         self._model = FakeSettings(seconds=0.0, side=side, batch_size=DISTINCT)
-        self._output = OutputSpec(samples_per_shard=images, image=ImageSpec(format=format, quality=QUALITY))
+        self._output = OutputSpec(samples_per_shard=unit, image=ImageSpec(format=format, quality=QUALITY))
         self._device = _Memory(self._model, self._output.image, ClusterSpec())
 
     def __call__(self, place: Path) -> None:
         run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)
-        stats = run_unit(run.recipe, 0, self._device, run.shards)
-        assert stats["count"] == self.images, f"only {stats['count']} of {self.images} images were kept"
+        with ThreadPoolExecutor(1) as aside:
+            published = [aside.submit(self._made(run, number).publish) for number in range(UNITS)]
+        kept = sum(stats.result()["count"] for stats in published)
+        assert kept == self.images, f"only {kept} of {self.images} images were kept"
+
+    def _made(self, run: Run, number: int) -> MadeUnit:
+        return make_unit(run.recipe, first_turns(run.recipe, number), self._device, run.shards)
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,17 @@ class _PilPng:
 @dataclass(frozen=True)
 class _WebDataset:
     frames: Pixels
-    images: int
+    unit: int
+
+    @property
+    def images(self) -> int:
+        return UNITS * self.unit
 
     def __call__(self, place: Path) -> None:
         import webdataset
         from PIL import Image
 
-        with webdataset.ShardWriter(str(place / "%05d.tar"), maxcount=self.images, verbose=0) as writer:
+        with webdataset.ShardWriter(str(place / "%05d.tar"), maxcount=self.unit, verbose=0) as writer:
             for number in range(self.images):
                 data, label = io.BytesIO(), number % 10
                 Image.fromarray(self.frames[number % DISTINCT]).save(data, "JPEG", quality=QUALITY)

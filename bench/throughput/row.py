@@ -10,7 +10,7 @@ from typing import Any
 class Row:
     """One system under one workload.
 
-    bench:  B1 to B8.
+    bench:  B1 to B8, or `fast path`.
     unit:   of `values`, of which there is one a round; more is better where it begins with `images`.
     ratio:  always the better the larger, and to what: `beside`.
     target: the least ratio that is good enough; None for what has none to reach, as peers.

@@ -22,7 +22,7 @@ from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
 
 ACTORS, ROUNDS, TARGET = (1, 2, 4, 8), 3, 0.97
-BATCH, BATCH_S, BATCHES, UNITS = 16, 0.2, 5, 4
+BATCH, BATCH_S, BATCHES, UNITS = 16, 0.2, 20, 4
 """Images of a batch; its seconds; batches of a unit, and units of an actor."""
 KILLED_OF = 4
 

@@ -1,5 +1,5 @@
-"""B1, B2 and B3 on a GPU, at SD-Turbo 512 with one step, and each step of the fast path: there the host is what is
-easily too slow. Without Ray: units by the runner, in one process, as an actor makes them."""
+"""B1, B2 and B3 on a GPU, at SD-Turbo 512 with one step: there the host is what is easily too slow. Without Ray: units
+by the runner, in one process, as an actor makes them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,7 +11,6 @@ from bench.throughput.peers.loop import Loop
 from bench.throughput.plain import BareLoop, Model
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, beside, not_run, paired
-from shards.errors import ShardmillError
 
 NAME = "SD-Turbo 512"
 ROUNDS, SECONDS = 3, 4.0
@@ -22,7 +21,6 @@ _BARE = "bare loop, no output"
 _NAIVE = "diffusers, one prompt at a time, PNG"
 _FAIR = "diffusers, batch 16, PIL JPEG, same thread"
 _TINY = f"{OURS}, tiny VAE"
-_NEEDED_S = 60.0
 
 
 def measure(options: Options, models: Models) -> Iterator[Row]:
@@ -61,55 +59,6 @@ def _loops(told: str, model: Model, ours: Local, small: Local, options: Options)
     yield from beside("B3", told, {name: rates[name] for name in (OURS, _FAIR)}, {_FAIR: FAIR})
     for peer in ("accelerate split_between_processes", "Ray Data", "datadreamer"):
         yield not_run("B3", told, peer, "not compared on a GPU; it is beside us on a CPU")
-
-
-def fast_path(options: Options, models: Models) -> Iterator[Row]:
-    """Each step alone, and all together, beside none of them."""
-    one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
-    base: float | None = None
-    for name, given in steps(str(models.tiny_vae(one))).items():
-        told = f"{NAME}, batch {one.batch}, bf16: {name}"
-        if options.quick and given.get("fast", {}).get("compile", "none") != "none":
-            continue
-        if options.left < _NEEDED_S:
-            yield not_run("fast path", told, OURS, f"{options.left:.0f} s were left")
-            continue
-        try:
-            local = Local(options.folder, models.settings(one, **given), options.device)
-        except ShardmillError as error:  # this device cannot, or a package is missing
-            yield not_run("fast path", told, OURS, str(error).splitlines()[0])
-            continue
-        rates = [local.rate(options.pick(SECONDS, 0.01) / 2).images for _ in range(options.pick(ROUNDS, 1))]
-        base = base or sorted(rates)[len(rates) // 2]
-        ratio = sorted(rates)[len(rates) // 2] / base
-        yield Row("fast path", told, OURS, "images/s", tuple(rates), ratio, "none of the steps")
-
-
-def steps(tiny_vae: str) -> dict[str, dict[str, Any]]:
-    """Settings of a model by the name of what is on in them."""
-    none = {"channels_last": False, "texts_once": False, "overlap": False}
-    alone: dict[str, dict[str, Any]] = {
-        "channels_last": {"channels_last": True},
-        "texts_once": {"texts_once": True},
-        "overlap": {"overlap": True},
-        "decode_batch 8": {"decode_batch": 8},
-        "fp8": {"fp8": True},
-        "compile": {"compile": "default"},
-    }
-    on = {"channels_last": True, "texts_once": True, "overlap": True}
-    return {
-        "none": {"fast": none},
-        **{f"{name} alone": {"fast": {**none, **given}} for name, given in alone.items()},
-        "tiny VAE alone": {"fast": none, "vae": tiny_vae},
-        "channels_last, texts_once, overlap (the defaults)": {"fast": on},
-        "the defaults and compile": {"fast": {**on, "compile": "default"}},
-        "the defaults, compile and CUDA graphs": {"fast": {**on, "compile": "reduce-overhead"}},
-        "the defaults, compile and tiny VAE": {"fast": {**on, "compile": "default"}, "vae": tiny_vae},
-        "the defaults, compile, tiny VAE and fp8": {
-            "fast": {**on, "compile": "default", "fp8": True},
-            "vae": tiny_vae,
-        },
-    }
 
 
 def _fast(options: Options) -> dict[str, Any]:

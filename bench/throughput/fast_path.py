@@ -1,0 +1,99 @@
+"""Each step of `model.fast` alone, and all together, beside none of them: units by the runner, in one process."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.throughput.architectures import ARCHITECTURES
+from bench.throughput.digits import SOURCE, STEPS
+from bench.throughput.local import Local
+from bench.throughput.models import Models
+from bench.throughput.rounds import Options, by_turns
+from bench.throughput.row import OURS, Row, not_run, paired
+from bench.throughput.turbo import NAME
+from engine.devices import auto_dtype
+from engine.generators.text_to_image import TextToImageSettings
+from shards.errors import ShardmillError
+
+ROUNDS, GPU_SECONDS, CPU_SECONDS = 3, 2.0, 6.0
+_NEEDED_S = 120.0
+"""For loading and compiling a model, and for the rounds of all that were loaded."""
+_CPU_BATCH = 64
+
+Steps = Mapping[str, dict[str, Any]]
+"""Settings of a model by the name of what is on in them; the first are those without any step."""
+
+
+def on_gpu(options: Options, models: Models) -> Iterator[Row]:
+    """With SD-Turbo, where the host is what is easily too slow."""
+    one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
+    chosen = {name: models.settings(one, **given) for name, given in gpu_steps(str(models.tiny_vae(one))).items()}
+    yield from _measure(options, f"{NAME}, batch {one.batch}, bf16", chosen, GPU_SECONDS)
+
+
+def measure(options: Options) -> Iterator[Row]:
+    """With the embedded model, on one core."""
+    usual = {"source": SOURCE, "steps": STEPS, "batch_size": options.pick(_CPU_BATCH, 8)}
+    chosen = {name: TextToImageSettings.model_validate({**usual, **given}) for name, given in cpu_steps().items()}
+    yield from _measure(options, f"embedded digits, {STEPS} steps, batch {usual['batch_size']}", chosen, CPU_SECONDS)
+
+
+def _measure(options: Options, told: str, chosen: Mapping[str, TextToImageSettings], seconds: float) -> Iterator[Row]:
+    loaded: dict[str, Local] = {}
+    for name, model in chosen.items():
+        workload = f"{told}: {name}"
+        if options.quick and model.fast.compile != "none":
+            continue
+        if options.left < _NEEDED_S:
+            yield not_run("fast path", workload, OURS, f"{options.left:.0f} s were left")
+            continue
+        try:
+            loaded[name] = Local(options.folder, model, options.device)
+        except (ShardmillError, RuntimeError) as error:  # the device cannot, or has no room, or a package is missing
+            yield not_run("fast path", workload, OURS, str(error).splitlines()[0])
+    systems = {
+        name: lambda local=local: local.rate(options.pick(seconds, 0.01)).images for name, local in loaded.items()
+    }
+    rates = by_turns(systems, options.pick(ROUNDS, 1))
+    none, *_ = rates.values()
+    for name, found in rates.items():
+        yield Row(
+            "fast path", f"{told}: {name}", OURS, "images/s", tuple(found), paired(found, none), "none of the steps"
+        )
+
+
+def cpu_steps() -> Steps:
+    """Those that a CPU has."""
+    none = {"dtype": "fp32", "fast": _NONE}
+    fast = auto_dtype("cpu")
+    dtype: Steps = {} if fast == "fp32" else {f"{fast} alone": {"dtype": fast, "fast": _NONE}}
+    return {
+        "none": none,
+        **{f"{name} alone": {**none, "fast": {**_NONE, **given}} for name, given in _ALONE.items()},
+        **dtype,
+        f"{fast}, channels_last, texts_once (the defaults)": {},
+        "the defaults and compile": {"fast": {"compile": "default"}},
+    }
+
+
+def gpu_steps(tiny_vae: str) -> Steps:
+    """Those that a GPU has, in one dtype."""
+    alone = {**_ALONE, "overlap": {"overlap": True}, "fp8": {"fp8": True}}
+    return {
+        "none": {"fast": _NONE},
+        **{f"{name} alone": {"fast": {**_NONE, **given}} for name, given in alone.items()},
+        "tiny VAE alone": {"fast": _NONE, "vae": tiny_vae},
+        "channels_last, texts_once, overlap (the defaults)": {},
+        "the defaults and compile": {"fast": {"compile": "default"}},
+        "the defaults, compile and CUDA graphs": {"fast": {"compile": "reduce-overhead"}},
+        "the defaults, compile and tiny VAE": {"fast": {"compile": "default"}, "vae": tiny_vae},
+        "the defaults, compile, tiny VAE and fp8": {"fast": {"compile": "default", "fp8": True}, "vae": tiny_vae},
+    }
+
+
+_NONE = {"channels_last": False, "texts_once": False, "overlap": False}
+_ALONE: Steps = {
+    "channels_last": {"channels_last": True},
+    "texts_once": {"texts_once": True},
+    "decode_batch 8": {"decode_batch": 8},
+    "compile": {"compile": "default"},
+}
