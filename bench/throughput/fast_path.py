@@ -1,6 +1,7 @@
 """Each step of `model.fast` alone, and all together, beside none of them: units by the runner, in one process."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from bench.throughput.architectures import ARCHITECTURES
@@ -20,7 +21,7 @@ _NEEDED_S = 120.0
 _CPU_BATCH = 64
 
 Steps = Mapping[str, dict[str, Any]]
-"""Settings of a model by the name of what is on in them; the first are those without any step."""
+"""Settings of a model by the name of what is on in them, `none` among them."""
 
 
 def on_gpu(options: Options, models: Models) -> Iterator[Row]:
@@ -50,15 +51,17 @@ def _measure(options: Options, told: str, chosen: Mapping[str, TextToImageSettin
             loaded[name] = Local(options.folder, model, options.device)
         except (ShardmillError, RuntimeError) as error:  # the device cannot, or has no room, or a package is missing
             yield not_run("fast path", workload, OURS, str(error).splitlines()[0])
-    systems = {
-        name: lambda local=local: local.rate(options.pick(seconds, 0.01)).images for name, local in loaded.items()
-    }
+    systems = {name: partial(_rate, local, options.pick(seconds, 0.01)) for name, local in loaded.items()}
+    if "none" not in systems:  # there is nothing to be beside
+        return
     rates = by_turns(systems, options.pick(ROUNDS, 1))
-    none, *_ = rates.values()
     for name, found in rates.items():
-        yield Row(
-            "fast path", f"{told}: {name}", OURS, "images/s", tuple(found), paired(found, none), "none of the steps"
-        )
+        ratio = paired(found, rates["none"])
+        yield Row("fast path", f"{told}: {name}", OURS, "images/s", tuple(found), ratio, "none of the steps")
+
+
+def _rate(local: Local, seconds: float) -> float:
+    return local.rate(seconds).images
 
 
 def cpu_steps() -> Steps:
