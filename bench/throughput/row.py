@@ -63,11 +63,11 @@ def beside(
     bench: str,
     workload: str,
     rates: Mapping[str, Sequence[float]],
-    targets: Mapping[str, float | None],
+    targets: Mapping[str, float],
     unit: str = "images/s",
     note: str = "",
 ) -> Iterator[Row]:
-    """Rows of rates: ours beside each peer of `targets`, and the peers."""
+    """Rows of rates: ours beside each peer that has a target, and the peers."""
     mine = rates[OURS]
     for peer, target in targets.items():
         ratio = paired(mine, rates[peer])
