@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ModelError
 from engine.generators.base import ModelSettings
+from engine.memory import keep_memory
 from engine.spec.cluster import ClusterSpec
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class Device:
 def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
     """The GPU that the actor was given, else the CPU with as many torch threads as the actor has cores.
 
-    Sets those threads, and asks for the same kernels on every run. Raises ModelError where a GPU was asked for and
-    none can be used.
+    Sets those threads, keeps memory that is freed, and asks for the same kernels on every run. Raises ModelError where
+    a GPU was asked for and none can be used.
     """
     import torch
 
@@ -39,6 +40,7 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)
+        keep_memory()
         name, kind = "cpu", f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
     chosen = auto_dtype(name) if model.dtype == "auto" else model.dtype
     return Device(name, kinds[chosen], f"{kind}, {chosen}")

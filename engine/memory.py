@@ -1,9 +1,14 @@
-"""A device's memory: whether an error says that it is too small, and giving back what nobody uses."""
+"""A device's memory: whether an error says that it is too small, and keeping or giving back what nobody uses."""
 
+import ctypes
 import gc
+from contextlib import suppress
 
 _SIGNS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
 """In the texts of torch's allocators for GPU and CPU, of the driver, and of cuBLAS and cuDNN."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of glibc's `mallopt`."""
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -21,3 +26,17 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_memory() -> None:
+    """Let this process keep the host's memory that it frees, as torch does with a GPU's, for it will need it again.
+
+    glibc gives large blocks back to the system at once and is given them anew, empty, a page at a time: for the
+    activations of a small model on a CPU a twentieth of its time. Elsewhere this does nothing.
+    """
+    with suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_THRESHOLD, 2**30)

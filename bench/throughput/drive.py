@@ -4,8 +4,9 @@ The start of Ray and of the actors, the loading of the model and a batch that wa
 until all actors are warm none is leased a unit, so that all work from the beginning, as in the middle of a long run.
 """
 
+import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -24,10 +25,12 @@ from shards.stats import Stats
 class Driven:
     """What came of a run. began: the first lease, and ended: the last commit, by the monotonic clock.
 
-    noticed: called after every unit, on the driver's thread.
+    noticed: called after every unit, on the driver's thread. begins: called before the first lease, with the processes
+    of the actors.
     """
 
     noticed: Callable[["Driven"], None] = lambda driven: None
+    begins: Callable[[Sequence[int]], None] = lambda pids: None
     began: float = 0.0
     ended: float = 0.0
     images: int = 0
@@ -72,10 +75,13 @@ class _WarmCrew(Crew):
         super().ask_for(count, avoided)
         if not self._driven.began:
             ray.get([maker.actor.time_batch.remote() for maker in self])
+            self._pids = ray.get([maker.actor.__ray_call__.remote(lambda self: os.getpid()) for maker in self])
 
     def loaded(self, ref: Any) -> None:
         """As ever; the clock starts with the first, who is leased a unit at once."""
-        self._driven.began = self._driven.began or time.monotonic()
+        if not self._driven.began:
+            self._driven.begins(self._pids)
+            self._driven.began = time.monotonic()
         super().loaded(ref)
 
 

@@ -1,0 +1,64 @@
+"""Two processes in slices of a second: one is stopped while the other works, until both have ended.
+
+A shared machine changes its speed from second to second. Over slices so short, what it does is in the figures of both.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import cycle
+from signal import Signals
+
+SLICE_S = 1.0
+
+
+@dataclass
+class Sliced:
+    """One of the processes.
+
+    ended: when its work was done, by the monotonic clock, once it was.
+    """
+
+    pid: int
+    began: float
+    ended: Callable[[], float | None]
+    slices: list[tuple[float, float]] = field(default_factory=list)
+
+    def seconds(self) -> float:
+        """It had until its work was done."""
+        end = self.ended()
+        assert end is not None, "it has not ended"
+        return sum(max(0.0, min(last, end) - max(first, self.began)) for first, last in self.slices)
+
+    def send(self, signal_: Signals) -> None:
+        """Raises ProcessLookupError where it is gone before its work was done."""
+        try:
+            os.kill(self.pid, signal_)
+        except ProcessLookupError:
+            if self.ended() is None:
+                raise
+
+    def run(self) -> None:
+        """Let it work for one slice."""
+        self.send(Signals.SIGCONT)
+        first = time.monotonic()
+        time.sleep(SLICE_S)
+        self.send(Signals.SIGSTOP)
+        self.slices.append((first, time.monotonic()))
+
+
+def by_slices(first: Sliced, second: Sliced) -> None:
+    """Let the two work by turns until both have ended. Their work must not sleep, which a stopped process does too."""
+    both = first, second
+    try:
+        for one in both:
+            one.send(Signals.SIGSTOP)
+        for one in cycle(both):
+            if one.ended() is None:
+                one.run()
+            if all(one.ended() is not None for one in both):
+                return
+    finally:
+        for one in both:
+            one.send(Signals.SIGCONT)
