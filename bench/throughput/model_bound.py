@@ -7,6 +7,7 @@ neither. The driver has the other core, as it has in a cluster.
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import count
 from threading import Thread
 from typing import Any
@@ -26,11 +27,12 @@ from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
 
 IMAGES, PER_SHARD = 2_000, 400
-ROUNDS, FAKE_ROUNDS = 5, 4
+ROUNDS, FAKE_ROUNDS = 3, 4
 BATCH, FAKE_BATCH = 50, 16
 FAKE_S = 0.05
 TARGET = 0.97
 _LOOP = "bare loop, no output"
+_KEEPING = "bare loop, no output, keeping its memory as ours does"
 
 
 def measure(options: Options) -> Iterator[Row]:
@@ -67,25 +69,26 @@ class BareDevice:
 
 
 def _embedded(options: Options, images: int, per_shard: int) -> Iterator[Row]:
-    """Both in slices of a second: the model keeps a core busy, and what other machines take of it comes and goes."""
+    """In slices of a second: the model keeps a core busy, and what other machines take of it comes and goes."""
     model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"))
-    rates: dict[str, list[float]] = {OURS: [], _LOOP: []}
-    for number in range(options.pick(ROUNDS, 1)):
-        run = digits_run(
-            options.folder / f"digits-{number}", images, per_shard, model={"batch_size": BATCH}, cluster=ONE
-        )
-        for name, seconds in zip(rates, _sliced(run, model, images, number % 2 == 0), strict=True):
+    rates: dict[str, list[float]] = {OURS: [], _LOOP: [], _KEEPING: []}
+    rounds = options.pick(ROUNDS, 1)
+    for number in range(rounds):
+        place = options.folder / f"digits-{number}"
+        run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, cluster=ONE)
+        for name, seconds in zip(rates, _sliced(run, model, images, number), strict=True):
             rates[name].append(images / seconds)
-        print(f"  round {number + 1}: " + ", ".join(f"{name}: {rates[name][-1]:,.4g}" for name in rates), flush=True)
+            print(f"  round {number + 1} of {rounds}: {name}: {rates[name][-1]:,.4g}", flush=True)
     named = f"embedded digits, {model.dtype}, batch {BATCH}, one core: {images:,} images through Ray"
-    yield from beside("B1", named, rates, {_LOOP: TARGET}, note=f"both in slices of {SLICE_S:g} s")
+    yield from beside("B1", named, rates, {_LOOP: TARGET}, note=f"in slices of {SLICE_S:g} s")
 
 
 class _Bare(BareLoop):
-    """In an actor, with the memory of the host as ours has it: what that brings is not to hide what ours loses."""
+    """In an actor. keeps: whether it keeps the memory that it frees, as ours does: what else ours loses."""
 
-    def __init__(self, model: Model) -> None:
-        keep_memory()
+    def __init__(self, model: Model, keeps: bool) -> None:
+        if keeps:
+            keep_memory()
         super().__init__(model, "the digit 7", BATCH)
 
     def pid(self) -> int:
@@ -97,28 +100,38 @@ class _Bare(BareLoop):
         return time.monotonic()
 
 
-def _sliced(run: Run, model: Model, images: int, first: bool) -> tuple[float, float]:
-    """Seconds that ours and the bare loop had until so many images were made. first: whether ours begins."""
+def _sliced(run: Run, model: Model, images: int, first: int) -> list[float]:
+    """Seconds that ours and both bare loops had until so many images were made; each begins another round."""
     import ray
 
     from bench.throughput.drive import Driven, drive
 
-    # Without a core of its own in Ray's books: only one of the two works at a time.
-    bare = ray.remote(num_cpus=0)(_Bare).remote(model)
-    bare_pid, both, threads = ray.get(bare.pid.remote()), list[Sliced](), list[Thread]()
+    # Without a core of its own in Ray's books: one of them works at a time.
+    actor = ray.remote(num_cpus=0)(_Bare)
+    loops = [actor.remote(model, keeps) for keeps in (False, True)]
+    loop_pids = ray.get([loop.pid.remote() for loop in loops])
+    all_, threads = list[Sliced](), list[Thread]()
 
     def begins(pids: Sequence[int]) -> None:
-        began, made = time.monotonic(), bare.run.remote(images)
-        both.append(Sliced(pids[0], began, lambda: driven.ended if driven.images == images else None))
-        both.append(Sliced(bare_pid, began, lambda: ray.get(made) if ray.wait([made], timeout=0)[0] else None))
-        threads.append(Thread(target=by_slices, args=both if first else both[::-1]))
+        began, made = time.monotonic(), [loop.run.remote(images) for loop in loops]
+        ends = [lambda: driven.ended if driven.images == images else None, *[partial(_got, one) for one in made]]
+        all_.extend(Sliced(pid, began, end) for pid, end in zip([*pids, *loop_pids], ends, strict=True))
+        turn = first % len(all_)
+        threads.append(Thread(target=by_slices, args=[all_[turn:] + all_[:turn]]))
         threads[0].start()
 
     driven = Driven(begins=begins)
     drive(run, driven)
     threads[0].join()
-    ray.kill(bare)
-    return both[0].seconds(), both[1].seconds()
+    for loop in loops:
+        ray.kill(loop)
+    return [one.seconds() for one in all_]
+
+
+def _got(ref: Any) -> float | None:
+    import ray
+
+    return float(ray.get(ref)) if ray.wait([ref], timeout=0)[0] else None
 
 
 def _fake_run(place: Any, images: int, per_shard: int, model: FakeSettings) -> Run:

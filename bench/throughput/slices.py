@@ -1,11 +1,11 @@
-"""Two processes in slices of a second: one is stopped while the other works, until both have ended.
+"""Processes in slices of a second: all but one are stopped, by turns, until each has done its work.
 
-A shared machine changes its speed from second to second. Over slices so short, what it does is in the figures of both.
+A shared machine changes its speed from second to second. Over slices so short, what it does is in the figures of all.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from signal import Signals
@@ -41,24 +41,23 @@ class Sliced:
 
     def run(self) -> None:
         """Let it work for one slice."""
-        self.send(Signals.SIGCONT)
         first = time.monotonic()
+        self.send(Signals.SIGCONT)
         time.sleep(SLICE_S)
         self.send(Signals.SIGSTOP)
         self.slices.append((first, time.monotonic()))
 
 
-def by_slices(first: Sliced, second: Sliced) -> None:
-    """Let the two work by turns until both have ended. Their work must not sleep, which a stopped process does too."""
-    both = first, second
+def by_slices(all_: Sequence[Sliced]) -> None:
+    """Let them work by turns until all have ended. Their work must not sleep, which a stopped process does too."""
     try:
-        for one in both:
+        for one in all_:
             one.send(Signals.SIGSTOP)
-        for one in cycle(both):
+        for one in cycle(all_):
             if one.ended() is None:
                 one.run()
-            if all(one.ended() is not None for one in both):
+            elif all(other.ended() is not None for other in all_):
                 return
     finally:
-        for one in both:
+        for one in all_:
             one.send(Signals.SIGCONT)

@@ -1,5 +1,10 @@
 """Device and number format of an actor."""
 
+import ctypes
+import resource
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -41,3 +46,34 @@ def test_what_the_spec_names_is_taken(name: str, dtype: torch.dtype) -> None:
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"gpus_per_actor is 0\.5, but torch finds no GPU.*set it to 0"):
         pick_device(MODEL, ClusterSpec(gpus_per_actor=0.5))
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+def test_on_a_cpu_memory_that_was_freed_is_kept_until_it_is_given_back() -> None:
+    """In a process of its own, since what is set stays."""
+    program = """
+import resource, torch
+from engine.devices import pick_device
+from engine.generators.text_to_image import TextToImageSettings
+from engine.memory import free_memory
+from engine.spec.cluster import ClusterSpec
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(20 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults())
+pick_device(TextToImageSettings(source="m"), ClusterSpec())
+faults()
+print(faults())
+free_memory()
+print(faults())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, kept, given_back = map(int, done.stdout.split())
+    pages = (20 << 20) * 4 // resource.getpagesize()
+    assert before > pages, "each is given memory anew"
+    assert kept < pages / 100
+    assert given_back > pages / 4, "what nobody uses went back to the system"

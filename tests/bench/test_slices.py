@@ -1,0 +1,82 @@
+"""Slices: of several processes one works at a time, and each is charged for its own time alone."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bench.throughput import slices
+from bench.throughput.slices import Sliced, by_slices
+
+_WORK = """
+import sys, time
+total, log = int(sys.argv[1]), open(sys.argv[2], "a")
+while total:
+    total -= 1
+    began = time.monotonic()
+    while time.monotonic() - began < 0.005: pass
+    print(time.monotonic(), file=log, flush=True)
+print("done", time.monotonic(), file=log, flush=True)
+time.sleep(600)
+"""
+Start = Callable[[int], Sliced]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a process that works so many times for 5 ms of the clock, and notes when."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(times: int) -> Sliced:
+        log = tmp_path / str(len(started))
+        log.touch()
+        started.append(subprocess.Popen([sys.executable, "-c", _WORK, str(times), str(log)]))
+
+        def ended() -> float | None:
+            last = log.read_text().splitlines()[-1:]
+            return float(last[0].split()[1]) if last and last[0].startswith("done") else None
+
+        return Sliced(started[-1].pid, time.monotonic(), ended)
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_one_works_at_a_time_until_each_is_done(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0.05)
+    all_ = [start(120), start(40)]
+    by_slices(all_)
+    for number, one in enumerate(all_):
+        moments = [float(line.split()[-1]) for line in (tmp_path / str(number)).read_text().splitlines()]
+        ended = one.ended()
+        assert ended == moments[-1]
+        began = one.slices[0][0]
+        worked = [moment for moment in moments if moment > began]
+        assert worked, "it was done before the first slice: nothing was tested"
+        within = sum(any(a <= moment <= b for a, b in one.slices) for moment in worked)
+        assert within >= 0.9 * len(worked), "a signal may come a moment late, not as a rule"
+        assert 0.005 * within / 2 <= one.seconds() <= ended - began
+    spans = sorted(span for one in all_ for span in one.slices)
+    assert all(a[1] <= b[0] for a, b in pairwise(spans)), "no two at once"
+    assert len(all_[0].slices) > len(all_[1].slices) > 1
+
+
+def test_time_before_the_work_and_after_it_is_not_charged() -> None:
+    one = Sliced(0, 10.0, lambda: 25.0, [(8, 9), (9, 12), (15, 20), (24, 26), (30, 31)])
+    assert one.seconds() == 2 + 5 + 1
+
+
+def test_a_process_that_is_gone_before_its_end_is_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0.01)
+    done = start(1)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with pytest.raises(ProcessLookupError):
+        by_slices([done, Sliced(gone.pid, 0.0, lambda: None)])
+    by_slices([Sliced(gone.pid, 0.0, lambda: 1.0)])
