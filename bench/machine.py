@@ -8,15 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("torch", "diffusers", "ray", "numpy", "opencv-python-headless")
+_VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")
 ROOT = Path(__file__).parents[1]
 
 
 def machine() -> dict[str, object]:
-    """Processor, cores, GPU and its driver where there is one, versions and commit."""
-    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
+    """Processor with its widest vectors, cores, GPU and its driver where there is one, versions and commit."""
     commit = _said("git", "rev-parse", "--short", "HEAD")
     return {
-        "cpu": cpu,
+        "cpu": _of_cpu("model name") or platform.machine(),
+        "vectors": next((one for one in _VECTORS if one in _of_cpu("flags").split()), "unknown"),
         "cores": os.cpu_count(),
         **_gpu(),
         "python": platform.python_version(),
@@ -49,6 +50,8 @@ def _said(program: str, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _cpuinfo() -> list[str]:
+def _of_cpu(name: str) -> str:
+    """What the system says of its first processor; nothing where it says nothing."""
     path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

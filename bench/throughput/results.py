@@ -37,7 +37,7 @@ class Results:
         for path in self.files:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
-        text = table(self.rows, self.name, self.machine)
+        text = table(self.rows, self.name)
         if self.table is not None:
             self.table.write_text(text, encoding="utf-8")
         for page in self.pages:
@@ -54,13 +54,23 @@ def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return same and (old["median"] is None or new["ratio_to"] == old["ratio_to"])
 
 
-def table(rows: Sequence[Mapping[str, Any]], name: str, machine: Mapping[str, Any]) -> str:
+def table(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     """Rows as Markdown, with what they were measured on."""
     lines = [COLUMNS, "|---|---|---|---|---|---|---|---|---|", *map(line, rows)]
     notes = dict.fromkeys(f"{row['bench']}, {row['workload']}: {row['note']}" for row in rows if row["note"])
     told = [f"- {note}" for note in notes]
     head = f"`python -m bench {name}`: the ratio is the median of the rounds' ratios; more is better."
-    return "\n".join([head, "", *lines, "", *told, *([""] if told else []), f"Machine: {json.dumps(machine)}", ""])
+    return "\n".join([head, "", *lines, "", *told, *([""] if told else []), *_machines(rows), ""])
+
+
+def _machines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each, with the benchmarks that were run on it where there are several."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        found.setdefault(json.dumps(row["machine"]), {})[row["bench"]] = None
+    if len(found) == 1:
+        return [f"Machine: {one}" for one in found]
+    return [f"- Machine of {', '.join(names)}: {one}" for one, names in found.items()]
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -110,6 +110,11 @@ def test_the_table_stands_between_its_marks_on_the_page(tmp_path: Path) -> None:
     assert text.endswith("<!-- end of cpu -->\nrest\n")
     assert text.count("| B8 |") == 2
     assert "old" not in text
+    assert 'Machine: {"cores": 2}' in text
+    other = Results("cpu", [], None, [page], {"cores": 64}, results.rows)
+    other.add(at_most("B5", "1", [1.0], "s", 10))
+    text = page.read_text()
+    assert '- Machine of B8: {"cores": 2}\n- Machine of B5: {"cores": 64}' in text, "each row keeps its own"
     with pytest.raises(ValueError, match="the page lacks <!-- gpu -->"):
         put_between(text, "gpu", "")
     assert put_between(command.PAGE.read_text(), "gpu", "x").count("<!-- gpu -->") == 1
