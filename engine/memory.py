@@ -20,7 +20,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def free_memory() -> None:
-    """Give back to the device what no tensor uses any more; the allocator keeps it otherwise."""
+    """Give back to the device and the host what no tensor uses any more; the allocators keep it otherwise."""
     import torch
 
     gc.collect()
@@ -39,4 +39,4 @@ def keep_memory() -> None:
     with suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_MMAP_THRESHOLD, 2**30)
+        mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)  # the most that older ones take
