@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("torch", "diffusers", "ray", "numpy", "opencv-python-headless")
-_VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")
+_VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 ROOT = Path(__file__).parents[1]
 
 
