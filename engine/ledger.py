@@ -9,33 +9,15 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
-from engine.generators.base import Images, ModelFacts, Request
+from engine.generators.base import ModelFacts
 from engine.plan import Slot, WorkUnit
 from engine.recipe import Recipe
 from engine.spans import STAGES, Span, Spans, gaps, totals
-from shards.sample import Sample
+from engine.turns import Outcome, Turn
 from shards.stats import Stats
 from shards.writer import FileFacts
 
 _REPORTED_VERSIONS = ("shardmill", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless")
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One attempt at a slot."""
-
-    slot: Slot
-    attempt: int
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a turn ended: with a sample, or with the reason why not."""
-
-    turn: Turn
-    sample: Sample | None
-    reason: str
 
 
 class Timeline:
@@ -53,10 +35,6 @@ class Timeline:
         """Those of one of them."""
         return self.lanes.setdefault(name, Spans())
 
-    def add_batch(self, images: Images, call: Span) -> None:
-        """Note a batch. call: of the generator, which is all that is known where that does not say more."""
-        self.lane("device").found.extend(images.spans or (call,))
-
     def seconds(self) -> dict[str, float]:
         """Of each stage, added up over threads."""
         found = totals(span for spans in self.lanes.values() for span in spans.found)
@@ -67,7 +45,8 @@ class Timeline:
 class Ledger:
     """What became of the slots of a unit.
 
-    facts, batch_size, device: of the generator, see there. device_s: seconds in which the unit had the device.
+    facts, batch_size, device: of the generator, see there. began: when the device turned to it, by `time.perf_counter`.
+    device_s: seconds in which it had the device.
     """
 
     recipe: Recipe
@@ -75,6 +54,7 @@ class Ledger:
     facts: ModelFacts
     batch_size: int
     device: str
+    began: float
     planned: Counter[int] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
@@ -83,6 +63,11 @@ class Ledger:
     reasons: dict[Slot, list[str]] = field(default_factory=dict)
     timeline: Timeline = field(default_factory=Timeline)
     device_s: float = 0.0
+
+    @property
+    def shard(self) -> str:
+        """Its name as a shard."""
+        return self.recipe.plan.shard_name(self.unit.number)
 
     def plan(self, turns: Sequence[Turn]) -> None:
         """Record the first attempts."""
@@ -99,11 +84,14 @@ class Ledger:
             self.rejected[outcome.reason] += 1
             self.reasons.setdefault(turn.slot, []).append(outcome.reason)
 
-    def had_device(self, start: float, end: float) -> None:
-        """Record from when to when the unit had the device, by `time.perf_counter`; what was idle of that is `wait`."""
-        self.device_s = end - start
-        device = self.timeline.lane("device").found
-        device += gaps(device, start, end)
+    def had_device(self, spans: Sequence[Span], free: float) -> float:
+        """Record a batch on the device, which was free since then; gives when it was free again. What it was idle
+        meanwhile is `wait`, and so of the unit, which has it from batch to batch."""
+        start = max(free, self.began)
+        end = max(start, *(span.end for span in spans))
+        self.device_s += end - start
+        self.timeline.lane("device").found.extend([*spans, *gaps(spans, start, end)])
+        return end
 
     def stats(self, files: Sequence[FileFacts]) -> Stats:
         """The stats of the unit, see `shards.stats`."""

@@ -1,81 +1,32 @@
-"""Making one unit: from slots to a finished shard, on one device, without Ray.
+"""Making units on one device: from slots to finished shards, without Ray.
 
-The core loop of the product. A batch denoises while threads judge, encode and write the one before, and a whole unit
-is made while the one before is published. Rejected slots are tried again when all others had their turn, so the order
-of everything follows from the plan and the verdicts alone.
+The core loop of the product. A batch denoises while threads judge, encode and write the one before. While the last
+verdicts of a unit are out, and while it is published, the next one has the device. Which batch follows which decides
+about no image: what is in a unit, and its order, follow from the plan and the verdicts alone.
 """
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from threading import Event, Semaphore
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.errors import SlotFailed
-from engine.filters import judge
-from engine.generators.base import Generator, Images, Made, ModelFacts, Request
-from engine.ledger import Ledger, Outcome, Timeline, Turn
+from engine.generators.base import Generator, Made, Request
+from engine.making import MadeUnit, Making
+from engine.memory import free_memory, out_of_memory
 from engine.plan import Slot
 from engine.recipe import Recipe
 from engine.spans import Span
-from shards.codec import Pixels, encode_mask, encode_rgb
-from shards.finished import Place, finish
-from shards.retries import first_line
+from engine.turns import Outcome, Turn, batches, finish, first_turns, requests_of, turn_at
+from shards.finished import Place
 from shards.sample import Sample
 from shards.stats import Stats
-from shards.store import open_store
-from shards.writer import ShardWriter
 
 _LEAST_THREADS = 2
 _AT_ONCE = 2
 """Batches of images that are held in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """One image of a batch, see `Images`."""
-
-    pixels: Pixels
-    mask: NDArray[np.uint8] | None
-    refused: str
-
-    @classmethod
-    def of(cls, images: Images, place: int) -> Self:
-        mask = None if images.masks is None else images.masks[place]
-        return cls(images.pixels[place], mask, images.refused[place] if images.refused else "")
-
-
-@dataclass(frozen=True)
-class MadeUnit:
-    """A unit whose samples are written, and of which nothing is published."""
-
-    ledger: Ledger
-    writer: ShardWriter
-    shards: Place
-
-    @property
-    def shard(self) -> str:
-        """Its name as a shard."""
-        return self.ledger.recipe.plan.shard_name(self.ledger.unit.number)
-
-    @property
-    def timeline(self) -> Timeline:
-        """Where its time went, so far."""
-        return self.ledger.timeline
-
-    def publish(self) -> Stats:
-        """Publish it; gives its stats, also if another worker finished it first. Once; raises ShardError."""
-        spans = self.timeline.lane("publish")
-        with self.writer, spans.time("commit"):
-            files = self.writer.publish()
-        stats = self.ledger.stats(files)
-        with spans.time("commit"):
-            return finish(open_store(self.shards), self.shard, stats)
 
 
 def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -> Stats:
@@ -83,35 +34,170 @@ def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -
 
     Raises ShardError, SlotFailed, and whatever the generator raises; then nothing of the unit was published.
     """
-    return make_unit(recipe, first_turns(recipe, number), generator, shards).publish()
+    with Runner(recipe, generator, shards) as runner:
+        unit = runner.offer(first_turns(recipe, number))
+        runner.run()
+        return unit.result().publish()
 
 
-def first_turns(recipe: Recipe, number: int) -> list[Turn]:
-    """The first attempts at the slots of unit `number`. Takes no device. Raises SlotFailed."""
-    return [_turn(recipe, slot, 0) for slot in recipe.plan.slots(recipe.plan.unit(number))]
+class Runner:
+    """A device and the threads of its host. Any thread offers it units, one has the device and calls `run`.
 
+    The unit that was offered first goes first, batch by batch: the next one gets what that cannot use.
 
-def make_unit(recipe: Recipe, turns: Sequence[Turn], generator: Generator, shards: Place) -> MadeUnit:
-    """The part of `run_unit` that takes the device. turns: see `first_turns`."""
-    began, unit = time.perf_counter(), recipe.plan.unit(turns[0].slot.unit)
-    ledger = Ledger(recipe, unit, generator.facts, generator.batch_size, generator.device)
-    ledger.plan(turns)
-    with ExitStack() as stack:
-        writer = stack.enter_context(ShardWriter(shards, recipe.plan.shard_name(unit.number)))
-        with _Host(recipe, generator.facts, ledger, writer) as host:
-            while turns:
-                again = _attempt(turns, generator, host)
-                turns = [_turn(recipe, one.slot, one.attempt + 1) for one in again if _may_try_again(recipe, one)]
-        stack.pop_all()  # what was written stays until it is published
-    ledger.had_device(began, time.perf_counter())
-    return MadeUnit(ledger, writer, shards)
+    load: gives the generator for another size of batches. With it, where a batch does not fit into the device's memory,
+          its unit and all that were begun are made anew in batches of half the size, and so are all that follow.
+    """
+
+    def __init__(
+        self, recipe: Recipe, generator: Generator, shards: Place, load: Callable[[int], Generator] | None = None
+    ) -> None:
+        self._recipe, self._shards, self._load = recipe, shards, load
+        self._generator: Generator | None = generator
+        self.batch_size = generator.batch_size
+        self._offered: deque[tuple[Sequence[Turn], Future[MadeUnit]]] = deque()
+        self._begun: list[Making] = []
+        self._threads = max(_LEAST_THREADS, recipe.spec.cluster.cpus_per_actor)
+        self._encoders = ThreadPoolExecutor(self._threads, "encode")
+        self._scribe = ThreadPoolExecutor(1, "write")
+        self._room, self._news = Semaphore(_AT_ONCE), Event()
+        self._free, self._overfull = 0.0, False
+
+    @property
+    def generator(self) -> Generator:
+        """For batches of the present size. Of the device's thread. Raises ModelError."""
+        if self._generator is None:
+            assert self._load is not None, "it was resized"
+            self._generator = self._load(self.batch_size)
+        return self._generator
+
+    def resize(self, batch_size: int) -> None:
+        """Make batches of this size from now on; `load` was given. Of the device's thread."""
+        # All of it is loaded anew, when it is needed: the size in which texts are encoded is part of the result too.
+        self.batch_size, self._generator = batch_size, None
+        free_memory()
+
+    def offer(self, turns: Sequence[Turn]) -> Future[MadeUnit]:
+        """A unit to make, by its first turns. Its future can be cancelled until the device turns to it."""
+        done = Future[MadeUnit]()
+        self._offered.append((turns, done))
+        self._news.set()
+        return done
+
+    def run(self) -> None:
+        """Make what was offered, and is meanwhile. Each unit's future tells how it ended."""
+        try:
+            self._run()
+        except BaseException as error:
+            for done in [*(unit.done for unit in self._begun), *(done for _, done in self._offered)]:
+                with suppress(InvalidStateError):  # it has ended
+                    done.set_exception(error)
+            raise
+
+    def _run(self) -> None:
+        while True:
+            self._news.clear()
+            self._begun = self._unfinished()
+            if self._overfull:
+                self._begin_anew()
+            if unit := next((unit for unit in self._begun if unit.due), None):
+                self._make_batch(unit)
+            elif self._offered:
+                self._begin(*self._offered.popleft())
+            elif self._begun:
+                self._news.wait()
+            else:
+                return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._encoders.shutdown()
+        self._scribe.shutdown()
+        for unit in self._begun:
+            if unit.done.exception() is not None:  # the device's thread was interrupted
+                unit.drop()
+
+    def _unfinished(self) -> list[Making]:
+        return [unit for unit in self._begun if not unit.done.done()]
+
+    def _begin(self, turns: Sequence[Turn], done: Future[MadeUnit]) -> None:
+        if not done.running() and not done.set_running_or_notify_cancel():
+            return
+        try:
+            self._begun.append(Making(self._recipe, turns, self.generator, self._shards, done))
+        except Exception as error:  # the generator of another size does not load
+            if self._too_large(error):
+                self._offered.appendleft((turns, done))
+            else:
+                done.set_exception(error)
+
+    def _make_batch(self, unit: Making) -> None:
+        self._room.acquire()
+        try:
+            batch, asked = unit.next_batch(), time.perf_counter()
+            made = self.generator.generate(requests_of(batch, self.batch_size))
+            call, size = Span("denoise", asked, time.perf_counter()), -(-len(batch) // self._threads)
+            parts = [
+                self._encoders.submit(self._encode, unit, made, batch[start : start + size], start)
+                for start in range(0, len(batch), size)
+            ]
+            self._scribe.submit(self._settle, unit, made, call, parts)
+        except Exception as error:
+            self._scribe.submit(self._give_up, unit, error).result()
+
+    def _encode(self, unit: Making, made: Made, turns: Sequence[Turn], start: int) -> list[Outcome]:
+        images = made.images()
+        with unit.ledger.timeline.mine.time("encode"):
+            return [
+                finish(self._recipe, turn, unit.ledger.facts, images, place) for place, turn in enumerate(turns, start)
+            ]
+
+    def _settle(self, unit: Making, made: Made, call: Span, parts: Sequence[Future[list[Outcome]]]) -> None:
+        with self._settling(unit):
+            outcomes = [outcome for part in parts for outcome in part.result()]
+            self._free = unit.ledger.had_device(made.images().spans or (call,), self._free)
+            if not unit.done.done():
+                unit.settle(outcomes)
+
+    def _give_up(self, unit: Making, error: Exception) -> None:
+        with self._settling(unit):
+            raise error
+
+    @contextmanager
+    def _settling(self, unit: Making) -> Iterator[None]:
+        """On the thread that writes: the end of a batch, however it ended."""
+        try:
+            yield
+        except Exception as error:
+            if not self._too_large(error) and not unit.done.done():
+                unit.drop()
+                unit.done.set_exception(error)
+        finally:
+            self._room.release()
+            self._news.set()
+
+    def _too_large(self, error: Exception) -> bool:
+        """Whether it says so of a batch, which is then halved. It is not kept: it holds frames, and these a batch."""
+        found = self._load is not None and self.batch_size > 1 and out_of_memory(error)
+        self._overfull |= found
+        return found
+
+    def _begin_anew(self) -> None:
+        for unit in reversed(self._scribe.submit(self._unfinished).result()):  # once all batches are settled
+            unit.drop()
+            self._offered.appendleft((unit.turns, unit.done))
+        self._overfull = False
+        self._begun.clear()
+        self.resize(self.batch_size // 2)
 
 
 def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
-    turn = _turn(recipe, slot, attempt)
-    made = generator.generate(_padded([turn.request], generator.batch_size))
-    return _finish(recipe, turn, generator.facts, made.images(), 0).sample
+    turn = turn_at(recipe, slot, attempt)
+    made = generator.generate(requests_of([turn], generator.batch_size))
+    return finish(recipe, turn, generator.facts, made.images(), 0).sample
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:
@@ -126,115 +212,5 @@ def time_batch(recipe: Recipe, generator: Generator) -> float:
 def first_batch(recipe: Recipe, generator: Generator) -> list[Request]:
     """A full batch of the plan's first slots."""
     count = min(generator.batch_size, recipe.plan.total)
-    turns = [_turn(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
-    return _padded([turn.request for turn in next(_batches(turns, generator))], generator.batch_size)
-
-
-class _Host:
-    """What is done with a unit's images while the device makes the next: threads judge and encode them, another one
-    writes the samples in the order of their turns."""
-
-    def __init__(self, recipe: Recipe, facts: ModelFacts, ledger: Ledger, writer: ShardWriter) -> None:
-        self._recipe, self._facts, self._ledger, self._writer = recipe, facts, ledger, writer
-        self._parts = max(_LEAST_THREADS, recipe.spec.cluster.cpus_per_actor)
-        self._encoders = ThreadPoolExecutor(self._parts, "encode")
-        self._scribe = ThreadPoolExecutor(1, "write")
-
-    def take(self, made: Made, turns: Sequence[Turn], call: Span) -> "Future[list[Turn]]":
-        """Finish a batch; gives the turns that were rejected. call: of the generator, see `Timeline.add_batch`."""
-        size = -(-len(turns) // self._parts)
-        parts = [
-            self._encoders.submit(self._encode, made, turns[start : start + size], start)
-            for start in range(0, len(turns), size)
-        ]
-        return self._scribe.submit(self._write, made, call, parts)
-
-    def _encode(self, made: Made, turns: Sequence[Turn], start: int) -> list[Outcome]:
-        images = made.images()
-        with self._ledger.timeline.mine.time("encode"):
-            return [_finish(self._recipe, turn, self._facts, images, place) for place, turn in enumerate(turns, start)]
-
-    def _write(self, made: Made, call: Span, parts: "Sequence[Future[list[Outcome]]]") -> list[Turn]:
-        outcomes = [outcome for part in parts for outcome in part.result()]
-        self._ledger.timeline.add_batch(made.images(), call)
-        with self._ledger.timeline.mine.time("commit"):
-            for outcome in outcomes:
-                if outcome.sample is not None:
-                    self._writer.add(outcome.sample)
-                self._ledger.note(outcome)
-        return [outcome.turn for outcome in outcomes if outcome.sample is None]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._scribe.shutdown()
-        self._encoders.shutdown()
-
-
-def _attempt(turns: Sequence[Turn], generator: Generator, host: _Host) -> list[Turn]:
-    """Make these attempts in batches of one shape each; gives those that were rejected, in their order."""
-    rejected: list[Turn] = []
-    pending: deque[Future[list[Turn]]] = deque()
-    for batch in _batches(turns, generator):
-        asked = time.perf_counter()
-        made = generator.generate(_padded([turn.request for turn in batch], generator.batch_size))
-        pending.append(host.take(made, batch, Span("denoise", asked, time.perf_counter())))
-        if len(pending) == _AT_ONCE:
-            rejected += pending.popleft().result()
-    for last in pending:
-        rejected += last.result()
-    return rejected
-
-
-def _batches(turns: Sequence[Turn], generator: Generator) -> Iterator[list[Turn]]:
-    """Full batches of requests of equal shape, shapes in the order in which they appear; each shape's last may be
-    short."""
-    groups: dict[Hashable, list[Turn]] = {}
-    for turn in turns:
-        groups.setdefault(generator.shape(turn.request), []).append(turn)
-    for group in groups.values():
-        for start in range(0, len(group), generator.batch_size):
-            yield group[start : start + generator.batch_size]
-
-
-def _padded(requests: Sequence[Request], size: int) -> list[Request]:
-    # Never a smaller batch: another batch size gives another image, in its last bits or more.
-    return [*requests, *[requests[-1]] * (size - len(requests))]
-
-
-def _may_try_again(recipe: Recipe, turn: Turn) -> bool:
-    return turn.attempt + 1 < recipe.spec.plan.max_attempts
-
-
-def _turn(recipe: Recipe, slot: Slot, attempt: int) -> Turn:
-    with _of_slot(recipe, slot):
-        return Turn(slot, attempt, recipe.request(slot, attempt))
-
-
-def _finish(recipe: Recipe, turn: Turn, facts: ModelFacts, images: Images, place: int) -> Outcome:
-    frame = _Frame.of(images, place)
-    with _of_slot(recipe, turn.slot):
-        verdict = judge(recipe.filters, frame.pixels, turn.slot)
-        if frame.refused or not verdict.keep:
-            return Outcome(turn, None, frame.refused or verdict.reason)
-        slot, (height, width) = turn.slot, frame.pixels.shape[:2]
-        meta = recipe.metadata(slot, turn.attempt, turn.request, facts)
-        meta |= {"width": width, "height": height} | verdict.scores
-        form = recipe.spec.output.image
-        image = encode_rgb(frame.pixels, form.format, form.quality)
-        mask = None if frame.mask is None else encode_mask(frame.mask)
-        return Outcome(turn, Sample(slot.key, image, form.format, slot.label, meta, mask), "")
-
-
-@contextmanager
-def _of_slot(recipe: Recipe, slot: Slot) -> Iterator[None]:
-    """An error within it names the slot."""
-    try:
-        yield
-    except Exception as error:
-        failed = SlotFailed(f"{type(error).__name__}: {first_line(error)} (slot {slot.key})")
-        failed.key = slot.key
-        with suppress(Exception):  # it may be the prompt that cannot be made
-            failed.prompt = recipe.prompt(slot).text
-        raise failed from error
+    turns = [turn_at(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
+    return requests_of(next(batches(turns, generator)), generator.batch_size)

@@ -22,10 +22,10 @@ from bench.throughput.frames import photographs, source
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, beside, not_run
 from engine.generators.base import Images, Request
-from engine.run import Run
-from engine.runner import MadeUnit, first_turns, make_unit
+from engine.runner import Runner
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
+from engine.turns import first_turns
 from shards.codec import Pixels
 
 ROUNDS, SECONDS = 5, 1.0
@@ -110,13 +110,12 @@ class _Ours:
 
     def __call__(self, place: Path) -> None:
         run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)
-        with ThreadPoolExecutor(1) as aside:
-            published = [aside.submit(self._made(run, number).publish) for number in range(UNITS)]
+        with ThreadPoolExecutor(1) as aside, Runner(run.recipe, self._device, run.shards) as runner:
+            made = [runner.offer(first_turns(run.recipe, number)) for number in range(UNITS)]
+            published = [aside.submit(lambda unit=unit: unit.result().publish()) for unit in made]
+            runner.run()
         kept = sum(stats.result()["count"] for stats in published)
         assert kept == self.images, f"only {kept} of {self.images} images were kept"
-
-    def _made(self, run: Run, number: int) -> MadeUnit:
-        return make_unit(run.recipe, first_turns(run.recipe, number), self._device, run.shards)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The actor: one model on one device, making unit after unit."""
 
 from collections.abc import Collection
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import ray
 from engine.cluster.leases import DEPTH
 from engine.errors import ModelError
 from engine.inputs import stored_inputs
-from engine.ledger import Turn
-from engine.memory import free_memory, out_of_memory
+from engine.making import MadeUnit
+from engine.memory import out_of_memory
 from engine.operations.profile import write_profile
 from engine.recipe import Recipe
-from engine.runner import MadeUnit, first_turns, make_unit, time_batch
+from engine.runner import Runner, time_batch
+from engine.turns import first_turns
 from shards.stats import Stats
 from shards.store import Store
 
@@ -29,20 +30,19 @@ _CONTROL = "control"
 class UnitMaker:
     """Loads the model once and makes the units that it is leased, one after another in the order of the calls.
 
-    While one has the device, the next is planned and the one before is published. One thread does all that the model
-    does, for what torch keeps by thread, as captured graphs, would else be made for each.
+    While one has the device, the next is planned and the one before is published, see `Runner`. One thread does all
+    that the model does, for what torch keeps by thread, as captured graphs, would else be made for each.
 
-    Where a batch does not fit into the device's memory it loads the model for batches of half that size, begins the
-    unit anew, and stays at that size.
+    Where a batch does not fit into the device's memory it falls to half that size, and stays there.
 
     profile: whether to write down where the time of each unit goes, see `engine.operations.profile`.
     """
 
     def __init__(self, recipe: Recipe, store: Store, profile: bool = False) -> None:
         self._recipe, self._store, self._profile = recipe, store, profile
-        self._batch_size = recipe.spec.model.fixed_batch_size()
-        self._loaded: Generator | None = None
+        self._loaded: Runner | None = None
         self._planning, self._device = (ThreadPoolExecutor(1, name) for name in ("plan", "device"))
+        self._offered: dict[int, Future[MadeUnit]] = {}
         self._recalled: set[int] = set()
 
     def node(self) -> str:
@@ -52,33 +52,43 @@ class UnitMaker:
     def load(self) -> str:
         """Load the model and say on what. Apart from the constructor, so that its error arrives as it is."""
         pa.array([""])  # at its first array it looks for pandas, which takes as long as some batches
-        return self._device.submit(self._generator).result().device
+        return self._device.submit(lambda: self._runner().generator.device).result()
 
     def make(self, number: int) -> Stats | None:
         """Make one unit, see `run_unit`; all of it in batches of the size that its stats name. None where it was
         recalled before it began."""
-        turns = self._planning.submit(first_turns, self._recipe, number)
         try:
-            made = self._device.submit(self._make, number, turns).result()
+            turns = self._planning.submit(first_turns, self._recipe, number).result()
+            if number in self._recalled:
+                return None
+            runner = self._loaded or self._device.submit(self._runner).result()
+            self._offered[number] = unit = runner.offer(turns)
+            self._device.submit(runner.run)
+            return self._publish(unit.result())
+        except CancelledError:
+            return None
         finally:
+            self._offered.pop(number, None)
             self._recalled.discard(number)
-        return None if made is None else self._publish(made)
 
     @ray.method(concurrency_group=_CONTROL)
     def recall(self, number: int) -> None:
         """Do not begin this unit, if it has not begun."""
         self._recalled.add(number)
+        if unit := self._offered.get(number):
+            unit.cancel()
 
     def time_batch(self) -> float:
         """Seconds for one batch of the plan's first slots; another one before it warms up. Raises ModelError."""
         try:
-            return self._device.submit(lambda: time_batch(self._recipe, self._generator())).result()
+            return self._device.submit(lambda: time_batch(self._recipe, self._runner().generator)).result()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
+            size = self._recipe.spec.model.batch_size
             raise ModelError(
-                f"model.batch_size: {self._batch_size} images at once do not fit into the device's memory; a run would "
-                "fall to smaller batches by itself, and wastes no time with a smaller one in the spec"
+                f"model.batch_size: {size} images at once do not fit into the device's memory; a run would fall to "
+                "smaller batches by itself, and wastes no time with a smaller one in the spec"
             ) from None
 
     def rate(self, batch_size: int) -> float | None:
@@ -91,26 +101,15 @@ class UnitMaker:
 
         from engine.batchsize import unit_rate
 
-        if batch_size != self._batch_size:
-            self._resize(batch_size)
+        runner = self._runner()
+        if batch_size != runner.batch_size:
+            runner.resize(batch_size)
         try:
             with set_stance("force_eager"):
-                generator = self._generator()
-                return unit_rate(self._recipe, generator)
+                return unit_rate(self._recipe, runner.generator)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-        return None
-
-    def _make(self, number: int, turns: Future[list[Turn]]) -> MadeUnit | None:
-        while number not in self._recalled:
-            try:
-                return make_unit(self._recipe, turns.result(), self._generator(), self._store / "shards")
-            except RuntimeError as error:
-                if not out_of_memory(error) or self._batch_size == 1:
-                    raise
-            # Once the error is gone, for it holds the frames, and these hold the batch.
-            self._resize(self._batch_size // 2)
         return None
 
     def _publish(self, made: MadeUnit) -> Stats:
@@ -119,22 +118,21 @@ class UnitMaker:
             write_profile(self._store, made.shard, made.timeline)
         return stats
 
-    def _resize(self, batch_size: int) -> None:
-        """Loaded anew at the next need: the shape in which texts are encoded is part of the result as well."""
-        self._batch_size = batch_size
-        self._loaded = None
-        free_memory()
-
-    def _generator(self) -> "Generator":
-        from engine.generators.kinds import load_generator
-
+    def _runner(self) -> Runner:
+        """Of the device's thread."""
         if self._loaded is None:
             spec = self._recipe.spec
             inputs = stored_inputs(self._recipe.inputs.digests, spec, self._store / "inputs")
             self._recipe = replace(self._recipe, inputs=inputs)
-            model = spec.model.with_batch_size(self._batch_size)
-            self._loaded = load_generator(model, spec.output.image, spec.cluster)
+            generator = self._generator(spec.model.fixed_batch_size())
+            self._loaded = Runner(self._recipe, generator, self._store / "shards", self._generator)
         return self._loaded
+
+    def _generator(self, batch_size: int) -> "Generator":
+        from engine.generators.kinds import load_generator
+
+        spec = self._recipe.spec
+        return load_generator(spec.model.with_batch_size(batch_size), spec.output.image, spec.cluster)
 
 
 def start_maker(recipe: Recipe, store: Store, avoided: Collection[str] = (), profile: bool = False) -> Any:

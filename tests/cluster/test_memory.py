@@ -40,7 +40,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_whole_units(tmp_path: Path) -> 
     # A unit in small batches is the one that a spec with that size makes.
     small = fake_run(tmp_path / "small", 2, ClusterSpec())
     spec = small.recipe.spec.model_copy(update={"model": small.recipe.spec.model.with_batch_size(1)})
-    by_spec = UnitMaker(type(small.recipe)(spec, small.recipe.plan), small.store)
+    by_spec = maker_of(Run(small.store, type(small.recipe)(spec, small.recipe.plan)))
     for number in range(2):
         by_spec.make(number)
     assert hashes_of(small) == hashes_of(tight)

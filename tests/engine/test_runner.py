@@ -169,11 +169,16 @@ def test_a_unit_that_comes_out_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failing_generator_publishes_nothing(tmp_path: Path) -> None:
-    def explode(request: Request) -> bool:
-        raise RuntimeError("no more")
+    made = recipe()
+    last = made.plan.seed_of(made.plan.slot(6), 0)
 
-    with pytest.raises(RuntimeError, match="no more"):
-        run_unit(recipe(), 0, FakeGenerator(blank=explode), tmp_path)
+    def explode(request: Request) -> bool:
+        if request.seed == last:
+            raise RuntimeError("no more")
+        return False
+
+    with pytest.raises(RuntimeError, match="no more"):  # when the first batch is written
+        run_unit(made, 0, FakeGenerator(blank=explode), tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == [".staging"]
 
 

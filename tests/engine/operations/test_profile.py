@@ -5,16 +5,20 @@ from pathlib import Path
 
 from engine.ledger import Timeline
 from engine.operations.profile import merge, trace, write_profile
-from engine.runner import first_turns, make_unit
+from engine.runner import Runner
 from engine.spans import STAGES
+from engine.turns import first_turns
 from tests.engine import partial
 from tests.engine.fakes import FakeGenerator
 
 
 def test_every_unit_is_in_it_and_its_events_are_in_order(tmp_path: Path) -> None:
     run = partial.begin(tmp_path)
-    for number in range(partial.UNITS):
-        made = make_unit(run.recipe, first_turns(run.recipe, number), FakeGenerator(4, 16), run.shards)
+    with Runner(run.recipe, FakeGenerator(4, 16), run.shards) as runner:
+        offered = [runner.offer(first_turns(run.recipe, number)) for number in range(partial.UNITS)]
+        runner.run()
+    for unit in offered:
+        made = unit.result()
         made.publish()
         write_profile(run.store, made.shard, made.timeline)
     assert merge(run.store) == f"{run.store}/profile.json"

@@ -1,0 +1,276 @@
+"""Several units on one device: the next has what the one before cannot use, and none has an influence on another."""
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import runner as module
+from engine.generators.base import Images, Request
+from engine.making import MadeUnit
+from engine.recipe import Recipe
+from engine.runner import Runner, run_unit
+from engine.turns import first_turns
+from shards.commit import sha256_of
+from tests.engine.fakes import FakeGenerator
+from tests.engine.test_runner import recipe
+
+PATIENCE_S = 60.0
+
+
+def offered(runner: Runner, made: Recipe) -> list[Future[MadeUnit]]:
+    return [runner.offer(first_turns(made, number)) for number in range(made.plan.n_units)]
+
+
+def units_of(made: Recipe, asked: Sequence[Request], size: int) -> list[int]:
+    """Of which unit each batch is."""
+    seeds = {
+        made.plan.seed_of(slot, attempt): slot.unit
+        for slot in map(made.plan.slot, range(made.plan.total))
+        for attempt in range(made.spec.plan.max_attempts)
+    }
+    return [seeds[request.seed] for request in asked[::size]]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sets(st.integers(0, 17)), st.integers(3, 9), st.integers(1, 5))
+def test_units_that_share_a_device_are_those_that_are_made_alone(bad: set[int], per_shard: int, size: int) -> None:
+    """Whatever is rejected, and however the verdicts fall in time."""
+    made = recipe(per_shard=per_shard, max_attempts=2)
+    rejected = {made.plan.seed_of(made.plan.slot(index), 0) for index in bad}
+    rejected |= {made.plan.seed_of(made.plan.slot(index), 1) for index in bad if index % 2}
+
+    def generator() -> FakeGenerator:
+        return FakeGenerator(size, blank=lambda request: request.seed in rejected)
+
+    with TemporaryDirectory() as name:
+        alone, shared = Path(name, "alone"), Path(name, "shared")
+        for number in range(made.plan.n_units):
+            run_unit(made, number, generator(), alone)
+        with Runner(made, generator(), shared) as runner:
+            units = offered(runner, made)
+            runner.run()
+        for unit in units:
+            unit.result().publish()
+        shards = [
+            f"{made.plan.shard_name(number)}.{kind}" for number in range(len(units)) for kind in ("tar", "parquet")
+        ]
+        assert [sha256_of(shared / name) for name in shards] == [sha256_of(alone / name) for name in shards]
+
+
+class Gated(FakeGenerator):
+    """Calls `before` with the number of each batch, which it is about to make."""
+
+    def __init__(self, before: Callable[[int], None], batch_size: int = 4, **given: Callable[[Request], bool]) -> None:
+        super().__init__(batch_size, **given)
+        self._before = before
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        self._before(len(self.asked) // self.batch_size)
+        return super().generate(requests)
+
+
+def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_the_first_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe(per_shard=9)  # three batches
+    retried = {made.plan.seed_of(made.plan.slot(index), 0) for index in (0, 8)}
+    verdict, settled = threading.Event(), threading.Event()
+    judge = module.finish
+
+    def slow(*given: object) -> object:
+        turn = given[1]
+        if turn.slot.index == 8 and turn.attempt == 0:  # type: ignore[attr-defined]
+            assert verdict.wait(PATIENCE_S), "the device waits for the verdict on an image"
+        return judge(*given)  # type: ignore[arg-type]
+
+    def before(batch: int) -> None:
+        if batch == 3:  # of the second unit
+            verdict.set()
+            while not runner._begun[0].due:
+                time.sleep(1e-3)
+            settled.set()
+
+    monkeypatch.setattr(module, "finish", slow)
+    generator = Gated(before, blank=lambda request: request.seed in retried)
+    with Runner(made, generator, tmp_path) as runner:
+        units = offered(runner, made)
+        runner.run()
+    assert settled.is_set()
+    assert units_of(made, generator.asked, 4) == [0, 0, 0, 1, 0, 1, 1]
+    assert [unit.result().publish()["count"] for unit in units] == [9, 9]
+
+
+def test_a_unit_can_be_recalled_until_it_is_begun(tmp_path: Path) -> None:
+    made = recipe(per_shard=6)
+    runner = Runner(made, Gated(lambda batch: cancelled.append([unit.cancel() for unit in units])), tmp_path)
+    cancelled: list[list[bool]] = []
+    with runner:
+        units = offered(runner, made)
+        runner.run()
+    assert cancelled[0] == [False, True, True]
+    assert units[0].result().publish()["count"] == 6
+    with pytest.raises(CancelledError):
+        units[1].result()
+
+
+def test_a_unit_that_fails_leaves_the_others_and_nothing_of_its_own(tmp_path: Path) -> None:
+    made = recipe(per_shard=6)
+    seeds = [made.plan.seed_of(made.plan.slot(index), 0) for index in (5, 10)]
+
+    def explode(request: Request) -> bool:
+        if request.seed in seeds:
+            raise ValueError(f"no {seeds.index(request.seed)}")
+        return False
+
+    with Runner(made, FakeGenerator(2, blank=explode), tmp_path) as runner:
+        units = offered(runner, made)
+        runner.run()
+    assert [str(unit.exception()) for unit in units] == ["no 0", "no 1", "None"]
+    units[2].result().publish()
+    assert not list((tmp_path / ".staging").iterdir())
+    assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["00002.tar"]
+
+
+def test_where_a_batch_does_not_fit_all_that_was_begun_is_made_anew_in_smaller_ones(tmp_path: Path) -> None:
+    """Whether it is said when the batch is asked for, or when its pixels are awaited."""
+
+    class Late(Images):
+        def images(self) -> Images:
+            raise RuntimeError("CUDA error: out of memory")
+
+    made = recipe(per_shard=9)
+    for place, late in ((tmp_path / "at once", False), (tmp_path / "late", True)):
+        loaded: list[FakeGenerator] = []
+
+        def load(size: int, late: bool = late, loaded: list[FakeGenerator] = loaded) -> FakeGenerator:
+            def before(batch: int) -> None:
+                if size == 4 and batch == 2 and not late:
+                    raise RuntimeError("CUDA error: out of memory")
+
+            class Tight(Gated):
+                def generate(self, requests: Sequence[Request]) -> Images:
+                    images = super().generate(requests)
+                    too_large = late and size == 4 and len(self.asked) > 2 * size
+                    return Late(images.pixels) if too_large else images
+
+            loaded.append(Tight(before, size))
+            return loaded[-1]
+
+        with Runner(made, load(4), place / "tight", load) as runner:
+            units = offered(runner, made)
+            runner.run()
+        sizes = [unit.result().publish()["batch_size"] for unit in units]
+        assert [one.batch_size for one in loaded] == [4, 2], "it was halved once"
+        assert sizes == [2, 2]
+        assert not list((place / "tight/.staging").iterdir())
+        for number in range(2):
+            run_unit(made, number, FakeGenerator(2), place / "small")
+        for name in ("00000.tar", "00001.tar"):
+            assert sha256_of(place / "tight" / name) == sha256_of(place / "small" / name)
+
+
+def test_a_generator_that_cannot_be_loaded_smaller_fails_what_was_offered(tmp_path: Path) -> None:
+    def load(size: int) -> FakeGenerator:
+        raise OSError("the weights are gone")
+
+    def full(batch: int) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    made = recipe(per_shard=9)
+    with Runner(made, Gated(full), tmp_path, load) as runner:
+        units = offered(runner, made)
+        runner.run()
+    assert [str(unit.exception()) for unit in units] == ["the weights are gone"] * 2
+
+
+def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
+    def interrupted(batch: int) -> None:
+        if batch == 2:
+            raise KeyboardInterrupt
+
+    made = recipe(per_shard=9)
+    with Runner(made, Gated(interrupted), tmp_path) as runner:
+        units = offered(runner, made)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run()
+    assert [type(unit.exception()) for unit in units] == [KeyboardInterrupt] * 2
+    assert not list((tmp_path / ".staging").iterdir())
+
+
+def test_over_units_too_two_batches_are_in_memory_at_most(tmp_path: Path) -> None:
+    alive: list[int] = []
+    held: list[weakref.ref[object]] = []
+
+    class Counted(FakeGenerator):
+        def generate(self, requests: Sequence[Request]) -> Images:
+            images = super().generate(requests)
+            held.append(weakref.ref(images.pixels))
+            alive.append(sum(one() is not None for one in held))
+            return images
+
+    made = recipe(per_shard=3)
+    with Runner(made, Counted(2), tmp_path) as runner:
+        units = offered(runner, made)
+        runner.run()
+    for unit in units:
+        unit.result().publish()
+    assert len(alive) == 12
+    assert max(alive) <= 3, "of them one is just made"
+
+
+def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) -> None:
+    class Slow(FakeGenerator):
+        def generate(self, requests: Sequence[Request]) -> Images:
+            time.sleep(5e-3)
+            return super().generate(requests)
+
+    made = recipe(per_shard=3)
+    with Runner(made, Slow(2), tmp_path) as runner:
+        units = offered(runner, made)
+        began = time.perf_counter()
+        runner.run()
+        ended = time.perf_counter()
+    spans = sorted(
+        (span for unit in units for span in unit.result().timeline.lane("device").found), key=lambda span: span.start
+    )
+    assert all(one.end <= other.start for one, other in pairwise(spans))
+    assert {span.stage for span in spans} == {"denoise", "wait"}
+    had = sum(unit.result().publish()["duration_s"] for unit in units)
+    assert had == pytest.approx(sum(span.seconds for span in spans), abs=5e-3)
+    assert began <= spans[0].start <= spans[-1].end <= ended
+
+
+def test_a_unit_offered_while_the_device_waits_is_taken_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe(per_shard=9)
+    may, judge = threading.Event(), module.finish
+
+    def slow(*given: object) -> object:
+        assert may.wait(PATIENCE_S), "the second unit waits for the first"
+        return judge(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "finish", slow)
+    asked: list[int] = []
+    with Runner(made, Gated(lambda batch: may.set() if batch == 1 else asked.append(batch), 9), tmp_path) as runner:
+        first = runner.offer(first_turns(made, 0))
+        device = threading.Thread(target=runner.run)
+        device.start()
+        while not asked:
+            time.sleep(1e-3)
+        with suppress(TimeoutError):
+            first.result(0.05)  # its only batch is made, and not judged
+        second = runner.offer(first_turns(made, 1))
+        assert [one.result(PATIENCE_S).publish()["count"] for one in (first, second)] == [9, 9]
+        device.join(PATIENCE_S)
+    assert not device.is_alive()
