@@ -89,9 +89,12 @@ class Runner:
         try:
             self._run()
         except BaseException as error:
-            for done in [*(unit.done for unit in self._begun), *(done for _, done in self._offered)]:
-                with suppress(InvalidStateError):  # it has ended
-                    done.set_exception(error)
+            for unit in self._settled():
+                unit.drop()
+                unit.done.set_exception(error)
+            while self._offered:
+                with suppress(InvalidStateError):  # it was recalled
+                    self._offered.popleft()[1].set_exception(error)
             raise
 
     def _run(self) -> None:
@@ -103,7 +106,7 @@ class Runner:
             if unit := next((unit for unit in self._begun if unit.due), None):
                 self._make_batch(unit)
             elif self._offered:
-                self._begin(*self._offered.popleft())
+                self._begin()
             elif self._begun:
                 self._news.wait()
             else:
@@ -115,23 +118,24 @@ class Runner:
     def __exit__(self, *exc: object) -> None:
         self._encoders.shutdown()
         self._scribe.shutdown()
-        for unit in self._begun:
-            if unit.done.exception() is not None:  # the device's thread was interrupted
-                unit.drop()
 
     def _unfinished(self) -> list[Making]:
         return [unit for unit in self._begun if not unit.done.done()]
 
-    def _begin(self, turns: Sequence[Turn], done: Future[MadeUnit]) -> None:
-        if not done.running() and not done.set_running_or_notify_cancel():
-            return
-        try:
-            self._begun.append(Making(self._recipe, turns, self.generator, self._shards, done))
-        except Exception as error:  # the generator of another size does not load
-            if self._too_large(error):
-                self._offered.appendleft((turns, done))
-            else:
+    def _settled(self) -> list[Making]:
+        """Those that are unfinished when all batches are settled."""
+        return self._scribe.submit(self._unfinished).result()
+
+    def _begin(self) -> None:
+        turns, done = self._offered[0]
+        if done.running() or done.set_running_or_notify_cancel():
+            try:
+                self._begun.append(Making(self._recipe, turns, self.generator, self._shards, done))
+            except Exception as error:  # the generator of another size does not load
+                if self._too_large(error):
+                    return
                 done.set_exception(error)
+        self._offered.popleft()
 
     def _make_batch(self, unit: Making) -> None:
         self._room.acquire()
@@ -144,7 +148,7 @@ class Runner:
                 for start in range(0, len(batch), size)
             ]
             self._scribe.submit(self._settle, unit, made, call, parts)
-        except Exception as error:
+        except BaseException as error:
             self._scribe.submit(self._give_up, unit, error).result()
 
     def _encode(self, unit: Making, made: Made, turns: Sequence[Turn], start: int) -> list[Outcome]:
@@ -161,7 +165,7 @@ class Runner:
             if not unit.done.done():
                 unit.settle(outcomes)
 
-    def _give_up(self, unit: Making, error: Exception) -> None:
+    def _give_up(self, unit: Making, error: BaseException) -> None:
         with self._settling(unit):
             raise error
 
@@ -185,7 +189,7 @@ class Runner:
         return found
 
     def _begin_anew(self) -> None:
-        for unit in reversed(self._scribe.submit(self._unfinished).result()):  # once all batches are settled
+        for unit in reversed(self._settled()):
             unit.drop()
             self._offered.appendleft((unit.turns, unit.done))
         self._overfull = False

@@ -194,8 +194,10 @@ def test_a_generator_that_cannot_be_loaded_smaller_fails_what_was_offered(tmp_pa
 
 
 def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
+    moments = iter([False, False, True])
+
     def interrupted(batch: int) -> None:
-        if batch == 2:
+        if next(moments, False):
             raise KeyboardInterrupt
 
     made = recipe(per_shard=9)
@@ -203,6 +205,9 @@ def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
         units = offered(runner, made)
         with pytest.raises(KeyboardInterrupt):
             runner.run()
+        again = runner.offer(first_turns(made, 0))
+        runner.run()
+    assert again.result().publish()["count"] == 9
     assert [type(unit.exception()) for unit in units] == [KeyboardInterrupt] * 2
     assert not list((tmp_path / ".staging").iterdir())
 
