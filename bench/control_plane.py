@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ import psutil
 import yaml
 
 from bench.machine import ROOT, machine
+from engine.cluster.leases import DEPTH
 from engine.generators.kinds import load_generator
 from engine.operations.progress import Progress
 from engine.run import Run, begin_run, plan_run
@@ -85,7 +87,7 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
     from engine.cluster.crew import Crew
     from engine.cluster.leases import Maker
 
-    @ray.remote(num_cpus=0, max_concurrency=2 * ACTORS)
+    @ray.remote(num_cpus=0, max_concurrency=DEPTH * ACTORS)
     class Simulator:
         async def node(self) -> str:
             return str(ray.get_runtime_context().get_node_id())
@@ -108,9 +110,8 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
                 maker = Maker(simulator, simulator.node.remote(), stats["batch_size"])
                 self.loading[simulator.load.remote()] = maker
 
-        def end(self, maker: Maker) -> None:
-            with patch("ray.kill"):  # one actor stands for all of them
-                super().end(maker)
+        def _kill(self, maker: Maker) -> None:
+            """One actor stands for all of them."""
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     try:
@@ -122,14 +123,33 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
             generate.generate(run, progress)
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
         grown = psutil.Process().memory_info().rss - memory
+        alone = _ray_alone(simulator, run.recipe.plan.n_units)
     finally:
         ray.shutdown()
     units = run.recipe.plan.n_units
     return {
         "cpu_ms_per_unit": round(1000 * cpu / units, 2),
+        "ray_alone_ms_per_unit": round(1000 * alone / units, 2),
         "units_per_s": round(units / wall, 1),
         "memory_grown_mb": round(grown / 1e6, 1),
     }
+
+
+def _ray_alone(simulator: Any, units: int) -> float:
+    """Seconds of a core for the same calls by a loop that does nothing else."""
+    import ray
+
+    cpu, numbers, done = time.process_time(), iter(range(units)), 0
+    making = {simulator.make.remote(number) for number in islice(numbers, DEPTH * ACTORS)}
+    while making:
+        ray.wait(list(making))
+        ready, _ = ray.wait(list(making), num_returns=len(making), timeout=0)
+        for ref in ready:
+            done += bool(ray.get(ref)["count"])
+        making.difference_update(ready)
+        making.update(simulator.make.remote(number) for number in islice(numbers, len(ready)))
+    assert done == units
+    return time.process_time() - cpu
 
 
 def _resume(run: Run, stats: Stats, requests: Callable[[], int]) -> dict[str, float]:
@@ -178,6 +198,7 @@ def _table(result: dict[str, Any]) -> str:
     asked = ", ".join(f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items()))
     rows = {
         "driver, CPU for a unit": f"{driver['cpu_ms_per_unit']:g} ms",
+        "of that Ray alone, for the calls": f"{driver['ray_alone_ms_per_unit']:g} ms",
         "driver, most units/s on this machine": f"{driver['units_per_s']:,g}",
         "driver, memory grown over the run": f"{driver['memory_grown_mb']:g} MB",
         "store, requests for a unit": asked,

@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 
 from engine.cluster.actor import start_maker
 from engine.cluster.backlog import Backlog
-from engine.cluster.leases import Lease, Maker, choose, queued, settle
+from engine.cluster.leases import Lease, Maker, Openings, queued, settle
 from engine.run import Run
 from shards.stats import Stats
 
@@ -49,8 +49,9 @@ class Crew:
             self.loading[actor.load.remote()] = maker
 
     def deal(self, backlog: Backlog) -> None:
-        """Give out the units that wait, see `leases.choose`; recall queued ones that idle actors could begin."""
-        while backlog and (maker := choose(self.ready, backlog.next_alone)) is not None:
+        """Give out the units that wait, see `Openings`; recall queued ones that idle actors could begin."""
+        openings = Openings(self.ready)
+        while backlog and (maker := openings.take(backlog.next_alone)) is not None:
             alone, number = backlog.next_alone, backlog.take()
             maker.leases.append(Lease(maker, number, time.monotonic(), alone))
             self.making[maker.actor.make.remote(number)] = maker.leases[-1]

@@ -1,6 +1,7 @@
 """Which actor makes which unit: one that each is making, and one queued behind it, so that no device waits for the
 driver or for the storage of the unit before."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,17 +44,23 @@ class Lease:
     recalled: bool = False
 
 
-def choose(makers: Iterable[Maker], alone: bool) -> Maker | None:
-    """The actor for the next unit: one without a unit; else, if it need not be alone, one that has room for it."""
-    room = None
-    for maker in makers:
-        if maker.leaving:
-            continue
-        if not maker.leases:
+class Openings:
+    """Actors that can take a unit, each as often as it has room: those without a unit first. All are looked through once
+    for all the units that they take, not for each."""
+
+    def __init__(self, makers: Iterable[Maker]) -> None:
+        staying = [maker for maker in makers if not maker.leaving]
+        self._idle = deque(maker for maker in staying if not maker.leases)
+        self._room = deque(maker for maker in staying if 0 < len(maker.leases) < DEPTH and not maker.leases[0].alone)
+
+    def take(self, alone: bool) -> Maker | None:
+        """The actor for the next unit, if any. alone: whether it must be the only one there."""
+        if self._idle:
+            maker = self._idle.popleft()
+            if not alone:
+                self._room.append(maker)
             return maker
-        if room is None and len(maker.leases) < DEPTH and not maker.leases[0].alone:
-            room = maker
-    return None if alone else room
+        return None if alone or not self._room else self._room.popleft()
 
 
 def queued(makers: Iterable[Maker]) -> Iterator[Lease]:
