@@ -45,8 +45,8 @@ class Lease:
 
 
 class Openings:
-    """Actors that can take a unit, each as often as it has room: those without a unit first. All are looked through once
-    for all the units that they take, not for each."""
+    """Actors that can take a unit, each as often as it has room: those without a unit first. All are looked through
+    once for all the units that they take, not for each."""
 
     def __init__(self, makers: Iterable[Maker]) -> None:
         staying = [maker for maker in makers if not maker.leaving]
