@@ -1,5 +1,6 @@
 """A small honest generator: pictures drawn from label and seed, without a model."""
 
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -32,3 +33,18 @@ class FakeGenerator:
             return np.full((self._size, self._size, 3), 9, np.uint8)
         drawn = np.random.default_rng(request.seed).integers(0, 200, (self._size, self._size, 3), dtype=np.uint8)
         return drawn + np.uint8(5 * (request.label % 10))
+
+
+class Counted(FakeGenerator):
+    """Counts at each batch how many batches are in memory, this one among them: `alive`."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.alive: list[int] = []
+        self._held: list[weakref.ref[object]] = []
+
+    def generate(self, requests: Sequence[Request]) -> Images:
+        images = super().generate(requests)
+        self._held.append(weakref.ref(images.pixels))
+        self.alive.append(sum(one() is not None for one in self._held))
+        return images

@@ -3,7 +3,6 @@
 import json
 import tarfile
 import time
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from shards.errors import CommitConflict
 from shards.finished import read_shard
 from shards.store import open_store
 from shards.verify import verify_folder
-from tests.engine.fakes import FakeGenerator
+from tests.engine.fakes import Counted, FakeGenerator
 
 CLASSES = ("cat", "sea lion", "größe")
 
@@ -284,16 +283,7 @@ def test_gaps_are_what_no_span_covers(found: list[tuple[int, int]], start: int, 
 
 
 def test_two_batches_of_images_are_in_memory_at_most(tmp_path: Path) -> None:
-    alive: list[int] = []
-    held: list[weakref.ref[object]] = []
-
-    class Counted(FakeGenerator):
-        def generate(self, requests: Sequence[Request]) -> Images:
-            images = super().generate(requests)
-            held.append(weakref.ref(images.pixels))
-            alive.append(sum(one() is not None for one in held))
-            return images
-
-    run_unit(recipe(per_shard=18), 0, Counted(batch_size=2), tmp_path)
-    assert len(alive) == 9
-    assert max(alive) <= 3, "of them one is just made"
+    generator = Counted(batch_size=2)
+    run_unit(recipe(per_shard=18), 0, generator, tmp_path)
+    assert len(generator.alive) == 9
+    assert max(generator.alive) <= 3, "of them one is just made"

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
@@ -21,7 +20,7 @@ from engine.recipe import Recipe
 from engine.runner import Runner, run_unit
 from engine.turns import first_turns
 from shards.commit import sha256_of
-from tests.engine.fakes import FakeGenerator
+from tests.engine.fakes import Counted, FakeGenerator
 from tests.engine.test_runner import recipe
 
 PATIENCE_S = 60.0
@@ -213,24 +212,14 @@ def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
 
 
 def test_over_units_too_two_batches_are_in_memory_at_most(tmp_path: Path) -> None:
-    alive: list[int] = []
-    held: list[weakref.ref[object]] = []
-
-    class Counted(FakeGenerator):
-        def generate(self, requests: Sequence[Request]) -> Images:
-            images = super().generate(requests)
-            held.append(weakref.ref(images.pixels))
-            alive.append(sum(one() is not None for one in held))
-            return images
-
-    made = recipe(per_shard=3)
-    with Runner(made, Counted(2), tmp_path) as runner:
+    made, generator = recipe(per_shard=3), Counted(2)
+    with Runner(made, generator, tmp_path) as runner:
         units = offered(runner, made)
         runner.run()
     for unit in units:
         unit.result().publish()
-    assert len(alive) == 12
-    assert max(alive) <= 3, "of them one is just made"
+    assert len(generator.alive) == 12
+    assert max(generator.alive) <= 3, "of them one is just made"
 
 
 def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) -> None:
