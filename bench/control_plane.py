@@ -198,7 +198,7 @@ def _table(result: dict[str, Any]) -> str:
     asked = ", ".join(f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items()))
     rows = {
         "driver, CPU for a unit": f"{driver['cpu_ms_per_unit']:g} ms",
-        "of that Ray alone, for the calls": f"{driver['ray_alone_ms_per_unit']:g} ms",
+        "Ray alone, for the same calls": f"{driver['ray_alone_ms_per_unit']:g} ms",
         "driver, most units/s on this machine": f"{driver['units_per_s']:,g}",
         "driver, memory grown over the run": f"{driver['memory_grown_mb']:g} MB",
         "store, requests for a unit": asked,
