@@ -136,14 +136,15 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
 
 
 def _ray_alone(simulator: Any, units: int) -> float:
-    """Seconds of a core for the same calls by a loop that does nothing else."""
+    """Seconds of a core for the same calls by a loop that does nothing else, and looks for answers as the driver."""
     import ray
+
+    from engine.cluster.crew import answered
 
     cpu, numbers, done = time.process_time(), iter(range(units)), 0
     making = {simulator.make.remote(number) for number in islice(numbers, DEPTH * ACTORS)}
     while making:
-        ray.wait(list(making))
-        ready, _ = ray.wait(list(making), num_returns=len(making), timeout=0)
+        ready = answered(list(making), _UNIT_S)
         for ref in ready:
             done += bool(ray.get(ref)["count"])
         making.difference_update(ready)
