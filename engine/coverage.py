@@ -23,6 +23,7 @@ class Coverage:
         self.sizes = sizes
         step = lcm(*sizes)
         self._cycle = max(_LONGEST_CYCLE // step, 1) * step if step <= _LONGEST_CYCLE else _LONGEST_CYCLE
+        self._below = [prod(sizes[:factor]) for factor in range(len(sizes))]
         self._rows: list[tuple[int, ...]] = []
         self._values = [[0] * size for size in sizes]
         self._pairs: dict[tuple[int, int, int, int], int] = {}
@@ -32,9 +33,8 @@ class Coverage:
         cycle, place = divmod(k, self._cycle)
         while len(self._rows) <= place:
             self._grow()
-        below = [prod(self.sizes[:factor]) for factor in range(len(self.sizes))]
-        row = zip(self._rows[place], self.sizes, below, strict=True)
-        return tuple((value + cycle // rank) % size for value, size, rank in row)
+        row = zip(self._rows[place], self.sizes, self._below, strict=True)
+        return tuple([(value + cycle // rank) % size for value, size, rank in row])
 
     def _grow(self) -> None:
         turn, row = len(self._rows), list[int]()

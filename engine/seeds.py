@@ -27,5 +27,5 @@ def permute(index: int, size: int, key: int) -> int:
 
 def _hash(purpose: bytes, *numbers: int) -> int:
     """64 bits of BLAKE2b over the numbers; `purpose` keeps its uses apart."""
-    data = b",".join(b"%d" % number for number in numbers)
+    data = b",".join([b"%d" % number for number in numbers])
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=purpose).digest(), "big")

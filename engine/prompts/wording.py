@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from engine.coverage import coverage
+from engine.coverage import Coverage, coverage
 from engine.prompts.clusters import Clusters
 from engine.spec.prompts import PLACEHOLDER
 
@@ -41,18 +42,25 @@ class Templates:
 
     def text(self, ordinal: int) -> Text:
         """Templates, values and pairs of them evenly."""
-        # The template is one more factor, so that every template meets every value as often as any other.
-        sizes = (len(self.templates), *(len(values) for _, values in self.attributes))
-        which, *chosen = coverage(sizes)[ordinal]
+        which, *chosen = self._coverage[ordinal]
         pairs = zip(self.attributes, chosen, strict=True)
         values = {name: known[value] for (name, known), value in pairs}
         if self.clusters is not None:
             values["attributes"] = ", ".join(self.clusters.draw(ordinal))
         template = self.templates[which]
-        used = sorted(set(PLACEHOLDER.findall(template)) & values.keys())
+        used = [name for name in self._placeholders[which] if name in values]
         words = {"class": self.name, **values}
         text = PLACEHOLDER.sub(lambda found: words[found[1]], template)
-        return Text(text, tuple((name, values[name]) for name in used))
+        return Text(text, tuple([(name, values[name]) for name in used]))
+
+    @cached_property
+    def _coverage(self) -> Coverage:
+        # The template is one more factor, so that every template meets every value as often as any other.
+        return coverage((len(self.templates), *(len(values) for _, values in self.attributes)))
+
+    @cached_property
+    def _placeholders(self) -> list[list[str]]:
+        return [sorted(set(PLACEHOLDER.findall(template))) for template in self.templates]
 
 
 @dataclass(frozen=True)
