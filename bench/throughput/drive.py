@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 from unittest.mock import patch
 
 import ray
 
+from bench.throughput.slices import Sliced, by_slices
 from engine.cluster import generate
 from engine.cluster.crew import Crew
 from engine.operations.log import Level
@@ -61,6 +63,26 @@ def drive(run: Run, driven: Driven) -> Driven:
     with patch.object(generate, "Crew", lambda given, *_: _WarmCrew(given, driven)):
         generate.generate(run, _Silent((), (), []), listeners=[driven])
     return driven
+
+
+def drive_by_slices(run: Run, images: int, others: Callable[[], list[Sliced]], first: int) -> list[float]:
+    """Seconds that the run and others had until their work was done, in slices; first: whose the first one is.
+
+    others: begins them, when the run does.
+    """
+    all_, threads = list[Sliced](), list[Thread]()
+
+    def begins(pids: Sequence[int]) -> None:
+        all_.append(Sliced(pids, time.monotonic(), lambda: driven.ended if driven.images == images else None))
+        all_.extend(others())
+        turn = first % len(all_)
+        threads.append(Thread(target=by_slices, args=[all_[turn:] + all_[:turn]]))
+        threads[0].start()
+
+    driven = Driven(begins=begins)
+    drive(run, driven)
+    threads[0].join()
+    return [one.seconds() for one in all_]
 
 
 class _WarmCrew(Crew):

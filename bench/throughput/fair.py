@@ -5,19 +5,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from bench.machine import ROOT
 from bench.throughput.digits import FOLDER, STEPS, digits_run
-from bench.throughput.peers import datadreamer, split
+from bench.throughput.peers import datadreamer
 from bench.throughput.peers.datadreamer import DataDreamer
 from bench.throughput.peers.loop import Loop
+from bench.throughput.peers.split import Split
 from bench.throughput.plain import Model
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, beside, not_run
+from bench.throughput.slices import SLICE_S
 from engine.devices import auto_dtype
+from engine.run import Run
 
-ROUNDS, BATCH, IMAGES, PER_SHARD = 3, 16, 640, 160
+ROUNDS, SPLIT_ROUNDS, BATCH, IMAGES, PER_SHARD = 3, 5, 16, 640, 160
 TARGET = 1.0
 BATCHED = "diffusers, batch 16, PIL JPEG, same thread"
 SPLIT = "accelerate split_between_processes, a process a core"
@@ -45,9 +49,34 @@ def measure(options: Options) -> Iterator[Row]:
             else:
                 systems[name] = partial(peer, images)
         rates = by_turns(systems, rounds)
+        yield from beside("B3", told, rates, {name: TARGET for name in rates if name != OURS})
+        yield from _beside_split(options, told, model, cores, images, per_shard)
     finally:
         ray.shutdown()
-    yield from beside("B3", told, rates, {name: TARGET for name in rates if name != OURS})
+
+
+def _beside_split(options: Options, told: str, model: Model, cores: int, images: int, per_shard: int) -> Iterator[Row]:
+    """In slices: both keep all cores busy with the same model, and what other machines take of these comes and goes."""
+    from bench.throughput.drive import drive_by_slices
+
+    rates: dict[str, list[float]] = {OURS: [], SPLIT: []}
+    rounds = options.pick(SPLIT_ROUNDS, 1)
+
+    def measured(number: int) -> list[float]:
+        run = _run(options.folder / f"beside-split-{number}", cores, images, per_shard)
+        with Split(model, cores, BATCH, images) as split:
+            return drive_by_slices(run, images, lambda: [split.begin()], number)
+
+    for number in range(rounds):
+        try:
+            found = measured(number)
+        except ChildProcessError as error:
+            yield not_run("B3", told, SPLIT, str(error))
+            return
+        for name, seconds in zip(rates, found, strict=True):
+            rates[name].append(images / seconds)
+            print(f"  round {number + 1} of {rounds}: {name}: {rates[name][-1]:,.4g}", flush=True)
+    yield from beside("B3", told, rates, {SPLIT: TARGET}, note=f"in slices of {SLICE_S:g} s")
 
 
 def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:
@@ -66,7 +95,6 @@ def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:
 
     return {
         BATCHED: lambda images: float(ray.get(batched.rate.remote(images))),
-        SPLIT: partial(split.rate, model, cores, BATCH),
         RAY_DATA: partial(ray_data.rate, model, cores, BATCH),
         DATADREAMER: lambda images: float(ray.get(dreamer().rate.remote(images))),
     }
@@ -75,9 +103,10 @@ def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:
 def _ours(options: Options, cores: int, images: int, per_shard: int, numbers: Iterator[int]) -> float:
     from bench.throughput.drive import Driven, drive
 
-    place = options.folder / f"fair-{next(numbers)}"
+    return drive(_run(options.folder / f"fair-{next(numbers)}", cores, images, per_shard), Driven()).rate
+
+
+def _run(place: Path, cores: int, images: int, per_shard: int) -> Run:
     cluster = {"min_actors": cores, "max_actors": cores}
     form = {"image": {"format": "jpg"}}
-    return drive(
-        digits_run(place, images, per_shard, model={"batch_size": BATCH}, output=form, cluster=cluster), Driven()
-    ).rate
+    return digits_run(place, images, per_shard, model={"batch_size": BATCH}, output=form, cluster=cluster)

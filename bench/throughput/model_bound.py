@@ -6,10 +6,9 @@ neither. The driver has the other core, as it has in a cluster.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
-from threading import Thread
 from typing import Any
 
 from bench.throughput.digits import FOLDER, STEPS, digits_run
@@ -17,7 +16,7 @@ from bench.throughput.fake_device import FakeDevice, FakeSettings, fake_run
 from bench.throughput.plain import BareLoop, Model
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, beside
-from bench.throughput.slices import SLICE_S, Sliced, by_slices
+from bench.throughput.slices import SLICE_S, Sliced
 from engine.devices import auto_dtype
 from engine.generators.base import Request
 from engine.memory import keep_memory
@@ -27,7 +26,7 @@ from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
 
 IMAGES, PER_SHARD = 2_000, 400
-ROUNDS, FAKE_ROUNDS = 3, 4
+ROUNDS, FAKE_ROUNDS = 3, 8
 BATCH, FAKE_BATCH = 50, 16
 FAKE_S = 0.05
 TARGET = 0.97
@@ -104,28 +103,21 @@ def _sliced(run: Run, model: Model, images: int, first: int) -> list[float]:
     """Seconds that ours and both bare loops had until so many images were made; each begins another round."""
     import ray
 
-    from bench.throughput.drive import Driven, drive
+    from bench.throughput.drive import drive_by_slices
 
     # Without a core of its own in Ray's books: one of them works at a time.
     actor = ray.remote(num_cpus=0)(_Bare)
     loops = [actor.remote(model, keeps) for keeps in (False, True)]
-    loop_pids = ray.get([loop.pid.remote() for loop in loops])
-    all_, threads = list[Sliced](), list[Thread]()
+    pids = ray.get([loop.pid.remote() for loop in loops])
 
-    def begins(pids: Sequence[int]) -> None:
-        began, made = time.monotonic(), [loop.run.remote(images) for loop in loops]
-        ends = [lambda: driven.ended if driven.images == images else None, *[partial(_got, one) for one in made]]
-        all_.extend(Sliced(pid, began, end) for pid, end in zip([*pids, *loop_pids], ends, strict=True))
-        turn = first % len(all_)
-        threads.append(Thread(target=by_slices, args=[all_[turn:] + all_[:turn]]))
-        threads[0].start()
+    def begun() -> list[Sliced]:
+        made = [partial(_got, loop.run.remote(images)) for loop in loops]
+        return [Sliced([pid], time.monotonic(), end) for pid, end in zip(pids, made, strict=True)]
 
-    driven = Driven(begins=begins)
-    drive(run, driven)
-    threads[0].join()
+    seconds = drive_by_slices(run, images, begun, first)
     for loop in loops:
         ray.kill(loop)
-    return [one.seconds() for one in all_]
+    return seconds
 
 
 def _got(ref: Any) -> float | None:

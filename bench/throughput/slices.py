@@ -15,12 +15,12 @@ SLICE_S = 1.0
 
 @dataclass
 class Sliced:
-    """One of the processes.
+    """One process, or some that work together.
 
     ended: when its work was done, by the monotonic clock, once it was.
     """
 
-    pid: int
+    pids: Sequence[int]
     began: float
     ended: Callable[[], float | None]
     slices: list[tuple[float, float]] = field(default_factory=list)
@@ -32,12 +32,13 @@ class Sliced:
         return sum(max(0.0, min(last, end) - max(first, self.began)) for first, last in self.slices)
 
     def send(self, signal_: Signals) -> None:
-        """Raises ProcessLookupError where it is gone before its work was done."""
-        try:
-            os.kill(self.pid, signal_)
-        except ProcessLookupError:
-            if self.ended() is None:
-                raise
+        """Raises ProcessLookupError where one is gone before its work was done."""
+        for pid in self.pids:
+            try:
+                os.kill(pid, signal_)
+            except ProcessLookupError:
+                if self.ended() is None:
+                    raise
 
     def run(self) -> None:
         """Let it work for one slice."""

@@ -40,7 +40,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             last = log.read_text().splitlines()[-1:]
             return float(last[0].split()[1]) if last and last[0].startswith("done") else None
 
-        return Sliced(started[-1].pid, time.monotonic(), ended)
+        return Sliced([started[-1].pid], time.monotonic(), ended)
 
     yield begin
     for process in started:
@@ -68,7 +68,7 @@ def test_one_works_at_a_time_until_each_is_done(start: Start, tmp_path: Path, mo
 
 
 def test_time_before_the_work_and_after_it_is_not_charged() -> None:
-    one = Sliced(0, 10.0, lambda: 25.0, [(8, 9), (9, 12), (15, 20), (24, 26), (30, 31)])
+    one = Sliced([0], 10.0, lambda: 25.0, [(8, 9), (9, 12), (15, 20), (24, 26), (30, 31)])
     assert one.seconds() == 2 + 5 + 1
 
 
@@ -78,5 +78,5 @@ def test_a_process_that_is_gone_before_its_end_is_an_error(start: Start, monkeyp
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with pytest.raises(ProcessLookupError):
-        by_slices([done, Sliced(gone.pid, 0.0, lambda: None)])
-    by_slices([Sliced(gone.pid, 0.0, lambda: 1.0)])
+        by_slices([done, Sliced([gone.pid], 0.0, lambda: None)])
+    by_slices([Sliced([gone.pid], 0.0, lambda: 1.0)])

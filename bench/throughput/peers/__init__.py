@@ -3,8 +3,6 @@ with its model loaded and warm before the clock starts."""
 
 PROMPTS = [f"the digit {number % 10}" for number in range(50)]
 QUALITY = 95
-MARK = "measured: "
-"""Begins the line with the result of those that run as commands."""
 
 
 def prompts(count: int) -> list[str]:
