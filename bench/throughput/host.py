@@ -26,7 +26,7 @@ from engine.runner import Runner
 from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
 from engine.turns import first_turns
-from shards.codec import Pixels
+from shards.codec import Pixels, encode_rgb
 
 ROUNDS, SECONDS = 5, 1.0
 UNITS, UNIT, FEW = 4, 256, 8
@@ -34,6 +34,7 @@ UNITS, UNIT, FEW = 4, 256, 8
 QUALITY = 95
 PER_CORE_AT_512, TO_PIL_PNG = 600, 50
 _PNG, _WEBDATASET, _OURS_PNG = "PIL PNG files", "webdataset.ShardWriter, PIL JPEG", f"{OURS}, PNG"
+_LIMIT = "the limit: our JPEG encoder alone, nothing judged or written"
 
 Write = Callable[[Path], None]
 
@@ -44,6 +45,7 @@ def measure(options: Options) -> Iterator[Row]:
         frames = photographs(DISTINCT, side)
         writes = {
             OURS: _Ours(side, "jpg", unit),
+            _LIMIT: _Encoder(frames, unit),
             _WEBDATASET: _WebDataset(frames, unit),
             _OURS_PNG: _Ours(side, "png", unit // 4),
             _PNG: _PilPng(frames, FEW),
@@ -116,6 +118,16 @@ class _Ours:
             runner.run()
         kept = sum(stats.result()["count"] for stats in published)
         assert kept == self.images, f"only {kept} of {self.images} images were kept"
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    frames: Pixels
+    images: int
+
+    def __call__(self, place: Path) -> None:
+        for number in range(self.images):
+            encode_rgb(self.frames[number % DISTINCT], "jpg", QUALITY)
 
 
 @dataclass(frozen=True)
