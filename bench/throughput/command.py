@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.machine import ROOT, machine
-from bench.throughput.results import Results
+from bench.throughput.results import ALL_OF_IT, Results
 from bench.throughput.rounds import Options
 from bench.throughput.row import Row, not_run
 
@@ -66,7 +66,7 @@ def _run(name: str, measure: Measure, options: Options, results: Results) -> boo
             )
     except Exception as error:
         traceback.print_exc()
-        results.add(not_run(name, "all of it", "shardmill", f"{type(error).__name__}: {error}".splitlines()[0]))
+        results.add(not_run(name, ALL_OF_IT, "shardmill", f"{type(error).__name__}: {error}".splitlines()[0]))
         return False
     finally:
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)

@@ -9,6 +9,8 @@ from typing import Any
 from bench.throughput.row import Row
 
 COLUMNS = "| | workload | system | median | lowest to highest | ratio | to | target | |"
+ALL_OF_IT = "all of it"
+"""The workload of a benchmark that failed."""
 _MARKS = {True: "yes", False: "**no**", None: ""}
 
 
@@ -29,10 +31,11 @@ class Results:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
-        """Keep a row in the place of an older one of the same, and write all that is known: a command that is
-        interrupted keeps what it has."""
+        """Keep a row instead of an older one of the same, and write all that is known, by benchmarks: a command that
+        is interrupted keeps what it has."""
         new = {**row.as_json(), "machine": dict(self.machine)}
-        self.rows = [*(old for old in self.rows if not _replaces(new, old)), new]
+        kept = [old for old in self.rows if not _replaces(new, old)]
+        self.rows = sorted([*kept, new], key=lambda one: one["bench"])
         print(line(new), flush=True)
         for path in self.files:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +53,8 @@ class Results:
 
 
 def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    if new["bench"] == old["bench"] and old["workload"] == ALL_OF_IT:
+        return True
     same = all(new[name] == old[name] for name in ("bench", "workload", "system"))
     return same and (old["median"] is None or new["ratio_to"] == old["ratio_to"])
 

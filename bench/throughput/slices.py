@@ -32,12 +32,14 @@ class Sliced:
         return sum(max(0.0, min(last, end) - max(first, self.began)) for first, last in self.slices)
 
     def send(self, signal_: Signals) -> None:
-        """Raises ProcessLookupError where one is gone before its work was done."""
+        """Those that have no more to do may be gone. Raises ProcessLookupError where all are, and the work is not."""
+        left = len(self.pids)
         for pid in self.pids:
             try:
                 os.kill(pid, signal_)
             except ProcessLookupError:
-                if self.ended() is None:
+                left -= 1
+                if not left and self.ended() is None:
                     raise
 
     def run(self) -> None:

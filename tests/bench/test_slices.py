@@ -72,7 +72,7 @@ def test_time_before_the_work_and_after_it_is_not_charged() -> None:
     assert one.seconds() == 2 + 5 + 1
 
 
-def test_a_process_that_is_gone_before_its_end_is_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_are_all_gone_before_the_end_are_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.01)
     done = start(1)
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -80,3 +80,7 @@ def test_a_process_that_is_gone_before_its_end_is_an_error(start: Start, monkeyp
     with pytest.raises(ProcessLookupError):
         by_slices([done, Sliced([gone.pid], 0.0, lambda: None)])
     by_slices([Sliced([gone.pid], 0.0, lambda: 1.0)])
+    left = start(20)
+    with_one_gone = Sliced([gone.pid, *left.pids], left.began, left.ended)
+    by_slices([with_one_gone])
+    assert with_one_gone.slices, "the other works on"

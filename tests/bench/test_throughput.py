@@ -20,7 +20,7 @@ from bench.throughput import command, control, determinism, flops, host, scaling
 from bench.throughput.architectures import ARCHITECTURES
 from bench.throughput.fake_device import FakeDevice, FakeSettings, fake_run
 from bench.throughput.frames import photographs
-from bench.throughput.results import Results, put_between
+from bench.throughput.results import ALL_OF_IT, Results, put_between
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, at_most, beside, not_run, paired
 from engine.generators import kinds
@@ -93,7 +93,7 @@ def test_a_benchmark_that_fails_is_a_row_and_the_others_are_written(
     monkeypatch.setattr(command, "_of_cpu", lambda folder, quick: ({**both, "B8": fine}, Options(folder, quick)))
     assert command.main("cpu", ["B5"], tmp_path / "out", None, quick=False) == 0
     rows = json.loads((tmp_path / "out" / "cpu.json").read_text())
-    assert [row["bench"] for row in rows] == ["B8", "B8", "B5"], "those that were not asked for stay"
+    assert [row["bench"] for row in rows] == ["B5", "B8", "B8"], "those that were not asked for stay"
     with pytest.raises(SystemExit, match="no benchmark B9; there are B8, B5"):
         command.main("cpu", ["B9"], None, None, quick=False)
 
@@ -114,7 +114,12 @@ def test_the_table_stands_between_its_marks_on_the_page(tmp_path: Path) -> None:
     other = Results("cpu", [], None, [page], {"cores": 64}, results.rows)
     other.add(at_most("B5", "1", [1.0], "s", 10))
     text = page.read_text()
-    assert '- Machine of B8: {"cores": 2}\n- Machine of B5: {"cores": 64}' in text, "each row keeps its own"
+    assert '- Machine of B5: {"cores": 64}\n- Machine of B8: {"cores": 2}' in text, "each row keeps its own"
+    assert text.index("| B5 |") < text.index("| B8 |")
+    results.add(not_run("B6", ALL_OF_IT, OURS, "it failed"))
+    assert "it failed" in page.read_text()
+    results.add(at_most("B6", "1", [1.0], "s", 10))
+    assert "it failed" not in page.read_text()
     with pytest.raises(ValueError, match="the page lacks <!-- gpu -->"):
         put_between(text, "gpu", "")
     assert put_between(command.PAGE.read_text(), "gpu", "x").count("<!-- gpu -->") == 1

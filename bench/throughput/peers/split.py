@@ -97,6 +97,7 @@ class Share(Loop):
             ended = place / f"{_ENDED}.whole"
             ended.write_text(str(time.monotonic()))
             ended.rename(place / _ENDED)
+        state.wait_for_everyone()  # a process that is gone before that was said would count as failed
         state.destroy_process_group()
 
 
