@@ -18,7 +18,7 @@ Ref = ray.ObjectRef
 
 _DUE_S = 5.0
 _PAUSE_S = 25e-6
-"""For each open call, before all are looked at, which takes Ray and the driver some 5e-6 s for each: what is answered
+"""For each open call, before all are looked at, which takes Ray and the driver microseconds for each: what is answered
 meanwhile is seen by the same look. A twentieth of a second for 1,000 actors."""
 
 
