@@ -19,7 +19,7 @@ from engine.memory import free_memory, out_of_memory
 from engine.plan import Slot
 from engine.recipe import Recipe
 from engine.spans import Span
-from engine.turns import Outcome, Turn, batches, finish, first_turns, requests_of, turn_at
+from engine.turns import Outcome, Turn, batches, first_turns, outcome, requests_of, turn_at
 from shards.finished import Place
 from shards.sample import Sample
 from shards.stats import Stats
@@ -155,7 +155,7 @@ class Runner:
         images = made.images()
         with unit.ledger.timeline.mine.time("encode"):
             return [
-                finish(self._recipe, turn, unit.ledger.facts, images, place) for place, turn in enumerate(turns, start)
+                outcome(self._recipe, turn, unit.ledger.facts, images, place) for place, turn in enumerate(turns, start)
             ]
 
     def _settle(self, unit: Making, made: Made, call: Span, parts: Sequence[Future[list[Outcome]]]) -> None:
@@ -201,7 +201,7 @@ def make_sample(recipe: Recipe, slot: Slot, attempt: int, generator: Generator) 
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
     turn = turn_at(recipe, slot, attempt)
     made = generator.generate(requests_of([turn], generator.batch_size))
-    return finish(recipe, turn, generator.facts, made.images(), 0).sample
+    return outcome(recipe, turn, generator.facts, made.images(), 0).sample
 
 
 def time_batch(recipe: Recipe, generator: Generator) -> float:

@@ -67,8 +67,9 @@ def requests_of(batch: Sequence[Turn], size: int) -> list[Request]:
     return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
-def finish(recipe: Recipe, turn: Turn, facts: ModelFacts, images: Images, place: int) -> Outcome:
-    """Judge and encode the image at one place of a batch. facts: of the generator. Raises SlotFailed."""
+def outcome(recipe: Recipe, turn: Turn, facts: ModelFacts, images: Images, place: int) -> Outcome:
+    """Of a turn whose image is at this place of a batch: judged, and encoded. facts: of the generator. Raises
+    SlotFailed."""
     pixels = images.pixels[place]
     refused = images.refused[place] if images.refused else ""
     with _of_slot(recipe, turn.slot):

@@ -15,7 +15,7 @@ from bench.throughput.peers.datadreamer import DataDreamer
 from bench.throughput.peers.loop import Loop
 from bench.throughput.peers.split import Split
 from bench.throughput.plain import Model
-from bench.throughput.rounds import Options, by_turns
+from bench.throughput.rounds import Options, by_turns, together
 from bench.throughput.row import OURS, Row, beside, not_run
 from bench.throughput.slices import SLICE_S
 from engine.devices import auto_dtype
@@ -59,24 +59,18 @@ def _beside_split(options: Options, told: str, model: Model, cores: int, images:
     """In slices: both keep all cores busy with the same model, and what other machines take of these comes and goes."""
     from bench.throughput.drive import drive_by_slices
 
-    rates: dict[str, list[float]] = {OURS: [], SPLIT: []}
-    rounds = options.pick(SPLIT_ROUNDS, 1)
-
     def measured(number: int) -> list[float]:
         run = _run(options.folder / f"beside-split-{number}", cores, images, per_shard)
         with Split(model, cores, BATCH, images) as split:
-            return drive_by_slices(run, images, lambda: [split.begin()], number)
+            seconds = drive_by_slices(run, images, lambda: [split.begin()], number)
+        return [images / each for each in seconds]
 
-    for number in range(rounds):
-        try:
-            found = measured(number)
-        except ChildProcessError as error:
-            yield not_run("B3", told, SPLIT, str(error))
-            return
-        for name, seconds in zip(rates, found, strict=True):
-            rates[name].append(images / seconds)
-            print(f"  round {number + 1} of {rounds}: {name}: {rates[name][-1]:,.4g}", flush=True)
-    yield from beside("B3", told, rates, {SPLIT: TARGET}, note=f"in slices of {SLICE_S:g} s")
+    try:
+        rates = together((OURS, SPLIT), options.pick(SPLIT_ROUNDS, 1), measured)
+    except ChildProcessError as error:
+        yield not_run("B3", told, SPLIT, str(error))
+    else:
+        yield from beside("B3", told, rates, {SPLIT: TARGET}, note=f"in slices of {SLICE_S:g} s")
 
 
 def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:

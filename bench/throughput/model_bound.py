@@ -14,7 +14,7 @@ from typing import Any
 from bench.throughput.digits import FOLDER, STEPS, digits_run
 from bench.throughput.fake_device import FakeDevice, FakeSettings, fake_run
 from bench.throughput.plain import BareLoop, Model
-from bench.throughput.rounds import Options, by_turns
+from bench.throughput.rounds import Options, by_turns, together
 from bench.throughput.row import OURS, Row, beside
 from bench.throughput.slices import SLICE_S, Sliced
 from engine.devices import auto_dtype
@@ -70,14 +70,13 @@ class BareDevice:
 def _embedded(options: Options, images: int, per_shard: int) -> Iterator[Row]:
     """In slices of a second: the model keeps a core busy, and what other machines take of it comes and goes."""
     model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"))
-    rates: dict[str, list[float]] = {OURS: [], _LOOP: [], _KEEPING: []}
-    rounds = options.pick(ROUNDS, 1)
-    for number in range(rounds):
+
+    def measured(number: int) -> list[float]:
         place = options.folder / f"digits-{number}"
         run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, cluster=ONE)
-        for name, seconds in zip(rates, _sliced(run, model, images, number), strict=True):
-            rates[name].append(images / seconds)
-            print(f"  round {number + 1} of {rounds}: {name}: {rates[name][-1]:,.4g}", flush=True)
+        return [images / seconds for seconds in _sliced(run, model, images, number)]
+
+    rates = together((OURS, _LOOP, _KEEPING), options.pick(ROUNDS, 1), measured)
     named = f"embedded digits, {model.dtype}, batch {BATCH}, one core: {images:,} images through Ray"
     yield from beside("B1", named, rates, {_LOOP: TARGET}, note=f"in slices of {SLICE_S:g} s")
 

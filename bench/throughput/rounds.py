@@ -1,7 +1,7 @@
 """Measuring by turns."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +41,19 @@ def by_turns(systems: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            found[name].append(systems[name]())
-            print(f"  round {number + 1} of {rounds}: {name}: {found[name][-1]:,.4g}", flush=True)
+            _note(found, name, systems[name](), rounds)
     return found
+
+
+def together(names: Iterable[str], rounds: int, measured: Callable[[int], Sequence[float]]) -> dict[str, list[float]]:
+    """The same, where one call gives the figures of all systems in a round, by its number."""
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name, figure in zip(found, measured(number), strict=True):
+            _note(found, name, figure, rounds)
+    return found
+
+
+def _note(found: Mapping[str, list[float]], name: str, figure: float, rounds: int) -> None:
+    found[name].append(figure)
+    print(f"  round {len(found[name])} of {rounds}: {name}: {figure:,.4g}", flush=True)

@@ -84,7 +84,7 @@ def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_t
     made = recipe(per_shard=9)  # three batches
     retried = {made.plan.seed_of(made.plan.slot(index), 0) for index in (0, 8)}
     verdict, settled = threading.Event(), threading.Event()
-    judge = module.finish
+    judge = module.outcome
 
     def slow(*given: object) -> object:
         turn = given[1]
@@ -99,7 +99,7 @@ def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_t
                 time.sleep(1e-3)
             settled.set()
 
-    monkeypatch.setattr(module, "finish", slow)
+    monkeypatch.setattr(module, "outcome", slow)
     generator = Gated(before, blank=lambda request: request.seed in retried)
     with Runner(made, generator, tmp_path) as runner:
         units = offered(runner, made)
@@ -248,13 +248,13 @@ def test_a_unit_offered_while_the_device_waits_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = recipe(per_shard=9)
-    may, judge = threading.Event(), module.finish
+    may, judge = threading.Event(), module.outcome
 
     def slow(*given: object) -> object:
         assert may.wait(PATIENCE_S), "the second unit waits for the first"
         return judge(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "finish", slow)
+    monkeypatch.setattr(module, "outcome", slow)
     asked: list[int] = []
     with Runner(made, Gated(lambda batch: may.set() if batch == 1 else asked.append(batch), 9), tmp_path) as runner:
         first = runner.offer(first_turns(made, 0))
