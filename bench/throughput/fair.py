@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.machine import ROOT
 from bench.throughput.digits import FOLDER, STEPS, digits_run
-from bench.throughput.peers import datadreamer
+from bench.throughput.peers import PROMPTS, datadreamer
 from bench.throughput.peers.datadreamer import DataDreamer
 from bench.throughput.peers.loop import Loop
 from bench.throughput.peers.split import Split
@@ -102,5 +102,5 @@ def _ours(options: Options, cores: int, images: int, per_shard: int, numbers: It
 
 def _run(place: Path, cores: int, images: int, per_shard: int) -> Run:
     cluster = {"min_actors": cores, "max_actors": cores}
-    form = {"image": {"format": "jpg"}}
-    return digits_run(place, images, per_shard, model={"batch_size": BATCH}, output=form, cluster=cluster)
+    parts = {"model": {"batch_size": BATCH}, "prompts": PROMPTS, "output": {"image": {"format": "jpg"}}}
+    return digits_run(place, images, per_shard, cluster=cluster, **parts)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from bench.throughput.digits import FOLDER, STEPS, digits_run
+from bench.throughput.peers import PROMPTS
 from bench.throughput.peers.loop import Loop
 from bench.throughput.plain import Model
 from bench.throughput.rounds import Options, by_turns
@@ -33,7 +34,7 @@ def measure(options: Options) -> Iterator[Row]:
 
     def ours() -> float:
         place = options.folder / f"naive-{next(numbers)}"
-        run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, cluster=cluster)
+        run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, prompts=PROMPTS, cluster=cluster)
         return drive(run, Driven()).rate
 
     connect(cores)
