@@ -21,7 +21,10 @@ from bench.throughput.slices import SLICE_S
 from engine.devices import auto_dtype
 from engine.run import Run
 
-ROUNDS, SPLIT_ROUNDS, BATCH, IMAGES, PER_SHARD = 3, 5, 16, 640, 160
+BATCH, PER_SHARD = 16, 160
+ROUNDS, IMAGES = 3, 640
+SPLIT_ROUNDS, SPLIT_IMAGES = 9, 1_920
+"""More of both, for these two are not far apart: with fewer images, the ends of a run would be a hundredth of it."""
 TARGET = 1.0
 BATCHED = "diffusers, batch 16, PIL JPEG, same thread"
 SPLIT = "accelerate split_between_processes, a process a core"
@@ -37,7 +40,8 @@ def measure(options: Options) -> Iterator[Row]:
     cores = len(os.sched_getaffinity(0))
     images, per_shard, rounds = options.pick((IMAGES, PER_SHARD, ROUNDS), (64, 32, 1))
     model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"), threads=1)
-    told = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores: {images:,} images"
+    told = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores"
+    counted = f"{told}: {images:,} images"
     connect(cores)
     try:
         systems: dict[str, Callable[[], float]] = {OURS: partial(_ours, options, cores, images, per_shard, count())}
@@ -45,19 +49,22 @@ def measure(options: Options) -> Iterator[Row]:
             try:
                 peer(cores * BATCH)  # loads, warms up, and shows whether it runs here at all
             except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-                yield not_run("B3", told, name, str(error).strip().splitlines()[-1])
+                yield not_run("B3", counted, name, str(error).strip().splitlines()[-1])
             else:
                 systems[name] = partial(peer, images)
         rates = by_turns(systems, rounds)
-        yield from beside("B3", told, rates, {name: TARGET for name in rates if name != OURS})
-        yield from _beside_split(options, told, model, cores, images, per_shard)
+        yield from beside("B3", counted, rates, {name: TARGET for name in rates if name != OURS})
+        yield from _beside_split(options, told, model, cores, per_shard)
     finally:
         ray.shutdown()
 
 
-def _beside_split(options: Options, told: str, model: Model, cores: int, images: int, per_shard: int) -> Iterator[Row]:
+def _beside_split(options: Options, told: str, model: Model, cores: int, per_shard: int) -> Iterator[Row]:
     """In slices: both keep all cores busy with the same model, and what other machines take of these comes and goes."""
     from bench.throughput.drive import drive_by_slices
+
+    images, rounds = options.pick((SPLIT_IMAGES, SPLIT_ROUNDS), (64, 1))
+    told = f"{told}: {images:,} images"
 
     def measured(number: int) -> list[float]:
         run = _run(options.folder / f"beside-split-{number}", cores, images, per_shard)
@@ -66,7 +73,7 @@ def _beside_split(options: Options, told: str, model: Model, cores: int, images:
         return [images / each for each in seconds]
 
     try:
-        rates = together((OURS, SPLIT), options.pick(SPLIT_ROUNDS, 1), measured)
+        rates = together((OURS, SPLIT), rounds, measured)
     except ChildProcessError as error:
         yield not_run("B3", told, SPLIT, str(error))
     else:
