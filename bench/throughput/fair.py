@@ -24,7 +24,7 @@ from engine.run import Run
 BATCH, PER_SHARD = 16, 160
 ROUNDS, IMAGES = 3, 640
 SPLIT_ROUNDS, SPLIT_IMAGES = 9, 1_920
-"""More of both, for these two are not far apart: with fewer images, the ends of a run would be a hundredth of it."""
+"""More of both, for these two are not far apart."""
 TARGET = 1.0
 BATCHED = "diffusers, batch 16, PIL JPEG, same thread"
 SPLIT = "accelerate split_between_processes, a process a core"

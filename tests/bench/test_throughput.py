@@ -18,8 +18,10 @@ from PIL import Image
 from bench.__main__ import parser, with_name
 from bench.throughput import command, control, determinism, flops, host, scaling
 from bench.throughput.architectures import ARCHITECTURES
+from bench.throughput.digits import digits_run
 from bench.throughput.fake_device import FakeDevice, FakeSettings, fake_run
 from bench.throughput.frames import photographs
+from bench.throughput.peers import PROMPTS, prompts
 from bench.throughput.results import ALL_OF_IT, Results, put_between
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, at_most, beside, not_run, paired
@@ -162,6 +164,12 @@ def test_an_image_costs_all_its_forwards_and_one_decoding() -> None:
     inner, outer = flops.of_denoiser(one), flops.of_decoder(one)
     assert flops.of_image(one) == pytest.approx(2 * one.steps * inner + outer)  # guidance: two forwards a step
     assert flops.of_image(replace(one, guidance=0.0)) == pytest.approx(one.steps * inner + outer)
+
+
+def test_ours_and_the_others_are_told_the_same_texts_as_often(tmp_path: Path) -> None:
+    recipe = digits_run(tmp_path, 40, 20, prompts=PROMPTS).recipe
+    ours = [recipe.prompt(recipe.plan.slot(index)).text for index in range(40)]
+    assert Counter(ours) == Counter(prompts(40))
 
 
 def test_writers_write_the_frames_that_they_were_given(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ with its model loaded and warm before the clock starts."""
 
 _TEMPLATE = "the digit {class}"
 PROMPTS = {"templates": [_TEMPLATE]}
-"""The same in our spec."""
+"""What `prompts` gives, in our spec."""
 QUALITY = 95
 
 
