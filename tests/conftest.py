@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import hypothesis
 import psutil
 import pytest
+import ray
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +26,10 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAY_USAGE_STA
 os.environ["OMP_NUM_THREADS"] = "1"
 # A cluster that the shell knows of is none of a test's business.
 os.environ.pop("RAY_ADDRESS", None)
+
+# By default Ray forgets a process that takes more than a second to die; its `Popen` would warn, an error here, where it
+# is collected: in any later test.
+ray.shutdown = partial(ray.shutdown, wait_for_processes=True)
 
 # Labels that need quoting, prompts that look like templates, and more units than a run has actors.
 TINY_SPEC = {
