@@ -116,6 +116,9 @@ class _Silent(Progress):
     def tick(self, **_: int) -> None:
         pass
 
+    def actor_ready(self, device: str, node: str) -> None:
+        pass
+
     def log(self, text: str, event: str = "note", level: Level = "info", **fields: Any) -> None:
         pass
 

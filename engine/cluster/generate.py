@@ -44,7 +44,7 @@ class Dispatcher:
         self, run: Run, progress: Progress, meter: Meter | None, listeners: Sequence[Listener], profile: bool = False
     ) -> None:
         self._run, self._cluster = run, run.recipe.spec.cluster
-        self._log, self._meter, self._listeners = progress.log, meter, (progress, *listeners)
+        self._progress, self._meter, self._listeners = progress, meter, (progress, *listeners)
         self._nodes = Nodes(self._cluster)
         self._loads = Loads(_PATIENCE_S if joins_cluster() else 0.0)
         self._crew, self._backlog, self._outage = Crew(run, profile), Backlog(run), Outage()
@@ -119,7 +119,7 @@ class Dispatcher:
         if not self._ending and (self._spent or self._unwritable or self._signals.draining):
             self._ending = True
             why = self._spent or self._unwritable or "once more Ctrl-C stops at once"
-            self._log(f"finishing the units in flight; {why}", "draining")
+            self._progress.log(f"finishing the units in flight; {why}", "draining")
 
     def _settle_load(self, ref: "Ref[str]") -> None:
         maker = self._crew.loading[ref]
@@ -131,16 +131,16 @@ class Dispatcher:
         else:
             self._loads.succeeded(maker.node)
             self._crew.loaded(ref)
-            self._log(f"an actor is ready on {device}", "actor_ready", node=maker.node)
+            self._progress.actor_ready(device, maker.node)
 
     def _load_failed(self, maker: Maker, error: RayError) -> None:
         self._crew.end(maker)
-        self._log(f"an actor could not start: {brief(error)}", "load_failed", "warning", node=maker.node)
+        self._progress.log(f"an actor could not start: {brief(error)}", "load_failed", "warning", node=maker.node)
         if not maker.node or self._stays(maker.node):
             self._loads.failed(maker.node, error)
         if maker.node in self._loads.avoided:
             text = f"node {maker.node} gets no more actors: the model fails to load there"
-            self._log(text, "node_avoided", "warning", node=maker.node)
+            self._progress.log(text, "node_avoided", "warning", node=maker.node)
 
     def _settle_unit(self, ref: "Ref[Stats | None]") -> None:
         lease = self._crew.making[ref]
@@ -189,7 +189,7 @@ class Dispatcher:
             given_up = False
         name, used = self._run.recipe.plan.shard_name(number), self._backlog.used(number)
         text = f"unit {name}: {brief(error)} ({used} of {self._cluster.unit_attempts} attempts used)"
-        self._log(text, "unit_attempt_failed", "warning", unit=number)
+        self._progress.log(text, "unit_attempt_failed", "warning", unit=number)
         if given_up:
             for listener in self._listeners:
                 listener.unit_failed(brief(error))
@@ -197,7 +197,7 @@ class Dispatcher:
     def _notice_batch_size(self, maker: Maker, stats: Stats) -> None:
         if stats["batch_size"] < maker.batch_size:
             text = f"an actor went down to batches of {stats['batch_size']}: more do not fit into its device's memory"
-            self._log(text, "batch_size", "warning", node=maker.node)
+            self._progress.log(text, "batch_size", "warning", node=maker.node)
         maker.batch_size = stats["batch_size"]
 
     def _is_outage(self, cause: BaseException) -> bool:
@@ -205,7 +205,9 @@ class Dispatcher:
         if not isinstance(cause, Unreachable):
             return False
         wait_s = self._outage.failed(cause)
-        self._log(f"the store does not answer; units begin again in {wait_s:.0f} s", "store_unreachable", "warning")
+        self._progress.log(
+            f"the store does not answer; units begin again in {wait_s:.0f} s", "store_unreachable", "warning"
+        )
         return True
 
     def _why_unwritable(self, cause: BaseException) -> OutputError | None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -12,10 +12,10 @@ from rich.table import Table
 
 from engine.operations.budget import Meter
 from engine.operations.log import Level, Log, TextLog
+from engine.operations.rate import Ended, rate, recent
 from shards.stats import Stats
 
 _LINE_SECONDS = 5.0
-_RATE_UNITS = 64
 _SHOWN_CLASSES = 20
 
 
@@ -53,9 +53,8 @@ class Progress:
         self._actors = self._loading = self._waiting = self._quarantined = 0
         for stats in done:
             self._count(stats)
-        # The rate is over the last units: those of an earlier command, and the loading of models, are no part of it.
-        self._finished: deque[tuple[float, int]] = deque(maxlen=_RATE_UNITS)
-        self._started: float | None = None
+        self._recent: list[Ended] = []  # of this command: the rate of an earlier one, on other nodes, tells nothing
+        self._devices: set[str] = set()
         self._meter, self._log = meter, log or TextLog()
         console = self._log.console
         shown = console is not None and sys.stdout.isatty()
@@ -65,7 +64,7 @@ class Progress:
     def unit_done(self, stats: Stats) -> None:
         """See `Listener`."""
         self._count(stats)
-        self._finished.append((time.monotonic(), stats["count"]))
+        self._recent.append(Ended(time.monotonic(), stats["duration_s"], stats["count"]))
         told = ("unit", "count", "rejected", "duration_s", "device")
         self._log.record("unit_done", **{name: stats[name] for name in told})
 
@@ -77,11 +76,18 @@ class Progress:
     def tick(self, *, actors: int, loading: int, waiting: int) -> None:
         """See `Listener`."""
         self._actors, self._loading, self._waiting = actors, loading, waiting
-        if actors and self._started is None:
-            self._started = time.monotonic()
         if self._live is None and time.monotonic() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.monotonic()
             self._say()
+
+    def actor_ready(self, device: str, node: str) -> None:
+        """An actor has its model. People are told of the first on each kind of device: the line counts them all."""
+        text = f"an actor is ready on {device}"
+        if device in self._devices:
+            self._log.record("actor_ready", message=text, device=device, node=node)
+        else:
+            self._devices.add(device)
+            self._log.say("actor_ready", text, device=device, node=node)
 
     def log(self, text: str, event: str = "note", level: Level = "info", **fields: Any) -> None:
         """One line that stays."""
@@ -93,11 +99,11 @@ class Progress:
         eta = f", ETA {duration(facts['eta_s'])}" if facts["eta_s"] else ""
         parts = [
             f"{facts['made']:,} of {facts['planned']:,} images",
-            f"{facts['images_per_second']:.1f} img/s{eta}",
-            f"{self._actors} actors",
+            f"{facts['images_per_second']:,.1f} img/s{eta}",
+            f"{self._actors:,} actors",
         ]
         if self._loading:
-            parts.append(f"{self._loading} loading")
+            parts.append(f"{self._loading:,} loading")
         if facts["failed"]:
             parts.append(f"{facts['failed']:,} slots failed")
         if self._rejected:
@@ -111,13 +117,13 @@ class Progress:
     def facts(self) -> dict[str, Any]:
         """The state as JSON values. eta_s: None while no rate is known."""
         made, failed, planned = (sum(counts.values()) for counts in (self._kept, self._failed, self._quotas))
-        rate, left = self._rate(), planned - made - failed
+        speed, left = self._rate(), planned - made - failed
         facts = {
             "made": made,
             "planned": planned,
             "failed": failed,
-            "images_per_second": round(rate, 3),
-            "eta_s": round(left / rate, 1) if rate else None,
+            "images_per_second": round(speed, 3),
+            "eta_s": round(left / speed, 1) if speed else None,
             "actors": self._actors,
             "loading": self._loading,
             "units_waiting": self._waiting,
@@ -146,12 +152,9 @@ class Progress:
         self._rejected.update(stats["rejected"])
 
     def _rate(self) -> float:
-        if not self._finished or self._started is None:
-            return 0.0
-        full = len(self._finished) == _RATE_UNITS
-        since = self._finished[0][0] if full else self._started
-        images = sum(count for _, count in list(self._finished)[1 if full else 0 :])
-        return images / max(time.monotonic() - since, 1e-9)
+        now = time.monotonic()
+        self._recent = recent(self._recent, now)
+        return rate(self._recent, now)
 
     def _panel(self) -> Table:
         table = Table(title=self.line(), title_justify="left", box=None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.operations.budget import Cost, cost_of
 from engine.operations.costfile import spent_s
+from engine.operations.rate import Ended, rate
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.spans import DEVICE, STAGES
@@ -18,7 +19,6 @@ from shards.stats import SUFFIX, Stats, total_by_class
 
 STRAGGLING = 3.0
 """A unit that took so many times the median is a straggler."""
-_RATE_UNITS = 64
 _PAUSE_S = 60.0
 _ERROR = re.compile(r"^(?:\w+\.)*(\w+: .*)$", re.MULTILINE)
 
@@ -134,7 +134,8 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
     pause = max(_PAUSE_S, STRAGGLING * (median or 0.0))
     idle = max(0.0, now - max(ended.values())) if ended else None
     running = idle is not None and idle < pause and len(stats) < plan.n_units
-    rate = _rate(output, pause)
+    units = _since_pause(output, pause)
+    speed = (rate(units, units[-1].at) or None) if units else None
     aside = sum(len(plan.unit(int(shard))) for shard in output.given_up)
     left = plan.total - sum(kept.values()) - sum(failed.values()) - aside
     return Status(
@@ -142,8 +143,8 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         units=plan.n_units,
         units_done=len(stats),
         classes=classes,
-        images_per_second=rate,
-        eta_s=left / rate if running and rate else None,
+        images_per_second=speed,
+        eta_s=left / speed if running and speed else None,
         idle_s=idle,
         running=running,
         rejected=total_by_class(stats, "rejected"),
@@ -162,19 +163,13 @@ def _stragglers(stats: Mapping[str, Stats], allowed: float) -> list[Straggler]:
     return sorted((one for one in found if one.seconds > allowed), key=lambda one: -one.seconds)
 
 
-def _rate(output: Output, pause: float) -> float | None:
-    """Images per second of the latest units, back to where none had ended for so many seconds."""
-    ends = sorted((at, float(output.stats[shard]["duration_s"]), shard) for shard, at in output.ended.items())
-    latest: list[tuple[float, float, str]] = []
-    for unit in reversed(ends[-_RATE_UNITS:]):
-        if latest and latest[-1][0] - unit[0] > pause:
-            break
-        latest.append(unit)
-    if not latest:
-        return None
-    seconds = latest[0][0] - min(end - took for end, took, _ in latest)
-    images = sum(output.stats[shard]["count"] for _, _, shard in latest)
-    return images / seconds if seconds > 0 else None
+def _since_pause(output: Output, pause: float) -> list[Ended]:
+    """The latest units, back to where none had ended for so many seconds."""
+    units = sorted(
+        Ended(at, output.stats[shard]["duration_s"], output.stats[shard]["count"]) for shard, at in output.ended.items()
+    )
+    first = next((here for here in reversed(range(1, len(units))) if units[here].at - units[here - 1].at > pause), 0)
+    return units[first:]
 
 
 def _last_error(content: bytes) -> str:

@@ -84,6 +84,9 @@ class Watched(Progress):
         self._done += 1
         threading.Thread(target=self._then, args=(self._done, stats["device"])).start()
 
+    def actor_ready(self, device: str, node: str) -> None:
+        self.lines.append(("actor_ready", {"device": device, "node": node}))
+
     def log(self, text: str, event: str = "note", level: str = "info", **fields: Any) -> None:
         self.lines.append((f"{event}: {text}", fields))
 

@@ -1,7 +1,6 @@
 """What a generation says while it runs, for people and for programs."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,19 @@ def told(folder: Path, form: LogFormat, capsys: pytest.CaptureFixture[str]) -> l
         now[0] += 50
         meter.tick(2)
         progress.tick(actors=2, loading=1, waiting=4)
-        progress.log("an actor [ready] on cpu", device="cpu")
-        time.sleep(0.1)
-        progress.unit_done(stats["00001"] | {"rejected": {"blank": 2}})
+        for device in ("cpu [0]", "cpu [0]", "gpu"):
+            progress.actor_ready(device, "n1")
+        progress.log("a [note]", device="cpu")
+        progress.unit_done(stats["00001"] | {"rejected": {"blank": 2}, "duration_s": 0.1})
         progress.unit_failed("ValueError: bad")
     return capsys.readouterr().out.splitlines()
 
 
 def test_lines_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, note, last = (line.partition(" ")[2] for line in told(tmp_path, "text", capsys))
+    first, one, other, note, last = (line.partition(" ")[2] for line in told(tmp_path, "text", capsys))
     assert first == "6 of 36 images | 0.0 img/s | 2 actors | 1 loading | 0.06 actor hours, $2.00"
-    assert note == "an actor [ready] on cpu"
+    assert (one, other) == ("an actor is ready on cpu [0]", "an actor is ready on gpu"), "the first of a kind"
+    assert note == "a [note]"
     assert last.startswith("12 of 36 images | ")
     assert last.endswith(" | rejected: 2 blank | 1 units quarantined | 0.06 actor hours, $2.00")
     assert ", ETA " in last
@@ -43,14 +44,23 @@ def test_lines_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_object_a_line_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[dict[str, Any]] = [json.loads(line) for line in told(tmp_path, "json", capsys)]
-    assert [line["event"] for line in lines] == ["progress", "note", "unit_done", "unit_failed", "progress"]
-    assert [line["level"] for line in lines] == ["info", "info", "info", "error", "info"]
+    assert [line["event"] for line in lines] == [
+        "progress",
+        *["actor_ready"] * 3,
+        "note",
+        "unit_done",
+        "unit_failed",
+        "progress",
+    ]
+    assert [line["level"] for line in lines] == [*["info"] * 6, "error", "info"]
     assert all(line["time"].endswith("+00:00") for line in lines)
-    first, note, done, failed, last = lines
+    first, _, again, _, note, done, failed, last = lines
+    ready = ("an actor is ready on cpu [0]", "cpu [0]", "n1")
+    assert (again["message"], again["device"], again["node"]) == ready, "each is an event"
     assert (first["made"], first["planned"]) == (6, 36)
     assert (first["actors"], first["loading"], first["units_waiting"]) == (2, 1, 4)
     assert (first["dollars"], first["actor_hours"], first["eta_s"]) == (2.0, 0.0556, None)
-    assert (note["message"], note["device"]) == ("an actor [ready] on cpu", "cpu")
+    assert (note["message"], note["device"]) == ("a [note]", "cpu")
     assert (done["unit"], done["count"], done["rejected"]) == (1, 6, {"blank": 2})
     assert failed["reason"] == "ValueError: bad"
     assert (last["made"], last["rejected"], last["units_quarantined"]) == (12, {"blank": 2}, 1)

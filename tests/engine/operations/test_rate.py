@@ -1,0 +1,41 @@
+"""The rate of a run, from when its units ended."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.operations.rate import Ended, rate, recent
+
+
+@given(
+    actors=st.integers(1, 300),
+    took=st.floats(0.5, 2000),
+    units=st.integers(4, 20),
+    into=st.floats(0, 0.99),
+    apart=st.floats(0, 1),
+    images=st.integers(1, 1000),
+)
+def test_it_is_that_of_all_actors_together(
+    actors: int, took: float, units: int, into: float, apart: float, images: int
+) -> None:
+    """apart: by which part of a unit the first and last actor began apart; 0: all their units end in bursts."""
+    until = took * (units + into + apart)
+    ends = [
+        at
+        for actor in range(actors)
+        for unit in range(units + 2)
+        if (at := took * (unit + 1 + apart * actor / actors)) <= until
+    ]
+    found = [Ended(at, took, images) for at in sorted(ends)]
+    assert rate(found, until) == pytest.approx(actors * images / took, rel=0.3)
+    assert rate(recent(found, until), until) == pytest.approx(rate(found, until)), "older ones may be forgotten"
+
+
+def test_it_follows_what_changes_and_falls_where_nothing_ends() -> None:
+    slow = [Ended(100.0 * unit, 100.0, 10) for unit in range(1, 11)]
+    fast = [Ended(1000 + 10.0 * unit, 10.0, 10) for unit in range(1, 101)]
+    assert rate(slow, 1000) == pytest.approx(0.1)
+    assert rate([*slow, *fast], 2000) == pytest.approx(1.0, rel=0.05)
+    assert rate(slow, 1400) == pytest.approx(0.05)
+    assert rate(slow, 9000) == 0.0
+    assert rate([], 5) == 0.0
