@@ -211,13 +211,18 @@ def _locked(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if _is_file(descriptor, path):
             break
-        os.close(descriptor)  # its last holder removed it while we waited
+        _unlock(descriptor)  # its last holder removed it while we waited; others may still wait for it
     try:
         yield
     finally:
         path.unlink()
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked worker may have the descriptor too, so closing is not enough
-        os.close(descriptor)
+        _unlock(descriptor)
+
+
+def _unlock(descriptor: int) -> None:
+    """And close it. A forked worker may have the descriptor too, with which the lock would live on if that were all."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _is_locked(path: Path) -> bool:
@@ -228,9 +233,9 @@ def _is_locked(path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    finally:
         os.close(descriptor)
+        return True
+    _unlock(descriptor)
     return False
 
 

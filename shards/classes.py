@@ -25,8 +25,8 @@ class ClassMap:
     def label(self, label: int, name: str | None) -> int | None:
         """The stream's label for a class of the shards; None: its samples are left out. Raises ShardError."""
         told = name if name is not None else label
-        wanted = self.renamed.get(told, self.renamed.get(label, name))
-        if wanted is None and (told in self.renamed or label in self.renamed):
+        wanted = self.renamed.get(told, name)
+        if wanted is None and told in self.renamed:
             return None
         if wanted is None:
             raise ShardError(f"the shards tell no name for label {label}: give one, class_map={{{label}: NAME}}")
@@ -39,13 +39,25 @@ class ClassMap:
 
 
 def agree(one: Mapping[int, str], other: Mapping[int, str]) -> None:
-    """Raise ShardError where two streams have different names for a label."""
+    """Raise ShardError where two streams have different names for a label, or different labels for a name."""
+    remedy = "open both with the same classes=[...], which aligns labels by name"
     for label in sorted(one.keys() & other.keys()):
         if one[label] != other[label]:
+            raise ShardError(f"label {label} is {one[label]!r} in one stream and {other[label]!r} in another: {remedy}")
+    ours, theirs = _labels_by_name(one), _labels_by_name(other)
+    for name in sorted(ours.keys() & theirs.keys()):
+        # ImageNet has two classes of one name; a stream may lack one of these.
+        if not (ours[name] <= theirs[name] or theirs[name] <= ours[name]):
             raise ShardError(
-                f"label {label} is {one[label]!r} in one stream and {other[label]!r} in another: open both with "
-                "the same classes=[...], which aligns labels by name"
+                f"class {name!r} is label {min(ours[name])} in one stream and {min(theirs[name])} in another: {remedy}"
             )
+
+
+def _labels_by_name(classes: Mapping[int, str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for label, name in classes.items():
+        found.setdefault(name, set()).add(label)
+    return found
 
 
 def labels_of(

@@ -55,7 +55,7 @@ def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:
     except CorruptImage:
         raise
     except ValueError as error:
-        if "Premature end" in str(error):  # cv2 would fill the rest with grey
+        if "premature end" in str(error).lower():  # of file or of data: cv2 would make something up
             raise CorruptImage(f"JPEG cut short: {error}") from None
     if out is not None:  # perhaps it was only too small for this image
         return _decode_jpeg(array, None)

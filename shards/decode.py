@@ -93,10 +93,10 @@ class Decoder:
 
     def _empty(self, shape: tuple[int, ...]) -> Pixels:
         with self._lock:
-            for spare in self._spare:
-                # Held by the list, by `spare` and by getrefcount alone: no batch, no tensor and no view is left of it.
-                if spare.shape == shape and sys.getrefcount(spare) == 3:
-                    return spare.view()
+            for place in range(len(self._spare)):
+                # No batch, no tensor and no view is left of it.
+                if self._spare[place].shape == shape and _holders(self._spare, place) == _LIST_ALONE:
+                    return self._spare[place].view()
             fresh: NDArray[np.uint8] = np.empty(shape, np.uint8)
             self._spare = [*self._spare[-_SPARE + 1 :], fresh]
             return fresh.view()
@@ -106,6 +106,14 @@ class Decoder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _holders(arrays: Sequence[Pixels], place: int) -> int:
+    # By its place, for a local variable counts as a holder in some versions of Python and not in others.
+    return sys.getrefcount(arrays[place])
+
+
+_LIST_ALONE = _holders([np.zeros(1, np.uint8)], 0)
 
 
 def _first_shape(encoded: Sequence[Pixels]) -> tuple[int, ...] | None:

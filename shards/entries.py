@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import ShardError
-from shards.scan import Data, Member, Members, scan_members
+from shards.scan import META, Data, Member, Members, scan_members, synthetic_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class Entry:
     @property
     def synthetic(self) -> bool | None:
         """As the .json tells it; None where it does not say."""
-        said = self.facts.get("synthetic")
-        return said if isinstance(said, bool) else None
+        return synthetic_of(self.facts)
 
 
 @contextmanager
@@ -62,7 +61,7 @@ def read_entries(data: Data, tar: str, roles: Members) -> Iterator[Entry]:
     for member in scan_members(data, tar):
         folders, slash, base = member.name.rpartition("/")
         stem, dot, extension = base.partition(".")
-        if stem and dot and not stem.startswith("__"):  # a name like __meta__ is about the shard
+        if stem and dot and not META.match(member.name):
             samples.setdefault(f"{folders}{slash}{stem}", []).append((extension.lower(), member))
     return (_entry(data, key, found, roles) for key, found in samples.items())
 
@@ -95,6 +94,7 @@ def _facts(data: Data, members: Mapping[str, Member]) -> dict[str, Any]:
         raise ValueError(f".json: {error}") from None
     if not isinstance(facts, dict):
         raise ValueError(f".json: {type(facts).__name__}, not an object")
+    synthetic_of(facts)
     return facts
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,9 @@ class ShardIndex:
         """The distinct (label, class name), and for each sample the number of its own among them."""
         names = [*self.class_of.dictionary.to_pylist(), None]
         code = self.class_of.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-        distinct, which = np.unique(self.label * len(names) + code, return_inverse=True)
-        return [(int(one // len(names)), names[one % len(names)]) for one in distinct], which
+        labels, label = np.unique(self.label, return_inverse=True)  # numbered, for products of large ones overflow
+        distinct, which = np.unique(label * len(names) + code, return_inverse=True)
+        return [(int(labels[one // len(names)]), names[one % len(names)]) for one in distinct], which
 
 
 def open_index(
@@ -69,16 +71,17 @@ def open_index(
     members: Members | None = None,
     also: Sequence[str] = (),
     cache: ShardCache | None = None,
+    check_hashes: bool = False,
 ) -> ShardIndex:
     """Read, or make by scanning, the index of every shard of a place.
 
     shards: a folder, a tar, a pattern with `{00000..00099}`, `*` or `?`, a URL of any of these, or a list of such.
     members: which members are what, in shards that others wrote. also: members besides the image, whose places are
-    wanted too.
+    wanted too. check_hashes: compare an index that lies beside its tar with the SHA-256 in the stats file there.
     Raises ShardError where there are none, or one is damaged.
     """
     tars = find_tars(shards)
-    opener = _Opener(members or Members(), also, cache)
+    opener = _Opener(members or Members(), also, cache, check_hashes)
     with ThreadPoolExecutor(min(_AT_ONCE, len(tars))) as pool:
         tables = list(pool.map(opener.table, tars))
     kept = [(tar, table) for tar, table in zip(tars, tables, strict=True) if table.num_rows]
@@ -106,6 +109,7 @@ class _Opener:
     members: Members
     also: Sequence[str]
     cache: ShardCache | None
+    check_hashes: bool
 
     def table(self, tar: Tar) -> pa.Table:
         """The wanted columns of one shard's index, all of them, in the same types."""
@@ -136,13 +140,20 @@ class _Opener:
         """What our writer wrote beside the tar; None where there is no such file, or it is another program's."""
         place = tar.beside(".parquet")
         try:
-            table = pq.ParquetFile(place if tar.local else io.BytesIO(read_bytes(place))).read()
+            content = None if tar.local and not self.check_hashes else read_bytes(place)
+            table = pq.ParquetFile(place if content is None else io.BytesIO(content)).read()
             names = table.column_names
         except (FileNotFoundError, Missing, Refused):  # a store that may not be listed says this of what is not there
             return None
         except (OSError, ValueError, pa.ArrowException) as error:
             raise ShardError(f"{place}: cannot be read: {first_line(error)!r}") from None
-        return table if not table.num_rows or "image_offset" in names else None
+        if table.num_rows and "image_offset" not in names:
+            return None
+        if content is not None and self.check_hashes:
+            found, recorded = sha256(content).hexdigest(), recorded_sha256(tar, ".parquet")
+            if found != recorded:
+                raise ShardError(f"{place}: SHA-256 is {found}, and its stats file says {recorded}; run verify")
+        return table
 
 
 def _check(table: pa.Table, members: Sequence[str]) -> None:
@@ -164,13 +175,13 @@ def _column(table: pa.Table, name: str, kind: pa.DataType, rows: int) -> pa.Chun
     return pa.array(np.zeros(rows, np.int64), kind) if name.endswith("_size") else pa.nulls(rows, kind)
 
 
-def recorded_sha256(tar: Tar) -> str:
-    """The SHA-256 that the stats file beside a tar names. Raises ShardError where there is none."""
-    place = tar.beside(SUFFIX)
+def recorded_sha256(tar: Tar, suffix: str = ".tar") -> str:
+    """The SHA-256 that the stats file beside a tar names, of it or its index. Raises ShardError where there is none."""
+    place, name = tar.beside(SUFFIX), tar.name.removesuffix(".tar") + suffix
     try:
-        (found,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == tar.name)
+        (found,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == name)
         if not re.fullmatch("[0-9a-f]{64}", found):
             raise ValueError("it is no hash")
     except (ShardError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ShardError(f"{place}: names no SHA-256 of {tar.name} ({error}), so it cannot be checked") from None
+        raise ShardError(f"{place}: names no SHA-256 of {name} ({error}), so it cannot be checked") from None
     return str(found)

@@ -122,7 +122,8 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     """
 
     def __init__(self, stream: MixedStream, steps: int | None = None, *, transform: Transform | None = None) -> None:
-        self._stream, self._steps, self._transform, self._done = stream, steps, transform, 0
+        self._stream, self._steps, self._transform = stream, steps, transform
+        self._done = self._resumed = 0
 
     def __len__(self) -> int:
         if self._steps is None:
@@ -135,6 +136,8 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
         # Workers are as many as cores already.
         decoder = self._stream.decoder if worker is None else Decoder(1, self._stream.decoder.size)
         start = int(self._stream.state_dict()["batch"])
+        # Of a pass that was left before its end nothing remains: a new one begins, unless a state was loaded.
+        self._done, self._resumed = self._resumed, 0
         step = first + self._done * stride
         while (self._steps is None or step < self._steps) and self._stream.has(start + step):
             batch = _tensors(gather(self._stream.parts(start + step), decoder))
@@ -150,4 +153,4 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken. Raises ShardError for the state of another mix."""
         self._stream.load_state_dict(state)
-        self._done = int(state.get("done", 0))
+        self._done = self._resumed = int(state.get("done", 0))

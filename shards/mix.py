@@ -52,7 +52,7 @@ class MixedStream:
             raise ValueError(f"rank {rank} of {world_size} cannot have an equal part of a batch of {batch_size}")
         sides = listed(real), listed(synthetic)
         self.sources = tuple(source.stream for side in sides for source in side)
-        self.batch_size, self.alpha = batch_size, alpha
+        self.batch_size, self.alpha, self._class_weights = batch_size, alpha, class_weights
         self.seed, self.rank, self.world_size = seed, rank, world_size
         _check(sides, alpha)
         self._leaves: list[SourceLeaf] = []
@@ -98,7 +98,10 @@ class MixedStream:
     def batches_per_epoch(self, fixed: Literal["real", "total"] = "real") -> int:
         """Batches after which, at a constant alpha, every real sample came once ("real"; synthetic ones come besides),
         or as many samples in all as there are real ones ("total"; synthetic ones come in the place of some)."""
-        count = sum(len(stream) for stream in self.sources if not stream.synthetic[stream.rows].any())
+        real_ones = [stream for stream in self.sources if not stream.synthetic[stream.rows].any()]
+        count = sum(len(stream) for stream in real_ones)
+        if self.alpha is None and len(real_ones) < len(self.sources):
+            raise ValueError("without alpha, weights decide when real samples come: say how many batches you want")
         if isinstance(self.alpha, int | float) and fixed == "real":
             real = 1 - Constant(self.alpha).at(0)
         elif fixed == "total" or self.alpha is None:
@@ -127,7 +130,8 @@ class MixedStream:
         self._next = int(state["batch"])
 
     def _fingerprint(self) -> str:
-        facts = (self.batch_size, self.seed, repr(self.alpha), [leaf.facts() for leaf in self._leaves])
+        weights = sorted((self._class_weights or {}).items(), key=repr)
+        facts = (self.batch_size, self.seed, _repr(self.alpha), weights, [leaf.facts() for leaf in self._leaves])
         return hashlib.sha256(repr((facts, [one.fingerprint() for one in self.sources])).encode()).hexdigest()[:16]
 
     def _deal(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -165,6 +169,12 @@ class MixedStream:
         ]
 
 
+def _repr(value: object) -> str:
+    """Of the same text in every process, also for a user's own schedule."""
+    plain = type(value).__repr__ is object.__repr__
+    return f"{type(value).__qualname__}({vars(value)!r})" if plain and hasattr(value, "__dict__") else repr(value)
+
+
 def _check(
     sides: tuple[Sequence[Source], Sequence[Source]], alpha: float | Schedule | Mapping[Any, float] | None
 ) -> None:
@@ -181,7 +191,9 @@ def _check(
     streams = [source.stream for side in sides for source in side]
     if not streams:
         raise ValueError("a mix needs a stream")
-    for stream in streams[1:]:
-        agree(streams[0].classes, stream.classes)
+    names: dict[int, str] = {}
+    for stream in streams:
+        agree(names, stream.classes)
+        names |= stream.classes
         if (stream.masked, stream.decoder.size) != (streams[0].masked, streams[0].decoder.size):
             raise ValueError("streams of one mix must be opened with the same `mask` and `size`")

@@ -28,7 +28,9 @@ def raw(size: int, purpose: Purpose, seed: int, number: int) -> NDArray[np.uint6
     The raw output of Philox4x64-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011), which is fixed
     by its paper, unlike the methods of a library's generators.
     """
-    return np.random.Philox(key=[seed, number], counter=[0, 0, 0, int(purpose)]).random_raw(size)
+    # In a list of numbers of which one is above 2**63 numpy makes floats of all.
+    key = np.array([seed % 2**64, number], np.uint64)
+    return np.random.Philox(key=key, counter=[0, 0, 0, int(purpose)]).random_raw(size)
 
 
 def shuffled(size: int, purpose: Purpose, seed: int, number: int) -> NDArray[np.int64]:
@@ -73,7 +75,8 @@ class EpochOrder:
              has 1/S.
 
     Weighted samples are drawn anew for each epoch by systematic resampling (Kitagawa, "Monte Carlo Filter and
-    Smoother", 1996): one of weight w comes floor(w) or ceil(w) times, w times on average.
+    Smoother", 1996): one of weight w comes floor(w) or ceil(w) times, w times on average. Weights are scaled
+    first, so that they add up to a whole number.
     """
 
     def __init__(self, samples: Samples, seed: int, shuffle: bool, window: int | None) -> None:

@@ -68,9 +68,10 @@ def find_tars(shards: str | Path | Sequence[str | Path]) -> list[Tar]:
         raise ShardError("no shards: the list of places is empty")
     seen: set[str] = set()
     for tar in tars:
-        if tar.url in seen:
+        file = tar.url if is_remote(tar.url) else os.path.realpath(tar.url)
+        if file in seen:
             raise ShardError(f"{tar.url}: named twice, so its samples would come twice in an epoch")
-        seen.add(tar.url)
+        seen.add(file)
     return tars
 
 
@@ -220,7 +221,10 @@ def _with_size(fs: Any, entry: dict[str, Any]) -> dict[str, Any]:
 def _tar(fs: Any, info: dict[str, Any]) -> Tar:
     url = _url(fs, str(info["name"]))
     if not is_remote(url):
-        facts = Path(url).stat()
+        try:
+            facts = Path(url).stat()
+        except OSError as error:
+            raise ShardError(f"{url}: cannot be read: {error}") from None
         return Tar(url, facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}")
     if info.get("size") is None:
         raise ShardError(f"{url}: its server does not tell its size; download it and read the copy")
@@ -243,7 +247,8 @@ def _version(info: dict[str, Any]) -> str:
 
 
 def _is_tar(info: dict[str, Any]) -> bool:
-    return info["type"] == "file" and str(info["name"]).endswith(".tar")
+    name = str(info["name"])
+    return name.endswith(".tar") and (info["type"] == "file" or (info.get("islink", False) and not Path(name).is_dir()))
 
 
 def _is_http(place: str) -> bool:

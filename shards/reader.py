@@ -42,7 +42,7 @@ class ShardStream:
     cache:      where remote shards are kept on this disk, and how many.
     on_error:   "raise", or "skip": a sample that is cut short or cannot be decoded is replaced by the next one of its
                 class, so that batches stay whole, and counted in `skipped`.
-    check_hashes: compare every shard with the SHA-256 in its stats file before anything of it is used.
+    check_hashes: compare every shard and its index with the SHA-256 in its stats file before anything of it is used.
     """
 
     def __init__(
@@ -71,12 +71,13 @@ class ShardStream:
         self.fields, self.masked = tuple(fields), mask
         also = [*(["mask"] if mask else []), *({"txt" if name == "txt" else "json" for name in fields})]
         cache = cache or ShardCache()
-        self.index = open_index(shards, members=members, also=also, cache=cache)
+        self.index = open_index(shards, members=members, also=also, cache=cache, check_hashes=check_hashes)
         self.label, self.classes, rows = labels_of(self.index, classes, class_map or {})
         weight = None
         if select is not None:
             chosen, weight = select_rows(self.index.keys, select)
             kept = np.isin(chosen, rows)
+            kept &= True if weight is None else weight > 0  # or one of these could stand for a damaged sample
             rows, weight = chosen[kept], None if weight is None else weight[kept]
         if not len(rows):
             raise ShardError(f"{shards}: no sample is left of {len(self.index)}")

@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         *((f"{role}_{what}", pa.int64()) for role in _PLACED for what in ("offset", "size")),
     ]
 )
-_META = re.compile(r"__[^/]*__(/|$)")
+META = re.compile(r"__[^/]*__(/|$)")
 _INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 
 
@@ -232,7 +232,7 @@ def _samples(places: Iterable[Member], tar: str, members: Members) -> dict[str, 
         folders, slash, base = member.name.rpartition("/")
         stem, _, extension = base.partition(".")
         role = roles.get(extension.lower())
-        if role is None or not stem or _META.match(member.name):
+        if role is None or not stem or META.match(member.name):
             continue
         found = samples.setdefault(_utf8(f"{folders}{slash}{stem}"), {})
         if role in found:
@@ -249,7 +249,7 @@ def _row(data: Data, where: str, key: str, found: Mapping[str, tuple[str, Member
     row: dict[str, Any] = {
         "key": key,
         "label": _label(data, where, found, facts, members),
-        "synthetic": facts["synthetic"] if isinstance(facts.get("synthetic"), bool) else None,
+        "synthetic": _synthetic(where, facts),
         "class_name": _utf8(facts["class_name"]) if isinstance(facts.get("class_name"), str) else None,
         # What the bytes are, whatever they are called; the name where they are damaged.
         "image_format": format_of(data[image.offset : image.offset + 12]) or {"jpeg": "jpg"}.get(last, last),
@@ -267,6 +267,22 @@ def facts_of(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def synthetic_of(facts: Mapping[str, Any]) -> bool | None:
+    """What the fields of a `.json` say; None where they do not. Raises ValueError for what is neither true nor false:
+    taken for silence, it would make a synthetic image a real one."""
+    said = facts.get("synthetic")
+    if said is not None and not isinstance(said, bool):
+        raise ValueError(f".json: synthetic is {_shown(said)}, neither true nor false")
+    return said
+
+
+def _synthetic(where: str, facts: Mapping[str, Any]) -> bool | None:
+    try:
+        return synthetic_of(facts)
+    except ValueError as error:
+        raise ShardError(f"{where}: {error}") from None
 
 
 def _label(

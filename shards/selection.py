@@ -29,6 +29,9 @@ def select(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[
             f"{place}: {len(missing):,} of {len(table):,} keys are not in the shards, the first is "
             f"{missing[0].as_py()!r}"
         )
+    counts = keys.filter(pc.is_in(keys, value_set=table["key"].cast(keys.type).combine_chunks())).value_counts()
+    if several := counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist():
+        raise ShardError(f"{place}: several samples of the shards have the key {several[0]!r}; name fewer shards")
     rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
     order = np.argsort(rows, kind="stable")
     if (np.diff(rows[order]) == 0).any():

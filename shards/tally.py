@@ -84,7 +84,8 @@ class Tally:
         named, classes = self._classes()
         fields, columns = self._fields(), tuple({name: None for one in self._surveys for name in one.columns})
         parts = [one.digest.hexdigest() for one in self._surveys]
-        identity = [parts, classes, self._wanted.per_shard, self._wanted.shards]
+        versions = [tar.version for tars in self._tars for tar in tars]  # what images of the same size hold
+        identity = [parts, versions, classes, self._wanted.per_shard, self._wanted.shards]
         members = sum((survey.members for survey in self._surveys), Counter[str]())
         synthetic = sum((survey.synthetic for survey in self._surveys), Counter[bool | None]())
         tags = [name for name, said in (("synthetic", True), ("real", False)) if synthetic[said]]

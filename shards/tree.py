@@ -22,7 +22,8 @@ class Source:
     weight:   how often it comes beside the other streams of its side, or of the whole mix where no alpha is given;
               default: its number of samples, so that all of them come equally often.
     when_out: what happens when all its samples were had. "repeat": they come again in another order. "once": the others
-              have its share from then on. "stop": the mix ends, after the last whole batch.
+              have its share from then on. "stop": the mix ends, after the last whole batch; with an alpha for each
+              class, when those of one class were had.
     """
 
     stream: ShardStream

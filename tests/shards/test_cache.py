@@ -1,5 +1,6 @@
 """Remote shards on disk: whole or not at all, once for all processes, within a limit, whatever the store does."""
 
+import fcntl
 import hashlib
 import json
 import mmap
@@ -21,6 +22,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+import shards.cache as cache_module
 from shards.cache import ShardCache
 from shards.errors import ShardError
 from shards.places import Tar, find_tars, stat_tar
@@ -401,6 +403,29 @@ def test_a_process_ends_in_the_middle_of_a_prefetch(store: S3, tars: list[Tar], 
 def use(cache: ShardCache, tars: list[Tar]) -> list[int]:
     cache.prefetch(tars[2:])
     return [len(cache.path(tar).read_bytes()) for tar in tars]
+
+
+def test_a_forked_copy_of_a_descriptor_keeps_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flock, copies = tmp_path / "a.lock", fcntl.flock, list[int]()
+
+    def copied(descriptor: int, how: int) -> None:
+        copies.append(os.dup(descriptor))
+        flock(descriptor, how)
+
+    found = iter([False, True])  # that somebody removed the file meanwhile, and that it is there
+    path.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", copied)
+        patch.setattr(cache_module, "_is_file", lambda *_: next(found))
+        assert not cache_module._is_locked(path)
+        with cache_module._locked(path):
+            pass
+    assert len(copies) == 5
+    for copy in copies:
+        other = os.open(f"/proc/self/fd/{copy}", os.O_RDWR)  # the same file, opened by somebody else
+        flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(other)
+        os.close(copy)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -55,6 +55,14 @@ def test_the_same_batches_for_any_number_of_ranks_and_workers(
     assert together == [list(batch.key) for batch in expected]
 
 
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
+def test_a_pass_that_was_left_changes_no_other(folders: tuple[Path, Path], workers: int, persistent: bool) -> None:
+    dataset = ShardDataset(mix(folders), steps=9)
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=persistent)
+    assert len(list(islice(loader, 3))) == 3
+    assert keys(loader) == keys(loader) == truth(folders, 9)
+
+
 def test_the_loader_gives_the_same_and_goes_on_pass_after_pass(folders: tuple[Path, Path]) -> None:
     loader = ShardLoader(mix(folders, threads=2), steps=4)
     assert len(loader) == 4

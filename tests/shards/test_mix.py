@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import Batch, MixedStream, NotReal, ShardError, ShardStream, Source
+from shards.classes import agree
 from shards.schedule import Cosine, Linear, Schedule, Steps
 from tests.shards.folders import write
 
@@ -191,6 +192,13 @@ def test_a_source_that_is_to_stop_the_mix_stops_it(folders: tuple[Path, Path]) -
     assert set(Counter(key for key in keys(batches) if key[0] == "r").values()) == {1}
 
 
+def test_an_epoch_without_alpha_is_of_real_streams_alone(folders: tuple[Path, Path]) -> None:
+    real, synthetic = (ShardStream(folder) for folder in folders)
+    assert MixedStream(real, batch_size=12).batches_per_epoch() == 2
+    with pytest.raises(ValueError, match="weights decide when real samples come"):
+        MixedStream(real, synthetic, batch_size=12).batches_per_epoch()
+
+
 def test_an_epoch_has_all_real_samples_or_as_many_samples(folders: tuple[Path, Path]) -> None:
     assert mix(folders, 0.5).batches_per_epoch("real") == 4  # 42 samples
     assert mix(folders, 0.0).batches_per_epoch("real") == 2
@@ -234,6 +242,13 @@ def test_resuming_equals_never_having_stopped(
     assert keys(list(islice(second, 3))) == expected
 
 
+class Halving:
+    """A user's own schedule."""
+
+    def at(self, batch: int) -> Fraction:
+        return Fraction(1, 2 + batch)
+
+
 def test_the_state_of_another_mix_is_refused(folders: tuple[Path, Path]) -> None:
     state = mix(folders, 0.5).state_dict()
     assert len(json.dumps(state)) < 100
@@ -244,9 +259,14 @@ def test_the_state_of_another_mix_is_refused(folders: tuple[Path, Path]) -> None
         mix(folders, 0.5, seed=1),
         mix(folders, 0.5, batch_size=24),
         mix(folders, {"*": 0.5}),
+        mix(folders, {"*": 0.5}, class_weights={"cat": 2, "dog": 1, "owl": 1}),
     ):
         with pytest.raises(ShardError, match="this state is of another mix"):
             other.load_state_dict(state)
+    weighted = mix(folders, {"*": 0.5}, class_weights={"cat": 1, "dog": 1, "owl": 1}).state_dict()
+    with pytest.raises(ShardError, match="this state is of another mix"):
+        mix(folders, {"*": 0.5}, class_weights={"cat": 2, "dog": 1, "owl": 1}).load_state_dict(weighted)
+    mix(folders, Halving()).load_state_dict(mix(folders, Halving()).state_dict())
     chosen = MixedStream(ShardStream(folders[0], select=["r0001"]), ShardStream(folders[1]), 0.5, batch_size=12)
     with pytest.raises(ShardError, match="another mix"):
         chosen.load_state_dict(state)
@@ -261,8 +281,15 @@ def test_a_stream_survives_pickling(folders: tuple[Path, Path]) -> None:
 
 def test_labels_that_mean_different_classes_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     other = write(tmp_path, "s", 12, True, classes={0: "dog", 1: "cat", 2: "owl"})
+    nameless = ShardStream(write(tmp_path / "nameless", "n", 3, False))
     with pytest.raises(ShardError, match="label 0 is 'cat' in one stream and 'dog' in another"):
         MixedStream(ShardStream(folders[0]), ShardStream(other), 0.5, batch_size=4)
+    moved = write(tmp_path / "moved", "t", 3, True, classes={0: "fox", 1: "cat", 2: "hen"})
+    with pytest.raises(ShardError, match="class 'cat' is label 0 in one stream and 3 in another"):
+        agree({0: "cat", 1: "owl"}, {3: "cat"})
+    agree({0: "crane", 1: "crane"}, {1: "crane"})  # ImageNet has two classes of this name
+    with pytest.raises(ShardError, match="label 0 is 'dog' in one stream and 'fox' in another"):
+        MixedStream(nameless, [ShardStream(other), ShardStream(moved)], 0.5, batch_size=4)
     aligned = [ShardStream(folder, classes=list(NAMES.values())) for folder in (folders[0], other)]
     for batch in islice(MixedStream(*aligned, 0.5, batch_size=6), 4):
         swapped = np.array([1, 0, 2])

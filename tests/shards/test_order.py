@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.order import EpochOrder, Samples
+from shards.order import EpochOrder, Purpose, Samples, shuffled
 
 
 def samples(sizes: list[int], weight: list[float] | None = None) -> Samples:
@@ -92,6 +92,8 @@ def test_a_pair_in_a_batch_shares_its_shard_as_often_as_the_docs_say(window: int
 
 
 def test_every_seed_and_epoch_has_an_order_of_its_own() -> None:
+    large = [tuple(shuffled(50, Purpose.EPOCH, 2**63 + seed, 0)) for seed in (0, 1, 512, 2**63 - 1)]
+    assert len(set(large)) == 4
     orders = {
         tuple(EpochOrder(samples([40]), seed, True, None).epoch(e).tolist()) for seed in range(5) for e in range(5)
     }

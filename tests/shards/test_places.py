@@ -242,6 +242,27 @@ def test_a_url_keeps_its_query(empty: tuple[str, Callable[[str, bytes], object]]
     assert tar.beside("_stats.json") == f"{root}/00003_stats.json?signature=a/b*"
 
 
+def test_links_are_followed_and_one_file_is_named_once(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    for name in ("a", "b"):
+        (store / f"{name}.tar").write_bytes(name.encode())
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "0.tar").write_bytes(b"0")
+    for number, name in enumerate("ab", 1):
+        (folder / f"{number}.tar").symlink_to(store / f"{name}.tar")
+    (folder / "no.tar").symlink_to(tmp_path)  # a folder
+    for way in (folder, f"{folder}/*.tar", f"{folder}/{{0..2}}.tar"):
+        assert [(tar.name, tar.size) for tar in find_tars(way)] == [("0.tar", 1), ("1.tar", 1), ("2.tar", 1)], way
+    for again in (store / "a.tar", folder / ".." / "links" / "1.tar"):
+        with pytest.raises(ShardError, match=r"named twice"):
+            find_tars([folder / "1.tar", again])
+    (store / "b.tar").unlink()
+    with pytest.raises(ShardError, match=r"2\.tar: cannot be read: .*No such file"):
+        find_tars(folder)
+
+
 def test_local_names_may_hold_signs_of_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run {a,b} [1] *"
     folder.mkdir()

@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -164,6 +165,21 @@ def test_one_that_was_stopped_goes_on_and_ends_alike(source: Path, tmp_path: Pat
     reshard([source], out, per_shard=6)
     assert contents(out) == contents(whole)
     assert (out / "00000.tar").stat().st_ino == first, "not written anew"
+
+
+def test_other_images_of_the_same_size_are_another_source(source: Path, tmp_path: Path) -> None:
+    def digest() -> str:
+        tally = Tally([str(copy)], Wanted())
+        assert list(tally.look())
+        return tally.decide().digest
+
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    before, tar = digest(), copy / "00000.tar"
+    assert digest() == before
+    content = bytearray(tar.read_bytes())
+    content[content.index(b"IDAT") + 4] ^= 1
+    tar.write_bytes(content)
+    assert digest() != before
 
 
 def test_a_folder_that_holds_something_else_is_refused(source: Path, tmp_path: Path) -> None:

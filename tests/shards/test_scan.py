@@ -20,6 +20,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
+from shards.entries import read_entries
 from shards.errors import ShardError
 from shards.foreign import dali_members, foreign_index
 from shards.scan import Member, Members, index_table, scan_members
@@ -348,7 +349,11 @@ def test_members_may_stand_in_any_order(order: list[str]) -> None:
 
 def test_meta_members_and_hidden_ones_are_no_samples() -> None:
     hidden = [("__meta__/a.png", PNG), (".hidden.png", PNG), ("folder/._a.png", PNG), ("folder/", b"")]
-    assert [row["key"] for row in rows([*hidden, ("__a__.png", PNG)])] == ["__a__"]
+    shown = [("__a__.png", PNG), ("__b.png", PNG), ("folder/__c.png", PNG)]
+    keys = ["__a__", "__b", "folder/__c"]
+    assert [row["key"] for row in rows([*hidden, *shown])] == keys
+    entries = read_entries(pack([*hidden, *shown]), "x.tar", Members())
+    assert [one.key for one in entries if not one.key.startswith((".", "folder/."))] == keys, "reshard finds the same"
 
 
 def test_the_format_of_an_image_is_that_of_its_bytes() -> None:
@@ -399,14 +404,18 @@ jsons = st.recursive(
 @example(b'{"synthetic": ' + b"9" * 5000 + b"}")
 @example(b"\xef\xbb\xbf{}")
 def test_no_json_is_too_odd_for_a_sample_that_needs_none(meta: bytes) -> None:
-    (row,) = rows([("a.png", PNG), ("a.json", meta)])
-    assert row["json_size"] == len(meta)
     try:
         facts = json.loads(meta)
     except (ValueError, RecursionError):
         facts = None
     facts = facts if isinstance(facts, dict) else {}
-    assert row["synthetic"] is (facts.get("synthetic") if isinstance(facts.get("synthetic"), bool) else None)
+    if not isinstance(facts.get("synthetic"), bool | None):
+        with pytest.raises(ShardError, match=r"\.json: synthetic is .*, neither true nor false"):
+            rows([("a.png", PNG), ("a.json", meta)])
+        return
+    (row,) = rows([("a.png", PNG), ("a.json", meta)])
+    assert row["json_size"] == len(meta)
+    assert row["synthetic"] is facts.get("synthetic")
     assert (row["class_name"] is None) == (not isinstance(facts.get("class_name"), str))
 
 

@@ -1,5 +1,6 @@
 """One stream: what it reads, takes, leaves out and refuses."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import Batch, NotReal, Sample, ShardError, ShardStream, ShardWriter
-from shards.codec import decode_rgb, encode_rgb, fit_rgb
+from shards.codec import CorruptImage, decode_rgb, encode_rgb, fit_rgb
+from shards.index import open_index
 from shards.store import open_store
 from tests.shards.folders import write
 
@@ -78,6 +80,12 @@ def test_threads_change_nothing(folder: Path, threads: int | None) -> None:
     assert found.key == expected.key
     assert (found.image == expected.image).all()
     assert ShardStream(folder, threads=threads).read([7]).image.shape == (1, 4, 4, 3)
+
+
+def test_memory_of_a_batch_that_nobody_holds_is_used_again(folder: Path) -> None:
+    stream = ShardStream(folder, shuffle=False)
+    places = {stream.read(range(5 * n, 5 * n + 5)).image.ctypes.data for n in range(10)}
+    assert len(places) == 1
 
 
 def test_a_batch_that_somebody_holds_is_never_written_again(folder: Path) -> None:
@@ -194,6 +202,13 @@ def test_a_selection_that_cannot_be_is_refused(
         ShardStream(folder, select=tmp_path / "absent.parquet")
 
 
+def test_a_key_of_several_samples_chooses_none(folder: Path, tmp_path: Path) -> None:
+    again = write(tmp_path, "s", 3, False, classes=NAMES)
+    assert len(ShardStream([folder, again], select=["s0003"])) == 1
+    with pytest.raises(ShardError, match="several samples of the shards have the key 's0002'"):
+        ShardStream([folder, again], select=["s0003", "s0002"])
+
+
 def test_labels_follow_the_names_that_are_asked_for(folder: Path) -> None:
     stream = ShardStream(folder, classes=["owl", "cat", "pet"], class_map={"dog": "pet"}, shuffle=False)
     assert stream.read(range(6)).label.tolist() == [1, 2, 0, 1, 2, 0]
@@ -217,6 +232,24 @@ def test_shards_without_names_are_mapped_by_label(tmp_path: Path) -> None:
         ShardStream(tmp_path, classes=["a", "b"])
 
 
+def test_a_label_in_a_class_map_renames_no_class_that_has_a_name(folder: Path, tmp_path: Path) -> None:
+    nameless = write(tmp_path, "t", 3, False, classes={})
+    renamed = {0: "owl", 1: "owl", 2: None}
+    stream = ShardStream([folder, nameless], classes=["cat", "dog", "owl"], class_map=renamed, shuffle=False)
+    assert stream.read(range(6)).label.tolist() == [0, 1, 2, 0, 1, 2]
+    assert stream.read([50, 51]).label.tolist() == [2, 2]
+    assert len(stream) == 52
+
+
+def test_labels_may_be_any_numbers(tmp_path: Path) -> None:
+    names = {2**62: "cat", 2**62 + 1: "dog", -5: "owl"}
+    table = pa.table({"label": list(names), "class_name": list(names.values())})
+    index = replace(open_index(write(tmp_path, "r", 3, False)), label=table["label"].to_numpy())
+    index = replace(index, class_of=table["class_name"].combine_chunks().dictionary_encode())
+    pairs, which = index.pairs()
+    assert [pairs[one] for one in which] == list(names.items())
+
+
 def test_several_places_are_one_stream_if_their_labels_agree(folder: Path, tmp_path: Path) -> None:
     more = write(tmp_path / "more", "t", 10, True, classes=NAMES)
     stream = ShardStream([folder, more / "{00000..00001}.tar"], seed=3)
@@ -226,6 +259,23 @@ def test_several_places_are_one_stream_if_their_labels_agree(folder: Path, tmp_p
         ShardStream([folder, other])
     aligned = ShardStream([folder, other], classes=["cat", "dog", "owl"], shuffle=False)
     assert aligned.read([0, 1, 50, 51]).label.tolist() == [0, 1, 1, 0]
+
+
+def test_a_jpeg_with_a_hole_is_damage(tmp_path: Path) -> None:
+    steps = np.mgrid[0:256, 0:256].sum(0)
+    jpeg = bytearray(encode_rgb(np.stack([steps // 2] * 3, axis=-1).astype(np.uint8), "jpg"))
+    middle = len(jpeg) // 2
+    jpeg[middle : middle + 64] = bytes(64)
+    with pytest.raises(CorruptImage, match="premature end of data"):
+        decode_rgb(bytes(jpeg))
+
+
+def test_a_sample_of_weight_0_stands_for_no_other(damaged: Path, tmp_path: Path) -> None:
+    """r0002 and r0008 are of the class of r0005, which is damaged."""
+    table = pa.table({"key": ["r0002", "r0005", "r0008"], "weight": [1.0, 1.0, 0.0]})
+    pq.write_table(table, tmp_path / "w.parquet")
+    stream = ShardStream(damaged, select=tmp_path / "w.parquet", on_error="skip", shuffle=False)
+    assert stream.read([0, 1]).key == ("r0002", "r0002")
 
 
 def test_damage_is_named(damaged: Path) -> None:
@@ -271,6 +321,11 @@ def test_hashes_are_checked_when_asked(folder: Path, tmp_path: Path) -> None:
     assert len(ShardStream(tmp_path).read(range(8))) == 8
     with pytest.raises(ShardError, match=r"00000\.tar.*SHA-256"):
         ShardStream(tmp_path, check_hashes=True).read(range(8))
+    swapped = pq.read_table(tmp_path / "00000.parquet")
+    labels = pa.array(swapped["label"].to_pylist()[::-1])
+    pq.write_table(swapped.set_column(swapped.column_names.index("label"), "label", labels), tmp_path / "00000.parquet")
+    with pytest.raises(ShardError, match=r"00000\.parquet: SHA-256 is .*, and its stats file says"):
+        ShardStream(tmp_path, check_hashes=True)
     (tmp_path / "00000_stats.json").unlink()
     with pytest.raises(ShardError, match=r"00000_stats\.json.*cannot be checked"):
         ShardStream(tmp_path, check_hashes=True).read(range(8))
