@@ -106,6 +106,9 @@ class Answer:
         lift, over = self.lifts[self.star], f"over {alone} on real validation"
         if lift.low <= 0:
             return f"No help was shown: the best fraction, alpha {self.alpha_star:g}, gives {_points(lift)} {over}."
+        if self.test_lift is not None and self.test_lift.low <= 0:  # the best of several is good by luck as well
+            test = f"{_points(self.test_lift)} on the test split, which chose nothing"
+            return f"No help was shown: alpha {self.alpha_star:g} gives {_points(lift)} {over}, but {test}."
         return f"Synthetic data helped: alpha {self.alpha_star:g} gives {_points(lift)} {over}{self._gap()}."
 
     def _gap(self) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.intervals import Answer, Draws, answer
+from engine.intervals import Answer, Draws, _points, answer
 from engine.training.metrics import confusion_matrix, macro_f1
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,21 @@ def test_a_gain_within_noise_is_no_gain() -> None:
     found = asked({0.0: 1.0 * (random.random((3, 50)) < 0.80), 0.5: 1.0 * (random.random((3, 50)) < 0.82)})
     assert found.lifts[found.star].low < 0 or found.alpha_star == 0
     assert "No help was shown" in found.verdict() or "did not help" in found.verdict()
+
+
+def test_a_gain_that_the_test_split_does_not_confirm_is_no_gain() -> None:
+    found = asked({0.0: arm(0.8), 0.5: arm(0.9)}, {0.0: arm(0.8), 0.5: arm(0.8)})
+    assert found.verdict() == (
+        f"No help was shown: alpha 0.5 gives {_points(found.lifts['0.5'])} over real images alone (80.0%) on real "
+        "validation, but +0.0 points [+0.0, +0.0] on the test split, which chose nothing."
+    )
+    luck = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        equal = {alpha: 1.0 * (random.random((3, 400)) < 0.8) for alpha in (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)}
+        test = {alpha: 1.0 * (random.random((3, 400)) < 0.8) for alpha in equal}
+        luck += "helped" in asked(equal, test).verdict()
+    assert luck <= 2, "of arms that are equally good hardly any is called a help"
 
 
 def test_of_equal_arms_the_one_with_least_synthetic_data_wins() -> None:

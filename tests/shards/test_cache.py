@@ -420,7 +420,7 @@ def test_a_forked_copy_of_a_descriptor_keeps_no_lock(tmp_path: Path, monkeypatch
         assert not cache_module._is_locked(path)
         with cache_module._locked(path):
             pass
-    assert len(copies) == 5
+    assert len(copies) == 6
     for copy in copies:
         other = os.open(f"/proc/self/fd/{copy}", os.O_RDWR)  # the same file, opened by somebody else
         flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
