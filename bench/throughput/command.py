@@ -57,6 +57,9 @@ def main(name: str, chosen: Sequence[str], out: Path | None, json_file: Path | N
 
 def _run(name: str, measure: Measure, options: Options, results: Results) -> bool:
     """Whether a benchmark ran to its end. One that fails is a row too: the others are worth having without it."""
+    if options.left <= 0:
+        results.add(not_run(name, ALL_OF_IT, "shardmill", "no time was left"))
+        return True
     print(f"{name} begins", flush=True)
     began = time.monotonic()
     try:

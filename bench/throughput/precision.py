@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.throughput.determinism import pixels
 from bench.throughput.digits import STEPS, digits_run
@@ -19,7 +20,9 @@ BATCH = 16
 
 
 def measure(options: Options) -> Iterator[Row]:
+    threads = torch.get_num_threads()
     truth = _made(options, "fp32", "cpu")
+    torch.set_num_threads(threads)  # a generator on a CPU takes as many as its actor has cores
     for dtype in options.pick(tuple(TOLERANCES), ("bf16",)):
         allowed = TOLERANCES[dtype]
         made, again = (_made(options, dtype, options.device) for _ in range(2))

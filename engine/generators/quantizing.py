@@ -10,6 +10,9 @@ from engine.errors import ModelError
 _MULTIPLE = 16
 """What the sizes of a matrix must be multiples of for the GPU's 8-bit instructions."""
 _CAPABILITY = (8, 9)
+_LEAST = 1e-12
+"""What the largest number of a row is taken for at least: SDXL's empty negative prompt is rows of zeros, which would be
+divided by zero."""
 
 
 def quantize(pipe: Any, device: Device) -> None:
@@ -25,7 +28,10 @@ def quantize(pipe: Any, device: Device) -> None:
         ) from None
     # torch's own kernels, whatever else is installed on a node; and compiling stays as the spec says.
     config = Float8DynamicActivationFloat8WeightConfig(
-        granularity=PerRow(), kernel_preference=KernelPreference.TORCH, set_inductor_config=False
+        granularity=PerRow(),
+        kernel_preference=KernelPreference.TORCH,
+        set_inductor_config=False,
+        activation_value_lb=_LEAST,
     )
     for name in ("unet", "transformer"):
         network = getattr(pipe, name, None)
@@ -48,6 +54,6 @@ def check_fp8(device: Device) -> None:
 
 
 def _fits(module: torch.nn.Module, _: str) -> bool:
-    return isinstance(module, torch.nn.Linear) and not (
-        module.in_features % _MULTIPLE or module.out_features % _MULTIPLE
-    )
+    if not isinstance(module, torch.nn.Linear) or module.in_features % _MULTIPLE or module.out_features % _MULTIPLE:
+        return False
+    return bool(module.weight.any(dim=1).all())  # a row of zeros has no scale
