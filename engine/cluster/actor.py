@@ -1,5 +1,6 @@
 """The actor: one model on one device, making unit after unit."""
 
+import logging
 from collections.abc import Collection
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -17,11 +18,16 @@ from engine.operations.profile import write_profile
 from engine.recipe import Recipe
 from engine.runner import Runner, time_batch
 from engine.turns import first_turns
+from shards.errors import ShardError
+from shards.retries import first_line
 from shards.stats import Stats
 from shards.store import Store
 
 if TYPE_CHECKING:
     from engine.generators.base import Generator
+
+_LOG = logging.getLogger(__name__)
+"""Of an actor it ends in its own file among Ray's logs."""
 
 _CONTROL = "control"
 """Of calls that do not wait for those that make units."""
@@ -115,7 +121,10 @@ class UnitMaker:
     def _publish(self, made: MadeUnit) -> Stats:
         stats = made.publish()
         if self._profile:
-            write_profile(self._store, made.shard, made.timeline)
+            try:
+                write_profile(self._store, made.shard, made.timeline)
+            except (OSError, ShardError) as error:  # the unit is finished: what is only told about it cannot fail it
+                _LOG.warning("no profile of unit %s: %s: %s", made.shard, type(error).__name__, first_line(error))
         return stats
 
     def _runner(self) -> Runner:

@@ -51,6 +51,13 @@ class Late(Folder):
         super().publish(staged, name)
 
 
+class Unprofiled(Folder):
+    """Refuses whatever may be replaced, as profiles are and shards are not."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+
 @pytest.fixture
 def calls() -> Iterator[ThreadPoolExecutor]:
     """As many as Ray makes at once."""
@@ -111,3 +118,14 @@ def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> Non
     assert [with_it.shards.sha256(name) for name in names] == [without.shards.sha256(name) for name in names]
     assert sorted((with_it.store / "profile").entries()) == ["00000.json", "00001.json", "00002.json"]
     assert not (without.store / "profile").entries()
+
+
+def test_a_profile_that_cannot_be_written_is_said_and_fails_no_unit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Watched.tell = staticmethod(lambda requests: None)
+    run = fake_run(tmp_path, 1, ClusterSpec())
+    stats = maker_of(run, Unprofiled(str(tmp_path)), profile=True).make(0)
+    assert (stats or {})["count"] == 16
+    assert not run.pending()
+    assert "no profile of unit 00000: PermissionError" in caplog.text
