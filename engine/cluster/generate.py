@@ -2,7 +2,8 @@
 
 It owns all retries. A unit is charged only for what it may have caused: an exception of its own, or the death of the
 process that was making it. A lost node, a preemption, an unreachable actor or store costs it nothing but time. Units
-that were in a process that died are made alone from then on, so that none is charged for another more than once.
+that were in a process that died are made alone from then on, so that none is charged for another more than once. An
+actor on which one unit after another fails is replaced, see `Blame`.
 """
 
 import errno
@@ -14,6 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from engine.cluster.actor import start_maker
 from engine.cluster.backlog import Backlog
+from engine.cluster.blame import Blame
 from engine.cluster.crew import Crew, Ref
 from engine.cluster.leases import Lease, Maker, late
 from engine.cluster.loads import Loads
@@ -48,6 +50,7 @@ class Dispatcher:
         self._nodes = Nodes(self._cluster)
         self._loads = Loads(_PATIENCE_S if joins_cluster() else 0.0)
         self._crew, self._backlog, self._outage = Crew(run, profile), Backlog(run), Outage()
+        self._blame = Blame()
         self._signals = StopSignals()
         self._ending, self._spent = False, ""
         self._unwritable: OutputError | None = None
@@ -89,13 +92,18 @@ class Dispatcher:
 
     def _staff(self) -> None:
         """As many actors on nodes that stay as have something to do."""
-        draining, avoided = self._nodes.draining, self._loads.avoided
+        draining, avoided = self._nodes.draining, self._avoided()
         staying = sum(maker.node not in draining for maker in self._crew)
         making = sum(len(maker.leases) for maker in self._crew if maker.node not in draining)
         useful = making + (0 if self._ending else len(self._backlog))
         self._crew.ask_for(min(useful, self._nodes.actors_wanted(avoided)) - staying, avoided)
         # An autoscaler may end the nodes of those that no unit is left for.
         self._crew.shrink(staying - useful)
+
+    def _avoided(self) -> frozenset[str]:
+        """The nodes that are given no further actor."""
+        avoided = self._loads.avoided
+        return avoided | self._blame.avoided(self._nodes.usable.keys() - avoided)
 
     def _end_hung(self) -> None:
         allowed = self._cluster.unit_timeout_s
@@ -148,9 +156,7 @@ class Dispatcher:
             stats = ray.get(ref)
         except RayTaskError as error:
             self._crew.made(ref)
-            cause = cause_of(error)
-            self._unwritable = self._unwritable or self._why_unwritable(cause)
-            self._failed(lease.number, error, charged=not (self._unwritable or self._is_outage(cause)))
+            self._raised(lease, error)
         except RayError as error:
             charged = is_the_units_doing(error, self._stays(lease.maker.node))
             if charged:
@@ -163,8 +169,29 @@ class Dispatcher:
             else:
                 self._finished(lease, stats)
 
+    def _raised(self, lease: Lease, error: RayTaskError) -> None:
+        cause, maker = cause_of(error), lease.maker
+        self._unwritable = self._unwritable or self._why_unwritable(cause)
+        if self._unwritable or self._is_outage(cause):
+            self._failed(lease.number, error, charged=False)
+            return
+        verdict = self._blame.failed(maker, lease.number, cause, len(self._crew))
+        if verdict.ended:
+            self._retire(maker, "units fail there, and may not elsewhere")
+        self._failed(lease.number, error, charged=verdict.charged)
+
+    def _retire(self, maker: Maker, why: str) -> None:
+        """End an actor for what is wrong with it; the units that it still has go back."""
+        self._backlog.give_back(*(lease.number for lease in maker.leases))
+        self._crew.end(maker)
+        self._progress.log(f"an actor is ended: {why}", "actor_ended", "warning", node=maker.node)
+        if maker.node in self._avoided():
+            text = f"node {maker.node} gets no more actors: {why}"
+            self._progress.log(text, "node_avoided", "warning", node=maker.node)
+
     def _finished(self, lease: Lease, stats: Stats) -> None:
         self._outage.over()
+        self._blame.finished(lease.maker)
         self._backlog.done(lease.number)
         self._notice_batch_size(lease.maker, stats)
         for listener in self._listeners:
