@@ -6,7 +6,6 @@ that were in a process that died are made alone from then on, so that none is ch
 actor on which one unit after another fails is replaced, see `Blame`.
 """
 
-import errno
 import time
 from collections.abc import Sequence
 
@@ -21,22 +20,21 @@ from engine.cluster.leases import Lease, Maker, late
 from engine.cluster.loads import Loads
 from engine.cluster.nodes import Nodes
 from engine.cluster.outage import Outage
-from engine.cluster.reasons import brief, cause_of, is_the_units_doing
+from engine.cluster.reasons import brief, cause_of, is_the_units_doing, no_room
 from engine.cluster.session import joins_cluster
 from engine.cluster.stop import StopSignals
-from engine.errors import BudgetSpent, OutputError, Stopped
+from engine.errors import BudgetSpent, NoStagingRoom, OutputError, Stopped
 from engine.operations.budget import Meter
 from engine.operations.estimate import Pace
 from engine.operations.progress import Listener, Progress
 from engine.recipe import Recipe
 from engine.run import Run
-from shards.retries import Refused, Unreachable
+from shards.retries import Refused, Unreachable, first_line
 from shards.stats import Stats
 from shards.store import Store
 
 _POLL_SECONDS = 0.5
 _PATIENCE_S = 600.0
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Dispatcher:
@@ -170,15 +168,17 @@ class Dispatcher:
                 self._finished(lease, stats)
 
     def _raised(self, lease: Lease, error: RayTaskError) -> None:
-        cause, maker = cause_of(error), lease.maker
+        cause, maker, charged = cause_of(error), lease.maker, False
         self._unwritable = self._unwritable or self._why_unwritable(cause)
-        if self._unwritable or self._is_outage(cause):
-            self._failed(lease.number, error, charged=False)
-            return
-        verdict = self._blame.failed(maker, lease.number, cause, len(self._crew))
-        if verdict.ended:
-            self._retire(maker, "units fail there, and may not elsewhere")
-        self._failed(lease.number, error, charged=verdict.charged)
+        if isinstance(cause, NoStagingRoom):
+            self._loads.shun(maker.node, error)
+            self._retire(maker, first_line(cause))
+        elif not (self._unwritable or self._is_outage(cause)):
+            verdict = self._blame.failed(maker, lease.number, cause, len(self._crew))
+            charged = verdict.charged
+            if verdict.ended:
+                self._retire(maker, "units fail there, and may not elsewhere")
+        self._failed(lease.number, error, charged=charged)
 
     def _retire(self, maker: Maker, why: str) -> None:
         """End an actor for what is wrong with it; the units that it still has go back."""
@@ -239,7 +239,7 @@ class Dispatcher:
 
     def _why_unwritable(self, cause: BaseException) -> OutputError | None:
         """Where no other unit could be stored either. Those in flight find that out themselves, and clean up."""
-        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+        if isinstance(cause, OSError) and self._run.shards.local is not None and no_room(cause):
             return OutputError(
                 f"{self._run.shards}: {cause.strerror}; nothing that was finished is lost: make room and run the same "
                 "command again"

@@ -16,7 +16,7 @@ from engine.cluster.nodes import Nodes, holds
 from engine.cluster.outage import Outage
 from engine.cluster.reasons import brief, is_the_units_doing
 from engine.cluster.stop import StopSignals
-from engine.errors import ModelError, OutputError, Stopped, UnitsFailed
+from engine.errors import ModelError, NoStagingRoom, OutputError, Stopped, UnitsFailed
 from engine.spec.cluster import ClusterSpec
 from shards.retries import Unreachable
 from tests.cluster.fake_kind import fake_run
@@ -28,6 +28,19 @@ def raised(cause: Exception) -> RayTaskError:
 
 
 BROKEN, KILLED = raised(ModelError("no such model")), ActorDiedError()
+
+
+def test_a_node_whose_disk_is_full_is_left_for_good_and_the_last_one_ends_the_run() -> None:
+    loads, full = Loads(0.0), raised(NoStagingRoom("/cache on n1: No space left on device"))
+    loads.succeeded("a")
+    loads.shun("a", full)
+    loads.succeeded("a")
+    assert loads.avoided == {"a"}, "that the model loads there is no help"
+    assert not loads.hopeless({"a", "b"}, working=False)
+    loads.shun("b", full)
+    assert not loads.hopeless({"a", "b"}, working=True), "another actor of such a node may still have room"
+    assert loads.hopeless({"a", "b"}, working=False)
+    assert str(loads.error()) == "/cache on n1: No space left on device"
 
 
 def test_one_broken_node_is_avoided_and_stops_nothing() -> None:

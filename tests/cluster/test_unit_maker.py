@@ -1,5 +1,7 @@
 """An actor with two units: one is published while the next has the device."""
 
+import errno
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from engine.cluster.actor import UnitMaker
+from engine.errors import NoStagingRoom
 from engine.generators import kinds
 from engine.generators.base import Images, Request
 from engine.run import Run
 from engine.spec.cluster import ClusterSpec
-from shards.store import Folder, Store
+from shards.store import Bucket, Folder, Store
 from tests.cluster.fake_kind import Fake, FakeSettings, fake_run
 
 PATIENCE_S = 60.0
+URL = "memory://bucket/run"
 
 
 class WatchedSettings(FakeSettings):
@@ -56,6 +60,23 @@ class Unprofiled(Folder):
 
     def replace(self, name: str, data: bytes) -> None:
         raise PermissionError(13, "Permission denied", name)
+
+
+class Unstaged(Bucket):
+    """On a machine with a full disk."""
+
+    def staging(self, name: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __truediv__(self, name: str) -> "Unstaged":
+        return Unstaged(f"{self.url}/{name}")
+
+
+class Full(Folder):
+    """A full disk that all nodes share."""
+
+    def staging(self, name: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -129,3 +150,18 @@ def test_a_profile_that_cannot_be_written_is_said_and_fails_no_unit(
     assert (stats or {})["count"] == 16
     assert not run.pending()
     assert "no profile of unit 00000: PermissionError" in caplog.text
+
+
+def test_a_full_disk_is_the_nodes_where_the_run_is_in_a_bucket_and_else_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))
+    Watched.tell = staticmethod(lambda requests: None)
+    run = fake_run(tmp_path, 1, ClusterSpec())
+    with pytest.raises(NoStagingRoom) as caught:
+        maker_of(run, Unstaged(URL)).make(0)
+    assert str(caught.value).startswith(f"{tmp_path}/cache on {socket.gethostname()}: No space left on device; shards")
+    assert URL in str(caught.value)
+    assert "SHARDMILL_CACHE" in str(caught.value)
+    with pytest.raises(OSError, match="No space left"):
+        maker_of(run, Full(str(tmp_path / "full"))).make(0)
