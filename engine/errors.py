@@ -35,6 +35,10 @@ class OutputError(ShardmillError):
     """The output folder cannot be written, or its disk cannot hold the run."""
 
 
+class NoStagingRoom(OutputError):
+    """A node's own disk cannot hold the shards that are on their way to an object store; another node's may."""
+
+
 class UnitsFailed(ShardmillError):
     """Some units could not be made; everything else was."""
 

@@ -61,7 +61,7 @@ class Making:
         self.turns, self.done = turns, done
         self.ledger = Ledger(recipe, unit, generator.facts, generator.batch_size, generator.device, time.perf_counter())
         self.ledger.plan(turns)
-        self._generator, self._shards = generator, shards
+        self._shards = shards
         self._writer: ShardWriter | None = None
         self._batches: deque[list[Turn]] = deque()
         self._ahead, self._open = turns, len(turns)
@@ -72,11 +72,12 @@ class Making:
         """Whether the device has something to do for it: not before the last verdicts of a pass."""
         return bool(self._batches or self._ahead)
 
-    def next_batch(self) -> list[Turn]:
-        """The next batch that is due."""
+    def next_batch(self, generator: Generator) -> list[Turn]:
+        """The next batch that is due. It is always the same generator, which is not kept here: where memory is short it
+        must go before another is loaded, whoever still holds this."""
         if self._ahead:
             turns, self._ahead = self._ahead, []
-            self._batches.extend(batches(turns, self._generator))
+            self._batches.extend(batches(turns, generator))
         return self._batches.popleft()
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:

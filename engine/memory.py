@@ -19,6 +19,12 @@ def out_of_memory(error: Exception) -> bool:
     return told or isinstance(error, torch.OutOfMemoryError)
 
 
+def breaks_device(error: BaseException) -> bool:
+    """Whether a process can use its GPU no more: CUDA repeats such errors in each further call."""
+    text = str(error)
+    return "CUDA error" in text and not any(sign in text for sign in _SIGNS)
+
+
 def free_memory() -> None:
     """Give back to the device and the host what no tensor uses any more; the allocators keep it otherwise."""
     import torch

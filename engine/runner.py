@@ -140,7 +140,7 @@ class Runner:
     def _make_batch(self, unit: Making) -> None:
         self._room.acquire()
         try:
-            batch, asked = unit.next_batch(), time.perf_counter()
+            batch, asked = unit.next_batch(self.generator), time.perf_counter()
             made = self.generator.generate(requests_of(batch, self.batch_size))
             call, size = Span("denoise", asked, time.perf_counter()), -(-len(batch) // self._threads)
             parts = [

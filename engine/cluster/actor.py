@@ -1,5 +1,7 @@
 """The actor: one model on one device, making unit after unit."""
 
+import logging
+import socket
 from collections.abc import Collection
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +11,8 @@ import pyarrow as pa
 import ray
 
 from engine.cluster.leases import DEPTH
-from engine.errors import ModelError
+from engine.cluster.reasons import no_room
+from engine.errors import ModelError, NoStagingRoom
 from engine.inputs import stored_inputs
 from engine.making import MadeUnit
 from engine.memory import out_of_memory
@@ -17,11 +20,17 @@ from engine.operations.profile import write_profile
 from engine.recipe import Recipe
 from engine.runner import Runner, time_batch
 from engine.turns import first_turns
+from shards.errors import ShardError
+from shards.places import cache_home
+from shards.retries import first_line
 from shards.stats import Stats
 from shards.store import Store
 
 if TYPE_CHECKING:
     from engine.generators.base import Generator
+
+_LOG = logging.getLogger(__name__)
+"""Of an actor it ends in its own file among Ray's logs."""
 
 _CONTROL = "control"
 """Of calls that do not wait for those that make units."""
@@ -67,6 +76,10 @@ class UnitMaker:
             return self._publish(unit.result())
         except CancelledError:
             return None
+        except OSError as error:
+            if self._store.local is None and no_room(error):
+                raise self._no_staging_room(error) from error
+            raise
         finally:
             self._offered.pop(number, None)
             self._recalled.discard(number)
@@ -115,8 +128,18 @@ class UnitMaker:
     def _publish(self, made: MadeUnit) -> Stats:
         stats = made.publish()
         if self._profile:
-            write_profile(self._store, made.shard, made.timeline)
+            try:
+                write_profile(self._store, made.shard, made.timeline)
+            except (OSError, ShardError) as error:  # the unit is finished: what is only told about it cannot fail it
+                _LOG.warning("no profile of unit %s: %s: %s", made.shard, type(error).__name__, first_line(error))
         return stats
+
+    def _no_staging_room(self, error: OSError) -> NoStagingRoom:
+        return NoStagingRoom(
+            f"{cache_home()} on {socket.gethostname()}: {error.strerror}; shards are staged there on their way to "
+            f"{self._store}, of which nothing that was finished is lost: make room there, or set SHARDMILL_CACHE to a "
+            "folder on a larger disk, and run the same command again"
+        )
 
     def _runner(self) -> Runner:
         """Of the device's thread."""

@@ -48,11 +48,12 @@ class Backlog:
         self._suspects.update(numbers)
 
     def charge(self, number: int, error: Exception) -> bool:
-        """One attempt of a unit is used up; whether that was its last."""
+        """One attempt of a unit is used up; whether that was its last. The next one comes after all other units: not at
+        once on the same actor, or on its replacement with the same broken device."""
         attempts = self._attempts.setdefault(number, [])
         attempts.append("".join(traceback.format_exception(error)))
         if len(attempts) < self._allowed:
-            self.give_back(number)
+            self._waiting.append(number)
             return False
         self._given_up[number] = brief(error)
         content = {"unit": number, **_place(cause_of(error)), "attempts": attempts}

@@ -38,6 +38,10 @@ class Crew:
         yield from self.loading.values()
         yield from self.ready
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.loading) + len(self.ready)
+
     @property
     def idle(self) -> list[Maker]:
         """Those that are ready and have no unit."""

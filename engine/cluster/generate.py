@@ -2,10 +2,10 @@
 
 It owns all retries. A unit is charged only for what it may have caused: an exception of its own, or the death of the
 process that was making it. A lost node, a preemption, an unreachable actor or store costs it nothing but time. Units
-that were in a process that died are made alone from then on, so that none is charged for another more than once.
+that were in a process that died are made alone from then on, so that none is charged for another more than once. An
+actor on which one unit after another fails is replaced, see `Blame`.
 """
 
-import errno
 import time
 from collections.abc import Sequence
 
@@ -14,27 +14,27 @@ from ray.exceptions import RayError, RayTaskError
 
 from engine.cluster.actor import start_maker
 from engine.cluster.backlog import Backlog
+from engine.cluster.blame import Blame
 from engine.cluster.crew import Crew, Ref
 from engine.cluster.leases import Lease, Maker, late
 from engine.cluster.loads import Loads
 from engine.cluster.nodes import Nodes
 from engine.cluster.outage import Outage
-from engine.cluster.reasons import brief, cause_of, is_the_units_doing
+from engine.cluster.reasons import brief, cause_of, is_the_units_doing, no_room
 from engine.cluster.session import joins_cluster
 from engine.cluster.stop import StopSignals
-from engine.errors import BudgetSpent, OutputError, Stopped
+from engine.errors import BudgetSpent, NoStagingRoom, OutputError, Stopped
 from engine.operations.budget import Meter
 from engine.operations.estimate import Pace
 from engine.operations.progress import Listener, Progress
 from engine.recipe import Recipe
 from engine.run import Run
-from shards.retries import Refused, Unreachable
+from shards.retries import Refused, Unreachable, first_line
 from shards.stats import Stats
 from shards.store import Store
 
 _POLL_SECONDS = 0.5
 _PATIENCE_S = 600.0
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Dispatcher:
@@ -48,6 +48,7 @@ class Dispatcher:
         self._nodes = Nodes(self._cluster)
         self._loads = Loads(_PATIENCE_S if joins_cluster() else 0.0)
         self._crew, self._backlog, self._outage = Crew(run, profile), Backlog(run), Outage()
+        self._blame = Blame()
         self._signals = StopSignals()
         self._ending, self._spent = False, ""
         self._unwritable: OutputError | None = None
@@ -89,13 +90,18 @@ class Dispatcher:
 
     def _staff(self) -> None:
         """As many actors on nodes that stay as have something to do."""
-        draining, avoided = self._nodes.draining, self._loads.avoided
+        draining, avoided = self._nodes.draining, self._avoided()
         staying = sum(maker.node not in draining for maker in self._crew)
         making = sum(len(maker.leases) for maker in self._crew if maker.node not in draining)
         useful = making + (0 if self._ending else len(self._backlog))
         self._crew.ask_for(min(useful, self._nodes.actors_wanted(avoided)) - staying, avoided)
         # An autoscaler may end the nodes of those that no unit is left for.
         self._crew.shrink(staying - useful)
+
+    def _avoided(self) -> frozenset[str]:
+        """The nodes that are given no further actor."""
+        avoided = self._loads.avoided
+        return avoided | self._blame.avoided(self._nodes.usable.keys() - avoided)
 
     def _end_hung(self) -> None:
         allowed = self._cluster.unit_timeout_s
@@ -148,9 +154,7 @@ class Dispatcher:
             stats = ray.get(ref)
         except RayTaskError as error:
             self._crew.made(ref)
-            cause = cause_of(error)
-            self._unwritable = self._unwritable or self._why_unwritable(cause)
-            self._failed(lease.number, error, charged=not (self._unwritable or self._is_outage(cause)))
+            self._raised(lease, error)
         except RayError as error:
             charged = is_the_units_doing(error, self._stays(lease.maker.node))
             if charged:
@@ -163,8 +167,31 @@ class Dispatcher:
             else:
                 self._finished(lease, stats)
 
+    def _raised(self, lease: Lease, error: RayTaskError) -> None:
+        cause, maker, charged = cause_of(error), lease.maker, False
+        self._unwritable = self._unwritable or self._why_unwritable(cause)
+        if isinstance(cause, NoStagingRoom):
+            self._loads.shun(maker.node, error)
+            self._retire(maker, first_line(cause))
+        elif not (self._unwritable or self._is_outage(cause)):
+            verdict = self._blame.failed(maker, lease.number, cause, len(self._crew))
+            charged = verdict.charged
+            if verdict.ended:
+                self._retire(maker, "units fail there, and may not elsewhere")
+        self._failed(lease.number, error, charged=charged)
+
+    def _retire(self, maker: Maker, why: str) -> None:
+        """End an actor for what is wrong with it; the units that it still has go back."""
+        self._backlog.give_back(*(lease.number for lease in maker.leases))
+        self._crew.end(maker)
+        self._progress.log(f"an actor is ended: {why}", "actor_ended", "warning", node=maker.node)
+        if maker.node in self._avoided():
+            text = f"node {maker.node} gets no more actors: {why}"
+            self._progress.log(text, "node_avoided", "warning", node=maker.node)
+
     def _finished(self, lease: Lease, stats: Stats) -> None:
         self._outage.over()
+        self._blame.finished(lease.maker)
         self._backlog.done(lease.number)
         self._notice_batch_size(lease.maker, stats)
         for listener in self._listeners:
@@ -212,7 +239,7 @@ class Dispatcher:
 
     def _why_unwritable(self, cause: BaseException) -> OutputError | None:
         """Where no other unit could be stored either. Those in flight find that out themselves, and clean up."""
-        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+        if isinstance(cause, OSError) and self._run.shards.local is not None and no_room(cause):
             return OutputError(
                 f"{self._run.shards}: {cause.strerror}; nothing that was finished is lost: make room and run the same "
                 "command again"

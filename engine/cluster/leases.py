@@ -18,6 +18,7 @@ class Maker:
     batch_size: of the last unit that it made.
     leases:     its units in the order in which it makes them.
     leaving:    whether it gets no further unit.
+    proven:     whether it has finished a unit; failed: the one that failed last, if none was finished since.
     """
 
     actor: Any
@@ -26,6 +27,8 @@ class Maker:
     node: str = ""
     leases: "list[Lease]" = field(default_factory=list)
     leaving: bool = False
+    proven: bool = False
+    failed: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -45,12 +48,14 @@ class Lease:
 
 
 class Openings:
-    """Actors that can take a unit, each as often as it has room: those without a unit first. All are looked through
-    once for all the units that they take, not for each."""
+    """Actors that can take a unit, each as often as it has room: those without a unit first, and of these last the ones
+    where something failed, which is to be tried elsewhere. All are looked through once for all the units that they
+    take, not for each."""
 
     def __init__(self, makers: Iterable[Maker]) -> None:
         staying = [maker for maker in makers if not maker.leaving]
-        self._idle = deque(maker for maker in staying if not maker.leases)
+        idle = (maker for maker in staying if not maker.leases)
+        self._idle = deque(sorted(idle, key=lambda maker: maker.failed is not None))
         self._room = deque(maker for maker in staying if 0 < len(maker.leases) < DEPTH and not maker.leases[0].alone)
 
     def take(self, alone: bool) -> Maker | None:

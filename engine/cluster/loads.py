@@ -1,4 +1,4 @@
-"""Where the model could be loaded, and where not."""
+"""Where the model could be loaded, and where not, or for nothing."""
 
 import time
 from collections import Counter
@@ -24,6 +24,7 @@ class Loads:
         self._patience, self._clock = patience_s, clock
         self._strikes: Counter[str] = Counter()
         self._refusing: set[str] = set()
+        self._shunned: set[str] = set()
         self._last: RayError = RayError()
         self._succeeded = False
         self._stuck_since: float | None = None
@@ -42,10 +43,15 @@ class Loads:
         if isinstance(error, RayTaskError) or (isinstance(error, RayActorError) and error.actor_init_failed):
             self._refusing.add(node)
 
+    def shun(self, node: str, error: RayError) -> None:
+        """Nothing can be stored from there, wherever it is loaded."""
+        self._shunned.add(node)
+        self._last = error
+
     @property
     def avoided(self) -> frozenset[str]:
         """The nodes that are given no further actor."""
-        return frozenset(node for node, count in self._strikes.items() if node and count >= _STRIKES)
+        return frozenset(self._shunned.union(node for node, n in self._strikes.items() if node and n >= _STRIKES))
 
     def hopeless(self, nodes: Collection[str], working: bool) -> bool:
         """Whether to give up: no node is left to try it on. working: whether an actor has it loaded.

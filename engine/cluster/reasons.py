@@ -1,9 +1,18 @@
 """Why a call to an actor failed."""
 
+import errno
+
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from engine.errors import SlotFailed
 from shards.retries import first_line
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether a disk takes nothing more."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -24,6 +24,10 @@ from tests.engine.fakes import FakeGenerator
 
 BROKEN = "SHARDMILL_TEST_BROKEN_NODE"
 """Set in the environment of a node where it cannot be loaded."""
+SICK = "SHARDMILL_TEST_SICK_NODE"
+"""Set in that of a node where it makes one unit and no more: the text of the error."""
+_BATCHES = 4
+"""Of a unit."""
 
 
 class FakeSettings(TextToImageSettings):
@@ -42,7 +46,7 @@ class Fake(FakeGenerator):
         if BROKEN in os.environ:
             raise ModelError("the driver of this node's GPU is broken")
         super().__init__(model.batch_size)
-        self._model, self.device = model, _node()
+        self._model, self.device, self._made = model, _node(), 0
 
     def generate(self, requests: Sequence[Request]) -> Images:
         import torch
@@ -51,6 +55,9 @@ class Fake(FakeGenerator):
             os._exit(1)
         if len(requests) > self._model.fits:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self._made += 1
+        if SICK in os.environ and self._made > _BATCHES:
+            raise RuntimeError(os.environ[SICK])
         time.sleep(self._model.seconds)
         return Images(super().generate(requests).pixels + np.uint8(len(requests)))
 

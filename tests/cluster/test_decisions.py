@@ -16,7 +16,7 @@ from engine.cluster.nodes import Nodes, holds
 from engine.cluster.outage import Outage
 from engine.cluster.reasons import brief, is_the_units_doing
 from engine.cluster.stop import StopSignals
-from engine.errors import ModelError, OutputError, Stopped, UnitsFailed
+from engine.errors import ModelError, NoStagingRoom, OutputError, Stopped, UnitsFailed
 from engine.spec.cluster import ClusterSpec
 from shards.retries import Unreachable
 from tests.cluster.fake_kind import fake_run
@@ -28,6 +28,19 @@ def raised(cause: Exception) -> RayTaskError:
 
 
 BROKEN, KILLED = raised(ModelError("no such model")), ActorDiedError()
+
+
+def test_a_node_whose_disk_is_full_is_left_for_good_and_the_last_one_ends_the_run() -> None:
+    loads, full = Loads(0.0), raised(NoStagingRoom("/cache on n1: No space left on device"))
+    loads.succeeded("a")
+    loads.shun("a", full)
+    loads.succeeded("a")
+    assert loads.avoided == {"a"}, "that the model loads there is no help"
+    assert not loads.hopeless({"a", "b"}, working=False)
+    loads.shun("b", full)
+    assert not loads.hopeless({"a", "b"}, working=True), "another actor of such a node may still have room"
+    assert loads.hopeless({"a", "b"}, working=False)
+    assert str(loads.error()) == "/cache on n1: No space left on device"
 
 
 def test_one_broken_node_is_avoided_and_stops_nothing() -> None:
@@ -145,15 +158,18 @@ def test_a_backlog_counts_attempts_and_keeps_a_file_of_those_given_up(tmp_path: 
     backlog.give_back(number)
     assert (backlog.take(), backlog.used(number)) == (number, 0)
     assert not backlog.charge(number, raised(ValueError("once")))
-    assert backlog.take() == number, "it goes before the others"
+    others = [backlog.take(), backlog.take()]
+    assert backlog.take() == number, "it goes after the others"
     assert backlog.charge(number, raised(ValueError("twice")))
+    backlog.give_back(*others)
     assert (len(backlog), backlog.used(number)) == (2, 2)
     with pytest.raises(UnitsFailed, match=r"1 of 3 units failed, the first is 00000: ValueError: twice; see .*quarant"):
         backlog.check()
     assert len(json.loads((tmp_path / "quarantine/00000.json").read_text())["attempts"]) == 2
 
     later = Backlog(run)  # that of the same command again
-    later.done(later.take())
+    assert later.take() == number
+    later.done(number)
     later.check()
     assert not list((tmp_path / "quarantine").glob("*.json"))
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cluster.backlog import Backlog
+from engine.cluster.blame import Blame
 from engine.cluster.crew import Crew
 from engine.cluster.leases import DEPTH, Lease, Maker, late, queued, settle
+from engine.errors import SlotFailed
 from engine.run import Run
 from engine.spec.cluster import ClusterSpec
 from tests.cluster.fake_kind import fake_run
@@ -51,8 +53,8 @@ class Held(Crew):
         self.made(next(ref for ref, one in self.making.items() if one is lease))
 
 
-def begin(folder: Path, units: int, actors: int) -> tuple[Held, Backlog]:
-    run = fake_run(folder, units, ClusterSpec())
+def begin(folder: Path, units: int, actors: int, attempts: int = 3) -> tuple[Held, Backlog]:
+    run = fake_run(folder, units, ClusterSpec(unit_attempts=attempts))
     return Held(run, [f"n{number}" for number in range(actors)]), Backlog(run)
 
 
@@ -131,15 +133,14 @@ def test_when_a_process_dies_one_unit_is_charged_and_those_that_were_in_it_are_m
     assert crew.units() == [[1, 3]], "the first of the waiting units is to be alone, and holds up the others"
     crew.ready.append(Maker(Actor(), None, 4))
     crew.deal(backlog)
-    assert crew.units() == [[1, 3], [0]]
+    assert crew.units() == [[1, 3], [2]]
     for _ in range(2):
         crew.end_of(crew.ready[0].leases[0])
     crew.deal(backlog)
-    assert crew.units() == [[2], [0]]
-    crew.end_of(crew.ready[1].leases[0])
-    backlog.done(0)
+    assert crew.units() == [[4], [2]], "the one that was charged comes last, and alone too"
+    crew.end_of(crew.ready[0].leases[0])
     crew.deal(backlog)
-    assert crew.units() == [[2], [4]]
+    assert crew.units() == [[0], [2]]
 
 
 EVENTS = st.sampled_from(["finish", "return", "die", "lose", "join", "drain"])
@@ -203,3 +204,126 @@ def test_a_unit_that_is_made_alone_has_nothing_queued_behind_it(tmp_path: Path, 
         backlog.suspect([0])
     crew.deal(backlog)
     assert crew.units() == ([[0]] if alone else [[0, 1]])
+
+
+class Sick(Held):
+    """Actors some of which break at a unit, and fail from then on with `error`. For those in their places, `mended`."""
+
+    def __init__(self, run: Run, breaks_at: Sequence[int | None], error: str, mended: bool) -> None:
+        super().__init__(run, [f"n{number}" for number in range(len(breaks_at))])
+        self._blame, self._error, self._mended = Blame(), RuntimeError(error), mended
+        self._left = {maker: at for maker, at in zip(self.ready, breaks_at, strict=True) if at is not None}
+        self.first_left, self.ended = dict(zip((maker.node for maker in self.ready), breaks_at, strict=True)), 0
+
+    def turn(self, maker: Maker, backlog: Backlog, bad: set[int]) -> int | None:
+        """An actor is through with its first unit, which is given where it is finished."""
+        lease = maker.leases[0]
+        self.end_of(lease)
+        broken = self._left.get(maker, 1) <= 0
+        self._left |= {maker: self._left[maker] - 1} if maker in self._left else {}
+        if not broken and lease.number not in bad:
+            self._blame.finished(maker)
+            backlog.done(lease.number)
+            return lease.number
+        error = self._error if broken else ValueError("bad")
+        verdict = self._blame.failed(maker, lease.number, error, len(self))
+        if verdict.ended:
+            self._replace(maker, backlog)
+        if verdict.charged:
+            backlog.charge(lease.number, error)
+        else:
+            backlog.give_back(lease.number)
+        return None
+
+    def _replace(self, maker: Maker, backlog: Backlog) -> None:
+        backlog.give_back(*(lease.number for lease in maker.leases))
+        self.end(maker)
+        self.ended += 1
+        avoided = self._blame.avoided(self.first_left)
+        if maker.node not in avoided:
+            self.ready.append(Maker(Actor(), None, 4, maker.node))
+            if not self._mended and (at := self.first_left[maker.node]) is not None:
+                self._left[self.ready[-1]] = at
+
+
+def work(crew: Sick, backlog: Backlog, bad: set[int], turns: Sequence[int], limit: int) -> list[int]:
+    """Until nothing is left: the units that were finished. turns: which of the actors that have a unit is next."""
+    done: list[int] = []
+    for step in range(limit):
+        crew.deal(backlog)
+        busy = [maker for maker in crew.ready if maker.leases]
+        if not busy:
+            assert not backlog
+            return done
+        number = crew.turn(busy[turns[step % len(turns)] % len(busy)], backlog, bad)
+        done += [] if number is None else [number]
+    raise AssertionError(f"no end after {limit} units")
+
+
+ERRORS = st.sampled_from(["CUDA error: unspecified launch failure", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"])
+TURNS = st.lists(st.integers(0, 9), min_size=1, max_size=20)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.lists(st.none() | st.integers(0, 3), min_size=1, max_size=4),
+    st.sets(st.integers(0, 11)),
+    ERRORS,
+    st.booleans(),
+    TURNS,
+)
+def test_whatever_breaks_it_ends_and_every_bad_unit_is_given_up_by_its_own_attempts(
+    units: int, breaks_at: list[int | None], bad: set[int], error: str, mended: bool, turns: list[int]
+) -> None:
+    with TemporaryDirectory() as folder:
+        _, backlog = begin(Path(folder), units, 0, attempts=2)
+        crew = Sick(fake_run(Path(folder), units, ClusterSpec(unit_attempts=2)), breaks_at, error, mended)
+        done = work(crew, backlog, bad, turns, limit=units * (2 * 2 + 1) + 1)
+        given_up = {number for number in range(units) if backlog.used(number) == 2}
+    assert sorted(done) == sorted(set(range(units)) - given_up)
+    assert bad & set(range(units)) <= given_up
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 5), ERRORS, TURNS)
+def test_a_device_that_breaks_for_once_costs_no_unit(
+    units: int, sound: int, at: int, error: str, turns: list[int]
+) -> None:
+    with TemporaryDirectory() as folder:
+        _, backlog = begin(Path(folder), units, 0)
+        crew = Sick(fake_run(Path(folder), units, ClusterSpec()), [at, *[None] * sound], error, mended=True)
+        done = work(crew, backlog, set(), turns, limit=units + 3)
+    assert sorted(done) == list(range(units))
+    assert crew.ended <= 1
+
+
+@pytest.mark.parametrize("error", ["CUDA error: no kernel image is available", "cuDNN error: x"])
+def test_a_node_whose_device_never_works_is_left_as_long_as_others_work(tmp_path: Path, error: str) -> None:
+    _, backlog = begin(tmp_path, 40, 0)
+    crew = Sick(fake_run(tmp_path, 40, ClusterSpec()), [0, None], error, mended=False)
+    assert len(work(crew, backlog, set(), [0, 1, 1], limit=80)) == 40
+    assert crew.ended == 3
+    assert [maker.node for maker in crew.ready] == ["n1"]
+
+
+def test_where_no_unit_can_be_made_actors_are_not_replaced_for_ever(tmp_path: Path) -> None:
+    _, backlog = begin(tmp_path, 40, 0)
+    crew = Sick(fake_run(tmp_path, 40, ClusterSpec()), [None, None], "", mended=True)
+    assert not work(crew, backlog, set(range(40)), [0, 1], limit=200)
+    assert 3 <= crew.ended <= 6
+    assert {backlog.used(number) for number in range(40)} == {3}
+
+
+def test_what_fails_by_a_units_own_content_is_not_held_against_an_actor() -> None:
+    blame, maker = Blame(), Maker(None, None, 4)
+    for number in range(9):
+        verdict = blame.failed(maker, number, SlotFailed("ValueError: no such colour (slot 7)"), 1)
+        assert (verdict.charged, verdict.ended) == (True, False)
+
+
+def test_a_unit_that_failed_is_tried_by_an_actor_where_nothing_did(tmp_path: Path) -> None:
+    crew, backlog = begin(tmp_path, 1, 2)
+    crew.ready[0].failed = 0
+    crew.deal(backlog)
+    assert crew.units() == [[], [0]]

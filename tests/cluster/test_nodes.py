@@ -19,7 +19,7 @@ from engine.run import Run
 from engine.spec.budget import BudgetSpec
 from engine.spec.cluster import ClusterSpec
 from shards.stats import Stats
-from tests.cluster.fake_kind import BROKEN, fake_run
+from tests.cluster.fake_kind import BROKEN, SICK, fake_run
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own start
@@ -162,6 +162,20 @@ def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_p
     assert failed == [broken] * len(failed) != [], progress.lines
     assert len(failed) <= 3
     assert [fields["node"] for _, fields in progress.told("node_avoided")] == [broken] * (len(failed) == 3)
+
+
+@pytest.mark.parametrize("error", ["CUDA error: unspecified launch failure", "CUDNN_STATUS_EXECUTION_FAILED"])
+def test_a_device_that_breaks_again_and_again_fails_no_unit(nodes: Nodes, tmp_path: Path, error: str) -> None:
+    from engine.cluster.generate import generate
+
+    run = fake_run(tmp_path, 24, ClusterSpec(max_actors=2), seconds=0.1)
+    sick, sound = nodes.add(**{SICK: error}), nodes.add()
+    progress = Watched()
+    generate(run, progress)
+    nodes.remove(sick, sound)
+    assert len(made_by(run)) == 24
+    assert {fields["node"] for _, fields in progress.told("actor_ended")} == {sick}
+    assert not list((tmp_path / "quarantine").glob("*.json"))
 
 
 def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nodes: Nodes, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """An actor with two units: one is published while the next has the device."""
 
+import errno
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from engine.cluster.actor import UnitMaker
+from engine.errors import NoStagingRoom
 from engine.generators import kinds
 from engine.generators.base import Images, Request
 from engine.run import Run
 from engine.spec.cluster import ClusterSpec
-from shards.store import Folder, Store
+from shards.store import Bucket, Folder, Store
 from tests.cluster.fake_kind import Fake, FakeSettings, fake_run
 
 PATIENCE_S = 60.0
+URL = "memory://bucket/run"
 
 
 class WatchedSettings(FakeSettings):
@@ -49,6 +53,30 @@ class Late(Folder):
     def publish(self, staged: Path, name: str) -> None:
         assert not name.startswith("00000") or Late.may.wait(PATIENCE_S), "the second unit waits for the first"
         super().publish(staged, name)
+
+
+class Unprofiled(Folder):
+    """Refuses whatever may be replaced, as profiles are and shards are not."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+
+class Unstaged(Bucket):
+    """On a machine with a full disk."""
+
+    def staging(self, name: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __truediv__(self, name: str) -> "Unstaged":
+        return Unstaged(f"{self.url}/{name}")
+
+
+class Full(Folder):
+    """A full disk that all nodes share."""
+
+    def staging(self, name: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -111,3 +139,29 @@ def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> Non
     assert [with_it.shards.sha256(name) for name in names] == [without.shards.sha256(name) for name in names]
     assert sorted((with_it.store / "profile").entries()) == ["00000.json", "00001.json", "00002.json"]
     assert not (without.store / "profile").entries()
+
+
+def test_a_profile_that_cannot_be_written_is_said_and_fails_no_unit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Watched.tell = staticmethod(lambda requests: None)
+    run = fake_run(tmp_path, 1, ClusterSpec())
+    stats = maker_of(run, Unprofiled(str(tmp_path)), profile=True).make(0)
+    assert (stats or {})["count"] == 16
+    assert not run.pending()
+    assert "no profile of unit 00000: PermissionError" in caplog.text
+
+
+def test_a_full_disk_is_the_nodes_where_the_run_is_in_a_bucket_and_else_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))
+    Watched.tell = staticmethod(lambda requests: None)
+    run = fake_run(tmp_path, 1, ClusterSpec())
+    with pytest.raises(NoStagingRoom) as caught:
+        maker_of(run, Unstaged(URL)).make(0)
+    assert str(caught.value).startswith(f"{tmp_path}/cache on {socket.gethostname()}: No space left on device; shards")
+    assert URL in str(caught.value)
+    assert "SHARDMILL_CACHE" in str(caught.value)
+    with pytest.raises(OSError, match="No space left"):
+        maker_of(run, Full(str(tmp_path / "full"))).make(0)

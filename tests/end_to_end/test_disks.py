@@ -1,11 +1,13 @@
 """Disks that are too small, fill up, or may not be written: real ones, mounted for one process each."""
 
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Jobs, command, hashes, make_run, text_of
+from tests.s3 import serve_s3
 
 # A mount namespace of its own, as root or as a user who becomes root within it: what is mounted goes with the process.
 _NAMESPACES = (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"])
@@ -20,6 +22,7 @@ cat /dev/zero > "$DISK/ballast" 2>/dev/null
 wait $driver; code=$?
 rm "$DISK/ballast"; cp -a "$DISK/run" "$KEPT"; exit $code
 """
+NO_CACHE = 'mount -t tmpfs -o size=48k tmpfs "$DISK" || exit 99; SHARDMILL_CACHE="$DISK" "$@"'
 TOO_SMALL = 'mount -t tmpfs -o size=200k tmpfs "$DISK" || exit 99; "$@"'
 READ_ONLY = 'mount --bind "$KEPT" "$DISK" && mount -o remount,bind,ro "$DISK" || exit 99; "$@"'
 
@@ -67,6 +70,19 @@ def test_disk_that_fills_up_costs_nothing_that_was_finished(
     assert not list((kept / "shards/.staging").glob("*")), "a full disk is not kept full by halves of shards"
     make_run(tiny_spec, kept)
     assert hashes(kept) == hashes(tiny_run)
+
+
+def test_a_bucket_that_a_nodes_disk_holds_up_is_not_called_full(
+    namespace: list[str], tiny_spec: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "cache"
+    with serve_s3() as store, store.environment():
+        store.make_bucket("bucket")
+        found = within(namespace, NO_CACHE, disk, tmp_path, "generate", tiny_spec, "--out", "s3://bucket/run")
+    assert found.returncode == 1, text_of(found)
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: {disk} on {socket.gethostname()}: No space left on device; shards are staged there")
+    assert "set SHARDMILL_CACHE to a folder on a larger disk" in last
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])

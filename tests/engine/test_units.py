@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
@@ -176,6 +177,44 @@ def test_where_a_batch_does_not_fit_all_that_was_begun_is_made_anew_in_smaller_o
             run_unit(made, number, FakeGenerator(2), place / "small")
         for name in ("00000.tar", "00001.tar"):
             assert sha256_of(place / "tight" / name) == sha256_of(place / "small" / name)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("first", [8, 2])
+def test_a_device_that_holds_one_model_gets_the_next_when_the_last_is_gone(
+    tmp_path: Path, first: int, late: bool
+) -> None:
+    there: list[weakref.ref[FakeGenerator]] = []
+
+    class Full(Images):
+        def images(self) -> Images:
+            raise RuntimeError("CUDA error: out of memory")
+
+    class Cyclic(FakeGenerator):
+        """As a pipeline whose methods are wrapped is."""
+
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self.itself = self
+
+        def generate(self, requests: Sequence[Request]) -> Images:
+            images = super().generate(requests)
+            if self.batch_size < first:
+                return images
+            return Full(images.pixels) if late else Full(images.pixels).images()
+
+    def load(size: int) -> FakeGenerator:
+        if any(one() is not None for one in there):
+            raise RuntimeError("CUDA out of memory: two models")
+        made = Cyclic(size)
+        there.append(weakref.ref(made))
+        return made
+
+    made = recipe(per_shard=9)
+    with Runner(made, load(first), tmp_path, load) as runner:
+        units = offered(runner, made)
+        runner.run()
+    assert [unit.result().publish()["batch_size"] for unit in units] == [first // 2] * 2
 
 
 def test_a_generator_that_cannot_be_loaded_smaller_fails_what_was_offered(tmp_path: Path) -> None:
