@@ -57,7 +57,7 @@ def _time_and_money(spec: Spec, expected: Estimate, pace: Pace | None) -> Iterat
         return
     cost = cost_of(spec, seconds)
     yield f"cost: about {cost}{_images_per_dollar(cost, expected.images)}, {source}"
-    yield from _budget(spec, cost_of(spec, expected.spent_s), cost_of(spec, expected.spent_s + seconds))
+    yield from _budget(spec, expected.spent, expected.spent.plus(spec, seconds))
 
 
 def _images_per_dollar(cost: Cost, images: int) -> str:

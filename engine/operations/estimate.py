@@ -7,8 +7,8 @@ from engine.errors import OutputError
 from engine.generators.base import ModelSettings
 from engine.generators.settings import DiffusersSettings
 from engine.models import local_folder
-from engine.operations.budget import seconds_of
-from engine.operations.costfile import spent_s
+from engine.operations.budget import Cost, seconds_of
+from engine.operations.costfile import recorded
 from engine.run import Run
 from shards.finished import finished, read_index
 
@@ -24,15 +24,15 @@ _MARGIN = 1.1
 class Estimate:
     """Of what is left to make: images, bytes on disk, and forward batches over all units.
 
-    spent_s: seconds that actors held their devices so far, added up.
-    left_s:  seconds that they will spend on the units left if these go like the finished ones, so with what filters
-             reject and with encoding; None where none is finished.
+    spent:  so far, by all commands.
+    left_s: seconds that actors will spend on the units left if these go like the finished ones, so with what filters
+            reject and with encoding; None where none is finished.
     """
 
     images: int
     disk_bytes: int
     batches: int
-    spent_s: float
+    spent: Cost
     left_s: float | None
 
 
@@ -57,8 +57,9 @@ def estimate(run: Run) -> Estimate:
         height, width = image_shape(run)
         per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
     batches = sum(-(-len(unit) // spec.model.fixed_batch_size()) for unit in units)
-    left = seconds_of(stats) / done * images if done else None
-    return Estimate(images, round(images * per_image), batches, spent_s(run.store, stats), left)
+    took = seconds_of(stats)
+    spent, left = recorded(run.store).at_least(spec, took), took / done * images if done else None
+    return Estimate(images, round(images * per_image), batches, spent, left)
 
 
 def check_disk(run: Run, expected: Estimate) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.operations.budget import Cost, cost_of
-from engine.operations.costfile import spent_s
+from engine.operations.budget import Cost, seconds_of
+from engine.operations.costfile import recorded
 from engine.operations.rate import Ended, rate
 from engine.recipe import Recipe
 from engine.run import Run
@@ -97,13 +97,13 @@ class Output:
     """What a run's output says.
 
     stats, ended: of the finished units by shard name; ended is in seconds since 1970.
-    given_up:     see `quarantined`. spent_s: see `costfile.spent_s`.
+    given_up:     see `quarantined`. recorded: see `costfile.recorded`.
     """
 
     stats: Mapping[str, Stats]
     ended: Mapping[str, float]
     given_up: Mapping[str, str]
-    spent_s: float
+    recorded: Cost
 
 
 def status(run: Run, now: float) -> Status:
@@ -111,7 +111,7 @@ def status(run: Run, now: float) -> Status:
     stats = run.stats()
     written = {name: entry.modified for name, entry in run.shards.entries().items()}
     ended = {shard: written.get(f"{shard}{SUFFIX}", now) for shard in stats}
-    return summarize(run.recipe, Output(stats, ended, quarantined(run), spent_s(run.store, stats.values())), now)
+    return summarize(run.recipe, Output(stats, ended, quarantined(run), recorded(run.store)), now)
 
 
 def quarantined(run: Run) -> dict[str, str]:
@@ -154,7 +154,7 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         stragglers=_stragglers(output.stats, STRAGGLING * (median or 0.0)),
         seconds={stage: sum(one.get("seconds", {}).get(stage, 0.0) for one in stats) for stage in STAGES},
         disk_bytes=sum(file["size"] for one in stats for file in one["files"]),
-        cost=cost_of(recipe.spec, output.spent_s),
+        cost=output.recorded.at_least(recipe.spec, seconds_of(stats)),
     )
 
 

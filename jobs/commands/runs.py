@@ -108,7 +108,7 @@ def _generate(run: "Run", log: "Log", profile: bool) -> None:
     from engine.cluster.session import ray_session
     from engine.operations.budget import Meter
     from engine.operations.contact import ContactSheet
-    from engine.operations.costfile import CostFile, spent_s
+    from engine.operations.costfile import CostFile, recorded
     from engine.operations.progress import Progress
 
     recipe, done = run.recipe, list(run.stats().values())
@@ -116,7 +116,7 @@ def _generate(run: "Run", log: "Log", profile: bool) -> None:
         if profile:
             stack.callback(_merge_profile, run, log)
         stack.enter_context(ray_session(recipe.spec.cluster))
-        meter = Meter(recipe.spec, done, spent_s(run.store, done))
+        meter = Meter(recipe.spec, done, recorded(run.store))
         sheet = stack.enter_context(ContactSheet(run, done, log))
         costs = stack.enter_context(CostFile(run.store, meter, log))
         progress = stack.enter_context(Progress(recipe.plan.classes, recipe.plan.quotas, done, meter, log))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.operations.budget import NOTHING
 from engine.operations.status import Output, status, summarize
 from engine.recipe import Recipe
 from engine.run import Run
@@ -141,7 +142,7 @@ def test_nothing_contradicts_itself_whatever_the_clocks_said(
         for unit, (_, took) in units.items()
     }
     ended = {recipe.plan.shard_name(unit): at for unit, (at, _) in units.items()}
-    found = summarize(recipe, Output(stats, ended, {}, 0.0), now)
+    found = summarize(recipe, Output(stats, ended, {}, NOTHING), now)
     assert found.units_done == len(units)
     assert found.complete == (len(units) == partial.UNITS)
     assert (found.idle_s is None) == (not units)
