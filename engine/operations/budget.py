@@ -76,7 +76,7 @@ class Meter:
     It counts all the time that actors hold their devices, so loading, idling and units that fail as well. Of earlier
     commands it counts what they recorded, and at least what their finished units took.
 
-    done: the finished units. recorded: see `costfile.recorded`. clock: in seconds.
+    done: the finished units. recorded: see `costfile.recorded`. clock: in seconds. seconds: of this command's actors.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class Meter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec, self._clock, self._earlier = spec, clock, recorded.at_least(spec, seconds_of(done))
-        self._seconds, self._actors, self._since = 0.0, 0, clock()
+        self.seconds, self._actors, self._since = 0.0, 0, clock()
 
     def tick(self, actors: int) -> None:
         """From now on so many actors hold devices: those that make units, idle, or load their model."""
         now = self._clock()
-        self._seconds += self._actors * (now - self._since)
+        self.seconds += self._actors * (now - self._since)
         self._actors, self._since = actors, now
 
     @property
     def cost(self) -> Cost:
         """Up to the last tick."""
-        return self._earlier.plus(self._spec, self._seconds)
+        return self._earlier.plus(self._spec, self.seconds)
 
     def exhausted(self) -> str | None:
         """Why no further unit may begin, with the remedy; None while there is money left."""

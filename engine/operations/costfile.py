@@ -52,16 +52,17 @@ class CostFile:
 
     def tick(self, **counts: Any) -> None:
         """See `Listener`."""
-        self._background.start(self._write)
+        self._background.start(self.write)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         # Whoever stops a run, perhaps with seconds until the machine is gone, waits no longer for a slow store.
-        self._background.finish(self._write, timeout=_LAST_SECONDS)
+        self._background.finish(self.write, timeout=_LAST_SECONDS)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """What the meter shows now."""
         cost = self._meter.cost
         # Not rounded as for people: a run that is begun again and again would lose what each command rounds off.
         exact = {
