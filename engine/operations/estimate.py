@@ -1,6 +1,7 @@
 """What a run will take: disk, time and money, before anything is spent."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import OutputError
@@ -22,7 +23,7 @@ _MARGIN = 1.1
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of what is left to make: images, bytes on disk, and forward batches over all units.
+    """Of what is left to make: images, bytes on disk, and forward batches of each unit.
 
     spent:  so far, by all commands.
     left_s: seconds that actors will spend on the units left if these go like the finished ones, so with what filters
@@ -31,7 +32,7 @@ class Estimate:
 
     images: int
     disk_bytes: int
-    batches: int
+    batches: Sequence[int]
     spent: Cost
     left_s: float | None
 
@@ -56,7 +57,7 @@ def estimate(run: Run) -> Estimate:
     else:
         height, width = image_shape(run)
         per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
-    batches = sum(-(-len(unit) // spec.model.fixed_batch_size()) for unit in units)
+    batches = [-(-len(unit) // spec.model.fixed_batch_size()) for unit in units]
     took = seconds_of(stats)
     spent, left = recorded(run.store).at_least(spec, took), took / done * images if done else None
     return Estimate(images, round(images * per_image), batches, spent, left)
