@@ -47,7 +47,7 @@ class CostFile:
     def unit_done(self, stats: Stats) -> None:
         """See `Listener`."""
 
-    def unit_failed(self, reason: str) -> None:
+    def unit_failed(self, reason: str, slots: int) -> None:
         """See `Listener`."""
 
     def tick(self, **counts: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.operations.budget import Cost, seconds_of
 from engine.operations.costfile import recorded
-from engine.operations.rate import Ended, rate
+from engine.operations.rate import Ended, Rate, rate
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.spans import DEVICE, STAGES
@@ -47,7 +47,8 @@ class Status:
     """Of a run as its output stands.
 
     units, units_done: of the plan, and finished. images_per_second: over the latest units, back to the last pause.
-    eta_s:        of what is left at that rate; None where the run stands still, is complete, or no rate is known.
+    eta_s:        of what is left at the rate of slots, those that failed included; None where the run stands still, is
+                  complete, or no rate is known.
     idle_s:       seconds since the last unit was finished, by the clock of the store; None where none is.
     running:      whether that is less than units may be apart.
     rejected:     attempts that were turned down, by reason. failed: slots that no attempt could fill, by last reason.
@@ -135,7 +136,7 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
     idle = max(0.0, now - max(ended.values())) if ended else None
     running = idle is not None and idle < pause and len(stats) < plan.n_units
     units = _since_pause(output, pause)
-    speed = (rate(units, units[-1].at) or None) if units else None
+    speed = rate(units, units[-1].at) if units else Rate(0.0, 0.0)
     aside = sum(len(plan.unit(int(shard))) for shard in output.given_up)
     left = plan.total - sum(kept.values()) - sum(failed.values()) - aside
     return Status(
@@ -143,8 +144,8 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         units=plan.n_units,
         units_done=len(stats),
         classes=classes,
-        images_per_second=speed,
-        eta_s=left / speed if running and speed else None,
+        images_per_second=speed.images or None,
+        eta_s=left / speed.slots if running and speed.slots else None,
         idle_s=idle,
         running=running,
         rejected=total_by_class(stats, "rejected"),
@@ -165,9 +166,7 @@ def _stragglers(stats: Mapping[str, Stats], allowed: float) -> list[Straggler]:
 
 def _since_pause(output: Output, pause: float) -> list[Ended]:
     """The latest units, back to where none had ended for so many seconds."""
-    units = sorted(
-        Ended(at, output.stats[shard]["duration_s"], output.stats[shard]["count"]) for shard, at in output.ended.items()
-    )
+    units = sorted(Ended.of(output.stats[shard], at) for shard, at in output.ended.items())
     first = next((here for here in reversed(range(1, len(units))) if units[here].at - units[here - 1].at > pause), 0)
     return units[first:]
 
