@@ -23,6 +23,36 @@ _Model = TypeVar("_Model", bound=Strict)
 _LONGEST = 8 << 20
 _DIGITS = 9
 _SHOWN = 8
+_SHOWN_KEY = 80
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _KeyTwice(Exception):
+    """A key stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML forbids a key to stand twice in a mapping, and PyYAML keeps the last in silence. This one refuses it.
+
+    As the file is composed, for later `<<` has put other mappings' keys beside a mapping's own, which may replace them.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Raises _KeyTwice."""
+        node = super().compose_mapping_node(anchor)
+        lines = dict[str, int]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                value, line = self.construct_object(key), key.start_mark.line + 1
+                # As JSON has it, in which 1 and "1" are one key.
+                name = value if isinstance(value, str) else json.dumps(value, default=str)
+                if name in lines:
+                    shown = name[:_SHOWN_KEY] if name[:_SHOWN_KEY].isprintable() else json.dumps(name[:_SHOWN_KEY])
+                    raise _KeyTwice(
+                        f"{shown}: stands twice in one mapping, in lines {lines[name]} and {line}; keep one"
+                    )
+                lines[name] = line
+        return node
 
 
 def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
@@ -91,7 +121,9 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
 def _parse(text: str, place: str) -> Any:
     """What the YAML means. Raises SpecError, saying where it breaks, and not what stands there: it may be a secret."""
     try:
-        return yaml.safe_load(text)
+        return _Loader(text).get_single_data()  # as yaml.safe_load does with its own loader
+    except _KeyTwice as error:
+        raise SpecError(f"{place}: {error}") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SpecError(f"{place}: not YAML{line}: {error.problem}") from None

@@ -51,7 +51,7 @@ class Driven:
         self.stats.append(stats)
         self.noticed(self)
 
-    def unit_failed(self, reason: str) -> None:
+    def unit_failed(self, reason: str, slots: int) -> None:
         """As a listener of the driver, which raises at its end."""
 
     def tick(self, *, actors: int, loading: int, waiting: int) -> None:

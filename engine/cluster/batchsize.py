@@ -9,15 +9,22 @@ from engine.batchsize import BatchSizes, largest, measure
 from engine.cluster.actor import start_maker
 from engine.cluster.reasons import brief
 from engine.errors import ModelError
+from engine.operations.budget import Meter
 from engine.operations.log import Log
 from engine.recipe import Recipe
 from shards.store import Store
 
 
-def measure_batch_sizes(recipe: Recipe, store: Store, log: Log) -> BatchSizes:
-    """Measure the sizes that pay on one actor, which is alone on its device; nothing is written. Raises ModelError."""
+def measure_batch_sizes(recipe: Recipe, store: Store, log: Log, meter: Meter | None = None) -> BatchSizes:
+    """Measure the sizes that pay on one actor, which is alone on its device; nothing is written. Raises ModelError.
+
+    meter: counts how long the actor has its device.
+    """
     actor = start_maker(recipe.with_batch_size(1), store)
     try:
+        ray.get(actor.node.remote())  # answers once it has its device, which an autoscaler may have to start
+        if meter is not None:
+            meter.tick(1)
         device, rates = ray.get(actor.load.remote()), dict[int, float | None]()
         log.say("batch_size_measuring", f"batch size: measured on {device}", device=device)
         for size, rate in measure(lambda size: _rate(actor, size), largest(recipe.plan)):
@@ -30,6 +37,8 @@ def measure_batch_sizes(recipe: Recipe, store: Store, log: Log) -> BatchSizes:
         raise ModelError(f"model.batch_size: auto could not be measured ({brief(error)}); give a number") from None
     finally:
         ray.kill(actor)
+        if meter is not None:
+            meter.tick(0)
     found = BatchSizes(device, rates)
     log.say("batch_size_chosen", f"batch size: {found.chosen} for the whole run", batch_size=found.chosen)
     return found

@@ -219,7 +219,7 @@ class Dispatcher:
         self._progress.log(text, "unit_attempt_failed", "warning", unit=number)
         if given_up:
             for listener in self._listeners:
-                listener.unit_failed(brief(error))
+                listener.unit_failed(brief(error), len(self._run.recipe.plan.unit(number)))
 
     def _notice_batch_size(self, maker: Maker, stats: Stats) -> None:
         if stats["batch_size"] < maker.batch_size:

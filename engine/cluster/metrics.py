@@ -61,7 +61,7 @@ class Metrics:
         for reason, count in stats["rejected"].items():
             self._rejects.inc(count, {"reason": reason})
 
-    def unit_failed(self, reason: str) -> None:
+    def unit_failed(self, reason: str, slots: int) -> None:
         """See `Listener`."""
         # The kind alone: a text may differ each time, and each value of a label is a series of its own.
         self._units_failed.inc(tags={"reason": reason.partition(":")[0]})

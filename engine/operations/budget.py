@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from engine.spec.run import Spec
 from shards.stats import Stats
@@ -10,11 +11,31 @@ from shards.stats import Stats
 
 @dataclass(frozen=True)
 class Cost:
-    """hours: of GPUs; of actors where these compute on the CPU. dollars: None where the spec names no price."""
+    """A total over commands that may differ in the GPUs of an actor and in the price.
 
-    hours: float
-    dollars: float | None
-    on_gpus: bool
+    actor_seconds:  of one actor. hours: of GPUs; of actors where these compute on the CPU.
+    dollars:        of the hours that had a price; None where none had. unpriced_hours: those that had none.
+    """
+
+    actor_seconds: float = 0.0
+    hours: float = 0.0
+    dollars: float | None = None
+    unpriced_hours: float = 0.0
+    on_gpus: bool = False
+
+    def plus(self, spec: Spec, actor_seconds: float) -> Self:
+        """With so many seconds more, at the rate of this spec. Its price, if it has one, is also that of the hours that
+        had none."""
+        gpus, price = spec.cluster.gpus_per_actor, spec.budget.price_per_gpu_hour
+        hours = actor_seconds / 3600 * (gpus or 1.0)
+        dollars, unpriced = self.dollars, self.unpriced_hours + hours
+        if price is not None:
+            dollars, unpriced = (dollars or 0.0) + unpriced * price, 0.0
+        return type(self)(self.actor_seconds + actor_seconds, self.hours + hours, dollars, unpriced, gpus > 0)
+
+    def at_least(self, spec: Spec, actor_seconds: float) -> Self:
+        """So many seconds in all, if it is fewer: those that nobody recorded are at the rate of this spec."""
+        return self.plus(spec, max(0.0, actor_seconds - self.actor_seconds))
 
     def facts(self) -> dict[str, float | None]:
         """As JSON values: `gpu_hours` or `actor_hours`, and `dollars`."""
@@ -26,11 +47,12 @@ class Cost:
         return hours if self.dollars is None else f"{hours}, ${self.dollars:,.2f}"
 
 
+NOTHING = Cost()
+
+
 def cost_of(spec: Spec, actor_seconds: float) -> Cost:
     """Of so many seconds of one actor."""
-    gpus, price = spec.cluster.gpus_per_actor, spec.budget.price_per_gpu_hour
-    hours = actor_seconds / 3600 * (gpus or 1.0)
-    return Cost(hours, None if price is None else hours * price, gpus > 0)
+    return NOTHING.plus(spec, actor_seconds)
 
 
 def seconds_of(done: Iterable[Stats]) -> float:
@@ -54,18 +76,18 @@ class Meter:
     It counts all the time that actors hold their devices, so loading, idling and units that fail as well. Of earlier
     commands it counts what they recorded, and at least what their finished units took.
 
-    done: the finished units. recorded_s: see `costfile.spent_s`. clock: in seconds.
+    done: the finished units. recorded: see `costfile.recorded`. clock: in seconds. seconds: of this command's actors.
     """
 
     def __init__(
         self,
         spec: Spec,
         done: Iterable[Stats],
-        recorded_s: float = 0.0,
+        recorded: Cost = NOTHING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spec, self._clock = spec, clock
-        self.seconds, self._actors, self._since = max(recorded_s, seconds_of(done)), 0, clock()
+        self._spec, self._clock, self._earlier = spec, clock, recorded.at_least(spec, seconds_of(done))
+        self.seconds, self._actors, self._since = 0.0, 0, clock()
 
     def tick(self, actors: int) -> None:
         """From now on so many actors hold devices: those that make units, idle, or load their model."""
@@ -76,7 +98,7 @@ class Meter:
     @property
     def cost(self) -> Cost:
         """Up to the last tick."""
-        return cost_of(self._spec, self.seconds)
+        return self._earlier.plus(self._spec, self.seconds)
 
     def exhausted(self) -> str | None:
         """Why no further unit may begin, with the remedy; None while there is money left."""

@@ -74,7 +74,7 @@ class ContactSheet:
         self._ready |= {stats["unit"]} & self._watched
         self._changed = True
 
-    def unit_failed(self, reason: str) -> None:
+    def unit_failed(self, reason: str, slots: int) -> None:
         """See `Listener`."""
 
     def tick(self, **counts: Any) -> None:

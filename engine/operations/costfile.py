@@ -1,12 +1,11 @@
 """RUN/cost.json: what a run has cost over all of its commands, so that a budget holds however often it is begun."""
 
 import json
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
 from engine.operations.background import Background
-from engine.operations.budget import Meter, seconds_of
+from engine.operations.budget import NOTHING, Cost, Meter
 from engine.operations.log import Log
 from shards.errors import ShardError, ShardmillError
 from shards.retries import Missing
@@ -18,16 +17,21 @@ _SECONDS = 30.0
 _LAST_SECONDS = 1.0
 
 
-def spent_s(store: Store, done: Iterable[Stats]) -> float:
-    """Seconds of one actor that the run in a store has cost: as its commands wrote down, and at least what its finished
-    units took. Raises ShardError where the file is damaged."""
+def recorded(store: Store) -> Cost:
+    """What the commands of the run in a store wrote down, each at its own rate. Raises ShardError where the file is
+    damaged."""
     try:
-        recorded = float(json.loads(store.read(NAME))["actor_seconds"])
+        found = json.loads(store.read(NAME))
+        on_gpus = "gpu_hours" in found
+        hours = float(found["gpu_hours" if on_gpus else "actor_hours"])
+        dollars = None if found["dollars"] is None else float(found["dollars"])
+        # A version before did not say it; its hours all had the price of its last command, or none.
+        unpriced = float(found.get("unpriced_hours", hours if dollars is None else 0.0))
+        return Cost(float(found["actor_seconds"]), hours, dollars, unpriced, on_gpus)
     except Missing:
-        recorded = 0.0
-    except (ValueError, KeyError, TypeError) as error:
+        return NOTHING
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{store}/{NAME}: damaged ({error!r}); remove it, and only finished units count") from None
-    return max(recorded, seconds_of(done))
 
 
 class CostFile:
@@ -43,22 +47,31 @@ class CostFile:
     def unit_done(self, stats: Stats) -> None:
         """See `Listener`."""
 
-    def unit_failed(self, reason: str) -> None:
+    def unit_failed(self, reason: str, slots: int) -> None:
         """See `Listener`."""
 
     def tick(self, **counts: Any) -> None:
         """See `Listener`."""
-        self._background.start(self._write)
+        self._background.start(self.write)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         # Whoever stops a run, perhaps with seconds until the machine is gone, waits no longer for a slow store.
-        self._background.finish(self._write, timeout=_LAST_SECONDS)
+        self._background.finish(self.write, timeout=_LAST_SECONDS)
 
-    def _write(self) -> None:
-        content = {"actor_seconds": round(self._meter.seconds, 3), **self._meter.cost.facts()}
+    def write(self) -> None:
+        """What the meter shows now."""
+        cost = self._meter.cost
+        # Not rounded as for people: a run that is begun again and again would lose what each command rounds off.
+        exact = {
+            "actor_seconds": cost.actor_seconds,
+            "gpu_hours" if cost.on_gpus else "actor_hours": cost.hours,
+            "dollars": cost.dollars,
+            "unpriced_hours": cost.unpriced_hours,
+        }
+        content = {name: value and round(value, 9) for name, value in exact.items()}
         try:
             self._store.replace(NAME, (json.dumps(content) + "\n").encode())
         except (ShardmillError, OSError) as error:

@@ -27,8 +27,8 @@ def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
         for slot in map(plan.slot, range(min(_PROMPTS, plan.total))):
             text = recipe.prompt(slot).text
             console.print(f"  {slot.key}  {plan.classes[slot.label]}: {text}", markup=False, soft_wrap=True)
-    done = plan.total - expected.images
-    console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {expected.batches:,} batches")
+    done, batches = plan.total - expected.images, sum(expected.batches)
+    console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {batches:,} batches")
     console.print(f"disk: about {megabytes(expected.disk_bytes)}")
     for line in _time_and_money(recipe.spec, expected, pace):
         console.print(line, soft_wrap=True)
@@ -46,9 +46,12 @@ def _classes(recipe: Recipe) -> Table:
 
 def _time_and_money(spec: Spec, expected: Estimate, pace: Pace | None) -> Iterator[str]:
     if pace is not None:
-        seconds, source = pace.seconds_per_batch * expected.batches, "as just measured"
-        each = f"{pace.actors} actors of {spec.model.fixed_batch_size() / pace.seconds_per_batch:.1f} img/s each"
-        yield f"time: about {duration(seconds / pace.actors)} with {each}, {source}"
+        # Units are what actors share: no unit is made by two, and the last ones keep few of them busy.
+        busy = min(pace.actors, len(expected.batches))
+        longest = max((sum(expected.batches[first::busy]) for first in range(busy)), default=0)
+        seconds, source = pace.seconds_per_batch * sum(expected.batches), "as just measured"
+        each = f"{busy} actors of {spec.model.fixed_batch_size() / pace.seconds_per_batch:.1f} img/s each"
+        yield f"time: about {duration(pace.seconds_per_batch * longest)} with {each}, {source}"
     elif expected.left_s is not None:
         seconds, source = expected.left_s, "as the finished units went"
         yield f"time: about {duration(seconds)} for one actor, {source}"
@@ -57,7 +60,7 @@ def _time_and_money(spec: Spec, expected: Estimate, pace: Pace | None) -> Iterat
         return
     cost = cost_of(spec, seconds)
     yield f"cost: about {cost}{_images_per_dollar(cost, expected.images)}, {source}"
-    yield from _budget(spec, cost_of(spec, expected.spent_s), cost_of(spec, expected.spent_s + seconds))
+    yield from _budget(spec, expected.spent, expected.spent.plus(spec, seconds))
 
 
 def _images_per_dollar(cost: Cost, images: int) -> str:

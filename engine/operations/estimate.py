@@ -1,14 +1,15 @@
 """What a run will take: disk, time and money, before anything is spent."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import OutputError
 from engine.generators.base import ModelSettings
 from engine.generators.settings import DiffusersSettings
 from engine.models import local_folder
-from engine.operations.budget import seconds_of
-from engine.operations.costfile import spent_s
+from engine.operations.budget import Cost, seconds_of
+from engine.operations.costfile import recorded
 from engine.run import Run
 from shards.finished import finished, read_index
 
@@ -22,17 +23,17 @@ _MARGIN = 1.1
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of what is left to make: images, bytes on disk, and forward batches over all units.
+    """Of what is left to make: images, bytes on disk, and forward batches of each unit.
 
-    spent_s: seconds that actors held their devices so far, added up.
-    left_s:  seconds that they will spend on the units left if these go like the finished ones, so with what filters
-             reject and with encoding; None where none is finished.
+    spent:  so far, by all commands.
+    left_s: seconds that actors will spend on the units left if these go like the finished ones, so with what filters
+            reject and with encoding; None where none is finished.
     """
 
     images: int
     disk_bytes: int
-    batches: int
-    spent_s: float
+    batches: Sequence[int]
+    spent: Cost
     left_s: float | None
 
 
@@ -56,9 +57,10 @@ def estimate(run: Run) -> Estimate:
     else:
         height, width = image_shape(run)
         per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
-    batches = sum(-(-len(unit) // spec.model.fixed_batch_size()) for unit in units)
-    left = seconds_of(stats) / done * images if done else None
-    return Estimate(images, round(images * per_image), batches, spent_s(run.store, stats), left)
+    batches = [-(-len(unit) // spec.model.fixed_batch_size()) for unit in units]
+    took = seconds_of(stats)
+    spent, left = recorded(run.store).at_least(spec, took), took / done * images if done else None
+    return Estimate(images, round(images * per_image), batches, spent, left)
 
 
 def check_disk(run: Run, expected: Estimate) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from engine.operations.budget import Meter
 from engine.operations.log import Level, Log, TextLog
-from engine.operations.rate import Ended, rate, recent
+from engine.operations.rate import Ended, Rate, rate, recent
 from shards.stats import Stats
 
 _LINE_SECONDS = 5.0
@@ -26,8 +26,8 @@ class Listener(Protocol):
         """A unit was finished."""
         ...
 
-    def unit_failed(self, reason: str) -> None:
-        """A unit was given up. reason: `Kind: text` of the last error."""
+    def unit_failed(self, reason: str, slots: int) -> None:
+        """A unit was given up. reason: `Kind: text` of the last error; slots: that it leaves unfilled."""
         ...
 
     def tick(self, *, actors: int, loading: int, waiting: int) -> None:
@@ -50,7 +50,7 @@ class Progress:
         self._kept: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
-        self._actors = self._loading = self._waiting = self._quarantined = 0
+        self._actors = self._loading = self._waiting = self._quarantined = self._given_up = 0
         for stats in done:
             self._count(stats)
         self._recent: list[Ended] = []  # of this command: the rate of an earlier one, on other nodes, tells nothing
@@ -64,13 +64,14 @@ class Progress:
     def unit_done(self, stats: Stats) -> None:
         """See `Listener`."""
         self._count(stats)
-        self._recent.append(Ended(time.monotonic(), stats["duration_s"], stats["count"]))
+        self._recent.append(Ended.of(stats, time.monotonic()))
         told = ("unit", "count", "rejected", "duration_s", "device")
         self._log.record("unit_done", **{name: stats[name] for name in told})
 
-    def unit_failed(self, reason: str) -> None:
+    def unit_failed(self, reason: str, slots: int) -> None:
         """See `Listener`."""
         self._quarantined += 1
+        self._given_up += slots
         self._log.record("unit_failed", "error", reason=reason)
 
     def tick(self, *, actors: int, loading: int, waiting: int) -> None:
@@ -117,13 +118,13 @@ class Progress:
     def facts(self) -> dict[str, Any]:
         """The state as JSON values. eta_s: None while no rate is known."""
         made, failed, planned = (sum(counts.values()) for counts in (self._kept, self._failed, self._quotas))
-        speed, left = self._rate(), planned - made - failed
+        speed, left = self._rate(), planned - made - failed - self._given_up
         facts = {
             "made": made,
             "planned": planned,
             "failed": failed,
-            "images_per_second": round(speed, 3),
-            "eta_s": round(left / speed, 1) if speed else None,
+            "images_per_second": round(speed.images, 3),
+            "eta_s": round(left / speed.slots, 1) if speed.slots else None,
             "actors": self._actors,
             "loading": self._loading,
             "units_waiting": self._waiting,
@@ -151,7 +152,7 @@ class Progress:
         self._failed.update(stats["failed"])
         self._rejected.update(stats["rejected"])
 
-    def _rate(self) -> float:
+    def _rate(self) -> Rate:
         now = time.monotonic()
         self._recent = recent(self._recent, now)
         return rate(self._recent, now)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.operations.budget import Cost, cost_of
-from engine.operations.costfile import spent_s
-from engine.operations.rate import Ended, rate
+from engine.operations.budget import Cost, seconds_of
+from engine.operations.costfile import recorded
+from engine.operations.rate import Ended, Rate, rate
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.spans import DEVICE, STAGES
@@ -47,7 +47,8 @@ class Status:
     """Of a run as its output stands.
 
     units, units_done: of the plan, and finished. images_per_second: over the latest units, back to the last pause.
-    eta_s:        of what is left at that rate; None where the run stands still, is complete, or no rate is known.
+    eta_s:        of what is left at the rate of slots, those that failed included; None where the run stands still, is
+                  complete, or no rate is known.
     idle_s:       seconds since the last unit was finished, by the clock of the store; None where none is.
     running:      whether that is less than units may be apart.
     rejected:     attempts that were turned down, by reason. failed: slots that no attempt could fill, by last reason.
@@ -97,13 +98,13 @@ class Output:
     """What a run's output says.
 
     stats, ended: of the finished units by shard name; ended is in seconds since 1970.
-    given_up:     see `quarantined`. spent_s: see `costfile.spent_s`.
+    given_up:     see `quarantined`. recorded: see `costfile.recorded`.
     """
 
     stats: Mapping[str, Stats]
     ended: Mapping[str, float]
     given_up: Mapping[str, str]
-    spent_s: float
+    recorded: Cost
 
 
 def status(run: Run, now: float) -> Status:
@@ -111,7 +112,7 @@ def status(run: Run, now: float) -> Status:
     stats = run.stats()
     written = {name: entry.modified for name, entry in run.shards.entries().items()}
     ended = {shard: written.get(f"{shard}{SUFFIX}", now) for shard in stats}
-    return summarize(run.recipe, Output(stats, ended, quarantined(run), spent_s(run.store, stats.values())), now)
+    return summarize(run.recipe, Output(stats, ended, quarantined(run), recorded(run.store)), now)
 
 
 def quarantined(run: Run) -> dict[str, str]:
@@ -135,7 +136,7 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
     idle = max(0.0, now - max(ended.values())) if ended else None
     running = idle is not None and idle < pause and len(stats) < plan.n_units
     units = _since_pause(output, pause)
-    speed = (rate(units, units[-1].at) or None) if units else None
+    speed = rate(units, units[-1].at) if units else Rate(0.0, 0.0)
     aside = sum(len(plan.unit(int(shard))) for shard in output.given_up)
     left = plan.total - sum(kept.values()) - sum(failed.values()) - aside
     return Status(
@@ -143,8 +144,8 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         units=plan.n_units,
         units_done=len(stats),
         classes=classes,
-        images_per_second=speed,
-        eta_s=left / speed if running and speed else None,
+        images_per_second=speed.images or None,
+        eta_s=left / speed.slots if running and speed.slots else None,
         idle_s=idle,
         running=running,
         rejected=total_by_class(stats, "rejected"),
@@ -154,7 +155,7 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         stragglers=_stragglers(output.stats, STRAGGLING * (median or 0.0)),
         seconds={stage: sum(one.get("seconds", {}).get(stage, 0.0) for one in stats) for stage in STAGES},
         disk_bytes=sum(file["size"] for one in stats for file in one["files"]),
-        cost=cost_of(recipe.spec, output.spent_s),
+        cost=output.recorded.at_least(recipe.spec, seconds_of(stats)),
     )
 
 
@@ -165,9 +166,7 @@ def _stragglers(stats: Mapping[str, Stats], allowed: float) -> list[Straggler]:
 
 def _since_pause(output: Output, pause: float) -> list[Ended]:
     """The latest units, back to where none had ended for so many seconds."""
-    units = sorted(
-        Ended(at, output.stats[shard]["duration_s"], output.stats[shard]["count"]) for shard, at in output.ended.items()
-    )
+    units = sorted(Ended.of(output.stats[shard], at) for shard, at in output.ended.items())
     first = next((here for here in reversed(range(1, len(units))) if units[here].at - units[here - 1].at > pause), 0)
     return units[first:]
 

@@ -10,8 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from engine.operations.budget import cost_of
-from engine.operations.costfile import spent_s
+from engine.operations.costfile import recorded
 from engine.operations.estimate import megabytes
 from engine.report.alternatives import compare
 from engine.report.charts import curve
@@ -101,7 +100,7 @@ def render(run: Run) -> str:
         findings=findings,
         measured=measured,
         likeness=likeness(run, measured),
-        cost=cost_of(run.recipe.spec, max(spent_s(run.store, []), made.seconds)),
+        cost=recorded(run.store).at_least(run.recipe.spec, made.seconds),
         **(_NOT_SWEPT if findings is None else _swept(run, findings, measured)),
         counts=[counts[label] for label in _largest(lengths, _ROWS)],
         bars=[counts[label] for label in _largest(lengths, _BARS)],

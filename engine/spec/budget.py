@@ -14,12 +14,13 @@ class BudgetSpec(Strict):
     the same command goes on. Nothing here changes a byte of the result."""
 
     gpu_hours: _Positive | None = None
-    """GPU hours at most, those of the units that earlier commands finished counted in. Where actors compute on the CPU,
-    an hour of an actor counts as one."""
+    """GPU hours at most, those of earlier commands counted in. Where actors compute on the CPU, an hour of an
+    actor counts as one."""
     dollars: _Positive | None = None
     """Dollars at most; takes a price."""
     price_per_gpu_hour: _Positive | None = None
-    """Dollars that a GPU hour costs, or an actor's hour where actors compute on the CPU."""
+    """Dollars that a GPU hour costs, or an actor's hour where actors compute on the CPU. Each command's hours
+    have its own price."""
 
     @model_validator(mode="after")
     def _dollars_have_a_price(self) -> Self:

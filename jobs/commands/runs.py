@@ -10,6 +10,7 @@ from jobs.arguments import AddCommand, log_argument, run_argument, spec_and_run_
 
 if TYPE_CHECKING:
     from engine.batchsize import BatchSizes
+    from engine.operations.budget import Meter
     from engine.operations.estimate import Pace
     from engine.operations.log import Log
     from engine.run import Run
@@ -84,7 +85,7 @@ def make(run: "Run", log: "Log", profile: bool = False) -> None:
 @contextmanager
 def _begun(run: "Run", log: "Log") -> Iterator["Run"]:
     """The run, its place taken or gone on with. Where the batch size is `auto` it is measured before, by the Ray that
-    the block then uses."""
+    the block then uses, at the run's cost."""
     from engine.run import begin_run
 
     if run.recipe.spec.model.batch_size != "auto":
@@ -94,7 +95,7 @@ def _begun(run: "Run", log: "Log") -> Iterator["Run"]:
     from engine.cluster.session import ray_session
 
     with ray_session(run.recipe.spec.cluster):
-        sizes = _batch_sizes(run, log)
+        sizes = batch_sizes_at_cost(run, log)
         begun = begin_run(run.recipe.with_batch_size(sizes.chosen), run.store)
         sizes.write(begun.store)
         yield begun
@@ -108,7 +109,7 @@ def _generate(run: "Run", log: "Log", profile: bool) -> None:
     from engine.cluster.session import ray_session
     from engine.operations.budget import Meter
     from engine.operations.contact import ContactSheet
-    from engine.operations.costfile import CostFile, spent_s
+    from engine.operations.costfile import CostFile, recorded
     from engine.operations.progress import Progress
 
     recipe, done = run.recipe, list(run.stats().values())
@@ -116,7 +117,7 @@ def _generate(run: "Run", log: "Log", profile: bool) -> None:
         if profile:
             stack.callback(_merge_profile, run, log)
         stack.enter_context(ray_session(recipe.spec.cluster))
-        meter = Meter(recipe.spec, done, spent_s(run.store, done))
+        meter = Meter(recipe.spec, done, recorded(run.store))
         sheet = stack.enter_context(ContactSheet(run, done, log))
         costs = stack.enter_context(CostFile(run.store, meter, log))
         progress = stack.enter_context(Progress(recipe.plan.classes, recipe.plan.quotas, done, meter, log))
@@ -154,12 +155,28 @@ def _measure(run: "Run") -> "Pace":
         return measure(begun.recipe, begun.store)
 
 
-def _batch_sizes(run: "Run", log: "Log") -> "BatchSizes":
+def batch_sizes_at_cost(run: "Run", log: "Log") -> "BatchSizes":
+    """Within the budget, and written down before the run is begun: a measurement that fails has a cost, too."""
+    from engine.errors import BudgetSpent
+    from engine.operations.budget import Meter
+    from engine.operations.costfile import CostFile, recorded
+
+    meter = Meter(run.recipe.spec, (), recorded(run.store))
+    if spent := meter.exhausted():
+        raise BudgetSpent(f"no batch size was measured: {spent}")
+    try:
+        return _batch_sizes(run, log, meter)
+    finally:
+        if meter.seconds:  # else the place may be one that cannot be written, which is told already
+            CostFile(run.store, meter, log).write()
+
+
+def _batch_sizes(run: "Run", log: "Log", meter: "Meter | None" = None) -> "BatchSizes":
     from engine.cluster.batchsize import measure_batch_sizes
     from engine.cluster.session import ray_session
 
     with _inputs(run) as begun, ray_session(run.recipe.spec.cluster):
-        return measure_batch_sizes(begun.recipe, begun.store, log)
+        return measure_batch_sizes(begun.recipe, begun.store, log, meter)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def _tell(run: Run) -> None:
     metrics = Metrics(run.recipe, [before], Meter(run.recipe.spec, [before]))
     metrics.tick(actors=2, loading=1, waiting=4)
     metrics.unit_done(now | {"duration_s": 8.0, "seconds": {"denoise": 6.0, "decode": 0.0, "wait": 2.0}})
-    metrics.unit_failed("ValueError: prompt 17 is bad")
+    metrics.unit_failed("ValueError: prompt 17 is bad", 6)
     metrics.tick(actors=2, loading=1, waiting=3)
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from engine.errors import BudgetSpent, ModelError
 from engine.operations.budget import Meter
+from engine.operations.costfile import recorded
 from engine.operations.log import JsonLog
 from engine.operations.progress import Progress
 from engine.run import Run
@@ -202,10 +204,13 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
     nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from engine.cluster.batchsize import measure_batch_sizes
+    from jobs.commands.runs import batch_sizes_at_cost
 
     node = nodes.add()
     run = fake_run(tmp_path / "run", 1, ClusterSpec(), survives=2, seconds=0.05)
-    found = measure_batch_sizes(run.recipe, run.store, JsonLog())
+    meter, before = Meter(run.recipe.spec, ()), time.monotonic()
+    found = measure_batch_sizes(run.recipe, run.store, JsonLog(), meter)
+    assert 1.0 < meter.seconds < time.monotonic() - before, "at least the batches that it timed"
     assert (found.device, list(found.rates), found.chosen) == (node, [1, 2, 4], 2)
     lines = capsys.readouterr().out.splitlines()
     told = [json.loads(line) for line in lines if line.startswith("{")]  # Ray says things, too
@@ -215,7 +220,11 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
     assert (told[-1]["event"], told[-1]["batch_size"]) == ("batch_size_chosen", 2)
     none = fake_run(tmp_path / "none", 1, ClusterSpec(), survives=0)
     with pytest.raises(ModelError, match=r"^model\.batch_size: auto could not be measured \(.*\); give a number$"):
-        measure_batch_sizes(none.recipe, none.store, JsonLog())
+        batch_sizes_at_cost(none, JsonLog())
+    failed = recorded(none.store).actor_seconds
+    assert failed > 0, "what fails has a cost, too"
+    batch_sizes_at_cost(replace(none, recipe=run.recipe), JsonLog())
+    assert recorded(none.store).actor_seconds > failed + 1.0
     nodes.remove(node)
 
 

@@ -45,6 +45,10 @@ def test_auto_is_measured_once_and_is_a_number_from_then_on(
     assert {stats["device"] for stats in run.stats().values()} == {kept["device"]}
     assert not list(tmp_path.glob(".measure-*"))
 
+    spent = json.loads((place / "cost.json").read_text())["actor_seconds"]
+    made = sum(stats["duration_s"] for stats in run.stats().values())
+    assert spent > made + len(shown), "each size was timed for a second or more"
+
     begun = (place / "spec.yaml").read_bytes(), (place / "batch_size.json").read_bytes()
     for again in ([], ["--set", f"model.batch_size={size}"], ["--dry-run"]):
         assert main([*generate, *again]) == 0
@@ -55,6 +59,15 @@ def test_auto_is_measured_once_and_is_a_number_from_then_on(
 
     assert main(["replay", str(place), read_index(run.shards, "00001")["key"][3].as_py()]) == 0
     assert "equal, byte for byte" in capsys.readouterr().out
+
+
+def test_nothing_is_measured_once_the_budget_is_spent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where measuring failed again and again."""
+    spec, place = write_spec(tmp_path, {**SPEC, "budget": {"gpu_hours": 1}}), tmp_path / "run"
+    place.mkdir()
+    (place / "cost.json").write_text('{"actor_seconds": 3600, "actor_hours": 1, "dollars": null}')
+    assert main(["generate", str(spec), "--out", str(place)]) == 3
+    assert "no batch size was measured: budget.gpu_hours 1 is spent (1.00 actor hours); " in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

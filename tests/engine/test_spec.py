@@ -12,7 +12,7 @@ from engine.generators.training.spec import GeneratorSpec
 from engine.language.spec import CaptionBankSpec, PromptBankSpec
 from engine.spec.base import Strict
 from engine.spec.run import Spec
-from engine.specfile import differences, dump_spec, identity, load_as, load_spec
+from engine.specfile import _parse, differences, dump_spec, identity, load_as, load_spec
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"name": "x", "classes": ["a", "b"], "plan": {"per_class": 2}, "model": {"source": "embedded/digits"}}
@@ -86,6 +86,37 @@ def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str
     path.write_text(text)
     with pytest.raises(SpecError, match=r"spec\.yaml"):
         load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "plan: {per_class: 500}\nname: x\nplan: {per_class: 5}\n",
+            "plan: stands twice in one mapping, in lines 1 and 3",
+        ),
+        ("model:\n  steps: 1\n  'steps': 2\n", "steps: stands twice in one mapping, in lines 2 and 3"),
+        ("train:\n- {1: a,\n  '1': b}\n", "1: stands twice in one mapping, in lines 2 and 3"),
+        ("a: {yes: a, true: b}\n", "true: stands twice in one mapping, in lines 1 and 1"),
+        ("'a\tb': 1\n'a\tb': 2\n", r'"a\tb": stands twice in one mapping, in lines 1 and 2'),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    assert str(caught.value) == f"{path}: {said}; keep one"
+
+
+def test_a_key_that_stands_twice_in_a_value_of_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"^--set plan: its value: per_class: stands twice .*; keep one$"):
+        load_spec(write(tmp_path, MINIMAL), ["plan={per_class: 1, per_class: 2}"])
+
+
+def test_what_is_merged_into_a_mapping_may_be_replaced_there() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4, <<: *a}\n"
+    assert _parse(text, "spec.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 4, "y": 2}}
 
 
 def test_a_yaml_tag_builds_no_object(tmp_path: Path) -> None:

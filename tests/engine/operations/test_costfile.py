@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from engine.errors import Stopped
-from engine.operations.budget import Meter
-from engine.operations.costfile import CostFile, spent_s
+from engine.operations.budget import Meter, seconds_of
+from engine.operations.costfile import CostFile, recorded
 from engine.operations.estimate import estimate
 from engine.operations.log import TextLog
 from engine.operations.status import status
+from engine.report.page import render
 from shards.errors import ShardError
 from shards.store import Store, open_store
 from tests.engine import partial
@@ -32,10 +33,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return open_store(tmp_path if request.param == "folder" else f"memory://{tmp_path.name}")
 
 
-def work(run_store: Store, folder: Path, seconds: float) -> Meter:
+def work(run_store: Store, folder: Path, seconds: float, *overrides: str) -> Meter:
     """A command that holds three actors for so long, finishes nothing, and is stopped."""
-    clock, spec = Clock(), partial.begin(folder, "budget.gpu_hours=0.01").recipe.spec
-    meter = Meter(spec, [], spent_s(run_store, []), clock)
+    clock, spec = Clock(), partial.begin(folder, *(overrides or ["budget.gpu_hours=0.01"])).recipe.spec
+    meter = Meter(spec, [], recorded(run_store), clock)
     with suppress(Stopped), CostFile(run_store, meter, TextLog()) as file:
         meter.tick(3)
         file.tick(**COUNTS)
@@ -47,26 +48,62 @@ def work(run_store: Store, folder: Path, seconds: float) -> Meter:
 
 def test_commands_that_finish_nothing_add_up_until_the_budget_is_spent(store: Store, tmp_path: Path) -> None:
     assert work(store, tmp_path, 5.0).exhausted() is None
-    assert spent_s(store, []) == pytest.approx(15)
+    assert recorded(store).actor_seconds == pytest.approx(15)
     assert work(store, tmp_path, 5.0).exhausted() is None
     assert work(store, tmp_path, 5.0).exhausted() is not None, "which a run that restarts for ever needs"
-    assert spent_s(store, []) == pytest.approx(45)
-    assert json.loads(store.read("cost.json")) == {"actor_seconds": 45.0, "actor_hours": 0.0125, "dollars": None}
+    found = json.loads(store.read("cost.json"))
+    hours = pytest.approx(0.0125, abs=1e-6)
+    assert found == {"actor_seconds": 45.0, "actor_hours": hours, "dollars": None, "unpriced_hours": hours}
+
+
+def test_each_command_counts_at_its_own_gpus_and_price(store: Store, tmp_path: Path) -> None:
+    gpu, quarter = "cluster.gpus_per_actor=1", "cluster.gpus_per_actor=0.25"
+    dear, cheap = "budget.price_per_gpu_hour=3", "budget.price_per_gpu_hour=1"
+    hour = 3600 / 3
+    assert str(work(store, tmp_path / "1", hour, gpu, dear).cost) == "1.00 GPU hours, $3.00"
+    limit = "budget.gpu_hours=1.5"
+    assert work(store, tmp_path / "2", 2 * hour, quarter, cheap, limit).exhausted() == (
+        "budget.gpu_hours 1.5 is spent (1.50 GPU hours, $3.50); raise it and run the same command again to go on"
+    )
+    assert str(work(store, tmp_path / "3", hour, gpu).cost) == "2.50 GPU hours, $3.50", "the last at no price"
+    assert str(work(store, tmp_path / "4", hour, gpu, cheap).cost) == "3.50 GPU hours, $5.50", "by now at a price"
+    run = partial.make(partial.begin(tmp_path / "5", quarter, dear), 0)
+    run.store.replace("cost.json", store.read("cost.json"))
+    assert str(status(run, 0.0).cost) == str(estimate(run).spent) == "3.50 GPU hours, $5.50"
+    text = render(run)
+    assert "3.50" in text
+    assert "$5.50" in text
+    assert "at the prices that the spec named" in text
+
+
+def test_short_commands_add_up(store: Store, tmp_path: Path) -> None:
+    for number in range(10):
+        work(store, tmp_path / str(number), 0.1, "budget.price_per_gpu_hour=1")
+    assert recorded(store).hours == pytest.approx(3 / 3600, rel=0.01)
+    assert recorded(store).dollars == pytest.approx(3 / 3600, rel=0.01)
+
+
+def test_a_file_of_a_version_before_is_read(store: Store) -> None:
+    store.replace("cost.json", b'{"actor_seconds": 7200, "gpu_hours": 2, "dollars": null}')
+    assert (recorded(store).hours, recorded(store).unpriced_hours) == (2, 2)
+    store.replace("cost.json", b'{"actor_seconds": 7200, "gpu_hours": 2, "dollars": 5}')
+    assert (recorded(store).dollars, recorded(store).unpriced_hours) == (5, 0)
 
 
 def test_it_is_at_least_what_the_finished_units_took(tmp_path: Path) -> None:
     run = partial.make(partial.begin(tmp_path), 0, 1)
-    took = sum(one["duration_s"] for one in run.stats().values())
-    assert spent_s(run.store, run.stats().values()) == took, "a run of a version that wrote no such file"
-    run.store.replace("cost.json", b'{"actor_seconds": 0.0001}')
-    assert spent_s(run.store, run.stats().values()) == took
-    run.store.replace("cost.json", b'{"actor_seconds": 7200}')
+    took = seconds_of(run.stats().values())
+    assert status(run, 0.0).cost.actor_seconds == took, "a run of a version that wrote no such file"
+    run.store.replace("cost.json", b'{"actor_seconds": 0.0001, "actor_hours": 1e-7, "dollars": null}')
+    assert status(run, 0.0).cost.actor_seconds == pytest.approx(took)
+    run.store.replace("cost.json", b'{"actor_seconds": 7200, "actor_hours": 2, "dollars": null}')
     assert status(run, 0.0).cost.hours == 2
-    assert estimate(run).spent_s == 7200
+    assert estimate(run).spent.actor_seconds == 7200
     assert (estimate(run).left_s or 0) < 3600, "what is left goes as units go, not as time was lost"
-    run.store.replace("cost.json", b"[]")
-    with pytest.raises(ShardError, match=r"cost.json: damaged .*; remove it"):
-        status(run, 0.0)
+    for damaged in (b"[]", b"{", b"{}", b'{"actor_seconds": 1, "actor_hours": "x", "dollars": 1}'):
+        run.store.replace("cost.json", damaged)
+        with pytest.raises(ShardError, match=r"cost.json: damaged .*; remove it"):
+            status(run, 0.0)
 
 
 def test_a_store_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,12 +35,24 @@ def test_a_measured_batch_tells_time_hours_price_and_images_per_dollar(
     assert "in all" not in text, "there is no budget to speak of"
 
 
+@pytest.mark.parametrize(("actors", "line"), [(1, "12:00 with 1"), (4, "4:00 with 4"), (1000, "2:00 with 6")])
+def test_no_two_actors_share_a_unit(actors: int, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(partial.begin(tmp_path), capsys, Pace(60.0, actors))
+    assert f"time: about {line} actors of 0.1 img/s each, as just measured" in text, "six units of two batches"
+
+
+def test_a_last_unit_that_is_short_takes_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = partial.begin(tmp_path, "output.samples_per_shard=17")
+    assert estimate(run).batches == [5, 5, 1]
+    assert "time: about 6:00 with 2 actors of" in printed(run, capsys, Pace(60.0, 2))
+
+
 def test_finished_units_tell_what_the_others_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = partial.make(partial.begin(tmp_path), 0, 1, 4)
     expected = estimate(run)
     took = sum(one["duration_s"] for one in run.stats().values())
     assert expected.images == 18
-    assert expected.spent_s == took
+    assert expected.spent.actor_seconds == took
     assert expected.left_s == pytest.approx(took)
     written = [path for path in (tmp_path / "run/shards").iterdir() if path.suffix in (".tar", ".parquet")]
     assert expected.disk_bytes == sum(path.stat().st_size for path in written), "as the finished half"

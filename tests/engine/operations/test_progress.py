@@ -1,6 +1,7 @@
 """What a generation says while it runs, for people and for programs."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def told(folder: Path, form: LogFormat, capsys: pytest.CaptureFixture[str]) -> l
             progress.actor_ready(device, "n1")
         progress.log("a [note]", device="cpu")
         progress.unit_done(stats["00001"] | {"rejected": {"blank": 2}, "duration_s": 0.1})
-        progress.unit_failed("ValueError: bad")
+        progress.unit_failed("ValueError: bad", 6)
     return capsys.readouterr().out.splitlines()
 
 
@@ -64,8 +65,18 @@ def test_an_object_a_line_for_programs(tmp_path: Path, capsys: pytest.CaptureFix
     assert (done["unit"], done["count"], done["rejected"]) == (1, 6, {"blank": 2})
     assert failed["reason"] == "ValueError: bad"
     assert (last["made"], last["rejected"], last["units_quarantined"]) == (12, {"blank": 2}, 1)
-    assert last["eta_s"] == pytest.approx(24 / last["images_per_second"], abs=0.05)
+    assert last["eta_s"] == pytest.approx(18 / last["images_per_second"], abs=0.05), "without what is given up"
     assert last["message"].startswith("12 of 36 images")
+
+
+def test_slots_that_fail_are_work_done_too() -> None:
+    progress = Progress(["cat"], [1000], [])
+    began = time.monotonic()
+    unit = {"unit": 0, "count": 1, "kept": {"cat": 1}, "failed": {"cat": 99}, "rejected": {}, "device": "x"}
+    for _ in range(5):
+        time.sleep(0.02)
+        progress.unit_done(unit | {"duration_s": 0.02})
+    assert progress.facts()["eta_s"] <= 2 * (time.monotonic() - began), "half of the slots are settled"
 
 
 @pytest.mark.parametrize(

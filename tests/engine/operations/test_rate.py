@@ -26,16 +26,17 @@ def test_it_is_that_of_all_actors_together(
         for unit in range(units + 2)
         if (at := took * (unit + 1 + apart * actor / actors)) <= until
     ]
-    found = [Ended(at, took, images) for at in sorted(ends)]
-    assert rate(found, until) == pytest.approx(actors * images / took, rel=0.3)
+    found = [Ended(at, took, images, images + 3) for at in sorted(ends)]
+    assert rate(found, until).images == pytest.approx(actors * images / took, rel=0.3)
+    assert rate(found, until).slots == pytest.approx(actors * (images + 3) / took, rel=0.3)
     assert rate(recent(found, until), until) == pytest.approx(rate(found, until)), "older ones may be forgotten"
 
 
 def test_it_follows_what_changes_and_falls_where_nothing_ends() -> None:
-    slow = [Ended(100.0 * unit, 100.0, 10) for unit in range(1, 11)]
-    fast = [Ended(1000 + 10.0 * unit, 10.0, 10) for unit in range(1, 101)]
-    assert rate(slow, 1000) == pytest.approx(0.1)
-    assert rate([*slow, *fast], 2000) == pytest.approx(1.0, rel=0.05)
-    assert rate(slow, 1400) == pytest.approx(0.05)
-    assert rate(slow, 9000) == 0.0
-    assert rate([], 5) == 0.0
+    slow = [Ended(100.0 * unit, 100.0, 10, 10) for unit in range(1, 11)]
+    fast = [Ended(1000 + 10.0 * unit, 10.0, 10, 10) for unit in range(1, 101)]
+    assert rate(slow, 1000).images == pytest.approx(0.1)
+    assert rate([*slow, *fast], 2000).images == pytest.approx(1.0, rel=0.05)
+    assert rate(slow, 1400).images == pytest.approx(0.05)
+    assert rate(slow, 9000) == (0.0, 0.0)
+    assert rate([], 5) == (0.0, 0.0)

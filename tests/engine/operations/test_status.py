@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.operations.budget import NOTHING
 from engine.operations.status import Output, status, summarize
 from engine.recipe import Recipe
 from engine.run import Run
@@ -88,6 +89,17 @@ def test_failures_and_stragglers_are_named(tmp_path: Path) -> None:
     assert found.eta_s == pytest.approx(left / (found.images_per_second or 0)), "a quarantined unit is not waited for"
 
 
+def test_slots_that_fail_are_work_done_too(tmp_path: Path) -> None:
+    begun = partial.begin(tmp_path)
+    plan = begun.recipe.plan
+    hopeless = {plan.seed_of(plan.slot(index), attempt) for index in range(36) if index % 6 for attempt in range(3)}
+    run = partial.make(begun, 0, 1, 2, blank=lambda request: request.seed in hopeless)
+    stamp(run, {0: 10, 1: 20, 2: 30})
+    found = status(run, START + 31)
+    assert found.images_per_second == pytest.approx(3 / 30), "of six slots one has an image"
+    assert found.eta_s == pytest.approx(30), "three units of six are left"
+
+
 def test_a_run_in_an_object_store(tmp_path: Path) -> None:
     run = partial.make(partial.begin(tmp_path, place=f"memory://{tmp_path.name}/run"), 0, 1, 2)
     (run.store / "quarantine").replace("00004.json", json.dumps({"attempts": ["...\nOSError: x"]}).encode())
@@ -141,7 +153,7 @@ def test_nothing_contradicts_itself_whatever_the_clocks_said(
         for unit, (_, took) in units.items()
     }
     ended = {recipe.plan.shard_name(unit): at for unit, (at, _) in units.items()}
-    found = summarize(recipe, Output(stats, ended, {}, 0.0), now)
+    found = summarize(recipe, Output(stats, ended, {}, NOTHING), now)
     assert found.units_done == len(units)
     assert found.complete == (len(units) == partial.UNITS)
     assert (found.idle_s is None) == (not units)
