@@ -14,6 +14,9 @@ from shards.places import cache_home
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _SHAPES = 64
 """Graphs of one network at most: a shape of a batch and a set of adapters have one each."""
+_BY_BLOCKS = "ZImageTransformer2DModel"
+"""It takes captions in their own lengths, and makes them one length within: compiled as a whole, it would be anew for
+all lengths that come together. What its blocks are given has the length of the bucket."""
 
 
 def compile_networks(pipe: Any, mode: str) -> None:
@@ -31,9 +34,23 @@ def compile_networks(pipe: Any, mode: str) -> None:
     options = {**_inductor.list_mode_options(mode), "deterministic": mode != "max-autotune"}
     networks = [getattr(pipe, name, None) for name in ("unet", "transformer", "controlnet")]
     for network in (*networks, getattr(getattr(pipe, "vae", None), "decoder", None)):
-        if network is not None:
-            # Never dynamic: a second shape would be compiled for all, and other bytes be made by who saw it first.
+        # Never dynamic: a second shape would be compiled for all, and other bytes be made by who saw it first.
+        if network is not None and type(network).__name__ == _BY_BLOCKS:
+            for block in network.modules():
+                if type(block).__name__ in network._repeated_blocks:
+                    block.forward = _dense(torch.compile(block.forward, dynamic=False, options=options))
+            network.forward = _own(network.forward, network.forward)
+        elif network is not None:
             network.forward = _own(torch.compile(network.forward, dynamic=False, options=options), network.forward)
+
+
+def _dense(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Of inputs that are parts of larger tensors strides tell how large those were, and there is a graph for each."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        return compiled(*tree_map_only(torch.Tensor, torch.Tensor.contiguous, given), **named)
+
+    return call
 
 
 def _own(compiled: Callable[..., Any], forward: Callable[..., Any]) -> Callable[..., Any]:

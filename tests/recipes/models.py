@@ -96,6 +96,16 @@ def make_sdxl(folder: Path, variant: str | None = None, vae_gain: float = 1.0, f
     return _saved(pipe, folder, variant)
 
 
+def make_z_image_network() -> ZImageTransformer2DModel:
+    """That of such a pipeline, of captions with 16 features a token."""
+    network = ZImageTransformer2DModel(
+        dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[4, 6, 6], axes_lens=[1024, 32, 32],
+    )  # fmt: skip
+    _bold(network)
+    return network
+
+
 def make_z_image(folder: Path) -> Path:
     """A ZImagePipeline, whose captions have as many tokens as letters."""
     torch.manual_seed(0)
@@ -109,11 +119,7 @@ def make_z_image(folder: Path) -> Path:
             num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=512,
         )
     )  # fmt: skip
-    transformer = ZImageTransformer2DModel(
-        dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
-        axes_dims=[4, 6, 6], axes_lens=[1024, 32, 32],
-    )  # fmt: skip
-    _bold(transformer)
+    transformer = make_z_image_network()
     pipe = ZImagePipeline(
         vae=_vivid(make_vae(latent_channels=16, scaling_factor=0.3611, shift_factor=0.1159)),
         text_encoder=text,

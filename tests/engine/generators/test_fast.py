@@ -34,6 +34,7 @@ from engine.spec.output import ImageSpec
 from engine.spec.run import Spec
 from engine.specfile import identity, parse_as
 from tests.recipes import models
+from tests.recipes.models import make_z_image_network
 from tests.tiny import make_vae
 
 TEXTS = ["a cat", "a photo of a ship", "x", "a cat"]
@@ -276,28 +277,53 @@ class Net(torch.nn.Module):
         return (torch.nn.functional.silu(self.conv(x)),)
 
 
-def test_networks_are_compiled_for_each_shape_into_a_cache_that_actors_share(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch.compile, with its cache in `tmp_path`, and no trace of it afterwards."""
     if shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())  # as torch leaves it
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path))
-    for name in ("recompile_limit", "fail_on_recompile_limit_hit"):
-        monkeypatch.setattr(torch._dynamo.config, name, getattr(torch._dynamo.config, name))
-    monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)  # no pool of processes for two small kernels
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     torch.manual_seed(0)
+    limits = {name: getattr(torch._dynamo.config, name) for name in ("recompile_limit", "fail_on_recompile_limit_hit")}
+    # No pool of processes for a few small kernels.
+    with torch._dynamo.config.patch(limits), torch._inductor.config.patch(compile_threads=1):
+        yield
+
+
+@pytest.mark.usefixtures("compiler")
+def test_networks_are_compiled_for_each_shape_into_a_cache_that_actors_share(tmp_path: Path) -> None:
     unet = Net()
     batches = [torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 12)]
     with torch.inference_mode():
         expected = [unet(batch)[0] for batch in batches]
-        torch._dynamo.reset()
-        torch._dynamo.utils.counters.clear()
         compile_networks(SimpleNamespace(unet=unet, vae=None), "default")
         made = [unet(batch)[0] for batch in batches]
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == len(batches), "none is compiled for all shapes"
     assert all(torch.allclose(one, two, atol=1e-6) for one, two in zip(made, expected, strict=True))
     assert list((tmp_path / "inductor").rglob("*.so"))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_captions_of_other_lengths_in_a_bucket_are_not_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile = torch.compile  # what is made of the graphs is no part of this
+    monkeypatch.setattr(
+        torch, "compile", lambda forward, dynamic, **_: compile(forward, dynamic=dynamic, backend="eager")
+    )
+    network = make_z_image_network()
+    image, step = torch.randn(16, 1, 8, 8), torch.tensor([0.5, 0.5])
+    captions = [[torch.randn(length, 16) for length in lengths] for lengths in ((5, 6), (6, 5), (7, 31), (40, 33))]
+    with torch.inference_mode():
+        expected = [network([image, image], step, caption)[0] for caption in captions]
+        compile_networks(SimpleNamespace(transformer=network), "default")
+        graphs = []
+        for caption, wanted in zip(captions, expected, strict=True):
+            made = network([image, image], step, caption)[0]
+            assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(made, wanted, strict=True))
+            graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] == graphs[1] == graphs[2] < graphs[3], "one bucket of 32 tokens, and another"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU, and a CPU takes a minute to compile it")
