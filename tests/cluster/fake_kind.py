@@ -12,6 +12,7 @@ from engine.errors import ModelError
 from engine.generators import kinds
 from engine.generators.base import Images, Request
 from engine.generators.text_to_image import TextToImageSettings
+from engine.memory import breaks_device
 from engine.plan import make_plan
 from engine.recipe import Recipe
 from engine.run import Run
@@ -26,6 +27,8 @@ BROKEN = "SHARDMILL_TEST_BROKEN_NODE"
 """Set in the environment of a node where it cannot be loaded."""
 SICK = "SHARDMILL_TEST_SICK_NODE"
 """Set in that of a node where it makes one unit and no more: the text of the error."""
+SIGN = "SHARDMILL_TEST_SIGN"
+"""Set in that of a sick node and others: a path where it tells that it failed twice in a row, for which they wait."""
 _BATCHES = 4
 """Of a unit."""
 
@@ -57,7 +60,11 @@ class Fake(FakeGenerator):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         self._made += 1
         if SICK in os.environ and self._made > _BATCHES:
+            if self._made > _BATCHES + 1 or breaks_device(RuntimeError(os.environ[SICK])):
+                Path(os.environ[SIGN]).touch()
             raise RuntimeError(os.environ[SICK])
+        while SIGN in os.environ and SICK not in os.environ and not Path(os.environ[SIGN]).exists():
+            time.sleep(0.05)
         time.sleep(self._model.seconds)
         return Images(super().generate(requests).pixels + np.uint8(len(requests)))
 

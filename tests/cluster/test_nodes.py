@@ -21,7 +21,7 @@ from engine.run import Run
 from engine.spec.budget import BudgetSpec
 from engine.spec.cluster import ClusterSpec
 from shards.stats import Stats
-from tests.cluster.fake_kind import BROKEN, SICK, fake_run
+from tests.cluster.fake_kind import BROKEN, SICK, SIGN, fake_run
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own start
@@ -170,14 +170,14 @@ def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_p
 def test_a_device_that_breaks_again_and_again_fails_no_unit(nodes: Nodes, tmp_path: Path, error: str) -> None:
     from engine.cluster.generate import generate
 
-    run = fake_run(tmp_path, 24, ClusterSpec(max_actors=2), seconds=0.1)
-    sick, sound = nodes.add(**{SICK: error}), nodes.add()
+    run, sign = fake_run(tmp_path / "run", 24, ClusterSpec(max_actors=2), seconds=0.1), str(tmp_path / "sign")
+    sick, sound = nodes.add(**{SICK: error, SIGN: sign}), nodes.add(**{SIGN: sign})
     progress = Watched()
     generate(run, progress)
     nodes.remove(sick, sound)
     assert len(made_by(run)) == 24
-    assert {fields["node"] for _, fields in progress.told("actor_ended")} == {sick}
-    assert not list((tmp_path / "quarantine").glob("*.json"))
+    assert {fields["node"] for _, fields in progress.told("actor_ended")} == {sick}, progress.lines
+    assert not list((tmp_path / "run/quarantine").glob("*.json"))
 
 
 def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nodes: Nodes, tmp_path: Path) -> None:
