@@ -26,6 +26,26 @@ def machine() -> dict[str, object]:
     }
 
 
+class Stolen:
+    """Share of the cores' time that this machine's host gave to others since this was made, as Linux counts it. Where
+    that is much, figures of one minute and the next do not belong together."""
+
+    def __init__(self) -> None:
+        self._before = _ticks()
+
+    def share(self) -> float | None:
+        """0 to 1; None where the system does not say, or no time has gone by."""
+        all_, stolen = (now - before for now, before in zip(_ticks(), self._before, strict=True))
+        return stolen / all_ if all_ else None
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all cores since the system began, and those of them that were stolen (proc_stat(5)); zeros elsewhere."""
+    path = Path("/proc/stat")
+    counted = [int(word) for word in path.read_text().split("\n")[0].split()[1:9]] if path.is_file() else []
+    return sum(counted), counted[7] if len(counted) == 8 else 0
+
+
 def _gpu() -> dict[str, object]:
     found = _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
     if not found:

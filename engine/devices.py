@@ -36,7 +36,8 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
                 f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, but torch finds no GPU on this node; "
                 "set it to 0 to compute on the CPU"
             )
-        torch.backends.cudnn.benchmark = False  # it picks kernels by timing them, so another one tomorrow
+        # The one picks kernels by timing them, so another one tomorrow; the other takes none whose sums have no order.
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.machine import ROOT, machine
+from bench.machine import ROOT, Stolen, machine
 from bench.throughput.results import ALL_OF_IT, Results
 from bench.throughput.rounds import Options
 from bench.throughput.row import Row, not_run
@@ -61,12 +61,12 @@ def _run(name: str, measure: Measure, options: Options, results: Results) -> boo
         results.add(not_run(name, ALL_OF_IT, "shardmill", "no time was left"))
         return True
     print(f"{name} begins", flush=True)
-    began = time.monotonic()
+    began, stolen = time.monotonic(), Stolen()
     try:
         for row in measure(options):
-            results.add(
-                replace(row, target=None, note=row.note or "quick: no figure to go by") if options.quick else row
-            )
+            if options.quick:
+                row = replace(row, target=None, note=row.note or "quick: no figure to go by")
+            results.add(row, stolen.share())
     except Exception as error:
         traceback.print_exc()
         results.add(not_run(name, ALL_OF_IT, "shardmill", f"{type(error).__name__}: {error}".splitlines()[0]))

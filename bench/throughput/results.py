@@ -30,10 +30,10 @@ class Results:
     machine: Mapping[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, stolen: float | None = None) -> None:
         """Keep a row instead of an older one of the same, and write all that is known, by benchmarks: a command that
-        is interrupted keeps what it has."""
-        new = {**row.as_json(), "machine": dict(self.machine)}
+        is interrupted keeps what it has. stolen: see `Stolen.share`, since its benchmark began."""
+        new = {**row.as_json(), "stolen": stolen and round(stolen, 3), "machine": dict(self.machine)}
         kept = [old for old in self.rows if not _replaces(new, old)]
         self.rows = sorted([*kept, new], key=lambda one: one["bench"])
         print(line(new), flush=True)
@@ -65,7 +65,7 @@ def table(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     notes = dict.fromkeys(f"{row['bench']}, {row['workload']}: {row['note']}" for row in rows if row["note"])
     told = [f"- {note}" for note in notes]
     head = f"`python -m bench {name}`: the ratio is the median of the rounds' ratios; more is better."
-    return "\n".join([head, "", *lines, "", *told, *([""] if told else []), *_machines(rows), ""])
+    return "\n".join([head, "", *lines, "", *told, *([""] if told else []), *_machines(rows), *_stolen(rows), ""])
 
 
 def _machines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -76,6 +76,12 @@ def _machines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(found) == 1:
         return [f"Machine: {one}" for one in found]
     return [f"- Machine of {', '.join(names)}: {one}" for one, names in found.items()]
+
+
+def _stolen(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the host took of the cores' time while each benchmark ran, where that is known."""
+    shares = {row["bench"]: f"{row['bench']} {row['stolen']:.0%}" for row in rows if row.get("stolen") is not None}
+    return ["", f"The machine's host took of its cores' time: {', '.join(shares.values())}."] if shares else []
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """The autoencoder of a pipeline: another one than its own, in which dtype it computes, and how many images at once."""
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -48,7 +50,10 @@ def widen(vae: Any, device: Device) -> None:
 
 
 def stage_decoding(vae: Any, batch: int | None, stages: Stages) -> None:
-    """Let a VAE take images and latents of any dtype, decode this many at once, and say when it begins to decode."""
+    """Let a VAE take images and latents of any dtype, decode this many at once, and say when it begins to decode.
+
+    batch: as many as `decoded_at_once` says if None.
+    """
     encode, decode = vae.encode, vae.decode
 
     @wraps(encode)
@@ -58,13 +63,26 @@ def stage_decoding(vae: Any, batch: int | None, stages: Stages) -> None:
     @wraps(decode)
     def decoded(z: Tensor, *, return_dict: bool = True, **more: Any) -> Any:
         stages.enter("decode")
-        groups = _groups(z.to(vae.dtype), batch or len(z))
+        groups = _groups(z.to(vae.dtype), batch or decoded_at_once(vae.config, z.shape))
         parts = [decode(group, return_dict=False, **more)[0] for group in groups]
         made = parts[0] if len(parts) == 1 else torch.cat(parts)
         made = made[: len(z)]
         return DecoderOutput(sample=made) if return_dict else (made,)
 
     vae.encode, vae.decode = encoded, decoded
+
+
+def decoded_at_once(config: Mapping[str, Any], shape: Sequence[int]) -> int:
+    """How many of a batch of latents an AutoencoderKL decodes at once: all, or equal groups of as many as leave every
+    layer's output below 2**31 values, which is as far as a kernel with 32-bit indices can reach.
+
+    config: the autoencoder's; where it says no `block_out_channels`, all. shape: of the latents, (N, C, H, W).
+    """
+    widths = list(config.get("block_out_channels", ()))[::-1]
+    # Every block but the last ends by doubling both sides of what it made, at as many channels.
+    values = max((width * 4**n for n, width in enumerate(widths[:-1], 1)), default=0) * shape[-2] * shape[-1]
+    groups = math.ceil(shape[0] * values / (2**31 - 1)) or 1
+    return math.ceil(shape[0] / groups)
 
 
 def _groups(z: Tensor, size: int) -> tuple[Tensor, ...]:

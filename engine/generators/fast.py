@@ -27,9 +27,9 @@ class FastSpec(Strict):
     nondeterministic: bool = False
     """Let a step be used whose bytes may differ between nodes and from one day to the next."""
     decode_batch: Count | None = None
-    """Images that the VAE decodes at once, the whole batch if none. Part of the batch's shape, and so of the result:
-    where it does not divide the batch, the last are padded. Fewer need less memory; they may be faster at large
-    sizes."""
+    """Images that the VAE decodes at once; if none the whole batch, or equal groups of it where a layer's output would
+    have 2**31 values. Part of the batch's shape, and so of the result: where it does not divide the batch, the last are
+    padded. Fewer need less memory; they may be faster at large sizes."""
     fp8: bool = False
     """The denoiser's linear layers in 8-bit floats with a scale for each row (torchao), from compute capability 8.9 on;
     the other layers in bf16. Images differ from those in bf16."""

@@ -25,9 +25,7 @@ def recorded(store: Store) -> Cost:
         on_gpus = "gpu_hours" in found
         hours = float(found["gpu_hours" if on_gpus else "actor_hours"])
         dollars = None if found["dollars"] is None else float(found["dollars"])
-        # A version before did not say it; its hours all had the price of its last command, or none.
-        unpriced = float(found.get("unpriced_hours", hours if dollars is None else 0.0))
-        return Cost(float(found["actor_seconds"]), hours, dollars, unpriced, on_gpus)
+        return Cost(float(found["actor_seconds"]), hours, dollars, float(found["unpriced_hours"]), on_gpus)
     except Missing:
         return NOTHING
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.__main__ import parser, with_name
+from bench.machine import Stolen
 from bench.throughput import command, control, determinism, flops, host, scaling
 from bench.throughput.architectures import ARCHITECTURES
 from bench.throughput.digits import digits_run
@@ -125,6 +126,27 @@ def test_the_table_stands_between_its_marks_on_the_page(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the page lacks <!-- gpu -->"):
         put_between(text, "gpu", "")
     assert put_between(command.PAGE.read_text(), "gpu", "x").count("<!-- gpu -->") == 1
+
+
+def test_what_the_host_took_stands_below_the_table(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- cpu -->\n<!-- end of cpu -->\n")
+    results = Results("cpu", [], None, [page], {})
+    results.add(at_most("B5", "1", [1.0], "s", 10))
+    assert "host" not in page.read_text()
+    results.add(at_most("B6", "1", [1.0], "s", 10), 0.3)
+    results.add(at_most("B6", "2", [1.0], "s", 10), 0.123)
+    results.add(at_most("B8", "1", [1.0], "s", 10), 0.0)
+    assert "took of its cores' time: B6 12%, B8 0%." in page.read_text()
+
+
+def test_time_that_the_host_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([(1000, 10), (3000, 110)])
+    monkeypatch.setattr("bench.machine._ticks", lambda: next(ticks))
+    stolen = Stolen()
+    assert stolen.share() == 0.05
+    monkeypatch.setattr("bench.machine._ticks", lambda: (0, 0))
+    assert Stolen().share() is None
 
 
 @pytest.mark.parametrize(

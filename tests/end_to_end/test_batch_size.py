@@ -65,7 +65,7 @@ def test_nothing_is_measured_once_the_budget_is_spent(tmp_path: Path, capsys: py
     """As where measuring failed again and again."""
     spec, place = write_spec(tmp_path, {**SPEC, "budget": {"gpu_hours": 1}}), tmp_path / "run"
     place.mkdir()
-    (place / "cost.json").write_text('{"actor_seconds": 3600, "actor_hours": 1, "dollars": null}')
+    (place / "cost.json").write_text('{"actor_seconds": 3600, "actor_hours": 1, "dollars": null, "unpriced_hours": 1}')
     assert main(["generate", str(spec), "--out", str(place)]) == 3
     assert "no batch size was measured: budget.gpu_hours 1 is spent (1.00 actor hours); " in capsys.readouterr().err
 

@@ -259,7 +259,7 @@ def test_damaged_measures_are_named(made: Run, tmp_path: Path) -> None:
 
 def test_the_cost_is_told_in_hours_and_dollars(swept: Run, tmp_path: Path) -> None:
     run = copy_of(swept, tmp_path)
-    run.store.replace("cost.json", b'{"actor_seconds": 7200, "actor_hours": 2, "dollars": 7200}')
+    run.store.replace("cost.json", b'{"actor_seconds": 7200, "actor_hours": 2, "dollars": 7200, "unpriced_hours": 0}')
     found = read(run).text
     assert "Actor hours 2.00" in found
     assert "Cost $7200.00 at $3600 an hour" in found

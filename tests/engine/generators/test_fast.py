@@ -22,6 +22,7 @@ from engine.conditions.base import Layout
 from engine.devices import Device
 from engine.errors import ModelError
 from engine.generators.ahead import run_ahead
+from engine.generators.autoencoder import decoded_at_once
 from engine.generators.base import Images, Request
 from engine.generators.compiling import compile_networks
 from engine.generators.pipeline import Pipeline
@@ -176,6 +177,40 @@ def test_as_many_as_the_batch_are_decoded_at_once_without_a_setting(sd: Path, de
     for size in (4, 99):
         assert np.array_equal(make(load(sd, fast={"decode_batch": size})).pixels, expected)
     assert decoded[::2] == [4, 99]  # and 4 of 4
+
+
+@pytest.mark.parametrize(
+    ("widths", "shape", "expected"),
+    [
+        ((128, 256, 512, 512), (32, 4, 64, 64), 16),  # 256 channels at 512x512, 32 times: 2**31
+        ((128, 256, 512, 512), (31, 4, 64, 64), 31),
+        ((128, 256, 512, 512), (33, 4, 64, 64), 17),
+        ((128, 256, 512, 512), (8, 16, 128, 128), 4),
+        ((64, 64, 64, 64), (64, 4, 64, 64), 64),
+        ((64,), (64, 4, 64, 64), 64),
+        ((), (64, 4, 64, 64), 64),
+    ],
+)
+def test_no_layer_of_the_decoder_makes_more_values_than_32_bits_count(
+    widths: tuple[int, ...], shape: tuple[int, ...], expected: int
+) -> None:
+    assert decoded_at_once({"block_out_channels": widths} if widths else {}, shape) == expected
+
+
+def test_what_is_counted_is_the_largest_output_of_a_decoder() -> None:
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 16, 16),
+        norm_num_groups=4,
+    )
+    sizes: list[int] = []
+    for module in vae.decoder.modules():
+        module.register_forward_hook(lambda _module, _given, made: sizes.append(made.numel()))
+    shape = (2, 4, 8, 8)
+    vae.decode(torch.zeros(shape))
+    assert max(sizes) == 2 * 16 * 16 * 8 * 8
+    assert decoded_at_once(vae.config, (2**31 // max(sizes) * 2, *shape[1:])) == 2**31 // max(sizes)
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])

@@ -83,20 +83,14 @@ def test_short_commands_add_up(store: Store, tmp_path: Path) -> None:
     assert recorded(store).dollars == pytest.approx(3 / 3600, rel=0.01)
 
 
-def test_a_file_of_a_version_before_is_read(store: Store) -> None:
-    store.replace("cost.json", b'{"actor_seconds": 7200, "gpu_hours": 2, "dollars": null}')
-    assert (recorded(store).hours, recorded(store).unpriced_hours) == (2, 2)
-    store.replace("cost.json", b'{"actor_seconds": 7200, "gpu_hours": 2, "dollars": 5}')
-    assert (recorded(store).dollars, recorded(store).unpriced_hours) == (5, 0)
-
-
 def test_it_is_at_least_what_the_finished_units_took(tmp_path: Path) -> None:
     run = partial.make(partial.begin(tmp_path), 0, 1)
     took = seconds_of(run.stats().values())
-    assert status(run, 0.0).cost.actor_seconds == took, "a run of a version that wrote no such file"
-    run.store.replace("cost.json", b'{"actor_seconds": 0.0001, "actor_hours": 1e-7, "dollars": null}')
+    assert status(run, 0.0).cost.actor_seconds == took, "where there is no such file"
+    little = b'{"actor_seconds": 0.0001, "actor_hours": 1e-7, "dollars": null, "unpriced_hours": 1e-7}'
+    run.store.replace("cost.json", little)
     assert status(run, 0.0).cost.actor_seconds == pytest.approx(took)
-    run.store.replace("cost.json", b'{"actor_seconds": 7200, "actor_hours": 2, "dollars": null}')
+    run.store.replace("cost.json", b'{"actor_seconds": 7200, "actor_hours": 2, "dollars": null, "unpriced_hours": 2}')
     assert status(run, 0.0).cost.hours == 2
     assert estimate(run).spent.actor_seconds == 7200
     assert (estimate(run).left_s or 0) < 3600, "what is left goes as units go, not as time was lost"
