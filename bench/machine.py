@@ -39,9 +39,8 @@ class Stolen:
         return stolen / all_ if all_ else None
 
 
-def _ticks() -> tuple[int, int]:
+def _ticks(path: Path = Path("/proc/stat")) -> tuple[int, int]:
     """Of all cores since the system began, and those of them that were stolen (proc_stat(5)); zeros elsewhere."""
-    path = Path("/proc/stat")
     counted = [int(word) for word in path.read_text().split("\n")[0].split()[1:9]] if path.is_file() else []
     return sum(counted), counted[7] if len(counted) == 8 else 0
 

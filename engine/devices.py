@@ -36,8 +36,7 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
                 f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, but torch finds no GPU on this node; "
                 "set it to 0 to compute on the CPU"
             )
-        # The one picks kernels by timing them, so another one tomorrow; the other takes none whose sums have no order.
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        repeat_kernels()
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)
@@ -45,6 +44,14 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
         name, kind = "cpu", f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
     chosen = auto_dtype(name) if model.dtype == "auto" else model.dtype
     return Device(name, kinds[chosen], f"{kind}, {chosen}")
+
+
+def repeat_kernels() -> None:
+    """Let cuDNN take the same kernels on every run, and none whose sums have no order."""
+    import torch
+
+    torch.backends.cudnn.benchmark = False  # it would time them, and so pick another one tomorrow
+    torch.backends.cudnn.deterministic = True
 
 
 def auto_dtype(device: str) -> str:

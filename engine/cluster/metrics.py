@@ -55,7 +55,7 @@ class Metrics:
         ):
             if count:
                 counter.inc(count)
-        for stage, seconds in stats.get("seconds", {}).items():
+        for stage, seconds in stats["seconds"].items():
             if seconds:
                 self._stage_seconds.inc(seconds, {"stage": stage})
         for reason, count in stats["rejected"].items():

@@ -14,6 +14,7 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.util.queue import Empty, Queue
 
 from engine.cluster.session import joins_cluster, ray_session
+from engine.devices import repeat_kernels
 from engine.errors import ModelError, SpecError, WorkersLost
 from engine.memory import out_of_memory
 from engine.spec.cluster import ClusterSpec
@@ -130,7 +131,7 @@ def _work(config: dict[str, Any]) -> None:
 
     job, cluster, queue = config["job"], config["cluster"], config["queue"]
     torch.set_num_threads(cluster.cpus_per_actor)
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    repeat_kernels()
     context, device = get_context(), str(get_device())
     worker = Worker(
         context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cluster.cpus_per_actor

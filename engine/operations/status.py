@@ -77,7 +77,7 @@ class Status:
 
     @property
     def waiting(self) -> float | None:
-        """Share of the time of the devices in which they had nothing to do; None where no unit says."""
+        """Share of the time of the devices in which they had nothing to do; None before the first unit."""
         on_device = sum(self.seconds[stage] for stage in (*DEVICE, "wait"))
         return self.seconds["wait"] / on_device if on_device else None
 
@@ -153,7 +153,7 @@ def summarize(recipe: Recipe, output: Output, now: float) -> Status:
         quarantined=output.given_up,
         median_s=median,
         stragglers=_stragglers(output.stats, STRAGGLING * (median or 0.0)),
-        seconds={stage: sum(one.get("seconds", {}).get(stage, 0.0) for one in stats) for stage in STAGES},
+        seconds={stage: sum(one["seconds"][stage] for one in stats) for stage in STAGES},
         disk_bytes=sum(file["size"] for one in stats for file in one["files"]),
         cost=output.recorded.at_least(recipe.spec, seconds_of(stats)),
     )

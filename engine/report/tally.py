@@ -29,7 +29,7 @@ class Tally:
     strategies:   `planned` and `kept` by strategy of prompts.
     examples:     of failed slots, the first few.
     seconds:      time that units had their devices, added up. rates: images per second of each unit.
-    stages:       seconds of each stage, see `engine.spans`; of the units that say so.
+    stages:       seconds of each stage, see `engine.spans`.
     devices, batch_sizes, models, licenses: how many units each stands for.
     versions:     of each package, every version that a unit was made with.
     shards_of:    for the classes asked about, the shards that hold at least one image.
@@ -93,7 +93,7 @@ class Tally:
 
     def _add_making(self, stats: Stats) -> None:
         self.seconds += stats["duration_s"]
-        for stage, seconds in stats.get("seconds", {}).items():  # an older unit does not say
+        for stage, seconds in stats["seconds"].items():
             self.stages[stage] += seconds
         self.rates.append(stats["images_per_second"])
         self.devices[stats["device"]] += 1

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.__main__ import parser, with_name
-from bench.machine import Stolen
+from bench.machine import Stolen, _ticks
 from bench.throughput import command, control, determinism, flops, host, scaling
 from bench.throughput.architectures import ARCHITECTURES
 from bench.throughput.digits import digits_run
@@ -147,6 +147,13 @@ def test_time_that_the_host_took(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stolen.share() == 0.05
     monkeypatch.setattr("bench.machine._ticks", lambda: (0, 0))
     assert Stolen().share() is None
+
+
+def test_ticks_of_a_guest_are_counted_once(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  10 1 2 30 4 5 6 7 8 9\ncpu0 5 1 1 15 2 2 3 3 4 4\nintr 1\n")
+    assert _ticks(stat) == (65, 7)  # user and nice have what guests took, so that the last two are in the sum
+    assert _ticks(tmp_path / "none") == (0, 0)
 
 
 @pytest.mark.parametrize(

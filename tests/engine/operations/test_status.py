@@ -13,6 +13,7 @@ from engine.operations.budget import NOTHING
 from engine.operations.status import Output, status, summarize
 from engine.recipe import Recipe
 from engine.run import Run
+from engine.spans import STAGES
 from tests.conftest import Jobs, text_of
 from tests.engine import partial
 
@@ -60,9 +61,9 @@ def test_how_long_devices_had_nothing_to_do(tmp_path: Path) -> None:
     run = partial.make(partial.begin(tmp_path), 0, 1, 2)
     took = {"text": 1.0, "denoise": 15.0, "decode": 2.0, "copy": 0.0, "encode": 9.0, "commit": 9.0, "wait": 2.0}
     for name, one in run.stats().items():
-        del one["seconds"]  # as a version before did not say
-        more = {} if name == "00000" else {"seconds": took}
-        run.shards.replace(f"{name}_stats.json", json.dumps(one | more).encode())
+        idle = dict.fromkeys(took, 0.0)
+        one["seconds"] = idle if name == "00000" else took
+        run.shards.replace(f"{name}_stats.json", json.dumps(one).encode())
         found = status(run, time.time())
     assert found.waiting == pytest.approx(0.1)
     assert found.seconds == {stage: 2 * seconds for stage, seconds in took.items()}
@@ -148,6 +149,7 @@ def test_nothing_contradicts_itself_whatever_the_clocks_said(
     recipe: Recipe, units: dict[int, tuple[float, float]], now: float
 ) -> None:
     none = {"kept": {}, "failed": {}, "rejected": {}, "failures": [], "files": [], "device": "x"}
+    none |= {"seconds": dict.fromkeys(STAGES, 0.0)}
     stats = {
         recipe.plan.shard_name(unit): none | {"unit": unit, "count": 6, "kept": {"cat": 6}, "duration_s": took}
         for unit, (_, took) in units.items()
