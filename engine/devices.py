@@ -43,6 +43,7 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
         keep_memory()
         name, kind = "cpu", f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
     chosen = auto_dtype(name) if model.dtype == "auto" else model.dtype
+    torch.backends.cudnn.allow_tf32 = chosen != "fp32"  # torch's convolutions round fp32 to 10 bits where they may
     return Device(name, kinds[chosen], f"{kind}, {chosen}")
 
 

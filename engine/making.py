@@ -36,7 +36,8 @@ class MadeUnit:
         return self.ledger.timeline
 
     def publish(self) -> Stats:
-        """Publish it; gives its stats, also if another worker finished it first. Once; raises ShardError."""
+        """Publish it; gives its stats, also if another worker finished it first. Once; raises ShardError, which
+        is a CommitConflict where that one's bytes differ."""
         spans = self.timeline.lane("publish")
         with self.writer, spans.time("commit"):
             files = self.writer.publish()

@@ -27,14 +27,13 @@ class Slot:
     """One place in a unit; it ends as one sample or as one recorded failure.
 
     index:   its place in the run.
-    unit:    the unit that it belongs to, and `position` its place there.
+    unit:    the unit that it belongs to.
     label:   class index.
     ordinal: how many slots of its class precede it in the plan's order of prompts: 0 to quota - 1.
     """
 
     index: int
     unit: int
-    position: int
     label: int
     ordinal: int
     key: str
@@ -98,7 +97,7 @@ class Plan:
         label = bisect_right(self._ends, dealt)
         ordinal = dealt - (self._ends[label] - self.quotas[label])
         key = f"{self.shard_name(unit)}{position:0{self._slot_digits}d}"
-        return Slot(index, unit, position, label, ordinal, key)
+        return Slot(index, unit, label, ordinal, key)
 
     def slot_of_key(self, key: str) -> Slot:
         """The slot that a sample's key names. Raises KeyError."""

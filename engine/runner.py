@@ -32,7 +32,8 @@ _AT_ONCE = 2
 def run_unit(recipe: Recipe, number: int, generator: Generator, shards: Place) -> Stats:
     """Make unit `number` and publish it among `shards`; gives its stats, also if another worker finished it first.
 
-    Raises ShardError, SlotFailed, and whatever the generator raises; then nothing of the unit was published.
+    Raises ShardError, which is a CommitConflict where that one's bytes differ, SlotFailed, and whatever the generator
+    raises; then nothing of the unit was published.
     """
     with Runner(recipe, generator, shards) as runner:
         unit = runner.offer(first_turns(recipe, number))

@@ -40,7 +40,7 @@ def _transformed(
     # Its draws follow from the batch as well, so that a resumed training goes on with the same ones.
     seed = int(raw(1, Purpose.TRANSFORM, stream.seed, number * stream.world_size + stream.rank)[0]) >> 1
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would set the trainer's GPUs as well
         if "mask" not in batch:
             return batch | {"image": transform(batch["image"])}
         from torchvision import tv_tensors
@@ -113,6 +113,7 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
 
     Yields dicts: image uint8 (batch, 3, height, width) or what `transform` makes of it, label int64 (batch,), synthetic
     bool (batch,), source int64 (batch,), key list of str; where the streams have them mask and `fields`.
+    Each pass over it gives the same batches: one pass is a whole training, and not an epoch, as with `ShardLoader`.
     steps: batches in one pass, which starts where `stream` stands when the pass begins; None: until the mix ends.
            Workers read copies of the stream, so a trainer that stops after n batches and goes on later sets it:
            `load_state_dict({"batch": n})`. torchdata's StatefulDataLoader does so by itself.

@@ -20,9 +20,10 @@ from engine.operations.profile import write_profile
 from engine.recipe import Recipe
 from engine.runner import Runner, time_batch
 from engine.turns import first_turns
-from shards.errors import ShardError
+from shards.errors import CommitConflict, ShardError
+from shards.finished import read_stats
 from shards.places import cache_home
-from shards.retries import first_line
+from shards.retries import Missing, first_line
 from shards.stats import Stats
 from shards.store import Store
 
@@ -86,7 +87,7 @@ class UnitMaker:
 
     @ray.method(concurrency_group=_CONTROL)
     def recall(self, number: int) -> None:
-        """Do not begin this unit, if it has not begun."""
+        """Do not begin this unit. It is made all the same where it has begun, or is just about to."""
         self._recalled.add(number)
         if unit := self._offered.get(number):
             unit.cancel()
@@ -126,7 +127,13 @@ class UnitMaker:
         return None
 
     def _publish(self, made: MadeUnit) -> Stats:
-        stats = made.publish()
+        try:
+            stats = made.publish()
+        except CommitConflict as conflict:  # it was finished, in batches of another size or by another kind of device,
+            try:  # by an actor whose answer was lost: that one counts
+                return read_stats(self._store / "shards", made.shard)
+            except Missing:
+                raise conflict from None
         if self._profile:
             try:
                 write_profile(self._store, made.shard, made.timeline)

@@ -112,7 +112,7 @@ class Crew:
         return making, behind
 
     def end(self, maker: Maker) -> None:
-        """End an actor; what it was making was not published, or is complete."""
+        """End an actor; what it was making is finished, or is made anew, whatever was published of it."""
         self._kill(maker)
         self.ready = [one for one in self.ready if one is not maker]
         self.loading = {ref: one for ref, one in self.loading.items() if one is not maker}

@@ -23,7 +23,7 @@ from engine.cluster.outage import Outage
 from engine.cluster.reasons import brief, cause_of, is_the_units_doing, no_room
 from engine.cluster.session import joins_cluster
 from engine.cluster.stop import StopSignals
-from engine.errors import BudgetSpent, NoStagingRoom, OutputError, Stopped
+from engine.errors import BudgetSpent, ModelError, NoStagingRoom, OutputError, Stopped
 from engine.operations.budget import Meter
 from engine.operations.estimate import Pace
 from engine.operations.progress import Listener, Progress
@@ -278,5 +278,7 @@ def measure(recipe: Recipe, store: Store) -> Pace:
         return Pace(ray.get(actor.time_batch.remote()), nodes.actors_wanted())
     except RayTaskError as error:
         raise error.cause from None
+    except RayError as error:
+        raise ModelError(f"model: no batch could be timed ({brief(error)}); the logs of Ray say more") from None
     finally:
         ray.kill(actor)

@@ -65,22 +65,30 @@ class _HostClock:
 
 
 class _GpuClock:
-    """Events of the current stream in seconds of the host's clock."""
+    """Events of the current stream in seconds of the host's clock. A mark is an event, and when the host asked for it.
+
+    The two clocks drift apart, by a second in some hours, so each batch is put where it can have been: the device comes
+    by a mark after the host asked for it, and before the host knows that it did.
+    """
 
     def __init__(self) -> None:
-        anchor = self.mark()
-        anchor.synchronize()
-        self._known, self._lock = (anchor, time.perf_counter()), Lock()
+        event, _ = self.mark()
+        event.synchronize()
+        self._known, self._lock = (event, time.perf_counter()), Lock()
 
-    def mark(self) -> Any:
+    def mark(self) -> tuple[Any, float]:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
-        return event
+        return event, time.perf_counter()
 
-    def seconds(self, marks: Sequence[Any]) -> Sequence[float]:
+    def seconds(self, marks: Sequence[tuple[Any, float]]) -> Sequence[float]:
+        now, first = time.perf_counter(), marks[0][0]
+        since = [first.elapsed_time(event) / 1e3 for event, _ in marks]
         # From batch to batch: over hours, the single precision of a time between two events would be milliseconds.
         with self._lock:
             event, moment = self._known
-            start = moment + event.elapsed_time(marks[0]) / 1e3
-            self._known = marks[0], start
-        return [start + marks[0].elapsed_time(mark) / 1e3 for mark in marks]
+            start = moment + event.elapsed_time(first) / 1e3
+            start = max(start, *(asked - later for (_, asked), later in zip(marks, since, strict=True)))
+            start = min(start, now - since[-1])
+            self._known = first, start
+        return [start + later for later in since]

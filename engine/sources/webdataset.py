@@ -34,7 +34,14 @@ def open_webdataset(path: str, palette: Palette | None = None, *, synthetic: boo
     ]
     if not samples:
         raise DataError(f"data.path: no sample in {path}")
-    names = {label: str(metadata.get("class_name", label)) for label, metadata, _, _ in samples}
+    names: dict[int, str] = {}
+    for label, metadata, place, _ in samples:
+        name = str(metadata.get("class_name", label))
+        if names.setdefault(label, name) != name:
+            raise DataError(
+                f"{place}: label {label} is {name!r} here and {names[label]!r} in samples before; number the classes "
+                "of all tars alike"
+            )
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names)))
     return RealSet(
         classes,

@@ -15,6 +15,7 @@ from engine.generators import kinds
 from engine.generators.base import Images, Request
 from engine.run import Run
 from engine.spec.cluster import ClusterSpec
+from shards.errors import CommitConflict
 from shards.store import Bucket, Folder, Store
 from tests.cluster.fake_kind import Fake, FakeSettings, fake_run
 
@@ -125,6 +126,20 @@ def test_a_recalled_unit_is_not_begun_and_the_one_before_is_finished(tmp_path: P
     assert second.result(PATIENCE_S) is None
     assert (first.result(PATIENCE_S) or {})["unit"] == 0
     assert (maker.make(1) or {})["unit"] == 1, "a recall is for one time"
+
+
+def test_what_another_actor_has_finished_counts_though_its_bytes_are_others(tmp_path: Path) -> None:
+    """As after a lost answer, where the second actor has memory for smaller batches alone."""
+    Watched.tell = staticmethod(lambda requests: None)
+    run = fake_run(tmp_path, 1, ClusterSpec())
+    first, second = maker_of(run), maker_of(Run(run.store, run.recipe.with_batch_size(2)))
+    stats = first.make(0)
+    before = run.shards.sha256("00000.tar")
+    assert second.make(0) == stats == run.stats()["00000"]
+    run.shards.remove("00000_stats.json")  # the first was stopped before the end
+    with pytest.raises(CommitConflict, match="other bytes"):
+        second.make(0)
+    assert run.shards.sha256("00000.tar") == before
 
 
 def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def png(pixels: np.ndarray, mode: str | None = None) -> bytes:
 
 
 def slot(label: int, ordinal: int) -> Slot:
-    return Slot(ordinal, 0, ordinal, label, ordinal, str(ordinal))
+    return Slot(ordinal, 0, label, ordinal, str(ordinal))
 
 
 def some_mask(seed: int = 0, shape: tuple[int, int] = (6, 9), classes: int = 3) -> np.ndarray:

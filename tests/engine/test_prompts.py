@@ -54,7 +54,7 @@ def book_of(spec: PromptsSpec, classes: list[str], quota: int = 1000, **files: P
 
 
 def slot(ordinal: int, label: int = 0) -> Slot:
-    return Slot(ordinal, 0, ordinal, label, ordinal, f"{ordinal:09d}")
+    return Slot(ordinal, 0, label, ordinal, f"{ordinal:09d}")
 
 
 def test_templates_rotate() -> None:

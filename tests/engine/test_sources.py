@@ -137,10 +137,16 @@ def make_parquet(root: Path, names: bool = True) -> Path:
     return root
 
 
-def make_webdataset(root: Path, meta: dict[str, object] | None = None, drop: str = "") -> Path:
+def make_webdataset(
+    root: Path,
+    meta: dict[str, object] | None = None,
+    drop: str = "",
+    names: tuple[str, ...] = ("sea lion", "zebra"),
+    file: str = "0.tar",
+) -> Path:
     root.mkdir(exist_ok=True)
-    with tarfile.open(root / "0.tar", "w", format=tarfile.GNU_FORMAT) as tar:
-        for label, name in enumerate(("sea lion", "zebra")):
+    with tarfile.open(root / file, "w", format=tarfile.GNU_FORMAT) as tar:
+        for label, name in enumerate(names):
             for k in range(3):
                 members = {
                     "png": picture(10 * label + k),
@@ -153,6 +159,10 @@ def make_webdataset(root: Path, meta: dict[str, object] | None = None, drop: str
                         info.size = len(data)
                         tar.addfile(info, io.BytesIO(data))
     return root
+
+
+def numbered_otherwise(root: Path) -> Path:
+    return make_webdataset(make_webdataset(root), names=("zebra", "sea lion"), file="1.tar")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +193,8 @@ def test_parquet_without_names_has_its_labels_as_names(tmp_path: Path) -> None:
         ({"source": "webdataset"}, lambda path: make_webdataset(path, {"synthetic": True}), "synthetic"),
         ({"source": "webdataset"}, lambda path: make_webdataset(path, drop="cls"), "no .cls"),
         ({"source": "webdataset"}, lambda path: make_webdataset(path, drop="png"), "no image"),
+        ({"source": "webdataset"}, lambda path: make_webdataset(path, names=("a", "b", "a")), "0 and 2 are both .*'a'"),
+        ({"source": "webdataset"}, numbered_otherwise, r"1\.tar.*label 0 is 'zebra' here and 'sea lion' in samples"),
     ],
 )
 def test_what_is_wrong_with_a_place_is_said(

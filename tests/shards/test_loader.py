@@ -138,6 +138,17 @@ def test_transforms_of_torchvision_are_drawn_from_the_batch(folders: tuple[Path,
     assert all(torch.equal(one, batch["image"]) for one, batch in zip(expected[4:], resumed, strict=True))
 
 
+def test_a_transform_leaves_the_trainers_gpus_their_own_draws(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded: list[int] = []
+    for device in ("cuda", "xpu"):
+        monkeypatch.setattr(f"torch.{device}.manual_seed_all", seeded.append)
+    for batch in ShardLoader(mix(folders), 2, transform=lambda image: image + torch.rand(1)):
+        assert batch["image"].dtype == torch.float32
+    assert not seeded
+
+
 def test_a_transform_moves_the_mask_with_its_image(folders: tuple[Path, Path]) -> None:
     v2 = pytest.importorskip("torchvision.transforms.v2")
     crop = v2.RandomCrop((2, 3))
