@@ -67,7 +67,7 @@ class _HostClock:
 class _GpuClock:
     """Events of the current stream in seconds of the host's clock. A mark is an event, and when the host asked for it.
 
-    The two clocks drift apart, by a second in some hours, so each batch is put where it can have been: the device comes
+    The two clocks may drift apart over hours, so each batch is put where it can have been: the device comes
     by a mark after the host asked for it, and before the host knows that it did.
     """
 
@@ -77,9 +77,9 @@ class _GpuClock:
         self._known, self._lock = (event, time.perf_counter()), Lock()
 
     def mark(self) -> tuple[Any, float]:
-        event = torch.cuda.Event(enable_timing=True)
+        event, asked = torch.cuda.Event(enable_timing=True), time.perf_counter()
         event.record()
-        return event, time.perf_counter()
+        return event, asked
 
     def seconds(self, marks: Sequence[tuple[Any, float]]) -> Sequence[float]:
         now, first = time.perf_counter(), marks[0][0]
