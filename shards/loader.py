@@ -113,7 +113,7 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
 
     Yields dicts: image uint8 (batch, 3, height, width) or what `transform` makes of it, label int64 (batch,), synthetic
     bool (batch,), source int64 (batch,), key list of str; where the streams have them mask and `fields`.
-    Each pass over it gives the same batches: one pass is a whole training, and not an epoch, as with `ShardLoader`.
+    Every pass over it gives the same batches, so one pass is a whole training; `ShardLoader` goes on in the next one.
     steps: batches in one pass, which starts where `stream` stands when the pass begins; None: until the mix ends.
            Workers read copies of the stream, so a trainer that stops after n batches and goes on later sets it:
            `load_state_dict({"batch": n})`. torchdata's StatefulDataLoader does so by itself.

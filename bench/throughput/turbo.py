@@ -49,8 +49,8 @@ def _loops(told: str, model: Model, ours: Local, small: Local, options: Options)
     systems: Mapping[str, Callable[[], float]] = {
         OURS: lambda: ours.rate(seconds).images,
         _TINY: lambda: small.rate(seconds).images,
-        _NAIVE: lambda: _free(naive.rate, few),
-        _FAIR: lambda: _free(fair.rate, many),
+        _NAIVE: lambda: _as_usual(naive.rate, few),
+        _FAIR: lambda: _as_usual(fair.rate, many),
     }
     rates = by_turns(systems, rounds)
     yield from beside("B2", told, {name: rates[name] for name in (OURS, _NAIVE)}, {_NAIVE: NAIVE})
@@ -61,7 +61,7 @@ def _loops(told: str, model: Model, ours: Local, small: Local, options: Options)
         yield not_run("B3", told, peer, "not compared on a GPU; it is beside us on a CPU")
 
 
-def _free(rate: Callable[[int], float], images: int) -> float:
+def _as_usual(rate: Callable[[int], float], images: int) -> float:
     """Of a loop of others, which may have whichever kernels torch takes by itself: ours asked for those that repeat."""
     from torch.backends import cudnn
 

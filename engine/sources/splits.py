@@ -56,8 +56,9 @@ def load_splits(spec: DataSpec, *, synthetic: bool = False) -> Splits:
 def open_source(spec: DataSpec) -> RealSet:
     """All real images that `spec` names, undivided. Raises DataError."""
     found = _open(spec)
+    labels: dict[str, int] = {}
     for label, name in enumerate(found.classes):
-        if (first := found.classes.index(name)) < label:  # counts, prompts and choices are by name
+        if (first := labels.setdefault(name, label)) < label:  # counts, prompts and choices are by name
             raise DataError(f"data: labels {first} and {label} are both called {name!r}; rename one in the data set")
     return found if spec.classes is None else _only(found, spec.classes)
 
