@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own start
 
 TWO = ClusterSpec(max_actors=2, unit_attempts=1)
 """The first attempt of a unit that is charged to it fails the run."""
+NOTICED_S = 120.0
 
 
 class Nodes:
@@ -55,10 +56,16 @@ class Nodes:
         GcsClient(address=self._cluster.address).drain_node(node, why, "a spot notice", deadline)
 
     def remove(self, *nodes: str) -> None:
-        """As a power cut does."""
+        """As a power cut does; comes back when Ray has noticed, for until then it starts actors there."""
+        import ray
+
         for node in self._cluster.list_all_nodes():
             if node.node_id in nodes:
                 self._cluster.remove_node(node, allow_graceful=False)
+        until = time.monotonic() + NOTICED_S
+        while any(one["Alive"] and one["NodeID"] in nodes for one in ray.nodes()):
+            assert time.monotonic() < until, "Ray did not notice"
+            time.sleep(0.2)
 
     def end(self) -> None:
         import ray
