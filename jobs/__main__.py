@@ -72,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code: 0, 1 (something failed), 2 (bad input), 130 (stopped), or an
-    error's own."""
+    """Run one command; gives the exit code: 0, 1 (something failed), 2 (bad input), 3 (budget spent), or 128 and
+    the number of the signal that stopped it."""
     chosen = parser().parse_args(arguments)
     try:
         chosen.run(chosen)
