@@ -30,26 +30,27 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A straight line from `start` to `end` over the first `over` batches, then `end`."""
-
+class _Ramp:
     start: float
     end: float
     over: int
+
+    def __post_init__(self) -> None:
+        if self.over < 1:
+            raise ValueError(f"over={self.over} must be a number of batches, at least 1; for alpha from then on: Steps")
+
+
+class Linear(_Ramp):
+    """A straight line from `start` to `end` over the first `over` batches, then `end`."""
 
     def at(self, batch: int) -> Fraction:
         """See the class."""
         return _parts(self.start + (self.end - self.start) * min(1.0, batch / self.over))
 
 
-@dataclass(frozen=True)
-class Cosine:
+class Cosine(_Ramp):
     """Half a cosine from `start` to `end` over the first `over` batches, then `end`: slow at both ends (Loshchilov and
     Hutter, "SGDR", 2017)."""
-
-    start: float
-    end: float
-    over: int
 
     def at(self, batch: int) -> Fraction:
         """See the class."""

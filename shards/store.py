@@ -120,7 +120,10 @@ class Store(ABC):
 
     @abstractmethod
     def at_hand(self, name: str) -> AbstractContextManager[Path]:
-        """A context manager that gives a local path of a file: itself, or a copy for as long as the block runs."""
+        """A context manager that gives a local path of a file: itself, or a copy for as long as the block runs.
+
+        Raises Missing.
+        """
 
     @abstractmethod
     def sweep(self) -> None:
@@ -177,7 +180,7 @@ class Folder(Store):
                 file.seek(start)
                 return file.read() if size is None else file.read(size)
         except FileNotFoundError:
-            raise Missing(f"{self.local / name}: there is no such file") from None
+            raise self._missing(name) from None
 
     def staging(self, name: str) -> Path:
         return staging_path(self.local, name)
@@ -189,10 +192,15 @@ class Folder(Store):
         (self.local / name).unlink(missing_ok=True)
 
     def sha256(self, name: str) -> str:
-        return sha256_of(self.local / name)
+        try:
+            return sha256_of(self.local / name)
+        except FileNotFoundError:
+            raise self._missing(name) from None
 
     @contextmanager
     def at_hand(self, name: str) -> Iterator[Path]:
+        if self.size(name) is None:
+            raise self._missing(name)
         yield self.local / name
 
     def sweep(self) -> None:
@@ -203,6 +211,9 @@ class Folder(Store):
 
     def _create(self, staged: Path, name: str) -> None:
         commit.link(staged, self.local / name)
+
+    def _missing(self, name: str) -> Missing:
+        return Missing(f"{self.local / name}: there is no such file")
 
 
 class Bucket(Store):

@@ -77,3 +77,9 @@ def test_an_alpha_outside_of_its_range_is_refused(wrong: Linear | Steps) -> None
         Halves(wrong)(0)
     with pytest.raises(ValueError, match="from batch 0 on"):
         Steps({5: 0.5})
+
+
+@pytest.mark.parametrize("ramp", [Linear, Cosine])
+def test_a_ramp_over_no_batch_is_refused(ramp: type[Linear | Cosine]) -> None:
+    with pytest.raises(ValueError, match="over=0 must be a number of batches"):
+        ramp(1.0, 0.0, over=0)

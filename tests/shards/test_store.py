@@ -80,8 +80,9 @@ def test_of_many_publishers_one_wins(store: Store) -> None:
 def test_what_is_read_is_what_is_there(store: Store) -> None:
     assert store.entries() == {}
     assert store.size("card") is None
-    with pytest.raises(Missing, match="no such file"):
-        store.read("card")
+    for ask in (store.read, store.sha256, lambda name: store.at_hand(name).__enter__()):
+        with pytest.raises(Missing, match="no such file"):
+            ask("card")
     store.replace("card", b"0123456789")
     store.replace("card", b"9876543210")
     store.publish(stage(store, "b.tar", b"bytes"), "b.tar")
