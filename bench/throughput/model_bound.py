@@ -26,7 +26,7 @@ from engine.spec.cluster import ClusterSpec
 from engine.spec.output import ImageSpec, OutputSpec
 
 IMAGES, PER_SHARD = 2_000, 400
-ROUNDS, FAKE_ROUNDS = 3, 8
+ROUNDS, FAKE_ROUNDS = 9, 8
 BATCH, FAKE_BATCH = 50, 16
 FAKE_S = 0.05
 TARGET = 0.97
