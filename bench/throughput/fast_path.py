@@ -75,7 +75,8 @@ def cpu_steps() -> Steps:
         "none": none,
         **{f"{name} alone": {**none, "fast": {**_NONE, **given}} for name, given in _ALONE.items()},
         **dtype,
-        f"{fast}, channels_last, texts_once (the defaults)": {},
+        "channels_last, packed": {**none, "fast": {**_NONE, "channels_last": True, "packed": True}},
+        f"{fast}, channels_last, packed, texts_once (the defaults)": {},
         "the defaults and compile": {"fast": {"compile": "default"}},
     }
 
@@ -95,7 +96,7 @@ def gpu_steps(tiny_vae: str) -> Steps:
     }
 
 
-_NONE = {"channels_last": False, "texts_once": False, "overlap": False}
+_NONE = {"channels_last": False, "packed": False, "texts_once": False, "overlap": False}
 _ALONE: Steps = {
     "channels_last": {"channels_last": True},
     "texts_once": {"texts_once": True},

@@ -16,6 +16,9 @@ class FastSpec(Strict):
 
     channels_last: bool = True
     """Convolutions with the channels innermost in memory, which is what tensor cores and CPUs compute with."""
+    packed: bool = True
+    """On a CPU, with channels_last and without compile: bring the weights of convolutions into the layout that oneDNN
+    computes with once, and not in each call. In fp32, small layers may add in another order."""
     texts_once: bool = True
     """Encode each distinct text once, and keep it. Off: each batch's texts anew, to see what it saves."""
     overlap: bool = True
@@ -44,8 +47,10 @@ class FastSpec(Strict):
         return self
 
     def effective(self, device: str) -> str:
-        """The steps that are on, for the stats. device: cuda or cpu, where there is nothing to overlap."""
+        """The steps that are on, for the stats. device: cuda, or cpu, where there is nothing to overlap."""
         on = {name: value for name, value in self if value not in (False, None, "none")}
         if device == "cpu":
             on.pop("overlap", None)
+        if device != "cpu" or not self.channels_last or self.compile != "none":
+            on.pop("packed", None)
         return ", ".join(name if value is True else f"{name} {value}" for name, value in on.items())

@@ -22,6 +22,7 @@ from engine.generators.base import Made, ModelFacts, Request
 from engine.generators.compiling import compile_networks
 from engine.generators.fast import SAME_BYTES
 from engine.generators.loading import frame, load_part, prepare
+from engine.generators.packing import pack_convolutions
 from engine.generators.quantizing import quantize
 from engine.generators.settings import DiffusersSettings
 from engine.generators.stages import Stages
@@ -156,6 +157,8 @@ def _hasten(pipe: Any, model: DiffusersSettings, device: Device, stages: Stages)
         quantize(pipe, device)
     if model.fast.compile != "none":
         compile_networks(pipe, model.fast.compile)
+    elif model.fast.channels_last and model.fast.packed:
+        pack_convolutions(pipe, device)
 
 
 def _facts(model: DiffusersSettings, found: Mapping[str, Model], pipe: Any, adapters: Adapters) -> ModelFacts:

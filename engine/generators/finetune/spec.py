@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from engine.generators.fast import FastSpec
 from engine.generators.text_to_image import TextToImageSettings
 from engine.spec.base import Count, Share, Strict
 from engine.spec.condition import WarpSpec
@@ -144,7 +145,8 @@ class FinetuneSpec(Strict):
     def settings(self) -> TextToImageSettings:
         """The base model as a generator, which makes the images of the prior."""
         made = {} if self.prior is None else self.prior.model_dump(include={"steps", "guidance", "batch_size"})
-        return TextToImageSettings(**self.model.model_dump(), **made, width=self.size, height=self.size)
+        fast = FastSpec(packed=False)  # nothing can be learned through such weights
+        return TextToImageSettings(**self.model.model_dump(), **made, width=self.size, height=self.size, fast=fast)
 
     def instance_prompt(self, class_name: str) -> str:
         """What a real image of the class is said to show."""

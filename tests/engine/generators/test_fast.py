@@ -145,7 +145,7 @@ def test_texts_of_later_batches_fill_the_places_that_a_batch_leaves(sd: Path) ->
 
 
 def test_without_channels_last_images_are_the_same_but_for_the_order_of_sums(sd: Path) -> None:
-    last, first = load(sd), load(sd, fast={"channels_last": False})
+    last, first = load(sd, fast={"packed": False}), load(sd, fast={"channels_last": False})
     weights = [one._pipe.diffusers.unet.conv_in.weight for one in (last, first)]
     assert [weight.is_contiguous(memory_format=torch.channels_last) for weight in weights] == [True, False]
     assert np.abs(make(last).pixels.astype(int) - make(first).pixels).max() <= 1
@@ -154,6 +154,16 @@ def test_without_channels_last_images_are_the_same_but_for_the_order_of_sums(sd:
         ["channels_last", "texts_once"],
         "texts_once",
     )
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_packed_weights_make_the_same_images(sd: Path, dtype: str) -> None:
+    usual, plain = load(sd, dtype=dtype, guidance=5.0), load(sd, dtype=dtype, guidance=5.0, fast={"packed": False})
+    most = 0 if dtype == "bf16" else 1
+    assert np.abs(make(usual).pixels.astype(int) - make(plain).pixels).max() <= most
+    assert ("packed" in usual.device, "packed" in plain.device) == (True, False)
+    assert not load(sd, fast={"channels_last": False})._pipe.diffusers.unet.conv_in.weight.is_mkldnn
+    assert "packed" not in load(sd, fast={"compile": "default"}).device, "torch.compile does it by itself, or not"
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
@@ -378,7 +388,7 @@ def test_a_run_may_go_on_with_other_steps_where_they_change_no_byte() -> None:
         return identity(parse_as(Spec, text, "spec", overrides))
 
     assert spec("model.fast.overlap=false", "model.fast.texts_once=false") == spec()
-    for change in ("channels_last=false", "compile=default", "decode_batch=1", "fp8=true"):
+    for change in ("channels_last=false", "packed=false", "compile=default", "decode_batch=1", "fp8=true"):
         assert spec(f"model.fast.{change}") != spec()
 
 

@@ -79,7 +79,7 @@ def test_without_a_size_the_models_own_is_made(sd: Path) -> None:
 def test_the_stats_say_in_one_line_what_computes_and_why_not_as_wished(sd: Path, wish: str) -> None:
     text = load(sd, attention=wish).device
     assert text.startswith("CPU (")
-    assert text.endswith(f", fp32, sdpa ({wish} needs a GPU), channels_last, texts_once")
+    assert text.endswith(f", fp32, sdpa ({wish} needs a GPU), channels_last, packed, texts_once")
 
 
 @pytest.mark.parametrize("offload", ["model", "layers"])
