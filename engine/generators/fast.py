@@ -46,11 +46,13 @@ class FastSpec(Strict):
             )
         return self
 
-    def effective(self, device: str) -> str:
-        """The steps that are on, for the stats. device: cuda, or cpu, where there is nothing to overlap."""
+    def on(self, device: str, packs: bool) -> "FastSpec":
+        """Those that can be on there. device: cuda, or cpu, where there is nothing to overlap. packs: whether its
+        convolutions have a layout of their own."""
+        packed = self.packed and packs and self.channels_last and self.compile == "none"
+        return self.model_copy(update={"packed": packed, "overlap": self.overlap and device == "cuda"})
+
+    def told(self) -> str:
+        """Those that are on, for the stats."""
         on = {name: value for name, value in self if value not in (False, None, "none")}
-        if device == "cpu":
-            on.pop("overlap", None)
-        if device != "cpu" or not self.channels_last or self.compile != "none":
-            on.pop("packed", None)
         return ", ".join(name if value is True else f"{name} {value}" for name, value in on.items())

@@ -7,20 +7,31 @@ from torch import Tensor, nn
 
 from engine.devices import Device
 
+_ADAPTED = "base_layer"
+"""What peft calls a layer that it has put an adapter around."""
 
-def pack_convolutions(pipe: Any, device: Device) -> None:
+
+def packs(device: Device) -> bool:
+    """Whether torch computes convolutions by oneDNN there, in that dtype, and it has a layout of its own."""
+    if device.name != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return False
+    return torch.backends.mkldnn.is_available() and (
+        device.dtype == torch.float32
+        or (device.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+def pack_convolutions(pipe: Any) -> None:
     """Bring the weights of its 2D convolutions into oneDNN's own layout, which torch otherwise does in each call of a
     layer: at every step of every batch.
 
     In bf16 the same bytes come out; in fp32 torch would compute some small layers without oneDNN, in another order.
-    Adapters are loaded before, and lie beside these weights. Does nothing where torch has no oneDNN for the dtype.
+    Those that an adapter changes are left as they are: some kinds of adapters compute with the weights.
     """
-    if device.name != "cpu" or not _by_onednn(device.dtype):
-        return
-    for name in ("unet", "controlnet", "vae"):
-        network = getattr(pipe, name, None)
-        for layer in network.modules() if network is not None else ():
-            if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple):
+    for part in ("unet", "controlnet", "vae"):
+        network = getattr(pipe, part, None)
+        for name, layer in network.named_modules() if network is not None else ():
+            if type(layer) is nn.Conv2d and _is_plain(layer) and not name.endswith(_ADAPTED):
                 with torch.no_grad():
                     shape = (layer.padding, layer.stride, layer.dilation, layer.groups)
                     packed = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *shape, None)
@@ -28,10 +39,8 @@ def pack_convolutions(pipe: Any, device: Device) -> None:
                 layer.__class__ = _Packed
 
 
-def _by_onednn(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available() or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def _is_plain(layer: nn.Conv2d) -> bool:
+    return layer.padding_mode == "zeros" and isinstance(layer.padding, tuple)
 
 
 class _Packed(nn.Conv2d):

@@ -20,9 +20,9 @@ from engine.generators.attention import set_attention
 from engine.generators.autoencoder import check_vae, stage_decoding
 from engine.generators.base import Made, ModelFacts, Request
 from engine.generators.compiling import compile_networks
-from engine.generators.fast import SAME_BYTES
+from engine.generators.fast import SAME_BYTES, FastSpec
 from engine.generators.loading import frame, load_part, prepare
-from engine.generators.packing import pack_convolutions
+from engine.generators.packing import pack_convolutions, packs
 from engine.generators.quantizing import quantize
 from engine.generators.settings import DiffusersSettings
 from engine.generators.stages import Stages
@@ -58,8 +58,9 @@ class Pipeline:
         guided = model.guidance > 0  # most families begin above 1, and leave unused what they are given
         self._texts = Texts(self._pipe, torch.device(device.name), model, guided, self._stages)
         attention = set_attention(self._pipe, model.attention, device, guided and self._texts.ragged)
-        _hasten(self._pipe, model, device, self._stages)
-        self.device = f"{device.text}, {attention}, {model.fast.effective(device.name)}"
+        fast = model.fast.on(device.name, packs(device))
+        _hasten(self._pipe, fast, device, self._stages)
+        self.device = f"{device.text}, {attention}, {fast.told()}"
         self.facts = _facts(model, found, self._pipe, self._adapters)
 
     @property
@@ -147,18 +148,18 @@ def _load(loader: str, model: DiffusersSettings, found: Mapping[str, Model], dev
     return pipe
 
 
-def _hasten(pipe: Any, model: DiffusersSettings, device: Device, stages: Stages) -> None:
-    """The steps of `model.fast` that change how its networks are run. Raises ModelError."""
+def _hasten(pipe: Any, fast: FastSpec, device: Device, stages: Stages) -> None:
+    """The steps that change how its networks are run. Raises ModelError."""
     if getattr(pipe, "vae", None) is not None:
-        stage_decoding(pipe.vae, model.fast.decode_batch, stages)
-    if model.fast.overlap and device.name == "cuda":
+        stage_decoding(pipe.vae, fast.decode_batch, stages)
+    if fast.overlap:
         run_ahead(pipe, device.name)
-    if model.fast.fp8:
+    if fast.fp8:
         quantize(pipe, device)
-    if model.fast.compile != "none":
-        compile_networks(pipe, model.fast.compile)
-    elif model.fast.channels_last and model.fast.packed:
-        pack_convolutions(pipe, device)
+    if fast.packed:
+        pack_convolutions(pipe)
+    if fast.compile != "none":
+        compile_networks(pipe, fast.compile)
 
 
 def _facts(model: DiffusersSettings, found: Mapping[str, Model], pipe: Any, adapters: Adapters) -> ModelFacts:

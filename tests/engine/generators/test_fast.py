@@ -25,6 +25,7 @@ from engine.generators.ahead import run_ahead
 from engine.generators.autoencoder import decoded_at_once
 from engine.generators.base import Images, Request
 from engine.generators.compiling import compile_networks
+from engine.generators.packing import packs
 from engine.generators.pipeline import Pipeline
 from engine.generators.quantizing import check_fp8
 from engine.generators.text_to_image import TextToImage, TextToImageSettings
@@ -161,9 +162,12 @@ def test_packed_weights_make_the_same_images(sd: Path, dtype: str) -> None:
     usual, plain = load(sd, dtype=dtype, guidance=5.0), load(sd, dtype=dtype, guidance=5.0, fast={"packed": False})
     most = 0 if dtype == "bf16" else 1
     assert np.abs(make(usual).pixels.astype(int) - make(plain).pixels).max() <= most
-    assert ("packed" in usual.device, "packed" in plain.device) == (True, False)
-    assert not load(sd, fast={"channels_last": False})._pipe.diffusers.unet.conv_in.weight.is_mkldnn
-    assert "packed" not in load(sd, fast={"compile": "default"}).device, "torch.compile does it by itself, or not"
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    assert ("packed" in usual.device, "packed" in plain.device) == (packs(Device("cpu", dtypes[dtype], "")), False)
+    for other in ({"channels_last": False}, {"compile": "default"}):
+        generator = load(sd, dtype=dtype, fast=other)
+        assert not generator._pipe.diffusers.unet.conv_in.weight.is_mkldnn
+        assert "packed" not in generator.device
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
