@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.gaussian_collapse import TRUTH, Generation, Mixture, recursion
 from bench.machine import machine
-from engine.collapse import TRUTH, Generation, Mixture, recursion
 
 SAMPLES, GENERATIONS, SEEDS = 100, 200, 20
 SHOWN = (0, 10, 50, 100, 200)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.machine import ROOT, machine
-from engine.measures.rows import ALL, REAL
+from engine.evaluation.measure_rows import ALL, REAL
 
 SPEC, TRAINING = "jobs/specs/experiments/digits-collapse.yaml", "jobs/specs/digits-generator.yaml"
 ROUNDS = 2

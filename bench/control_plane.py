@@ -20,12 +20,12 @@ import psutil
 import yaml
 
 from bench.machine import ROOT, machine
-from engine.cluster.leases import DEPTH
-from engine.generators.kinds import load_generator
-from engine.operations.progress import Progress
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.specfile import load_spec
+from engine.cluster.assignments import DEPTH
+from engine.config.spec_file import load_spec
+from engine.generators.registry import load_generator
+from engine.monitoring.run_progress import RunProgress
+from engine.run.run import Run, begin_run, plan_run
+from engine.worker.runner import run_unit
 from shards.stats import SUFFIX, Stats
 from tests.s3 import S3, serve_s3
 
@@ -83,9 +83,9 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
     """What the driver takes for every unit of a run, in seconds of a core and in memory."""
     import ray
 
-    from engine.cluster import generate
-    from engine.cluster.crew import Crew
-    from engine.cluster.leases import Maker
+    from engine.cluster import driver
+    from engine.cluster.actor_pool import ActorPool
+    from engine.cluster.assignments import ActorHandle
 
     @ray.remote(num_cpus=0, max_concurrency=DEPTH * ACTORS)
     class Simulator:
@@ -104,23 +104,23 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
         async def recall(self, number: int) -> None:
             """Too late: it makes all of its units at once."""
 
-    class Simulated(Crew):
+    class Simulated(ActorPool):
         def ask_for(self, count: int, avoided: Collection[str]) -> None:
             for _ in range(count):
-                maker = Maker(simulator, simulator.node.remote(), stats["batch_size"])
+                maker = ActorHandle(simulator, simulator.node.remote(), stats["batch_size"])
                 self.loading[simulator.load.remote()] = maker
 
-        def _kill(self, maker: Maker) -> None:
+        def _kill(self, maker: ActorHandle) -> None:
             """One actor stands for all of them."""
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     try:
         simulator = Simulator.remote()
         ray.get(simulator.node.remote())
-        progress = Progress(run.recipe.plan.classes, run.recipe.plan.quotas, [])
+        progress = RunProgress(run.recipe.plan.classes, run.recipe.plan.quotas, [])
         memory, cpu, wall = psutil.Process().memory_info().rss, time.process_time(), time.monotonic()
-        with patch.object(generate, "Crew", Simulated):
-            generate.generate(run, progress)
+        with patch.object(driver, "ActorPool", Simulated):
+            driver.generate(run, progress)
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
         grown = psutil.Process().memory_info().rss - memory
         alone = _ray_alone(simulator, run.recipe.plan.n_units)
@@ -139,7 +139,7 @@ def _ray_alone(simulator: Any, units: int) -> float:
     """Seconds of a core for the same calls by a loop that does nothing else, and looks for answers as the driver."""
     import ray
 
-    from engine.cluster.crew import answered
+    from engine.cluster.actor_pool import answered
 
     cpu, numbers, done = time.process_time(), iter(range(units)), 0
     making = {simulator.make.remote(number) for number in islice(numbers, DEPTH * ACTORS)}

@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 
 from bench.machine import ROOT, machine
-from engine.diversity import Diversity, compare
-from engine.generators.training.measures import Thresholds, measure
-from engine.run import load_run
+from engine.evaluation.prompt_diversity import Diversity, compare
+from engine.run.run import load_run
+from engine.training.generator.image_attributes import Thresholds, measure
 from shards import ShardStream
 
 SPEC = "jobs/specs/digits.yaml"

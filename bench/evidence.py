@@ -19,9 +19,9 @@ import yaml
 
 from bench.evidence_plot import measure_of, plot
 from bench.machine import ROOT, machine
-from engine.models import local_folder
-from engine.run import Run, load_run
-from shards.finished import all_stats
+from engine.models.resolve import local_folder
+from engine.run.run import Run, load_run
+from shards.storage.manifest import all_stats
 
 Arm = dict[str, Any]
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import cv2
 
-from engine.plan import Slot
-from engine.spec.output import BlankFilter
+from engine.config.output_spec import BlankFilter
+from engine.run.plan import Slot
 from shards.codec import Pixels
 
 

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(visible(f"error: {error}"), file=sys.stderr)
         if getattr(chosen, "log_format", "text") == "json":
-            from engine.operations.log import JsonLog
+            from engine.monitoring.log import JsonLog
 
             JsonLog().say("failed", str(error), "error", exit_code=error.exit_code)
         return error.exit_code

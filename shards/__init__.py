@@ -3,15 +3,15 @@
 from shards import MixedStream, ShardStream
 """
 
-from shards.batch import Batch, Item
-from shards.cache import ShardCache
 from shards.errors import CommitConflict, NotReal, ShardError, ShardmillError
-from shards.mix import MixedStream
-from shards.reader import ShardStream
+from shards.mixing.mixed_stream import MixedStream
+from shards.mixing.mixture import Source
+from shards.reading.batch import Batch, Item
+from shards.reading.shard_stream import ShardStream
+from shards.reading.tar_scan import Members
 from shards.sample import Sample
-from shards.scan import Members
-from shards.tree import Source
-from shards.writer import ShardWriter
+from shards.storage.shard_cache import ShardCache
+from shards.writing.shard_writer import ShardWriter
 
 __all__ = [
     "Batch",

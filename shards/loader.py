@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from shards.batch import Batch, Part, gather
-from shards.decode import Decoder
-from shards.mix import MixedStream
-from shards.order import Purpose, raw
+from shards.mixing.mixed_stream import MixedStream
+from shards.reading.batch import Batch, BatchPart, gather
+from shards.reading.decoder import Decoder
+from shards.reading.epoch_order import Purpose, raw
 
 Transform = Callable[..., Any]
 """Takes uint8 (batch, 3, height, width), as torchvision's v2 transforms do; with masks it takes and gives two
@@ -103,7 +103,7 @@ class ShardLoader:
         self._stream.load_state_dict(state)
         self._next = int(state["batch"])
 
-    def _made(self, parts: Sequence[Part]) -> dict[str, Any]:
+    def _made(self, parts: Sequence[BatchPart]) -> dict[str, Any]:
         return _tensors(gather(parts, self._decoder))
 
 

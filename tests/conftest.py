@@ -100,10 +100,10 @@ def write_spec(folder: Path, *parts: dict) -> Path:
 
 def make_run(spec: Path, folder: Path) -> Path:
     """Make every unit of a spec in this process."""
-    from engine.generators.kinds import load_generator
-    from engine.run import begin_run, plan_run
-    from engine.runner import run_unit
-    from engine.specfile import load_spec
+    from engine.config.spec_file import load_spec
+    from engine.generators.registry import load_generator
+    from engine.run.run import begin_run, plan_run
+    from engine.worker.runner import run_unit
 
     recipe = plan_run(load_spec(spec))
     run = begin_run(recipe, folder)
@@ -116,7 +116,7 @@ def make_run(spec: Path, folder: Path) -> Path:
 
 def hashes(run: Path) -> Hashes:
     """SHA-256 of every tar and every index of a run, by name."""
-    from shards.commit import sha256_of
+    from shards.storage.commit import sha256_of
 
     files = [path for path in (run / "shards").iterdir() if path.suffix in (".tar", ".parquet")]
     return {path.name: sha256_of(path) for path in sorted(files)}

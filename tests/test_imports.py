@@ -74,8 +74,8 @@ HEAVY = ("torch", "ray", "diffusers", "transformers", "httpx2", "pydantic", "skl
     [
         ("import shards", set()),
         ("import jobs.__main__ as m; m.parser()", set()),
-        ("from engine.specfile import load_spec", {"pydantic"}),
-        ("from engine.plan import make_plan; from engine.run import load_run", {"pydantic"}),
+        ("from engine.config.spec_file import load_spec", {"pydantic"}),
+        ("from engine.run.plan import make_plan; from engine.run.run import load_run", {"pydantic"}),
         ("from shards.loader import ShardDataset", {"torch"}),
     ],
 )

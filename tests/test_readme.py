@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.specfile import load_spec
+from engine.config.spec_file import load_spec
 from jobs.__main__ import parser
 from tests.engine.test_sweep import swept
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.faults.places import Place
 from bench.faults.scene import Scene
-from engine.run import load_run
+from engine.run.run import load_run
 
 CARDS = {"README.md", "_info.json", "sizes.json"}
 KINDS = (".tar", ".parquet", "_stats.json")

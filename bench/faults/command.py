@@ -9,17 +9,17 @@ import sys
 import time
 from random import Random
 
-import engine.run
-from engine.generators.base import Request
-from engine.plan import Slot
-from engine.recipe import Recipe
-from engine.run import Run, plan_run
+import engine.run.run
+from engine.generators.protocol import Request
+from engine.run.plan import Slot
+from engine.run.run import Run, plan_run
+from engine.run.run_context import RunContext
 from jobs.__main__ import main as jobs
 
 RAISES, DIES, HANGS = 2, 5, 9
 
 
-class Raises(Recipe):
+class Raises(RunContext):
     """A recipe whose requests of one unit raise."""
 
     def request(self, slot: Slot, attempt: int) -> Request:
@@ -28,7 +28,7 @@ class Raises(Recipe):
         return super().request(slot, attempt)
 
 
-class Dies(Recipe):
+class Dies(RunContext):
     """A recipe whose requests of one unit kill the process that asks."""
 
     def request(self, slot: Slot, attempt: int) -> Request:
@@ -37,7 +37,7 @@ class Dies(Recipe):
         return super().request(slot, attempt)
 
 
-class Hangs(Recipe):
+class Hangs(RunContext):
     """A recipe whose requests of one unit take ten minutes each."""
 
     def request(self, slot: Slot, attempt: int) -> Request:
@@ -60,12 +60,12 @@ def _shuffle(seed: int) -> None:
     Run.pending = pending  # type: ignore[method-assign]
 
 
-def _poison(kind: type[Recipe]) -> None:
-    def poisoned(*arguments: object, **more: object) -> Recipe:
+def _poison(kind: type[RunContext]) -> None:
+    def poisoned(*arguments: object, **more: object) -> RunContext:
         recipe = plan_run(*arguments, **more)  # type: ignore[arg-type]
         return kind(recipe.spec, recipe.plan, recipe.inputs)
 
-    engine.run.plan_run = poisoned
+    engine.run.run.plan_run = poisoned
 
 
 def main(arguments: list[str]) -> int:

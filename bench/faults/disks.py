@@ -15,8 +15,8 @@ from bench.faults.driver import Driver, Unexpected
 from bench.faults.fault import Impossible, fault
 from bench.faults.places import Folder
 from bench.faults.scene import CLASSES, UNITS, Scene
-from engine.repair import findings
-from engine.run import load_run
+from engine.run.repair import findings
+from engine.run.run import load_run
 
 _DISK_BYTES = 4_000_000
 _CUTS = 300

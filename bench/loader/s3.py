@@ -12,10 +12,10 @@ from typing import Any
 
 from bench.loader.workloads import WORKLOADS, Samples, make_samples
 from shards import MixedStream, Sample, ShardStream, ShardWriter
-from shards.cache import ShardCache
 from shards.loader import ShardLoader
 from shards.stats import SUFFIX
-from shards.store import open_store
+from shards.storage.shard_cache import ShardCache
+from shards.storage.store import open_store
 from tests.s3 import serve_s3
 
 SHARDS, WINDOW, REPEATS = 32, 4, {"32x32 PNG": 4, "256x256 JPEG": 2}

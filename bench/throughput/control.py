@@ -14,11 +14,11 @@ from bench import control_plane
 from bench.throughput.fake_device import FakeDevice, FakeSettings, fake_run
 from bench.throughput.rounds import Options
 from bench.throughput.row import OURS, Row, at_most, paired
-from engine.plan import Plan
-from engine.run import Run
-from engine.runner import run_unit
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.run.plan import Plan
+from engine.run.run import Run
+from engine.worker.runner import run_unit
 from shards.stats import SUFFIX, Stats
 
 PLANNED, BESIDE, LOOKED_UP = 100_000_000, 1_000_000, 1_000

@@ -15,9 +15,9 @@ import numpy as np
 from bench.throughput.digits import STEPS, digits_run
 from bench.throughput.rounds import Options
 from bench.throughput.row import OURS, Row
-from engine.generators.base import Generator, Request
-from engine.generators.kinds import load_generator
-from engine.spec.run import Spec
+from engine.config.spec import Spec
+from engine.generators.protocol import Generator, Request
+from engine.generators.registry import load_generator
 from shards.codec import Pixels
 
 SEEDS, BATCH, OTHER_BATCHES, PROCESSES = 256, 16, (8, 64), 2

@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 
 from bench.machine import ROOT
-from engine.run import Run, begin_run, plan_run
-from engine.spec.run import Spec
-from engine.specfile import parse_as
+from engine.config.spec import Spec
+from engine.config.spec_file import parse_as
+from engine.run.run import Run, begin_run, plan_run
 
 SOURCE = "embedded/digits"
 FOLDER = ROOT / "engine" / SOURCE

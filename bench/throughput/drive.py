@@ -15,11 +15,11 @@ from unittest.mock import patch
 import ray
 
 from bench.throughput.slices import Sliced, by_slices
-from engine.cluster import generate
-from engine.cluster.crew import Crew
-from engine.operations.log import Level
-from engine.operations.progress import Progress
-from engine.run import Run
+from engine.cluster import driver
+from engine.cluster.actor_pool import ActorPool
+from engine.monitoring.log import Level
+from engine.monitoring.run_progress import RunProgress
+from engine.run.run import Run
 from shards.stats import Stats
 
 
@@ -60,8 +60,8 @@ class Driven:
 
 def drive(run: Run, driven: Driven) -> Driven:
     """Make every unit of a run with as many actors as its spec has at least. Ray must be connected."""
-    with patch.object(generate, "Crew", lambda given, *_: _WarmCrew(given, driven)):
-        generate.generate(run, _Silent((), (), []), listeners=[driven])
+    with patch.object(driver, "ActorPool", lambda given, *_: _WarmCrew(given, driven)):
+        driver.generate(run, _Silent((), (), []), listeners=[driven])
     return driven
 
 
@@ -85,7 +85,7 @@ def drive_by_slices(run: Run, images: int, others: Callable[[], list[Sliced]], f
     return [one.seconds() for one in all_]
 
 
-class _WarmCrew(Crew):
+class _WarmCrew(ActorPool):
     """The first actors begin together, each after a batch that warms it up."""
 
     def __init__(self, run: Run, driven: Driven) -> None:
@@ -107,7 +107,7 @@ class _WarmCrew(Crew):
         super().loaded(ref)
 
 
-class _Silent(Progress):
+class _Silent(RunProgress):
     """Shows and logs nothing."""
 
     def unit_done(self, stats: Stats) -> None:

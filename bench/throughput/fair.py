@@ -18,8 +18,8 @@ from bench.throughput.plain import Model
 from bench.throughput.rounds import Options, by_turns, together
 from bench.throughput.row import OURS, Row, beside, not_run
 from bench.throughput.slices import SLICE_S
-from engine.devices import auto_dtype
-from engine.run import Run
+from engine.models.devices import auto_dtype
+from engine.run.run import Run
 
 BATCH, PER_SHARD = 16, 160
 ROUNDS, IMAGES = 3, 640

@@ -8,17 +8,17 @@ import time
 from collections.abc import Hashable, Sequence
 
 from bench.throughput.frames import photographs
-from engine.generators import kinds
-from engine.generators.base import Images, ModelFacts, Request
-from engine.generators.text_to_image import TextToImageSettings
-from engine.plan import make_plan
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.run import Spec
-from shards.store import Store, open_store
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.spec import Spec
+from engine.generators import registry
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.generators.protocol import Images, ModelFacts, Request
+from engine.run.plan import make_plan
+from engine.run.run import Run
+from engine.run.run_context import RunContext
+from shards.storage.store import Store, open_store
 
 DISTINCT = 16
 """Photographs that a device has."""
@@ -62,7 +62,7 @@ class FakeDevice:
             os.close(file)
 
 
-kinds._MAKERS[FakeSettings] = FakeDevice
+registry._MAKERS[FakeSettings] = FakeDevice
 
 
 def fake_run(place: str | Store, images: int, output: OutputSpec, cluster: ClusterSpec, model: FakeSettings) -> Run:
@@ -71,4 +71,4 @@ def fake_run(place: str | Store, images: int, output: OutputSpec, cluster: Clust
     spec = Spec(
         name="fake device", classes=names, plan=PlanSpec(total=images), model=model, output=output, cluster=cluster
     )
-    return Run(open_store(place), Recipe(spec, make_plan(spec, names, [0] * len(names))))
+    return Run(open_store(place), RunContext(spec, make_plan(spec, names, [0] * len(names))))

@@ -12,9 +12,9 @@ from bench.throughput.models import Models
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, not_run, paired
 from bench.throughput.turbo import NAME
-from engine.devices import auto_dtype
-from engine.generators.text_to_image import TextToImageSettings
-from shards.retries import first_line
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.models.devices import auto_dtype
+from shards.storage.retries import first_line
 
 ROUNDS, GPU_SECONDS, CPU_SECONDS = 3, 2.0, 6.0
 _NEEDED_S, _SPARE = 120.0, 1.3

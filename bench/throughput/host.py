@@ -21,11 +21,11 @@ from bench.throughput.fake_device import DISTINCT, FakeDevice, FakeSettings, fak
 from bench.throughput.frames import photographs, source
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, beside, not_run
-from engine.generators.base import Images, Request
-from engine.runner import Runner
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.turns import first_turns
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.generators.protocol import Images, Request
+from engine.worker.attempts import first_attempts
+from engine.worker.runner import Runner
 from shards.codec import Pixels, encode_rgb
 
 ROUNDS, SECONDS = 5, 1.0
@@ -117,7 +117,7 @@ class _Ours:
     def __call__(self, place: Path) -> None:
         run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)
         with ThreadPoolExecutor(1) as aside, Runner(run.recipe, self._device, run.shards) as runner:
-            made = [runner.offer(first_turns(run.recipe, number)) for number in range(UNITS)]
+            made = [runner.offer(first_attempts(run.recipe, number)) for number in range(UNITS)]
             published = [aside.submit(lambda unit=unit: unit.result().publish()) for unit in made]
             runner.run()
         kept = sum(stats.result()["count"] for stats in published)

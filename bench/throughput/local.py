@@ -6,17 +6,17 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from engine.generators.kinds import load_generator
-from engine.generators.text_to_image import TextToImageSettings
-from engine.plan import make_plan
-from engine.recipe import Recipe
-from engine.runner import run_unit, time_batch
-from engine.spans import totals
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.prompts import PromptsSpec
-from engine.spec.run import Spec
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.prompts_spec import PromptsSpec
+from engine.config.spec import Spec
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.generators.registry import load_generator
+from engine.profiling import totals
+from engine.run.plan import make_plan
+from engine.run.run_context import RunContext
+from engine.worker.runner import run_unit, time_batch
 
 _CLASSES = tuple(f"thing {number}" for number in range(10))
 _FEWEST = 2
@@ -54,7 +54,7 @@ class Local:
         assert stats["count"] == images, f"{stats['count']} of {images} images"
         return Rate(images / passed, self._stages(recipe))
 
-    def _stages(self, recipe: Recipe) -> dict[str, float]:
+    def _stages(self, recipe: RunContext) -> dict[str, float]:
         slots = [recipe.plan.slot(index) for index in range(self._model.batch_size)]
         requests = [recipe.request(slot, 0) for slot in slots]
         before = self.generator.generate(requests)
@@ -62,7 +62,7 @@ class Local:
         before.images()
         return totals(made.images().spans)
 
-    def _recipe(self, images: int) -> Recipe:
+    def _recipe(self, images: int) -> RunContext:
         spec = Spec(
             name="throughput",
             classes=_CLASSES,
@@ -73,7 +73,7 @@ class Local:
             output=OutputSpec(samples_per_shard=images, image=_IMAGE),
             cluster=self._cluster,
         )
-        return Recipe(spec, make_plan(spec, _CLASSES, [0] * len(_CLASSES)))
+        return RunContext(spec, make_plan(spec, _CLASSES, [0] * len(_CLASSES)))
 
 
 _IMAGE = ImageSpec(format="jpg")

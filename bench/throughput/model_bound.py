@@ -17,13 +17,13 @@ from bench.throughput.plain import BareLoop, Model
 from bench.throughput.rounds import Options, by_turns, together
 from bench.throughput.row import OURS, Row, beside
 from bench.throughput.slices import SLICE_S, Sliced
-from engine.devices import auto_dtype
-from engine.generators.base import Request
-from engine.memory import keep_memory
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.generators.protocol import Request
+from engine.models.devices import auto_dtype
+from engine.models.memory import keep_memory
 from engine.prompts import Prompt
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
+from engine.run.run import Run
 
 IMAGES, PER_SHARD = 2_000, 400
 ROUNDS, FAKE_ROUNDS = 9, 8

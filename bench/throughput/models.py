@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.throughput.architectures import Architecture, make_pipe, make_tiny_vae
-from engine.generators.text_to_image import TextToImageSettings
+from engine.generators.kinds.text_to_image import TextToImageSettings
 
 _TRAINING = {"revision": "random weights", "license": "none", "generation": 1}
 """Beside a model, for its images: without it, gigabytes of weights would be hashed."""

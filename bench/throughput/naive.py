@@ -13,7 +13,7 @@ from bench.throughput.peers.loop import Loop
 from bench.throughput.plain import Model
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, beside
-from engine.devices import auto_dtype
+from engine.models.devices import auto_dtype
 
 ROUNDS, BATCH, PER_SHARD = 3, 64, 256
 IMAGES, FEW = 1_536, 48

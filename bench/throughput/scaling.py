@@ -17,9 +17,9 @@ import psutil
 from bench.throughput.fake_device import FakeSettings, fake_run
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, paired
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.run.run import Run
 
 ACTORS, ROUNDS, TARGET = (1, 2, 4, 8), 3, 0.97
 BATCH, BATCH_S, BATCHES, UNITS = 16, 0.2, 20, 4

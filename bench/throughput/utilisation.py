@@ -16,7 +16,7 @@ from bench.throughput.models import Models
 from bench.throughput.peak import peak_tflops
 from bench.throughput.rounds import Options
 from bench.throughput.row import OURS, Row, at_least, not_run
-from shards.retries import first_line
+from shards.storage.retries import first_line
 
 ROUNDS, SECONDS = 2, 5.0
 UNET, TRANSFORMER = 0.5, 0.6

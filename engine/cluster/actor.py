@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 
-from engine.cluster.leases import DEPTH
-from engine.cluster.reasons import no_room
+from engine.cluster.assignments import DEPTH
+from engine.cluster.ray_errors import no_room
 from engine.errors import ModelError, NoStagingRoom
-from engine.inputs import stored_inputs
-from engine.making import MadeUnit
-from engine.memory import out_of_memory
-from engine.operations.profile import write_profile
-from engine.recipe import Recipe
-from engine.runner import Runner, time_batch
-from engine.turns import first_turns
+from engine.models.memory import out_of_memory
+from engine.monitoring.trace import write_profile
+from engine.run.assets import stored_assets
+from engine.run.run_context import RunContext
+from engine.worker.attempts import first_attempts
+from engine.worker.runner import Runner, time_batch
+from engine.worker.unit_builder import FinishedUnit
 from shards.errors import CommitConflict, ShardError
-from shards.finished import read_stats
-from shards.places import cache_home
-from shards.retries import Missing, first_line
 from shards.stats import Stats
-from shards.store import Store
+from shards.storage.locations import cache_home
+from shards.storage.manifest import read_stats
+from shards.storage.retries import Missing, first_line
+from shards.storage.store import Store
 
 if TYPE_CHECKING:
-    from engine.generators.base import Generator
+    from engine.generators.protocol import Generator
 
 _LOG = logging.getLogger(__name__)
 """Of an actor it ends in its own file among Ray's logs."""
@@ -37,7 +37,7 @@ _CONTROL = "control"
 """Of calls that do not wait for those that make units."""
 
 
-class UnitMaker:
+class UnitActor:
     """Loads the model once and makes the units that it is leased, one after another in the order of the calls.
 
     While one has the device, the next is planned and the one before is published, see `Runner`. One thread does all
@@ -45,14 +45,14 @@ class UnitMaker:
 
     Where a batch does not fit into the device's memory it falls to half that size, and stays there.
 
-    profile: whether to write down where the time of each unit goes, see `engine.operations.profile`.
+    profile: whether to write down where the time of each unit goes, see `engine.monitoring.trace`.
     """
 
-    def __init__(self, recipe: Recipe, store: Store, profile: bool = False) -> None:
+    def __init__(self, recipe: RunContext, store: Store, profile: bool = False) -> None:
         self._recipe, self._store, self._profile = recipe, store, profile
         self._loaded: Runner | None = None
         self._planning, self._device = (ThreadPoolExecutor(1, name) for name in ("plan", "device"))
-        self._offered: dict[int, Future[MadeUnit]] = {}
+        self._offered: dict[int, Future[FinishedUnit]] = {}
         self._recalled: set[int] = set()
 
     def node(self) -> str:
@@ -68,7 +68,7 @@ class UnitMaker:
         """Make one unit, see `run_unit`; all of it in batches of the size that its stats name. None where it was
         recalled before it began."""
         try:
-            turns = self._planning.submit(first_turns, self._recipe, number).result()
+            turns = self._planning.submit(first_attempts, self._recipe, number).result()
             if number in self._recalled:
                 return None
             runner = self._loaded or self._device.submit(self._runner).result()
@@ -113,7 +113,7 @@ class UnitMaker:
     def _rate(self, batch_size: int) -> float | None:
         from torch.compiler import set_stance
 
-        from engine.batchsize import unit_rate
+        from engine.worker.batch_size import unit_rate
 
         runner = self._runner()
         if batch_size != runner.batch_size:
@@ -126,7 +126,7 @@ class UnitMaker:
                 raise
         return None
 
-    def _publish(self, made: MadeUnit) -> Stats:
+    def _publish(self, made: FinishedUnit) -> Stats:
         try:
             stats = made.publish()
         except CommitConflict as conflict:  # it was finished, in batches of another size or by another kind of device,
@@ -152,20 +152,20 @@ class UnitMaker:
         """Of the device's thread."""
         if self._loaded is None:
             spec = self._recipe.spec
-            inputs = stored_inputs(self._recipe.inputs.digests, spec, self._store / "inputs")
+            inputs = stored_assets(self._recipe.inputs.digests, spec, self._store / "inputs")
             self._recipe = replace(self._recipe, inputs=inputs)
             generator = self._generator(spec.model.fixed_batch_size())
             self._loaded = Runner(self._recipe, generator, self._store / "shards", self._generator)
         return self._loaded
 
     def _generator(self, batch_size: int) -> "Generator":
-        from engine.generators.kinds import load_generator
+        from engine.generators.registry import load_generator
 
         spec = self._recipe.spec
         return load_generator(spec.model.with_batch_size(batch_size), spec.output.image, spec.cluster)
 
 
-def start_maker(recipe: Recipe, store: Store, avoided: Collection[str] = (), profile: bool = False) -> Any:
+def start_actor(recipe: RunContext, store: Store, avoided: Collection[str] = (), profile: bool = False) -> Any:
     """Ask Ray for a UnitMaker of the run at `store`, on another node than those avoided, by their ids.
 
     Ray never restarts it: one that came back after its replacement would be a second.
@@ -181,5 +181,5 @@ def start_maker(recipe: Recipe, store: Store, avoided: Collection[str] = (), pro
     }
     if avoided:
         options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"}
-    kind = ray.remote(concurrency_groups={_CONTROL: 1})(UnitMaker)  # type: ignore[call-overload]  # its stubs lack it
+    kind = ray.remote(concurrency_groups={_CONTROL: 1})(UnitActor)  # type: ignore[call-overload]  # its stubs lack it
     return kind.options(**options).remote(recipe, store, profile)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import ray
 
-from engine.spec.cluster import ClusterSpec
+from engine.config.cluster_spec import ClusterSpec
 
 _SECONDS = 1.0
 _ACCELERATOR = "accelerator_type:"

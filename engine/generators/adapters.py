@@ -8,9 +8,9 @@ from typing import Any
 from diffusers.utils import logging
 
 from engine.errors import ModelError
-from engine.generators.base import AdapterFacts
-from engine.generators.settings import AdapterSpec
-from engine.models import Model
+from engine.generators.diffusers_settings import AdapterSpec
+from engine.generators.protocol import AdapterFacts
+from engine.models.resolve import LocalModel
 
 Active = tuple[int, ...]
 
@@ -18,7 +18,7 @@ Active = tuple[int, ...]
 class Adapters:
     """The adapters of a pipeline, by their place in the spec."""
 
-    def __init__(self, pipe: Any, specs: Sequence[AdapterSpec], models: Mapping[str, Model]) -> None:
+    def __init__(self, pipe: Any, specs: Sequence[AdapterSpec], models: Mapping[str, LocalModel]) -> None:
         self._pipe, self._specs = pipe, specs
         self._active: Active | None = None
         found = [models[f"model.adapters.{number}.source"] for number in range(len(specs))]
@@ -46,7 +46,7 @@ def _name(number: int) -> str:
     return f"adapter{number}"
 
 
-def _load(pipe: Any, name: str, model: Model) -> None:
+def _load(pipe: Any, name: str, model: LocalModel) -> None:
     try:
         with _no_warnings():
             pipe.load_lora_weights(model.folder, adapter_name=name, use_safetensors=True)
@@ -57,7 +57,7 @@ def _load(pipe: Any, name: str, model: Model) -> None:
         raise _misfit(model, "it has none of the adapter's layers")
 
 
-def _misfit(model: Model, reason: str) -> ModelError:
+def _misfit(model: LocalModel, reason: str) -> ModelError:
     return ModelError(
         f"{model.part.place}: {model.part.source!r} does not fit this model ({shorten(reason, 160)}); "
         "give the model that it was trained on, or one of that family"
@@ -75,6 +75,6 @@ def _no_warnings() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _facts(spec: AdapterSpec, model: Model) -> AdapterFacts:
+def _facts(spec: AdapterSpec, model: LocalModel) -> AdapterFacts:
     learned = tuple(sorted(model.learned))
     return AdapterFacts(spec.source, model.revision, spec.weight, spec.classes, model.generation, learned)

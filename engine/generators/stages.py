@@ -1,4 +1,4 @@
-"""Where a batch's time goes on its device, on the clock of `engine.spans`."""
+"""Where a batch's time goes on its device, on the clock of `engine.profiling`."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from engine.spans import Span
+from engine.profiling import Span
 
 
-class Stages:
+class DeviceStages:
     """The stages of one generator, which one thread runs. Each ends where the next begins, so that none overlap.
 
     On a GPU the marks are events in its streams: nothing waits for them, and they say when the device came by.

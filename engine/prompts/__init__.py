@@ -1,5 +1,5 @@
 """From a slot to its prompt."""
 
-from engine.prompts.book import Prompt, PromptBook
+from engine.prompts.prompt_sampler import Prompt, PromptSampler
 
-__all__ = ["Prompt", "PromptBook"]
+__all__ = ["Prompt", "PromptSampler"]

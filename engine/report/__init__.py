@@ -12,7 +12,7 @@ so by its style, so nothing that a stranger's text smuggles in could ever run.
 """
 
 from engine.errors import OutputError
-from engine.run import Run
+from engine.run.run import Run
 
 NAME = "report.html"
 

@@ -12,7 +12,7 @@ _ARMS = 24
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """Images of one class that were taken for another one. share: of all images of the true class, 0 to 1."""
 
     true: str
@@ -33,7 +33,7 @@ class Confusion:
     title: str
     arm: Arm
     cells: Sequence[Sequence[float] | None] | None
-    pairs: Sequence[Pair]
+    pairs: Sequence[ConfusedPair]
 
 
 def confusions(findings: Findings) -> list[Confusion]:
@@ -57,5 +57,7 @@ def _confusion(title: str, arm: Arm, classes: Sequence[str]) -> Confusion:
         if count and true != predicted
     ]
     wrong.sort(key=lambda one: (-one[0], one[1:]))
-    pairs = [Pair(classes[true], classes[other], count, count / sums[true]) for count, true, other in wrong[:_PAIRS]]
+    pairs = [
+        ConfusedPair(classes[true], classes[other], count, count / sums[true]) for count, true, other in wrong[:_PAIRS]
+    ]
     return Confusion(title, arm, cells if len(classes) <= _DRAWN else None, pairs)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.data import SPLITS
 from engine.errors import RunMismatch
-from engine.intervals import Interval
-from engine.sources import SPLITS
-from shards.retries import Missing
-from shards.store import Store
+from engine.evaluation.intervals import Interval
+from shards.storage.retries import Missing
+from shards.storage.store import Store
 
 _MEASURES = {"accuracy": "accuracy", "mean_iou": "mean IoU"}
 

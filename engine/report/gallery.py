@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from engine.errors import RunMismatch
 from engine.report.findings import Findings
-from engine.report.pictures import SMALL, Picture, Sample, index, picture, samples, spread
-from engine.run import Run
-from shards.finished import finished
-from shards.retries import Missing
-from shards.store import Store
+from engine.report.pictures import SMALL, Picture, SampleRef, index, picture, samples, spread
+from engine.run.run import Run
+from shards.storage.manifest import finished
+from shards.storage.retries import Missing
+from shards.storage.store import Store
 
 _MOST = 200
 _RIGHT = 0.5
@@ -38,7 +38,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Shot:
+class GalleryImage:
     """A validation image with the predictions of the arms, in their order."""
 
     label: int
@@ -47,7 +47,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Group:
+class GalleryGroup:
     """What is shown of a class: so many of its images and mistakes in validation; the mistakes are of the first arm."""
 
     label: int
@@ -63,8 +63,8 @@ class Gallery:
     """arms: names, that of alpha* first (where that is 0 the baseline), then what it is compared with."""
 
     arms: Sequence[str]
-    groups: Sequence[Group]
-    shots: Sequence[Shot]
+    groups: Sequence[GalleryGroup]
+    shots: Sequence[GalleryImage]
 
     alone: str = _ALONE
     """Name of the arm without synthetic images."""
@@ -97,7 +97,8 @@ def make_gallery(run: Run, findings: Findings) -> Gallery | None:
     label = np.array([sample.row["label"] for sample in rows], np.int64)
     chosen = choose(label, predictions[0])
     shots = [
-        Shot(int(label[row]), picture(rows[row], SMALL), [of_arm[row] for of_arm in predictions]) for row in chosen
+        GalleryImage(int(label[row]), picture(rows[row], SMALL), [of_arm[row] for of_arm in predictions])
+        for row in chosen
     ]
     return Gallery([_name(alpha, star) for alpha in alphas], _groups(run, label, predictions[0], chosen), shots)
 
@@ -118,7 +119,7 @@ def choose(label: NDArray[np.int64], predictions: Sequence[Prediction], most: in
     return sorted(chosen, key=lambda row: (label[row], *order(row)))
 
 
-def _validation(place: Store) -> list[Sample]:
+def _validation(place: Store) -> list[SampleRef]:
     """All of its samples, in the order of predictions; none where there is no such place."""
     return [sample for shard in finished(place) for sample in samples(place, shard, index(place, shard))]
 
@@ -139,7 +140,7 @@ def _predictions(place: Store, arm: str, classes: Sequence[str]) -> list[Predict
 
 def _groups(
     run: Run, label: NDArray[np.int64], predictions: Sequence[Prediction], chosen: Sequence[int]
-) -> list[Group]:
+) -> list[GalleryGroup]:
     wrong = np.array([not one.right for one in predictions])
     shown = np.zeros(len(label), np.bool_)
     shown[list(chosen)] = True
@@ -147,7 +148,7 @@ def _groups(
     for value in np.unique(label).tolist():
         of_class = label == value
         counts = [int((of_class & some).sum()) for some in (shown, True, shown & wrong, wrong)]
-        found.append(Group(value, run.recipe.plan.classes[value], *counts))
+        found.append(GalleryGroup(value, run.recipe.plan.classes[value], *counts))
     return found
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.measures.neighbours import find_copies, thumbnails
+from engine.data import SPLITS
+from engine.evaluation.neighbours import find_copies, thumbnails
 from engine.report.measured import Match, Measured
-from engine.report.pictures import SHEET, Picture, Sample, find, index, picture, pixels_of, samples, spread
-from engine.run import Run
-from engine.sources import SPLITS
-from shards.finished import finished
-from shards.store import Store
+from engine.report.pictures import SHEET, Picture, SampleRef, find, index, picture, pixels_of, samples, spread
+from engine.run.run import Run
+from shards.storage.manifest import finished
+from shards.storage.store import Store
 
 _SHOWN = 18
 _SHARDS = 8
@@ -22,7 +22,7 @@ _LEARNED = ("world", "train")
 
 
 @dataclass(frozen=True)
-class Pair:
+class LikenessPair:
     """A synthetic image beside the real one that it is most like by pixels, and by features where that is known."""
 
     match: Match
@@ -36,7 +36,7 @@ class Likeness:
     """Pairs, the closest first. looked: how many synthetic images were compared, None for all that were measured; real:
     with how many real ones. copies: how many of them are copies."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[LikenessPair]
     looked: int | None
     real: int
     copies: int
@@ -63,36 +63,38 @@ def _likeness(run: Run, matches: Sequence[Match], looked: int | None, real: int,
     named = [shard for shard in finished(run.shards) if any(key.startswith(shard) for key in keys)]
     ours = find(run.shards, keys, named)
     wanted = {match.real for match in matches} | {match.nearest[0] for match in matches if match.nearest is not None}
-    theirs: dict[str, Sample] = {}
+    theirs: dict[str, SampleRef] = {}
     for split in SPLITS:
         place = run.store / "real" / split
         theirs |= find(place, {key for key in wanted if key.startswith(split)}, finished(place))
     pairs = [
-        Pair(match, picture(ours[match.key], SHEET), picture(theirs[match.real], SHEET), _nearest(match, theirs))
+        LikenessPair(
+            match, picture(ours[match.key], SHEET), picture(theirs[match.real], SHEET), _nearest(match, theirs)
+        )
         for match in matches
         if match.key in ours and match.real in theirs
     ]
     return Likeness(pairs, looked, real, copies) if pairs else None
 
 
-def _nearest(match: Match, theirs: dict[str, Sample]) -> Picture | None:
+def _nearest(match: Match, theirs: dict[str, SampleRef]) -> Picture | None:
     if match.nearest is None or match.nearest[0] not in theirs:
         return None
     return picture(theirs[match.nearest[0]], SHEET)
 
 
-def _some(places: Iterable[Store], count: int) -> list[Sample]:
+def _some(places: Iterable[Store], count: int) -> list[SampleRef]:
     """At most `count` samples, spread over a few shards of each place."""
     return spread([sample for place in places for sample in _first(place, count)], count)
 
 
-def _first(place: Store, count: int) -> Iterator[Sample]:
+def _first(place: Store, count: int) -> Iterator[SampleRef]:
     for shard in spread(finished(place), _SHARDS):
         table = index(place, shard)
         yield from samples(place, shard, table.take(spread(range(table.num_rows), count)))
 
 
-def _compare(run: Run, ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[Match]:
+def _compare(run: Run, ours: Sequence[SampleRef], theirs: Sequence[SampleRef]) -> list[Match]:
     """The closest first."""
     found = find_copies(_small(ours), _small(theirs))
     return [
@@ -109,5 +111,5 @@ def _compare(run: Run, ours: Sequence[Sample], theirs: Sequence[Sample]) -> list
     ]
 
 
-def _small(some: Sequence[Sample]) -> NDArray[np.float32]:
+def _small(some: Sequence[SampleRef]) -> NDArray[np.float32]:
     return np.concatenate([thumbnails([pixels_of(one)]) for one in some])  # one image at a time, for they may be large

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import RunMismatch
-from engine.measures.rows import ALL, REAL
-from shards.retries import Missing
-from shards.store import Store
+from engine.evaluation.measure_rows import ALL, REAL
+from shards.storage.retries import Missing
+from shards.storage.store import Store
 
 _FILE = "measures.json"
 _COLUMNS = (

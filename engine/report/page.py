@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from engine.operations.costfile import recorded
-from engine.operations.estimate import megabytes
+from engine.config.spec_file import dump_spec
+from engine.monitoring.cost_file import recorded
+from engine.monitoring.estimate import megabytes
 from engine.report.alternatives import compare
 from engine.report.charts import curve
 from engine.report.confusion import confusions
@@ -20,11 +21,10 @@ from engine.report.gallery import make_gallery
 from engine.report.likeness import likeness
 from engine.report.measured import Measured, read_measured
 from engine.report.pictures import Picture
+from engine.report.run_totals import RunTotals, tally
 from engine.report.scatter import scatter
 from engine.report.sheets import pictures
-from engine.report.tally import Tally, tally
-from engine.run import Run
-from engine.specfile import dump_spec
+from engine.run.run import Run
 
 _SHEETS = 20
 _SYNTHETIC, _REAL = 12, 4
@@ -130,7 +130,7 @@ def _charts(findings: Findings) -> list[tuple[str, Markup]]:
     return [(name, Markup(curve(findings, *shape))) for name, shape in shapes.items()]  # noqa: S704
 
 
-def _sheets(run: Run, made: Tally, shown: Iterable[tuple[int, ClassCount]]) -> list[Sheet]:
+def _sheets(run: Run, made: RunTotals, shown: Iterable[tuple[int, ClassCount]]) -> list[Sheet]:
     real_shards = run.store / "real" / "train"
     real = tally(real_shards, made.shards_of)
     by_label = dict(shown)

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from shards.codec import CorruptImage, Pixels, decode_mask, decode_rgb, encode_rgb, fit_rgb
 from shards.errors import ShardError
-from shards.finished import read_index
-from shards.store import Store
+from shards.storage.manifest import read_index
+from shards.storage.store import Store
 
 _MAX_TEXT = 300
 _COLUMNS = ("key", "label", "strategy", "prompt", "image_offset", "image_size")
@@ -52,7 +52,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleRef:
     """Where a sample lies: its tar, and the row of its index."""
 
     store: Store
@@ -76,14 +76,14 @@ def index(store: Store, shard: str) -> pa.Table:
     return table.select([name for name in (*_COLUMNS, *_MASK_COLUMNS) if name in table.column_names])
 
 
-def samples(store: Store, shard: str, table: pa.Table) -> Iterator[Sample]:
+def samples(store: Store, shard: str, table: pa.Table) -> Iterator[SampleRef]:
     """One for each row of a shard's index, or of a part of it."""
-    return (Sample(store, f"{shard}.tar", row) for row in table.to_pylist())
+    return (SampleRef(store, f"{shard}.tar", row) for row in table.to_pylist())
 
 
-def find(store: Store, keys: set[str], shards: Iterable[str]) -> dict[str, Sample]:
+def find(store: Store, keys: set[str], shards: Iterable[str]) -> dict[str, SampleRef]:
     """The samples of a place with these keys, those that are in one of these shards. Raises ShardError."""
-    found: dict[str, Sample] = {}
+    found: dict[str, SampleRef] = {}
     wanted = pa.array(sorted(keys), pa.string())
     for shard in shards:
         if len(found) == len(keys):
@@ -94,7 +94,7 @@ def find(store: Store, keys: set[str], shards: Iterable[str]) -> dict[str, Sampl
     return found
 
 
-def pixels_of(sample: Sample) -> Pixels:
+def pixels_of(sample: SampleRef) -> Pixels:
     """The image, uint8 (height, width, 3). Raises ShardError with its place where it cannot be read."""
     try:
         return decode_rgb(_read(sample, "image"))
@@ -102,7 +102,7 @@ def pixels_of(sample: Sample) -> Pixels:
         raise _unreadable(sample, error) from None
 
 
-def picture(sample: Sample, form: Form) -> Picture:
+def picture(sample: SampleRef, form: Form) -> Picture:
     """The thumbnail of a sample. Raises ShardError."""
     row, masked = sample.row, "mask_classes" in sample.row
     pixels = _shrink(pixels_of(sample), form.side)
@@ -115,11 +115,11 @@ def picture(sample: Sample, form: Form) -> Picture:
     return Picture(row["key"], row.get("strategy", ""), prompt, _data_uri(pixels, size), width, height, mask)
 
 
-def _read(sample: Sample, member: str) -> bytes:
+def _read(sample: SampleRef, member: str) -> bytes:
     return sample.store.read(sample.tar, sample.row[f"{member}_offset"], sample.row[f"{member}_size"])
 
 
-def _coloured(sample: Sample) -> Pixels:
+def _coloured(sample: SampleRef) -> Pixels:
     """The mask in the colours of its palette; an index beyond it is black."""
     colours = np.zeros((256, 3), np.uint8)
     palette = json.loads(sample.row["mask_classes"])
@@ -130,7 +130,7 @@ def _coloured(sample: Sample) -> Pixels:
         raise _unreadable(sample, error) from None
 
 
-def _unreadable(sample: Sample, error: Exception) -> ShardError:
+def _unreadable(sample: SampleRef, error: Exception) -> ShardError:
     return ShardError(f"{sample.store}/{sample.tar}, sample {sample.row['key']!r}: cannot be read: {error}; run verify")
 
 

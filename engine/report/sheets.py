@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from engine.report.pictures import SHEET, Picture, Sample, index, picture, samples, spread
-from shards.finished import Place
-from shards.store import open_store
+from engine.report.pictures import SHEET, Picture, SampleRef, index, picture, samples, spread
+from shards.storage.manifest import Place
+from shards.storage.store import open_store
 
-_Strategies = dict[str, list[Sample]]
+_Strategies = dict[str, list[SampleRef]]
 
 
 def pictures(place: Place, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
@@ -43,7 +43,7 @@ def _by_strategy(table: pa.Table, label: int) -> dict[str, list[int]]:
     return {str(name): rows[strategy == name].tolist() for name in np.unique(strategy)}
 
 
-def _share(found: _Strategies, count: int) -> list[Sample]:
+def _share(found: _Strategies, count: int) -> list[SampleRef]:
     """Equally many of each strategy; of more than `count` strategies one of each of `count`."""
     names = spread(sorted(found), count)
     return [sample for name in names for sample in spread(found[name], count // len(names))]

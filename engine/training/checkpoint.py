@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from shards.retries import Missing
-from shards.store import Store
+from shards.storage.retries import Missing
+from shards.storage.store import Store
 
 
 @dataclass(frozen=True)

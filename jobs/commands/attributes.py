@@ -33,8 +33,8 @@ def register(command: AddCommand) -> None:
 
 def attributes(arguments: Namespace) -> None:
     """Write the lists, and print how long each is."""
-    from engine.attributes import choose_synsets, count_attributes, ranked, with_hyponyms, write_attributes
-    from engine.wordnet import WordNet
+    from engine.prompts.visual_genome import choose_synsets, count_attributes, ranked, with_hyponyms, write_attributes
+    from engine.prompts.wordnet import WordNet
 
     wordnet = WordNet(arguments.wordnet)
     synsets = choose_synsets(_classes(arguments.classes, arguments.spec), wordnet)
@@ -62,12 +62,12 @@ def _classes(given: Sequence[str], spec: Path | None) -> dict[str, list[str]]:
 
 
 def _classes_of(path: Path) -> Sequence[str]:
-    from engine.specfile import load_spec
+    from engine.config.spec_file import load_spec
 
     spec = load_spec(path)
     if spec.data is None:
         return spec.classes or ()
 
-    from engine.sources.splits import open_source
+    from engine.data.splits import open_source
 
     return open_source(spec.data).classes

@@ -18,24 +18,24 @@ def register(command: AddCommand) -> None:
 
 def prompts(arguments: Namespace) -> None:
     """Write a bank of prompts, or go on with it."""
-    from engine.language.spec import PromptBankSpec
-    from engine.specfile import load_as
+    from engine.config.spec_file import load_as
+    from engine.prompts.llm.bank_spec import PromptBankSpec
 
     spec = load_as(PromptBankSpec, arguments.spec, arguments.overrides)
 
-    from engine.language.prompts import write_prompts
+    from engine.prompts.llm.prompt_job import write_prompts
 
     print(write_prompts(spec, arguments.out, print))
 
 
 def captions(arguments: Namespace) -> None:
     """Write a bank of captions, or go on with it."""
-    from engine.language.spec import CaptionBankSpec
-    from engine.specfile import load_as
+    from engine.config.spec_file import load_as
+    from engine.prompts.llm.bank_spec import CaptionBankSpec
 
     spec = load_as(CaptionBankSpec, arguments.spec, arguments.overrides)
 
-    from engine.language.captions import write_captions
+    from engine.prompts.llm.caption_job import write_captions
 
     print(write_captions(spec, arguments.out, print))
 

@@ -28,8 +28,8 @@ def register(command: AddCommand) -> None:
 def verify(arguments: Namespace) -> None:
     """Print every finding; an error if there is one."""
     from engine.errors import Mismatch
-    from engine.repair import findings
-    from engine.run import load_run
+    from engine.run.repair import findings
+    from engine.run.run import load_run
     from jobs.commands.runs import summary
 
     run = load_run(arguments.place)
@@ -45,9 +45,9 @@ def verify(arguments: Namespace) -> None:
 
 def repair(arguments: Namespace) -> None:
     """Print every finding, and make those units again."""
-    from engine.operations.log import open_log
-    from engine.repair import findings, remove_damaged
-    from engine.run import load_run
+    from engine.monitoring.log import open_log
+    from engine.run.repair import findings, remove_damaged
+    from engine.run.run import load_run
     from jobs.commands.runs import make
 
     run = load_run(arguments.place)
@@ -67,8 +67,8 @@ def repair(arguments: Namespace) -> None:
 def replay(arguments: Namespace) -> None:
     """Print whether the image came out the same; an error if not."""
     from engine.errors import Mismatch
-    from engine.replay import replay as make_again
-    from engine.run import load_run
+    from engine.run.run import load_run
+    from engine.worker.replay import replay as make_again
 
     run = load_run(arguments.place)
     found = make_again(run, arguments.key)

@@ -17,8 +17,8 @@ def diversity(arguments: Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from engine.diversity import compare
-    from engine.run import load_run
+    from engine.evaluation.prompt_diversity import compare
+    from engine.run.run import load_run
 
     runs = {place.rstrip("/").rpartition("/")[2]: load_run(place) for place in arguments.runs}
     found = compare(runs)

@@ -10,9 +10,9 @@ from jobs.arguments import AddCommand
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.exchange.collection import Collection
-    from engine.exchange.export import Form
-    from engine.exchange.parts import Part
+    from engine.export.export_samples import Form
+    from engine.export.export_splits import ExportSplit
+    from engine.export.shard_reader import Collection
 
 
 def register(command: AddCommand) -> None:
@@ -44,9 +44,9 @@ def register(command: AddCommand) -> None:
 
 def export(arguments: Namespace) -> None:
     """Write the export; say what is missing from it, and where synthetic images would judge."""
-    from engine.exchange.collection import open_collection
-    from engine.exchange.export import FORMS
-    from engine.exchange.export import export as write
+    from engine.export.export_samples import FORMS
+    from engine.export.export_samples import export as write
+    from engine.export.shard_reader import open_collection
 
     source = open_collection(arguments.folder)
     parts = _parts(source, arguments)
@@ -62,14 +62,14 @@ def export(arguments: Namespace) -> None:
 
 def import_(arguments: Namespace) -> None:
     """Write the shards; say what was left out."""
-    from engine.exchange.collection import open_collection
-    from engine.exchange.given import read_given
-    from engine.exchange.imports import refuse_corrupt, write_import
-    from engine.exchange.said import Maker, Said
+    from engine.export.foreign_images import read_foreign_images
+    from engine.export.import_images import refuse_corrupt, write_import
+    from engine.export.shard_reader import open_collection
+    from engine.export.sidecar import ImageMaker, Sidecar
 
-    maker = Maker(model=arguments.model, license=arguments.license, generation=arguments.generation)
+    maker = ImageMaker(model=arguments.model, license=arguments.license, generation=arguments.generation)
     like = None if arguments.classes_of is None else open_collection(arguments.classes_of).classes
-    found = read_given(Said(arguments.folder, maker), like)
+    found = read_foreign_images(Sidecar(arguments.folder, maker), like)
     if not arguments.skip_corrupt:
         refuse_corrupt(found)
     write_import(found, arguments.out)
@@ -78,8 +78,8 @@ def import_(arguments: Namespace) -> None:
     print(f"imported to {arguments.out}: {kept:,} images of {len(found.classes)} classes; {left_out}")
 
 
-def _parts(source: "Collection", arguments: Namespace) -> "Sequence[Part]":
-    from engine.exchange.parts import divided, parse_shares, undivided, with_real
+def _parts(source: "Collection", arguments: Namespace) -> "Sequence[ExportSplit]":
+    from engine.export.export_splits import divided, parse_shares, undivided, with_real
 
     if arguments.with_real:
         return with_real(arguments.folder, source)
@@ -92,7 +92,7 @@ def _form(form: "Form", arguments: Namespace) -> "Form":
     from dataclasses import replace
 
     from engine.errors import SpecError
-    from engine.exchange.coco import write_coco
+    from engine.export.coco import write_coco
 
     if arguments.to != "coco":
         raise SpecError(f"--background {arguments.background}: only --to coco has mask classes")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.arguments import AddCommand, override_argument
 
 if TYPE_CHECKING:
-    from engine.recipe import Recipe
+    from engine.run.run_context import RunContext
 
 _SHOWN = 20
 
@@ -23,9 +23,9 @@ def register(command: AddCommand) -> None:
 
 def lint(arguments: Namespace) -> None:
     """Print every finding; an error if there is one."""
+    from engine.config.spec_file import load_spec
     from engine.errors import Mismatch
-    from engine.run import plan_run
-    from engine.specfile import load_spec
+    from engine.run.run import plan_run
 
     findings = find(plan_run(load_spec(arguments.spec, arguments.overrides)))
     for finding in findings:
@@ -35,7 +35,7 @@ def lint(arguments: Namespace) -> None:
     print("no findings")
 
 
-def warn(recipe: "Recipe") -> None:
+def warn(recipe: "RunContext") -> None:
     """Say what a person should know before a run, and let it run."""
     findings = find(recipe)
     for finding in findings[:_SHOWN]:
@@ -44,12 +44,12 @@ def warn(recipe: "Recipe") -> None:
         print(f"warning: and {len(findings) - _SHOWN} more; `lint` shows all", file=sys.stderr)
 
 
-def find(recipe: "Recipe") -> list[str]:
+def find(recipe: "RunContext") -> list[str]:
     """All findings; says on stderr what cannot be looked at on this machine."""
     from engine.errors import DataError, ModelError
-    from engine.lint import lint as look
-    from engine.tokenizers import text_limits
-    from engine.wordnet import WordNet
+    from engine.models.tokenizer_limits import text_limits
+    from engine.prompts.prompt_lint import lint as look
+    from engine.prompts.wordnet import WordNet
 
     if not recipe.spec.model.takes_prompts:
         return []

@@ -37,8 +37,8 @@ def register(command: AddCommand) -> None:
 
 def measure(arguments: Namespace) -> None:
     """Measure, and print the table, the outliers and the copies."""
-    from engine.measures.measure import NAME, measure_run
-    from engine.run import load_run
+    from engine.evaluation.run_measures import NAME, measure_run
+    from engine.run.run import load_run
     from jobs.progress import shown
 
     run = load_run(arguments.place)

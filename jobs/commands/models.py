@@ -25,23 +25,23 @@ def register(command: AddCommand) -> None:
 
 def train_generator(arguments: Namespace) -> None:
     """Train the generator that a spec describes, or go on with it."""
-    from engine.generators.training.spec import GeneratorSpec
-    from engine.specfile import load_as
+    from engine.config.spec_file import load_as
+    from engine.training.generator.generator_spec import GeneratorSpec
 
     spec = load_as(GeneratorSpec, arguments.spec, arguments.overrides)
 
-    from engine.generators.training.job import train_generator as train
+    from engine.training.generator.generator_job import train_generator as train
 
     train(spec, arguments.out, print)
 
 
 def finetune(arguments: Namespace) -> None:
     """Train the adapters that a spec describes, or go on with them."""
-    from engine.generators.finetune.spec import FinetuneSpec
-    from engine.specfile import load_as
+    from engine.config.spec_file import load_as
+    from engine.training.finetune.finetune_spec import FinetuneSpec
 
     spec = load_as(FinetuneSpec, arguments.spec, arguments.overrides)
 
-    from engine.generators.finetune.job import finetune as tune
+    from engine.training.finetune.finetune_job import finetune as tune
 
     tune(spec, arguments.out, print)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from jobs.arguments import AddCommand, log_argument, run_argument, spec_and_run_arguments
 
 if TYPE_CHECKING:
-    from engine.batchsize import BatchSizes
-    from engine.operations.budget import Meter
-    from engine.operations.estimate import Pace
-    from engine.operations.log import Log
-    from engine.run import Run
+    from engine.monitoring.budget import Meter
+    from engine.monitoring.estimate import Pace
+    from engine.monitoring.log import Log
+    from engine.run.run import Run
+    from engine.worker.batch_size import BatchSizes
 
 
 def register(command: AddCommand) -> None:
@@ -35,14 +35,14 @@ def register(command: AddCommand) -> None:
 
 def generate(arguments: Namespace) -> None:
     """Plan, make every unit that is not finished, write the card and the report."""
-    from engine.specfile import load_spec
+    from engine.config.spec_file import load_spec
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.operations.log import open_log
-    from engine.run import Run, is_begun, pinned, plan_run
+    from engine.monitoring.log import open_log
+    from engine.run.run import Run, is_begun, pinned, plan_run
     from jobs.commands.lint import warn
-    from shards.store import open_store
+    from shards.storage.store import open_store
 
     store = open_store(arguments.out)
     recipe = plan_run(pinned(spec, store), store)
@@ -58,7 +58,7 @@ def generate(arguments: Namespace) -> None:
 
 def report(arguments: Namespace) -> None:
     """Write the report of a run again."""
-    from engine.run import load_run
+    from engine.run.run import load_run
 
     write_report(load_run(arguments.place))
 
@@ -66,7 +66,7 @@ def report(arguments: Namespace) -> None:
 def make(run: "Run", log: "Log", profile: bool = False) -> None:
     """Make what is not finished of a run that was begun, and write its card and report; perhaps a profile too."""
     from engine.errors import OutputError, UnitsFailed
-    from engine.operations.estimate import check_disk, estimate
+    from engine.monitoring.estimate import check_disk, estimate
 
     check_disk(run, estimate(run))
     try:
@@ -86,13 +86,13 @@ def make(run: "Run", log: "Log", profile: bool = False) -> None:
 def _begun(run: "Run", log: "Log") -> Iterator["Run"]:
     """The run, its place taken or gone on with. Where the batch size is `auto` it is measured before, by the Ray that
     the block then uses, at the run's cost."""
-    from engine.run import begin_run
+    from engine.run.run import begin_run
 
     if run.recipe.spec.model.batch_size != "auto":
         yield begin_run(run.recipe, run.store)
         return
 
-    from engine.cluster.session import ray_session
+    from engine.cluster.ray_session import ray_session
 
     with ray_session(run.recipe.spec.cluster):
         sizes = batch_sizes_at_cost(run, log)
@@ -104,13 +104,13 @@ def _begun(run: "Run", log: "Log") -> Iterator["Run"]:
 def _generate(run: "Run", log: "Log", profile: bool) -> None:
     from contextlib import ExitStack
 
-    from engine.cluster.generate import generate as make
-    from engine.cluster.metrics import Metrics
-    from engine.cluster.session import ray_session
-    from engine.operations.budget import Meter
-    from engine.operations.contact import ContactSheet
-    from engine.operations.costfile import CostFile, recorded
-    from engine.operations.progress import Progress
+    from engine.cluster.driver import generate as make
+    from engine.cluster.prometheus import Metrics
+    from engine.cluster.ray_session import ray_session
+    from engine.monitoring.budget import Meter
+    from engine.monitoring.contact_sheet import ContactSheet
+    from engine.monitoring.cost_file import CostFile, recorded
+    from engine.monitoring.run_progress import RunProgress
 
     recipe, done = run.recipe, list(run.stats().values())
     with ExitStack() as stack:
@@ -120,21 +120,21 @@ def _generate(run: "Run", log: "Log", profile: bool) -> None:
         meter = Meter(recipe.spec, done, recorded(run.store))
         sheet = stack.enter_context(ContactSheet(run, done, log))
         costs = stack.enter_context(CostFile(run.store, meter, log))
-        progress = stack.enter_context(Progress(recipe.plan.classes, recipe.plan.quotas, done, meter, log))
+        progress = stack.enter_context(RunProgress(recipe.plan.classes, recipe.plan.quotas, done, meter, log))
         make(run, progress, meter, [Metrics(recipe, done, meter), sheet, costs], profile=profile)
 
 
 def _merge_profile(run: "Run", log: "Log") -> None:
-    from engine.operations.profile import merge
+    from engine.monitoring.trace import merge
 
     path = merge(run.store)
     log.say("profile", f"profile: {path}; open it at https://ui.perfetto.dev", path=path)
 
 
 def _dry_run(run: "Run", measured: bool, log: "Log") -> None:
-    from engine.generators.base import DEFAULT_BATCH_SIZE
-    from engine.operations.dryrun import print_plan
-    from engine.operations.estimate import check_disk, estimate
+    from engine.generators.protocol import DEFAULT_BATCH_SIZE
+    from engine.monitoring.dry_run import print_plan
+    from engine.monitoring.estimate import check_disk, estimate
 
     if run.recipe.spec.model.batch_size == "auto":
         size = _batch_sizes(run, log).chosen if measured else DEFAULT_BATCH_SIZE
@@ -148,8 +148,8 @@ def _dry_run(run: "Run", measured: bool, log: "Log") -> None:
 
 
 def _measure(run: "Run") -> "Pace":
-    from engine.cluster.generate import measure
-    from engine.cluster.session import ray_session
+    from engine.cluster.driver import measure
+    from engine.cluster.ray_session import ray_session
 
     with _inputs(run) as begun, ray_session(run.recipe.spec.cluster):
         return measure(begun.recipe, begun.store)
@@ -158,8 +158,8 @@ def _measure(run: "Run") -> "Pace":
 def batch_sizes_at_cost(run: "Run", log: "Log") -> "BatchSizes":
     """Within the budget, and written down before the run is begun: a measurement that fails has a cost, too."""
     from engine.errors import BudgetSpent
-    from engine.operations.budget import Meter
-    from engine.operations.costfile import CostFile, recorded
+    from engine.monitoring.budget import Meter
+    from engine.monitoring.cost_file import CostFile, recorded
 
     meter = Meter(run.recipe.spec, (), recorded(run.store))
     if spent := meter.exhausted():
@@ -172,8 +172,8 @@ def batch_sizes_at_cost(run: "Run", log: "Log") -> "BatchSizes":
 
 
 def _batch_sizes(run: "Run", log: "Log", meter: "Meter | None" = None) -> "BatchSizes":
-    from engine.cluster.batchsize import measure_batch_sizes
-    from engine.cluster.session import ray_session
+    from engine.cluster.batch_size_trial import measure_batch_sizes
+    from engine.cluster.ray_session import ray_session
 
     with _inputs(run) as begun, ray_session(run.recipe.spec.cluster):
         return measure_batch_sizes(begun.recipe, begun.store, log, meter)
@@ -186,8 +186,8 @@ def _inputs(run: "Run") -> Iterator["Run"]:
     from tempfile import TemporaryDirectory
 
     from engine.errors import OutputError
-    from engine.run import with_inputs
-    from shards.store import open_store
+    from engine.run.run import with_inputs
+    from shards.storage.store import open_store
 
     if run.store.local is None:
         yield with_inputs(run)

@@ -10,10 +10,10 @@ from jobs.arguments import AddCommand
 from jobs.printing import say
 
 if TYPE_CHECKING:
-    from shards.cache import ShardCache
-    from shards.places import Tar
-    from shards.scan import Members
-    from shards.survey import Survey
+    from shards.reading.tar_scan import Members
+    from shards.storage.locations import Tar
+    from shards.storage.shard_cache import ShardCache
+    from shards.tools.survey import Survey
 
 _CLASSES = 40
 _SHOWN = 5
@@ -57,10 +57,10 @@ def register(command: AddCommand) -> None:
 def inspect(arguments: Namespace) -> None:
     """Print it; an error if something is damaged."""
     from jobs.progress import shown
-    from shards.cache import ShardCache
     from shards.errors import ShardError
-    from shards.places import find_tars
-    from shards.survey import Survey, as_json, told_names, unfinished
+    from shards.storage.locations import find_tars
+    from shards.storage.shard_cache import ShardCache
+    from shards.tools.survey import Survey, as_json, told_names, unfinished
 
     place = _place(arguments.path)
     found, cache = find_tars(place), ShardCache()
@@ -84,12 +84,12 @@ def inspect(arguments: Namespace) -> None:
 def reshard(arguments: Namespace) -> None:
     """Write the shards that are not finished; say what was left out."""
     from jobs.progress import shown
-    from shards.reshard import Wanted, wanted_keys
-    from shards.tally import Tally
+    from shards.tools.reshard import Wanted, wanted_keys
+    from shards.tools.reshard_plan import ReshardPlan
 
     select = None if arguments.select is None else wanted_keys(arguments.select)
     wanted = Wanted(arguments.samples_per_shard, arguments.shards, select, arguments.members, _roles(arguments))
-    tally = Tally([_place(one) for one in arguments.sources], wanted)
+    tally = ReshardPlan([_place(one) for one in arguments.sources], wanted)
     for _ in shown(tally.look(), tally.shards, "shards read"):
         pass
     plan = tally.decide()
@@ -125,7 +125,7 @@ def _place(path: str) -> str:
 
 
 def _roles(arguments: Namespace) -> "Members":
-    from shards.scan import Members
+    from shards.reading.tar_scan import Members
 
     return Members(label=arguments.label)
 
@@ -193,7 +193,7 @@ def _bytes(size: float) -> str:
 def _write_sheet(survey: "Survey", cache: "ShardCache", path: Path) -> None:
     from shards.codec import encode_rgb
     from shards.errors import ShardError
-    from shards.sheet import draw_sheet
+    from shards.tools.class_sheet import draw_sheet
 
     try:
         path.write_bytes(encode_rgb(draw_sheet(survey, cache), "png"))

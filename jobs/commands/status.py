@@ -10,7 +10,7 @@ from jobs.arguments import AddCommand, run_argument
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from engine.operations.status import Status
+    from engine.monitoring.run_status import Status
 
 _SHOWN = 50
 _SHOWN_STRAGGLERS = 10
@@ -31,8 +31,8 @@ def status(arguments: Namespace) -> None:
     """Print the status of a run, once or until it is complete."""
     from rich.console import Console
 
-    from engine.operations.status import status as read_status
-    from engine.run import load_run
+    from engine.monitoring.run_status import status as read_status
+    from engine.run.run import load_run
 
     run, console = load_run(arguments.place), Console(highlight=False)
     while True:
@@ -65,7 +65,7 @@ def _show(found: "Status", console: "Console") -> None:
 
 
 def _headline(found: "Status") -> str:
-    from engine.operations.progress import duration
+    from engine.monitoring.run_progress import duration
 
     made, planned = sum(one.kept for one in found.classes), sum(one.planned for one in found.classes)
     parts = [f"{found.name}: {made:,} of {planned:,} images", f"{found.units_done:,} of {found.units:,} units"]
@@ -77,9 +77,9 @@ def _headline(found: "Status") -> str:
 
 
 def _details(found: "Status") -> list[str]:
-    from engine.operations.estimate import megabytes
-    from engine.operations.progress import duration
-    from engine.operations.status import STRAGGLING
+    from engine.monitoring.estimate import megabytes
+    from engine.monitoring.run_progress import duration
+    from engine.monitoring.run_status import STRAGGLING
 
     lines = [f"{megabytes(found.disk_bytes)}, {found.cost} so far"]
     if found.waiting is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from jobs.arguments import AddCommand
 
 if TYPE_CHECKING:
-    from shards.overlap import Overlap
+    from shards.tools.overlap import Overlap
 
 _SHOWN = 5
 _PLACE = "a folder, a tar, a pattern such as DIR/{00000..00099}.tar, or a URL of these"
@@ -41,7 +41,7 @@ def register(command: AddCommand) -> None:
 def overlap(arguments: Namespace) -> None:
     """Print what is shared; an error for keys and bytes."""
     from shards import ShardmillError, ShardStream
-    from shards.overlap import DISTANCE, find_overlap
+    from shards.tools.overlap import DISTANCE, find_overlap
 
     # Whether a sample is real does not matter here, so shards that do not say are taken as they are.
     train, validation = (
@@ -58,7 +58,7 @@ def overlap(arguments: Namespace) -> None:
 
 def mix(arguments: Namespace) -> None:
     """Print the text."""
-    from shards.interop import CLIENTS, open_mix
+    from shards.tools.interop import CLIENTS, open_mix
 
     print(CLIENTS[arguments.client](open_mix(arguments.real, arguments.synthetic, arguments.alpha)), end="")
 

@@ -11,10 +11,10 @@ from jobs.commands.runs import write_report
 from jobs.printing import say
 
 if TYPE_CHECKING:
-    from engine.measures.leaks import Leak
-    from engine.run import Run
-    from engine.sources import RealImage
-    from engine.training.job import Job
+    from engine.data import RealImage
+    from engine.evaluation.near_duplicates import Leak
+    from engine.run.run import Run
+    from engine.training.classifier.classifier_job import Job
 
 _NAMED = 10
 
@@ -48,10 +48,10 @@ def sweep(arguments: Namespace) -> None:
     """Train every arm at every seed, write sweep.json and the report."""
     run = _begun(arguments)
 
-    from engine.cluster.session import ray_session
-    from engine.cluster.trials import run_trials
-    from engine.comparison import write_sweep
-    from engine.sweep import prepare_sweep
+    from engine.cluster.ray_session import ray_session
+    from engine.cluster.sweep_trials import run_trials
+    from engine.evaluation.comparison import write_sweep
+    from engine.evaluation.sweep import prepare_sweep
 
     prepared = prepare_sweep(run)
     leaks = _leaks(run)
@@ -65,9 +65,9 @@ def train(arguments: Namespace) -> None:
     """Train as the spec's `train` section says, into RUN/train/NAME."""
     run = _begun(arguments)
 
-    from engine.realdata import prepare_real
-    from engine.training.job import job_of
-    from engine.training.photos import find_photos
+    from engine.run.leakage import prepare_real
+    from engine.training.classifier.classifier_job import job_of
+    from engine.training.classifier.holdout import find_photos
 
     spec = run.recipe.spec
     prepare_real(run, ("train", "validation"))
@@ -78,7 +78,7 @@ def train(arguments: Namespace) -> None:
     if result is None:
         _leaks(run)
 
-        from engine.cluster.train import train_on_ray
+        from engine.cluster.distributed_training import train_on_ray
 
         train_on_ray(job, spec.cluster, progress)
         result = job.result()
@@ -92,11 +92,11 @@ def train(arguments: Namespace) -> None:
 
 def _begun(arguments: Namespace) -> "Run":
     """The run that is trained on: a training begins none."""
-    from engine.specfile import load_spec
+    from engine.config.spec_file import load_spec
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.run import begin_run, load_run, pinned, plan_run
+    from engine.run.run import begin_run, load_run, pinned, plan_run
 
     store = load_run(arguments.out).store
     return begin_run(plan_run(pinned(spec, store), store), store)
@@ -104,7 +104,7 @@ def _begun(arguments: Namespace) -> "Run":
 
 def _leaks(run: "Run") -> "list[Leak]":
     """Held-out images that look like what is trained on, which are said before anything is trained."""
-    from engine.measures.leaks import leaks_of
+    from engine.evaluation.near_duplicates import leaks_of
     from jobs.progress import shown
 
     found = leaks_of(run, shown)
@@ -141,7 +141,7 @@ def _told(scores: dict[str, Any]) -> str:
 
 
 def _show(job: "Job", photos: list["RealImage"]) -> None:
-    from engine.training.photos import before_and_after
+    from engine.training.classifier.holdout import before_and_after
 
     found = before_and_after(job, photos)
     job.store.replace("photos.json", f"{json.dumps(found, indent=1, ensure_ascii=False)}\n".encode())

@@ -14,13 +14,13 @@ def register(command: AddCommand) -> None:
 
 def watch(arguments: Namespace) -> None:
     """Wait for the notice, drain, and end."""
-    from engine.cluster.machine import Machine
-    from engine.cluster.notices import await_interruption, find_cloud
-    from engine.operations.log import TextLog
+    from engine.cluster.local_nodes import LocalNodes
+    from engine.cluster.spot_notices import await_interruption, find_cloud
+    from engine.monitoring.log import TextLog
 
     log = TextLog()
     cloud = find_cloud()
-    machine = Machine(arguments.node_id)
+    machine = LocalNodes(arguments.node_id)
     log.say("watching", f"watching {cloud.name} for notices to Ray node {', '.join(machine.await_nodes())}")
     notice = await_interruption(cloud, log)
     drained = machine.drain(notice.text, notice.deadline)

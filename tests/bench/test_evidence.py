@@ -8,8 +8,8 @@ import pytest
 
 from bench.evidence import EVIDENCE, content_of, table
 from bench.evidence_plot import plot
-from engine.comparison import write_sweep
-from engine.sweep import prepare_sweep
+from engine.evaluation.comparison import write_sweep
+from engine.evaluation.sweep import prepare_sweep
 from tests.conftest import ROOT
 from tests.engine.test_sweep import make
 
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_arms_are_those_of_the_sweep(folder: Path, tmp_path: Path) -> None:
-    from engine.run import load_run
+    from engine.run.run import load_run
 
     sweep = json.loads((folder / "sweep.json").read_text())
     commands = ["python -m jobs experiment x"]

@@ -26,10 +26,10 @@ from bench.throughput.peers import PROMPTS, prompts
 from bench.throughput.results import ALL_OF_IT, Results, put_between
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, at_most, beside, not_run, paired
-from engine.generators import kinds
-from engine.generators.base import Images, Request
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import OutputSpec
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import OutputSpec
+from engine.generators import registry
+from engine.generators.protocol import Images, Request
 
 RATES = st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1, max_size=9)
 
@@ -246,7 +246,7 @@ class NeighbourlyDevice(FakeDevice):
         return Images(made + np.arange(len(made), dtype=np.uint8)[:, None, None, None])
 
 
-kinds._MAKERS[Neighbourly] = NeighbourlyDevice
+registry._MAKERS[Neighbourly] = NeighbourlyDevice
 
 
 @pytest.mark.parametrize(("settings", "equal"), [(FakeSettings, True), (Neighbourly, False)])

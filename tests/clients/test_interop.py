@@ -18,11 +18,11 @@ from braceexpand import braceexpand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.realshards import write_shard
+from engine.data.real_shards import write_shard
 from shards import Sample, ShardError
 from shards.codec import encode_rgb
-from shards.interop import CLIENTS, Mix, Source, open_mix
-from shards.patterns import braces, python_list
+from shards.tools.interop import CLIENTS, ClientSource, Mix, open_mix
+from shards.tools.number_patterns import braces, python_list
 from tests.conftest import Jobs
 
 CLASSES = ("cat", "dog", "eel")
@@ -178,8 +178,8 @@ def test_one_source_alone(client: str, folders: tuple[Path, Path], jobs: Jobs) -
         assert sorted(label for *_, label in rows) == sorted(labels), "an epoch is every sample once"
 
 
-def source(lengths: Sequence[int], name: str = "/data/{:05d}.tar") -> Source:
-    return Source([name.format(i) for i in range(len(lengths))], lengths, lengths, 0, True)
+def source(lengths: Sequence[int], name: str = "/data/{:05d}.tar") -> ClientSource:
+    return ClientSource([name.format(i) for i in range(len(lengths))], lengths, lengths, 0, True)
 
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=20)
@@ -231,17 +231,17 @@ def test_what_cannot_be_mixed_is_said(folders: tuple[Path, Path], jobs: Jobs, tm
     found = jobs("mix", real, other, "--alpha", 0.5, "--for", "timm")
     assert found.returncode == 1
     assert "label 0 is 'cat' in one stream and 'dog' in another" in found.stderr
-    unlabelled = Source(["/a.tar"], [3], [3], 0, False)
+    unlabelled = ClientSource(["/a.tar"], [3], [3], 0, False)
     with pytest.raises(ShardError, match="timm trains on labels"):
         CLIENTS["timm"](Mix([unlabelled], [Fraction(1)]))
     assert '"txt"' in CLIENTS["webdataset"](Mix([unlabelled], [Fraction(1)]))
     with pytest.raises(ShardError, match="open_clip trains on captions"):
-        CLIENTS["open_clip"](Mix([Source(["/a.tar"], [3], [0], 0, True)], [Fraction(1)]))
+        CLIENTS["open_clip"](Mix([ClientSource(["/a.tar"], [3], [0], 0, True)], [Fraction(1)]))
 
 
 def test_open_clip_counts_only_samples_with_captions() -> None:
     """Two shards of ten of which open_clip drops five: the factor follows from the five."""
-    whole, half = source([10, 10]), Source(["/b/0.tar", "/b/1.tar"], [10, 10], [5, 0], 2, True)
+    whole, half = source([10, 10]), ClientSource(["/b/0.tar", "/b/1.tar"], [10, 10], [5, 0], 2, True)
     text = CLIENTS["open_clip"](Mix([whole, half], [Fraction(1, 2)] * 2))
     assert "--train-data-upsampling-factors 1.0::4.0" in text
     assert "--train-num-samples 40" in text

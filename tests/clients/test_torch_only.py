@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from engine.sweep import Sweep
+from engine.evaluation.sweep import Sweep
 from tests.conftest import ROOT
 from tests.engine.test_sweep import swept
 

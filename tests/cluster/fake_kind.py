@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.spec import Spec
 from engine.errors import ModelError
-from engine.generators import kinds
-from engine.generators.base import Images, Request
-from engine.generators.text_to_image import TextToImageSettings
-from engine.memory import breaks_device
-from engine.plan import make_plan
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.run import Spec
-from shards.store import open_store
+from engine.generators import registry
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.generators.protocol import Images, Request
+from engine.models.memory import breaks_device
+from engine.run.plan import make_plan
+from engine.run.run import Run
+from engine.run.run_context import RunContext
+from shards.storage.store import open_store
 from tests.engine.fakes import FakeGenerator
 
 BROKEN = "SHARDMILL_TEST_BROKEN_NODE"
@@ -69,7 +69,7 @@ class Fake(FakeGenerator):
         return Images(super().generate(requests).pixels + np.uint8(len(requests)))
 
 
-kinds._MAKERS[FakeSettings] = Fake
+registry._MAKERS[FakeSettings] = Fake
 
 
 def fake_run(folder: Path, units: int, cluster: ClusterSpec, **model: float) -> Run:
@@ -83,7 +83,7 @@ def fake_run(folder: Path, units: int, cluster: ClusterSpec, **model: float) -> 
         output=OutputSpec(samples_per_shard=16),
         cluster=cluster,
     )
-    return Run(open_store(folder), Recipe(spec, make_plan(spec, ("cat", "dog"), (0, 0))))
+    return Run(open_store(folder), RunContext(spec, make_plan(spec, ("cat", "dog"), (0, 0))))
 
 
 def _node() -> str:

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
-from engine.cluster.backlog import Backlog
-from engine.cluster.loads import Loads
+from engine.cluster.node_health import NodeHealth
 from engine.cluster.nodes import Nodes, holds
-from engine.cluster.outage import Outage
-from engine.cluster.reasons import brief, is_the_units_doing
-from engine.cluster.stop import StopSignals
+from engine.cluster.ray_errors import brief, is_the_units_doing
+from engine.cluster.stop_signals import StopSignals
+from engine.cluster.store_backoff import StoreBackoff
+from engine.cluster.work_queue import WorkQueue
+from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError, NoStagingRoom, OutputError, Stopped, UnitsFailed
-from engine.spec.cluster import ClusterSpec
-from shards.retries import Unreachable
+from shards.storage.retries import Unreachable
 from tests.cluster.fake_kind import fake_run
 from tests.conftest import ROOT
 
@@ -31,7 +31,7 @@ BROKEN, KILLED = raised(ModelError("no such model")), ActorDiedError()
 
 
 def test_a_node_whose_disk_is_full_is_left_for_good_and_the_last_one_ends_the_run() -> None:
-    loads, full = Loads(0.0), raised(NoStagingRoom("/cache on n1: No space left on device"))
+    loads, full = NodeHealth(0.0), raised(NoStagingRoom("/cache on n1: No space left on device"))
     loads.succeeded("a")
     loads.shun("a", full)
     loads.succeeded("a")
@@ -44,7 +44,7 @@ def test_a_node_whose_disk_is_full_is_left_for_good_and_the_last_one_ends_the_ru
 
 
 def test_one_broken_node_is_avoided_and_stops_nothing() -> None:
-    loads = Loads(600.0)
+    loads = NodeHealth(600.0)
     for _ in range(3):
         assert not loads.avoided
         loads.failed("a", BROKEN)
@@ -58,7 +58,7 @@ def test_one_broken_node_is_avoided_and_stops_nothing() -> None:
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 200])
 def test_a_model_that_no_node_loads_stops_the_run(nodes: int) -> None:
-    loads, cluster = Loads(600.0), [f"n{i}" for i in range(nodes)]
+    loads, cluster = NodeHealth(600.0), [f"n{i}" for i in range(nodes)]
     for number, node in enumerate(cluster[: min(3, nodes)]):
         assert not loads.hopeless(cluster, working=False), number
         loads.failed(node, BROKEN)
@@ -67,7 +67,7 @@ def test_a_model_that_no_node_loads_stops_the_run(nodes: int) -> None:
 
 
 def test_processes_that_are_killed_while_loading_are_tried_again() -> None:
-    loads = Loads(600.0)
+    loads = NodeHealth(600.0)
     for _ in range(3):
         assert not loads.hopeless({"a"}, working=False)
         loads.failed("a", KILLED)
@@ -76,7 +76,7 @@ def test_processes_that_are_killed_while_loading_are_tried_again() -> None:
 
 
 def test_processes_that_die_before_they_say_where_they_are() -> None:
-    loads = Loads(600.0)
+    loads = NodeHealth(600.0)
     for _ in range(6):
         assert not loads.hopeless({"a", "b"}, working=False)
         loads.failed("", KILLED)
@@ -87,7 +87,7 @@ def test_processes_that_die_before_they_say_where_they_are() -> None:
 
 def test_a_run_that_once_had_a_good_node_waits_for_another() -> None:
     now = [0.0]
-    loads = Loads(600.0, clock=lambda: now[0])
+    loads = NodeHealth(600.0, clock=lambda: now[0])
     loads.succeeded("good")
     for _ in range(3):
         loads.failed("bad", BROKEN)
@@ -153,7 +153,7 @@ def test_what_is_held_against_a_unit(error: Exception, stays: bool, charged: boo
 
 def test_a_backlog_counts_attempts_and_keeps_a_file_of_those_given_up(tmp_path: Path) -> None:
     run = fake_run(tmp_path, 3, ClusterSpec(unit_attempts=2))
-    backlog = Backlog(run)
+    backlog = WorkQueue(run)
     number = backlog.take()
     backlog.give_back(number)
     assert (backlog.take(), backlog.used(number)) == (number, 0)
@@ -167,7 +167,7 @@ def test_a_backlog_counts_attempts_and_keeps_a_file_of_those_given_up(tmp_path: 
         backlog.check()
     assert len(json.loads((tmp_path / "quarantine/00000.json").read_text())["attempts"]) == 2
 
-    later = Backlog(run)  # that of the same command again
+    later = WorkQueue(run)  # that of the same command again
     assert later.take() == number
     later.done(number)
     later.check()
@@ -175,7 +175,7 @@ def test_a_backlog_counts_attempts_and_keeps_a_file_of_those_given_up(tmp_path: 
 
 
 def test_while_a_store_does_not_answer_nothing_begins_and_at_last_the_run_ends() -> None:
-    now, outage, waits = [0.0], Outage(lambda: now[0]), []
+    now, outage, waits = [0.0], StoreBackoff(lambda: now[0]), []
     away = Unreachable("s3://bucket/run: cannot be written (TimeoutError)")
     assert not outage.waiting
     for _ in range(6):

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cluster.backlog import Backlog
-from engine.cluster.blame import Blame
-from engine.cluster.crew import Crew
-from engine.cluster.leases import DEPTH, Lease, Maker, late, queued, settle
+from engine.cluster.actor_pool import ActorPool
+from engine.cluster.assignments import DEPTH, ActorHandle, Assignment, late, queued, settle
+from engine.cluster.failure_policy import FailurePolicy
+from engine.cluster.work_queue import WorkQueue
+from engine.config.cluster_spec import ClusterSpec
 from engine.errors import SlotFailed
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
+from engine.run.run import Run
 from tests.cluster.fake_kind import fake_run
 
 
@@ -34,28 +34,28 @@ class Actor:
         self.make, self.recall = Method(), Method()
 
 
-class Held(Crew):
+class Held(ActorPool):
     """Of such actors."""
 
     def __init__(self, run: Run, nodes: Sequence[str]) -> None:
         super().__init__(run)
-        self.ready = [Maker(Actor(), None, 4, node) for node in nodes]
+        self.ready = [ActorHandle(Actor(), None, 4, node) for node in nodes]
 
-    def _kill(self, maker: Maker) -> None:
+    def _kill(self, maker: ActorHandle) -> None:
         pass
 
     def units(self) -> list[list[int]]:
         """Those of each actor, in their order."""
         return [[lease.number for lease in maker.leases] for maker in self.ready]
 
-    def end_of(self, lease: Lease) -> None:
+    def end_of(self, lease: Assignment) -> None:
         """An actor finished a unit, or gave it back."""
         self.made(next(ref for ref, one in self.making.items() if one is lease))
 
 
-def begin(folder: Path, units: int, actors: int, attempts: int = 3) -> tuple[Held, Backlog]:
+def begin(folder: Path, units: int, actors: int, attempts: int = 3) -> tuple[Held, WorkQueue]:
     run = fake_run(folder, units, ClusterSpec(unit_attempts=attempts))
-    return Held(run, [f"n{number}" for number in range(actors)]), Backlog(run)
+    return Held(run, [f"n{number}" for number in range(actors)]), WorkQueue(run)
 
 
 def test_every_actor_gets_one_before_any_gets_a_second(tmp_path: Path) -> None:
@@ -107,15 +107,15 @@ def test_a_node_that_goes_gets_no_unit_and_gives_back_the_queued_one(tmp_path: P
 
 
 def test_a_unit_is_timed_from_when_its_actor_turned_to_it() -> None:
-    maker = Maker(None, None, 4)
-    maker.leases = [Lease(maker, 7, since=100.0), Lease(maker, 8, since=101.0)]
+    maker = ActorHandle(None, None, 4)
+    maker.leases = [Assignment(maker, 7, since=100.0), Assignment(maker, 8, since=101.0)]
     first, second = maker.leases
     assert late([maker], 200.0, 100.0) == []
     assert late([maker], 200.1, 100.0) == [first]
     settle(first, 190.0)
     assert late([maker], 289.0, 100.0) == []
     assert late([maker], 291.0, 100.0) == [second]
-    maker.leases.append(Lease(maker, 9, since=200.0))
+    maker.leases.append(Assignment(maker, 9, since=200.0))
     settle(maker.leases[1], 285.0)  # it was recalled, which is no news of the first
     assert late([maker], 291.0, 100.0) == [second]
 
@@ -131,7 +131,7 @@ def test_when_a_process_dies_one_unit_is_charged_and_those_that_were_in_it_are_m
     assert [backlog.used(number) for number in range(5)] == [1, 0, 0, 0, 0]
     crew.deal(backlog)
     assert crew.units() == [[1, 3]], "the first of the waiting units is to be alone, and holds up the others"
-    crew.ready.append(Maker(Actor(), None, 4))
+    crew.ready.append(ActorHandle(Actor(), None, 4))
     crew.deal(backlog)
     assert crew.units() == [[1, 3], [2]]
     for _ in range(2):
@@ -159,7 +159,7 @@ def test_whatever_happens_every_unit_is_in_one_place_and_all_are_made(
             _check(crew, backlog, done, units)
             busy = [maker for maker in crew.ready if maker.leases]
             if event == "join" or all(maker.leaving for maker in crew.ready):
-                crew.ready.append(Maker(Actor(), None, 4, f"j{which}"))
+                crew.ready.append(ActorHandle(Actor(), None, 4, f"j{which}"))
             elif event == "drain":
                 crew.leave({crew.ready[which % len(crew.ready)].node})
             elif not busy:
@@ -182,7 +182,7 @@ def test_whatever_happens_every_unit_is_in_one_place_and_all_are_made(
         assert sorted(done) == list(range(units))
 
 
-def _check(crew: Held, backlog: Backlog, done: list[int], units: int) -> None:
+def _check(crew: Held, backlog: WorkQueue, done: list[int], units: int) -> None:
     held = [number for one in crew.units() for number in one]
     assert len(held) == len(set(held)) == len(crew.making)
     assert len(held) + len(backlog) + len(done) == units
@@ -211,11 +211,11 @@ class Sick(Held):
 
     def __init__(self, run: Run, breaks_at: Sequence[int | None], error: str, mended: bool) -> None:
         super().__init__(run, [f"n{number}" for number in range(len(breaks_at))])
-        self._blame, self._error, self._mended = Blame(), RuntimeError(error), mended
+        self._blame, self._error, self._mended = FailurePolicy(), RuntimeError(error), mended
         self._left = {maker: at for maker, at in zip(self.ready, breaks_at, strict=True) if at is not None}
         self.first_left, self.ended = dict(zip((maker.node for maker in self.ready), breaks_at, strict=True)), 0
 
-    def turn(self, maker: Maker, backlog: Backlog, bad: set[int]) -> int | None:
+    def turn(self, maker: ActorHandle, backlog: WorkQueue, bad: set[int]) -> int | None:
         """An actor is through with its first unit, which is given where it is finished."""
         lease = maker.leases[0]
         self.end_of(lease)
@@ -235,18 +235,18 @@ class Sick(Held):
             backlog.give_back(lease.number)
         return None
 
-    def _replace(self, maker: Maker, backlog: Backlog) -> None:
+    def _replace(self, maker: ActorHandle, backlog: WorkQueue) -> None:
         backlog.give_back(*(lease.number for lease in maker.leases))
         self.end(maker)
         self.ended += 1
         avoided = self._blame.avoided(self.first_left)
         if maker.node not in avoided:
-            self.ready.append(Maker(Actor(), None, 4, maker.node))
+            self.ready.append(ActorHandle(Actor(), None, 4, maker.node))
             if not self._mended and (at := self.first_left[maker.node]) is not None:
                 self._left[self.ready[-1]] = at
 
 
-def work(crew: Sick, backlog: Backlog, bad: set[int], turns: Sequence[int], limit: int) -> list[int]:
+def work(crew: Sick, backlog: WorkQueue, bad: set[int], turns: Sequence[int], limit: int) -> list[int]:
     """Until nothing is left: the units that were finished. turns: which of the actors that have a unit is next."""
     done: list[int] = []
     for step in range(limit):
@@ -316,7 +316,7 @@ def test_where_no_unit_can_be_made_actors_are_not_replaced_for_ever(tmp_path: Pa
 
 
 def test_what_fails_by_a_units_own_content_is_not_held_against_an_actor() -> None:
-    blame, maker = Blame(), Maker(None, None, 4)
+    blame, maker = FailurePolicy(), ActorHandle(None, None, 4)
     for number in range(9):
         verdict = blame.failed(maker, number, SlotFailed("ValueError: no such colour (slot 7)"), 1)
         assert (verdict.charged, verdict.ended) == (True, False)

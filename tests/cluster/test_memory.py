@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.batchsize import choose, measure
-from engine.cluster.actor import UnitMaker
+from engine.cluster.actor import UnitActor
+from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError
-from engine.memory import out_of_memory
-from engine.replay import replay
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
-from shards.finished import read_index
+from engine.models.memory import out_of_memory
+from engine.run.run import Run
+from engine.worker.batch_size import choose, measure
+from engine.worker.replay import replay
+from shards.storage.manifest import read_index
 from tests.cluster.fake_kind import fake_run
 
 
-def maker_of(run: Run) -> UnitMaker:
-    maker = UnitMaker(run.recipe, run.store)
+def maker_of(run: Run) -> UnitActor:
+    maker = UnitActor(run.recipe, run.store)
     maker.load()
     return maker
 

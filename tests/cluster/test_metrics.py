@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import ray
 
-from engine.cluster.metrics import Metrics
-from engine.operations.budget import Meter
-from engine.run import Run
+from engine.cluster.prometheus import Metrics
+from engine.monitoring.budget import Meter
+from engine.run.run import Run
 from tests.conftest import ROOT
 from tests.engine import partial
 

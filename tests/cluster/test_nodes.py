@@ -12,14 +12,14 @@ from typing import Any
 import psutil
 import pytest
 
+from engine.config.budget_spec import BudgetSpec
+from engine.config.cluster_spec import ClusterSpec
 from engine.errors import BudgetSpent, ModelError
-from engine.operations.budget import Meter
-from engine.operations.costfile import recorded
-from engine.operations.log import JsonLog
-from engine.operations.progress import Progress
-from engine.run import Run
-from engine.spec.budget import BudgetSpec
-from engine.spec.cluster import ClusterSpec
+from engine.monitoring.budget import Meter
+from engine.monitoring.cost_file import recorded
+from engine.monitoring.log import JsonLog
+from engine.monitoring.run_progress import RunProgress
+from engine.run.run import Run
 from shards.stats import Stats
 from tests.cluster.fake_kind import BROKEN, SICK, SIGN, fake_run
 from tests.conftest import ROOT
@@ -81,7 +81,7 @@ def nodes() -> Iterator[Nodes]:
     made.end()
 
 
-class Watched(Progress):
+class Watched(RunProgress):
     """Keeps all that is logged, and calls `then` for each unit with how many are done and the node that made it."""
 
     def __init__(self, then: Callable[[int, str], None] = lambda done, node: None) -> None:
@@ -114,7 +114,7 @@ def made_by(run: Run) -> list[str]:
 
 
 def test_a_node_that_drains_gets_no_new_unit_and_costs_none(nodes: Nodes, tmp_path: Path) -> None:
-    from engine.cluster.generate import generate
+    from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 12, TWO, seconds=0.25)
     three, left = {nodes.add() for _ in range(3)}, []
@@ -136,7 +136,7 @@ def test_a_node_that_drains_gets_no_new_unit_and_costs_none(nodes: Nodes, tmp_pa
 
 
 def test_a_node_that_dies_under_a_unit_gives_it_back(nodes: Nodes, tmp_path: Path) -> None:
-    from engine.cluster.generate import generate
+    from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 6, TWO, seconds=0.8)
     two = [nodes.add(), nodes.add()]
@@ -157,7 +157,7 @@ def test_a_node_that_dies_under_a_unit_gives_it_back(nodes: Nodes, tmp_path: Pat
 
 
 def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_path: Path) -> None:
-    from engine.cluster.generate import generate
+    from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 8, TWO, seconds=0.5)
     broken, sound = nodes.add(**{BROKEN: "1"}), nodes.add()
@@ -175,7 +175,7 @@ def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_p
 
 @pytest.mark.parametrize("error", ["CUDA error: unspecified launch failure", "CUDNN_STATUS_EXECUTION_FAILED"])
 def test_a_device_that_breaks_again_and_again_fails_no_unit(nodes: Nodes, tmp_path: Path, error: str) -> None:
-    from engine.cluster.generate import generate
+    from engine.cluster.driver import generate
 
     run, sign = fake_run(tmp_path / "run", 24, ClusterSpec(max_actors=2), seconds=0.1), str(tmp_path / "sign")
     sick, sound = nodes.add(**{SICK: error, SIGN: sign}), nodes.add(**{SIGN: sign})
@@ -188,7 +188,7 @@ def test_a_device_that_breaks_again_and_again_fails_no_unit(nodes: Nodes, tmp_pa
 
 
 def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nodes: Nodes, tmp_path: Path) -> None:
-    from engine.cluster.generate import generate
+    from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 8, ClusterSpec(max_actors=1), seconds=0.3, fits=2)
     node = nodes.add()
@@ -210,7 +210,7 @@ def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nod
 def test_a_batch_size_that_ends_the_process_is_not_chosen(
     nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from engine.cluster.batchsize import measure_batch_sizes
+    from engine.cluster.batch_size_trial import measure_batch_sizes
     from jobs.commands.runs import batch_sizes_at_cost
 
     node = nodes.add()
@@ -236,7 +236,7 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
 
 
 def test_of_two_units_in_a_process_that_dies_one_is_charged(nodes: Nodes, tmp_path: Path) -> None:
-    from engine.cluster.generate import generate
+    from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 6, ClusterSpec(max_actors=1), seconds=0.3)
     killed: list[psutil.Process] = []

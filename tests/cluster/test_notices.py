@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cluster.notices import (
+from engine.cluster.spot_notices import (
     Cloud,
     Ec2,
     Gce,
@@ -185,13 +185,13 @@ def draining_or_dead(cluster: Any) -> set[str]:
 
 
 def test_a_machine_knows_its_nodes(cluster: Any) -> None:
-    from engine.cluster.machine import Machine, NotInCluster
+    from engine.cluster.local_nodes import LocalNodes, NotInCluster
 
     every = sorted(node.node_id for node in cluster.list_all_nodes())
-    assert sorted(Machine().await_nodes()) == every
-    assert Machine(every[1]).await_nodes() == [every[1]]
+    assert sorted(LocalNodes().await_nodes()) == every
+    assert LocalNodes(every[1]).await_nodes() == [every[1]]
     with pytest.raises(NotInCluster, match="none of its nodes has an address of this machine; start Ray on this mach"):
-        Machine("f" * 56).drain("it goes", time.time())
+        LocalNodes("f" * 56).drain("it goes", time.time())
     assert not cluster.global_state.get_draining_nodes()
 
 

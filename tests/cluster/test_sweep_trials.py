@@ -6,9 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from engine.spec.sweep import SweepSpec
-from engine.spec.train import TrainSpec
-from engine.sweep import Sweep, prepare_sweep
+from engine.config.sweep_spec import SweepSpec
+from engine.config.train_spec import TrainSpec
+from engine.evaluation.sweep import Sweep, prepare_sweep
 from tests.conftest import ROOT, command, family
 from tests.engine.test_sweep import make
 

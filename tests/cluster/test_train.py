@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from engine.run import load_run
-from engine.specfile import load_spec
-from engine.training.job import Job, job_of
-from engine.training.worker import Worker
+from engine.config.spec_file import load_spec
+from engine.run.run import load_run
+from engine.training.classifier.classifier_job import Job, job_of
+from engine.training.classifier.train_worker import Worker
 from jobs.__main__ import main
 from shards.codec import encode_rgb
-from shards.store import open_store
+from shards.storage.store import open_store
 from tests.conftest import ROOT, command, family
 from tests.engine.test_sweep import make
 

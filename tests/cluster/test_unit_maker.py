@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.cluster.actor import UnitMaker
+from engine.cluster.actor import UnitActor
+from engine.config.cluster_spec import ClusterSpec
 from engine.errors import NoStagingRoom
-from engine.generators import kinds
-from engine.generators.base import Images, Request
-from engine.run import Run
-from engine.spec.cluster import ClusterSpec
+from engine.generators import registry
+from engine.generators.protocol import Images, Request
+from engine.run.run import Run
 from shards.errors import CommitConflict
-from shards.store import Bucket, Folder, Store
+from shards.storage.store import Bucket, Folder, Store
 from tests.cluster.fake_kind import Fake, FakeSettings, fake_run
 
 PATIENCE_S = 60.0
@@ -43,7 +43,7 @@ class Watched(Fake):
         return with_lock
 
 
-kinds._MAKERS[WatchedSettings] = Watched
+registry._MAKERS[WatchedSettings] = Watched
 
 
 class Late(Folder):
@@ -87,11 +87,11 @@ def calls() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def maker_of(run: Run, store: Store | None = None, profile: bool = False) -> UnitMaker:
+def maker_of(run: Run, store: Store | None = None, profile: bool = False) -> UnitActor:
     spec = run.recipe.spec
     model = WatchedSettings(**spec.model.model_dump())
     recipe = type(run.recipe)(spec.model_copy(update={"model": model}), run.recipe.plan)
-    maker = UnitMaker(recipe, store or run.store, profile)
+    maker = UnitActor(recipe, store or run.store, profile)
     maker.load()
     return maker
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import load_run
+from engine.run.run import load_run
 from jobs.__main__ import main
-from shards.finished import read_index
+from shards.storage.manifest import read_index
 from tests.conftest import Jobs, text_of, write_spec
 
 SPEC = {

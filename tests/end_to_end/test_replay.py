@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import RunMismatch
-from engine.replay import replay
-from engine.run import load_run
+from engine.run.run import load_run
+from engine.worker.replay import replay
 from shards.codec import decode_rgb
-from shards.finished import read_shard
+from shards.storage.manifest import read_shard
 from tests.conftest import Jobs, text_of
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.prompts.bank import BankRow, write_bank
-from engine.spec.run import Spec
-from engine.specfile import load_spec
+from engine.config.spec import Spec
+from engine.config.spec_file import load_spec
+from engine.prompts.prompt_bank import BankRow, write_bank
 
 PALETTE = {"road": [140, 140, 140], "car": [0, 102, 200], "person": [150, 5, 61]}
 CONTROLNET = {"kind": "controlnet", "source": "embedded/digits", "controlnet": "embedded/digits"}

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from engine.comparison import write_sweep
-from engine.measures.leaks import Leak
-from engine.measures.measure import measure_run
-from engine.measures.progress import untold
+from engine.config.spec_file import load_spec
+from engine.evaluation.comparison import write_sweep
+from engine.evaluation.measure_progress import untold
+from engine.evaluation.near_duplicates import Leak
+from engine.evaluation.run_measures import measure_run
+from engine.evaluation.sweep import JUDGED, Sweep, Trial, prepare_sweep
 from engine.report import write_report
-from engine.run import Run, begin_run, load_run, plan_run
-from engine.runner import run_unit
-from engine.specfile import load_spec
-from engine.sweep import JUDGED, Sweep, Trial, prepare_sweep
-from engine.training.evaluate import Predictions
-from shards.finished import read_rows
+from engine.run.run import Run, begin_run, load_run, plan_run
+from engine.training.classifier.evaluate import Predictions
+from engine.worker.runner import run_unit
+from shards.storage.manifest import read_rows
 from tests.engine.fakes import FakeGenerator
 
 HELPED = {"alpha-0": 0.7, "alpha-0.5": 0.85, "alpha-1": 0.8, "oracle": 0.9}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.realshards import write_shard
-from shards.card import Card, write_card
+from engine.data.real_shards import write_shard
 from shards.codec import Pixels, encode_mask, encode_rgb
 from shards.sample import Sample, Scalar
+from shards.writing.dataset_card import Card, write_card
 
 PALETTE = {"water": (0, 0, 0), "boat": (255, 0, 0), "größe": (0, 255, 0)}
 

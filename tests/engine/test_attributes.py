@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.attributes import choose_synsets, count_attributes, ranked, with_hyponyms, write_attributes
 from engine.errors import DataError, OutputError, SpecError
-from engine.prompts.clusters import read_attributes
-from engine.wordnet import WordNet
+from engine.prompts.attribute_clusters import read_attributes
+from engine.prompts.visual_genome import choose_synsets, count_attributes, ranked, with_hyponyms, write_attributes
+from engine.prompts.wordnet import WordNet
 from tests.conftest import Jobs, text_of
 from tests.engine.test_wordnet import INSTALLED, needs_wordnet
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from engine.errors import DataError, SpecError
-from engine.run import begin_run, plan_run
-from engine.runner import run_unit
+from engine.run.run import begin_run, plan_run
+from engine.worker.runner import run_unit
 from shards.errors import ShardmillError
 from tests.conftest import Jobs, text_of
 from tests.engine.fakes import FakeGenerator

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.batchsize import BatchSizes, choose, largest, measure, unit_rate
+from engine.config.spec_file import load_spec
 from engine.errors import RunMismatch, SpecError
-from engine.generators.base import Images, Request
-from engine.recipe import Recipe
-from engine.run import Run, begin_run, load_run, pinned, plan_run
-from engine.specfile import load_spec
-from shards.store import open_store
+from engine.generators.protocol import Images, Request
+from engine.run.run import Run, begin_run, load_run, pinned, plan_run
+from engine.run.run_context import RunContext
+from engine.worker.batch_size import BatchSizes, choose, largest, measure, unit_rate
+from shards.storage.store import open_store
 from tests.engine import partial
 from tests.engine.fakes import FakeGenerator
 
@@ -38,7 +38,7 @@ class Ticking(FakeGenerator):
         return super().generate(requests)
 
 
-def recipe_of(folder: Path, *overrides: str) -> Recipe:
+def recipe_of(folder: Path, *overrides: str) -> RunContext:
     path = folder / "spec.yaml"
     path.write_text(partial.TEXT, encoding="utf-8")
     return plan_run(load_spec(path, overrides))

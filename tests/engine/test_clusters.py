@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.prompts.clusters import Clusters, clean, kinds_of, read_attributes
+from engine.prompts.attribute_clusters import Clusters, clean, kinds_of, read_attributes
 from tests.conftest import ROOT
 
 VISUAL_GENOME = ROOT.parent / "shared/data/attributes/visual_genome_by_cifar10_class.json"

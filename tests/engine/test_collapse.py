@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.collapse import TRUTH, Generation, Mixture, fit, recursion
+from bench.gaussian_collapse import TRUTH, Generation, Mixture, fit, recursion
 
 SEEDS = range(5)
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.conditions.base import Layout, Picture
-from engine.conditions.book import ConditionBook
-from engine.conditions.layouts import check_shape, draw_shapes
+from engine.config.condition_spec import EdgesSpec, RealCondition, ShapesCondition
+from engine.data.masks import colours_of, read_mask
+from engine.data.real_shards import write_shard
 from engine.errors import DataError
-from engine.plan import Slot
-from engine.realshards import write_shard
-from engine.sources.masks import colours_of, read_mask
-from engine.spec.condition import EdgesSpec, RealCondition, ShapesCondition
+from engine.generators.conditioning.condition import Layout, Picture
+from engine.generators.conditioning.condition_sampler import ConditionSampler
+from engine.generators.conditioning.layouts import check_shape, draw_shapes
+from engine.run.plan import Slot
 from shards.codec import encode_mask, encode_rgb
 from shards.sample import Sample
 
@@ -148,7 +148,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_images_of_the_own_class_come_equally_often_and_not_in_step(pictures: Path) -> None:
-    book = ConditionBook(RealCondition(source="real"), pictures, ("a", "b"), None)
+    book = ConditionSampler(RealCondition(source="real"), pictures, ("a", "b"), None)
     for label, digests in ((0, ["d0", "d1", "d2", "d3", "d4"]), (1, ["d5", "d6", "d7"])):
         found = [book.condition(slot(label, ordinal), 0, "").source for ordinal in range(10 * len(digests))]
         assert Counter(found) == dict.fromkeys(digests, 10)
@@ -158,7 +158,7 @@ def test_images_of_the_own_class_come_equally_often_and_not_in_step(pictures: Pa
 
 
 def test_the_image_that_a_prompt_describes_comes_with_it(pictures: Path) -> None:
-    book = ConditionBook(RealCondition(source="real"), pictures, ("a", "b"), None)
+    book = ConditionSampler(RealCondition(source="real"), pictures, ("a", "b"), None)
     found = book.condition(slot(1, 0), 0, "d6")
     assert found.source == "d6"
     assert (found.control(4, 4) == 6).all()
@@ -166,7 +166,7 @@ def test_the_image_that_a_prompt_describes_comes_with_it(pictures: Path) -> None
 
 def test_a_drawn_layout_is_stretched_to_the_shape_of_the_images() -> None:
     spec = ShapesCondition(source="shapes", palette=PALETTE, background="road")
-    book = ConditionBook(spec, None, ("tree", "car"), PALETTE)
+    book = ConditionSampler(spec, None, ("tree", "car"), PALETTE)
     condition = book.condition(slot(1, 0), 7, "")
     assert condition.control(32, 64).shape == (32, 64, 3)
     mask = condition.mask_at(32, 64)

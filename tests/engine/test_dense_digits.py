@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.generators.finetune.spec import FinetuneSpec
-from engine.generators.kinds import load_generator
-from engine.run import Run, begin_run, pinned, plan_run
-from engine.runner import run_unit
-from engine.sources import load_splits
-from engine.specfile import load_as, load_spec
-from engine.sweep import prepare_sweep
-from engine.training.job import job_of
-from engine.training.metrics import confusion_matrix, mean_iou
-from engine.training.worker import Worker
+from engine.config.spec_file import load_as, load_spec
+from engine.data import load_splits
+from engine.evaluation.sweep import prepare_sweep
+from engine.generators.registry import load_generator
+from engine.run.run import Run, begin_run, pinned, plan_run
+from engine.training.classifier.classifier_job import job_of
+from engine.training.classifier.metrics import confusion_matrix, mean_iou
+from engine.training.classifier.train_worker import Worker
+from engine.training.finetune.finetune_spec import FinetuneSpec
+from engine.worker.runner import run_unit
 from shards import ShardStream
 from tests.conftest import ROOT
 

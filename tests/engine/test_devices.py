@@ -8,10 +8,10 @@ import sys
 import pytest
 import torch
 
-from engine.devices import pick_device
+from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError
-from engine.generators.text_to_image import TextToImageSettings
-from engine.spec.cluster import ClusterSpec
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.models.devices import pick_device
 
 MODEL = TextToImageSettings(source="m")
 
@@ -53,10 +53,10 @@ def test_on_a_cpu_memory_that_was_freed_is_kept_until_it_is_given_back() -> None
     """In a process of its own, since what is set stays."""
     program = """
 import resource, torch
-from engine.devices import pick_device
-from engine.generators.text_to_image import TextToImageSettings
-from engine.memory import free_memory
-from engine.spec.cluster import ClusterSpec
+from engine.models.devices import pick_device
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.models.memory import free_memory
+from engine.config.cluster_spec import ClusterSpec
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.diversity import REAL, compare, mean_distance, vendi_score
 from engine.errors import SpecError
-from engine.run import load_run
+from engine.evaluation.prompt_diversity import REAL, compare, mean_distance, vendi_score
+from engine.run.run import load_run
 from tests.conftest import Jobs, make_run, text_of, write_spec
 
 

@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.config.data_spec import DataSpec
+from engine.data.class_folders import class_name, folder_names
+from engine.data.sources.parquet import open_parquet
 from engine.errors import OutputError, SpecError
-from engine.exchange import coco, parquet, target
-from engine.exchange.collection import open_collection, read_samples
-from engine.exchange.export import FORMS, Form, export
-from engine.exchange.names import class_name, folder_names
-from engine.exchange.parts import assign, divided, parse_shares, undivided, with_real
-from engine.sources.parquet import open_parquet
-from engine.spec.data import DataSpec
+from engine.export import coco, output_folder, parquet_files
+from engine.export.export_samples import FORMS, Form, export
+from engine.export.export_splits import assign, divided, parse_shares, undivided, with_real
+from engine.export.shard_reader import open_collection, read_samples
 from jobs.__main__ import main
-from shards.commit import sha256_of
 from shards.errors import NotReal, ShardError
-from shards.finished import finished_tars
 from shards.sample import Sample
+from shards.storage.commit import sha256_of
+from shards.storage.manifest import finished_tars
 from tests.engine.shardsets import PALETTE, make_shards, mask_of, masked, plain_shards, sample
 
 CLASSES = ("zebra", "sea lion", "größe")
@@ -277,8 +277,8 @@ def test_parquet_files_and_row_groups_are_bounded(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = max(len(one.image) for one in stored(shards)) + 1000
-    monkeypatch.setattr(parquet, "_GROUP_BYTES", 3 * size)
-    monkeypatch.setattr(parquet, "_FILE_BYTES", 9 * size)
+    monkeypatch.setattr(parquet_files, "_GROUP_BYTES", 3 * size)
+    monkeypatch.setattr(parquet_files, "_FILE_BYTES", 9 * size)
     out = exported(shards, tmp_path / "out", "parquet")
     found = [pq.ParquetFile(path) for path in sorted(out.glob("*.parquet"))]
     groups = [[f.metadata.row_group(g).num_rows for g in range(f.num_row_groups)] for f in found]
@@ -441,7 +441,7 @@ def test_an_empty_folder_is_taken_and_a_failure_leaves_it(shards: Path, tmp_path
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(output_folder, "free_bytes", lambda _: 1000)
     with pytest.raises(OutputError, match=r"0\.0 MB are free"):
         export(undivided(open_collection(shards)), CLASSES, FORMS["parquet"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import DataError, SpecError
-from engine.exchange import imports
-from engine.exchange.given import GivenSet, read_given
-from engine.exchange.imports import write_import
-from engine.exchange.said import Maker, Said
+from engine.export import import_images
+from engine.export.foreign_images import ForeignImageSet, read_foreign_images
+from engine.export.import_images import write_import
+from engine.export.sidecar import ImageMaker, Sidecar
 from jobs.__main__ import main
 from shards import MixedStream, NotReal, ShardStream
 from shards.codec import encode_rgb
-from shards.commit import sha256_of
-from shards.finished import all_stats, finished_tars, read_rows
-from shards.verify import verify_folder
+from shards.storage.commit import sha256_of
+from shards.storage.manifest import all_stats, finished_tars, read_rows
+from shards.tools.verify import verify_folder
 from tests.engine.shardsets import make_shards, picture, plain_shards, sample
 
 CLASSES = ("sea lion", "zebra")
@@ -65,8 +65,8 @@ def hashes(out: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in sorted(out.iterdir())}
 
 
-def read(folder: Path, like: tuple[str, ...] | None = None) -> GivenSet:
-    return read_given(Said(folder, Maker()), like)
+def read(folder: Path, like: tuple[str, ...] | None = None) -> ForeignImageSet:
+    return read_foreign_images(Sidecar(folder, ImageMaker()), like)
 
 
 def test_every_image_comes_with_its_bytes_its_class_and_its_maker(tmp_path: Path) -> None:
@@ -198,12 +198,12 @@ def test_every_corrupt_image_is_named_or_recorded(tmp_path: Path, capsys: pytest
 
 
 def test_it_resumes_by_shard_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports, "_PER_SHARD", 5)
+    monkeypatch.setattr(import_images, "_PER_SHARD", 5)
     found = read(make_folder(tmp_path / "images"))
     write_import(found, tmp_path / "whole")
     assert len(finished_tars(tmp_path / "whole")) == 3
     out = tmp_path / "out"
-    real_write, calls = imports.write_shard, iter(range(9))
+    real_write, calls = import_images.write_shard, iter(range(9))
 
     def dies(*arguments: object) -> None:
         if next(calls) == 1:
@@ -211,7 +211,7 @@ def test_it_resumes_by_shard_to_the_same_bytes(tmp_path: Path, monkeypatch: pyte
         real_write(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(imports, "write_shard", dies)
+        patch.setattr(import_images, "write_shard", dies)
         with pytest.raises(KeyboardInterrupt):
             write_import(found, out)
     kept = (out / "00000.tar").stat().st_ino

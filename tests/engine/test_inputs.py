@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import DataError, RunMismatch
-from engine.recipe import Recipe
-from engine.run import begin_run, load_run, plan_run
-from engine.runner import run_unit
+from engine.run.run import begin_run, load_run, plan_run
+from engine.run.run_context import RunContext
+from engine.worker.runner import run_unit
 from tests.engine.fakes import FakeGenerator
 from tests.engine.places import CONTROLNET, PALETTE, SHAPES, Change, bank, edges, fill, layouts, of_bank, spec
 
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Path:
 KINDS: list[Change] = [of_bank, layouts, edges]
 
 
-def make(recipe: Recipe, folder: Path) -> list[bytes]:
+def make(recipe: RunContext, folder: Path) -> list[bytes]:
     """Make what is missing of a run; gives its tars."""
     run = begin_run(recipe, folder)
     for number in run.pending():
@@ -45,7 +45,7 @@ def test_a_run_goes_on_without_the_files_that_it_was_begun_with(kind: Change, pl
     assert requested(begin_run(plan_run(wanted, run), place / "measured").recipe) == control
 
 
-def requested(recipe: Recipe) -> list[tuple[str, bytes]]:
+def requested(recipe: RunContext) -> list[tuple[str, bytes]]:
     """Prompt and control image of every slot."""
     requests = [recipe.request(recipe.plan.slot(index), 0) for index in range(recipe.plan.total)]
     return [(one.prompt.text, one.condition.control(8, 8).tobytes() if one.condition else b"") for one in requests]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.intervals import Answer, Draws, _points, answer
-from engine.training.metrics import confusion_matrix, macro_f1
+from engine.evaluation.intervals import BootstrapWeights, SweepResult, _points, answer
+from engine.training.classifier.metrics import confusion_matrix, macro_f1
 
 Floats = NDArray[np.float64]
 
@@ -15,7 +15,7 @@ def arm(accuracy: float, seeds: int = 3, images: int = 400) -> Floats:
     return np.tile(np.arange(images) < accuracy * images, (seeds, 1)).astype(float)
 
 
-def asked(found: dict[float | str, Floats], test: dict[float, Floats] | None = None) -> Answer:
+def asked(found: dict[float | str, Floats], test: dict[float, Floats] | None = None) -> SweepResult:
     """Numbers are alphas, `oracle` is the oracle, and other names are alternatives, some with synthetic images."""
     validation = {str(name): quality for name, quality in found.items()}
     others = {name: "synthetic" in name for name in found if isinstance(name, str) and name != "oracle"}
@@ -120,7 +120,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 def test_macro_f1_of_a_replicate_is_that_of_the_images_that_it_draws() -> None:
     random = np.random.default_rng(2)
     labels, predicted = random.integers(0, 3, 20), random.integers(0, 4, (2, 20))
-    draws = Draws.of(2, 20)
+    draws = BootstrapWeights.of(2, 20)
     found = draws.macro_f1(labels, predicted, 5)
     for row in (0, 1, 17):
         drawn = np.repeat(np.arange(20), np.rint(draws.of_images[row] * 20).astype(int))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.lint import Limit, lint
-from engine.prompts.bank import BankRow, write_bank
-from engine.run import plan_run
-from engine.specfile import load_spec
+from engine.config.spec_file import load_spec
+from engine.prompts.prompt_bank import BankRow, write_bank
+from engine.prompts.prompt_lint import Limit, lint
+from engine.run.run import plan_run
 from tests.conftest import ROOT, Jobs, text_of, write_spec
 
 

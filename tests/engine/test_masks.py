@@ -15,23 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.conditions.warp import draw_warp
+from engine.config.condition_spec import WarpSpec
+from engine.config.data_spec import DataSpec
+from engine.config.output_spec import ImageSpec
+from engine.config.spec import Spec
+from engine.data import load_splits
+from engine.data.masks import colours_of
+from engine.data.real_shards import write_real_shards
+from engine.data.sources.digits import CLASSES
+from engine.data.splits import open_source
 from engine.errors import DataError, SpecError
-from engine.generators.base import Images
-from engine.realshards import write_real_shards
-from engine.run import begin_run, plan_run
-from engine.runner import run_unit
-from engine.sources import load_splits
-from engine.sources.digits import CLASSES
-from engine.sources.masks import colours_of
-from engine.sources.splits import open_source
-from engine.spec.condition import WarpSpec
-from engine.spec.data import DataSpec
-from engine.spec.output import ImageSpec
-from engine.spec.run import Spec
+from engine.generators.conditioning.warp import draw_warp
+from engine.generators.protocol import Images
+from engine.run.run import begin_run, plan_run
+from engine.worker.runner import run_unit
 from shards import ShardStream
 from shards.codec import encode_mask
-from shards.finished import read_rows
+from shards.storage.manifest import read_rows
 from tests.engine.fakes import FakeGenerator
 
 PALETTE = {"sky": (0, 0, 0), "sea": (0, 0, 255), "ship": (255, 255, 255)}

@@ -12,14 +12,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from engine.errors import ModelError
-from engine.generators.base import Part
-from engine.models import fetch, license_of
+from engine.generators.protocol import ModelPart
+from engine.models.resolve import fetch, license_of
 from tests import hub as hubs
 
 
 def test_a_copy_that_broke_off_is_no_model(tmp_path: Path, tiny_model: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
-    part = Part("model.source", str(tmp_path / "model"), None, "model_index.json")
+    part = ModelPart("model.source", str(tmp_path / "model"), None, "model_index.json")
     assert len(fetch(part).revision) == 12
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -46,7 +46,7 @@ def test_the_license_is_read_from_the_card(tmp_path: Path, card: str, license: s
 def test_an_index_that_is_not_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(ModelError, match=r"model_index\.json is not JSON"):
-        fetch(Part("model.source", str(tmp_path), None, "model_index.json"))
+        fetch(ModelPart("model.source", str(tmp_path), None, "model_index.json"))
 
 
 # ---- the hub. Its library reads its settings when it is imported, so each client is a process.
@@ -54,8 +54,8 @@ def test_an_index_that_is_not_json_is_named(tmp_path: Path) -> None:
 TALK = """
 import json, sys
 from engine.errors import ShardmillError
-from engine.generators.controlnet import ControlNetSettings
-from engine.models import check_models, fetch, pin
+from engine.generators.kinds.controlnet import ControlNetSettings
+from engine.models.resolve import check_models, fetch, pin
 
 def settings(told):
     return None if told is None else ControlNetSettings.model_validate_json(json.dumps({"kind": "controlnet", **told}))
@@ -169,11 +169,11 @@ def test_actors_of_one_node_download_once(hub: hubs.Hub, talk: Talk, tiny_model:
 
 GENERATE = """
 import hashlib
-from engine.generators.base import Request
-from engine.generators.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.protocol import Request
+from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.prompts import Prompt
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec
 
 for source, revision in MODELS:
     model = TextToImageSettings(source=source, revision=revision, steps=2, batch_size=1)

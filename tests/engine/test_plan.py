@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.data_spec import DataSpec
+from engine.config.output_spec import OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.prompts_spec import ClassPrompts, PromptsSpec
+from engine.config.spec import Spec
 from engine.errors import SpecError
-from engine.generators.text_to_image import TextToImageSettings
-from engine.plan import Plan, make_plan
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.run.plan import Plan, make_plan
 from engine.seeds import _STRIDE, permute, sample_seed
-from engine.spec.data import DataSpec
-from engine.spec.output import OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.prompts import ClassPrompts, PromptsSpec
-from engine.spec.run import Spec
 
 CLASSES = ("cat", "dog", "owl")
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from engine.coverage import Coverage
+from engine.config.prompts_spec import ClassPrompts, ClustersSpec, PromptsSpec, Strategy
 from engine.errors import SpecError
-from engine.plan import Plan, Slot
-from engine.prompts import PromptBook
-from engine.prompts.bank import BankRow, write_bank
-from engine.spec.prompts import ClassPrompts, ClustersSpec, PromptsSpec, Strategy
+from engine.prompts import PromptSampler
+from engine.prompts.coverage import Coverage
+from engine.prompts.prompt_bank import BankRow, write_bank
+from engine.run.plan import Plan, Slot
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
 
@@ -49,8 +49,8 @@ def test_evenness_lasts_over_cycles_and_access_is_random() -> None:
     assert len(set(near)) == 60
 
 
-def book_of(spec: PromptsSpec, classes: list[str], quota: int = 1000, **files: Path) -> PromptBook:
-    return PromptBook(spec, classes, [quota] * len(classes), files, seed=0)
+def book_of(spec: PromptsSpec, classes: list[str], quota: int = 1000, **files: Path) -> PromptSampler:
+    return PromptSampler(spec, classes, [quota] * len(classes), files, seed=0)
 
 
 def slot(ordinal: int, label: int = 0) -> Slot:
@@ -125,7 +125,7 @@ def test_strategies_share_every_class_exactly(quota: int, tmp_path_factory: pyte
     files = bank(
         tmp_path_factory.mktemp("bank"), ("cat", "the cat", ""), ("dog", "one dog", "5e"), ("dog", "a dog", "")
     )
-    book = PromptBook(MIXED, ["cat", "dog"], [quota, quota], files, seed=0)
+    book = PromptSampler(MIXED, ["cat", "dog"], [quota, quota], files, seed=0)
     for label in (0, 1):
         prompts = [book.at(label, ordinal) for ordinal in range(quota)]
         counts = Counter(prompt.strategy for prompt in prompts)
@@ -143,7 +143,7 @@ def test_strategies_share_every_class_exactly(quota: int, tmp_path_factory: pyte
 def test_few_images_of_many_classes_still_have_every_strategy(tmp_path: Path) -> None:
     names = [f"class{n}" for n in range(40)]
     files = bank(tmp_path, *((name, f"{name}!", "") for name in names))
-    book = PromptBook(MIXED, names, [1] * 40, files, seed=0)
+    book = PromptSampler(MIXED, names, [1] * 40, files, seed=0)
     found = Counter(book.at(label, 0).strategy for label in range(40))
     assert all(abs(found[name] - 40 * share / 4) <= 2 for name, share in (("label", 1), ("size", 2), ("bank", 1)))
 
@@ -157,13 +157,13 @@ def test_few_images_of_many_classes_still_have_every_strategy(tmp_path: Path) ->
 )
 def test_a_bank_that_lacks_prompts(rows: list[tuple[str, str, str]], message: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=message):
-        PromptBook(MIXED, ["cat", "dog"], [4, 4], bank(tmp_path, *rows), seed=0)
+        PromptSampler(MIXED, ["cat", "dog"], [4, 4], bank(tmp_path, *rows), seed=0)
 
 
 def test_a_bank_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_text("not parquet")
     with pytest.raises(SpecError, match=r"prompts\.bank: .* is not a prompt bank"):
-        PromptBook(MIXED, ["cat"], [4], {"b.parquet": tmp_path / "b.parquet"}, seed=0)
+        PromptSampler(MIXED, ["cat"], [4], {"b.parquet": tmp_path / "b.parquet"}, seed=0)
 
 
 @pytest.mark.parametrize(

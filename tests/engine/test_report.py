@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from engine.errors import OutputError, RunMismatch
-from engine.measures.leaks import Leak
+from engine.evaluation.near_duplicates import Leak
+from engine.profiling import STAGES
 from engine.report import write_report
 from engine.report.pictures import spread
 from engine.report.sheets import pictures
-from engine.run import Run
-from engine.spans import STAGES
+from engine.run.run import Run
 from shards.errors import ShardError
 from tests.engine.fakes import FakeGenerator
 from tests.engine.reports import HELPED, HURT, Tags, copy_of, make_run, read, write_answer

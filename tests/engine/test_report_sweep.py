@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.data import load_splits
 from engine.errors import RunMismatch
-from engine.generators.base import Request
-from engine.intervals import Interval
+from engine.evaluation.intervals import Interval
+from engine.generators.protocol import Request
 from engine.report import write_report
 from engine.report.axis import axis
 from engine.report.confusion import confusions
 from engine.report.findings import Arm, Findings, NearCopies, read_findings
 from engine.report.gallery import Prediction, choose
 from engine.report.scatter import scatter
-from engine.run import Run
-from engine.sources import load_splits
+from engine.run.run import Run
 from shards.codec import Pixels, encode_rgb, fit_rgb
-from shards.finished import read_rows
+from shards.storage.manifest import read_rows
 from tests.engine.fakes import FakeGenerator
 from tests.engine.reports import HELPED, HURT, Tags, copy_of, make_run, measure, read, write_answer
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.spec import Spec
 from engine.errors import OutputError, RunMismatch, SpecError
-from engine.repair import findings, remove_damaged
-from engine.run import Run, begin_run, load_run, plan_run, remove_unfinished
-from engine.runner import run_unit
-from engine.spec.run import Spec
+from engine.run.repair import findings, remove_damaged
+from engine.run.run import Run, begin_run, load_run, plan_run, remove_unfinished
+from engine.worker.runner import run_unit
 from shards import ShardStream
 from shards.errors import CommitConflict, ShardError
-from shards.store import Store, open_store
+from shards.storage.store import Store, open_store
 from tests.engine.fakes import FakeGenerator
 from tests.engine.places import fill, layouts, of_bank, spec
 from tests.s3 import S3, serve_s3

@@ -12,31 +12,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.generators.base import Images, Request
-from engine.generators.text_to_image import TextToImageSettings
-from engine.operations.estimate import image_shape
-from engine.plan import make_plan
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.runner import make_sample, run_unit
-from engine.spans import DEVICE, STAGES, Span, gaps
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.prompts import PromptsSpec
-from engine.spec.run import Spec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.prompts_spec import PromptsSpec
+from engine.config.spec import Spec
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.generators.protocol import Images, Request
+from engine.monitoring.estimate import image_shape
+from engine.profiling import DEVICE, STAGES, Span, gaps
+from engine.run.plan import make_plan
+from engine.run.run import Run
+from engine.run.run_context import RunContext
+from engine.worker.runner import make_sample, run_unit
 from shards import ShardStream
 from shards.codec import decode_mask, decode_rgb
-from shards.commit import sha256_of
 from shards.errors import CommitConflict
-from shards.finished import read_shard
-from shards.store import open_store
-from shards.verify import verify_folder
+from shards.storage.commit import sha256_of
+from shards.storage.manifest import read_shard
+from shards.storage.store import open_store
+from shards.tools.verify import verify_folder
 from tests.engine.fakes import Counted, FakeGenerator
 
 CLASSES = ("cat", "sea lion", "größe")
 
 
-def recipe(per_shard: int = 7, format: str = "png", **plan: int) -> Recipe:
+def recipe(per_shard: int = 7, format: str = "png", **plan: int) -> RunContext:
     spec = Spec(
         name="x",
         classes=CLASSES,
@@ -45,16 +45,16 @@ def recipe(per_shard: int = 7, format: str = "png", **plan: int) -> Recipe:
         model=TextToImageSettings(source="fake", batch_size=4),
         output=OutputSpec(samples_per_shard=per_shard, image=ImageSpec(format=format)),  # type: ignore[arg-type]
     )
-    return Recipe(spec, make_plan(spec, CLASSES, (0, 0, 0)))
+    return RunContext(spec, make_plan(spec, CLASSES, (0, 0, 0)))
 
 
-def findings(made: Recipe, folder: Path) -> list[str]:
+def findings(made: RunContext, folder: Path) -> list[str]:
     plan = made.plan
     names = [plan.shard_name(n) for n in range(plan.n_units)]
     return [found.text for found in verify_folder(folder, plan.classes, names, plan.digest)]
 
 
-def rejected_once(made: Recipe) -> set[int]:
+def rejected_once(made: RunContext) -> set[int]:
     """Seeds of the first attempts at every third slot."""
     return {made.plan.seed_of(made.plan.slot(i), 0) for i in range(0, made.plan.total, 3)}
 

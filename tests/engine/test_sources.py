@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.data_spec import DataSpec, SplitSpec
+from engine.data import SPLITS, RealImage, RealSet, load_splits
+from engine.data.splits import divide, open_source
 from engine.errors import DataError
-from engine.sources import SPLITS, RealImage, RealSet, load_splits
-from engine.sources.splits import divide, open_source
-from engine.spec.data import DataSpec, SplitSpec
 from shards.codec import encode_rgb
 
 CIFAR10 = Path(__file__).parents[3] / "shared/data/cifar10"

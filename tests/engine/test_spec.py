@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from engine.config.spec import Spec
+from engine.config.spec_file import _parse, differences, dump_spec, identity, load_as, load_spec
+from engine.config.strict import Strict
 from engine.errors import SpecError
-from engine.generators.finetune.spec import FinetuneSpec
-from engine.generators.training.spec import GeneratorSpec
-from engine.language.spec import CaptionBankSpec, PromptBankSpec
-from engine.spec.base import Strict
-from engine.spec.run import Spec
-from engine.specfile import _parse, differences, dump_spec, identity, load_as, load_spec
+from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
+from engine.training.finetune.finetune_spec import FinetuneSpec
+from engine.training.generator.generator_spec import GeneratorSpec
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"name": "x", "classes": ["a", "b"], "plan": {"per_class": 2}, "model": {"source": "embedded/digits"}}

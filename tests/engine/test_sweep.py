@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.arms import arms_of
-from engine.comparison import write_sweep
+from engine.config.data_spec import DataSpec, SplitSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.spec import Spec
+from engine.config.sweep_spec import ORACLE, SweepSpec
+from engine.config.train_spec import TrainSpec
 from engine.errors import DataError, RunMismatch, SpecError
-from engine.generators.text_to_image import TextToImageSettings
-from engine.measures.leaks import leaks_of
-from engine.realdata import check_disjoint
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.spec.data import DataSpec, SplitSpec
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.run import Spec
-from engine.spec.sweep import ORACLE, SweepSpec
-from engine.spec.train import TrainSpec
-from engine.sweep import Sweep, Trial, prepare_sweep
-from engine.training.history import Row
+from engine.evaluation.arms import arms_of
+from engine.evaluation.comparison import write_sweep
+from engine.evaluation.near_duplicates import leaks_of
+from engine.evaluation.sweep import Sweep, Trial, prepare_sweep
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.run.leakage import check_disjoint
+from engine.run.run import Run, begin_run, plan_run
+from engine.training.classifier.history import Row
+from engine.worker.runner import run_unit
 from shards import NotReal, ShardStream
-from shards.finished import read_rows
-from shards.store import open_store
+from shards.storage.manifest import read_rows
+from shards.storage.store import open_store
 from tests.engine.fakes import FakeGenerator
 
 DATA = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
@@ -138,7 +138,7 @@ def test_finished_trials_are_not_repeated_and_others_are(swept: Sweep) -> None:
 def test_with_the_total_fixed_each_alpha_has_fewer_real_images(
     swept: Sweep, alpha: float, real: int, synthetic: int
 ) -> None:
-    from engine.training.data import TrainData, real_and_synthetic
+    from engine.training.classifier.training_data import TrainData, real_and_synthetic
 
     place = swept.store / "real"
     data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
@@ -150,7 +150,7 @@ def test_with_the_total_fixed_each_alpha_has_fewer_real_images(
 
 def test_too_few_images_for_a_fixed_total_are_an_error(swept: Sweep) -> None:
     place = swept.store / "real"
-    from engine.training.data import TrainData
+    from engine.training.classifier.training_data import TrainData
 
     data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
     with pytest.raises(SpecError, match=r"takes 54 images of .*shards, which holds 40; lower it"):

@@ -14,24 +14,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import runner as module
-from engine.generators.base import Images, Request
-from engine.making import MadeUnit
-from engine.recipe import Recipe
-from engine.runner import Runner, run_unit
-from engine.turns import first_turns
-from shards.commit import sha256_of
+from engine.generators.protocol import Images, Request
+from engine.run.run_context import RunContext
+from engine.worker import runner as module
+from engine.worker.attempts import first_attempts
+from engine.worker.runner import Runner, run_unit
+from engine.worker.unit_builder import FinishedUnit
+from shards.storage.commit import sha256_of
 from tests.engine.fakes import Counted, FakeGenerator
 from tests.engine.test_runner import recipe
 
 PATIENCE_S = 60.0
 
 
-def offered(runner: Runner, made: Recipe) -> list[Future[MadeUnit]]:
-    return [runner.offer(first_turns(made, number)) for number in range(made.plan.n_units)]
+def offered(runner: Runner, made: RunContext) -> list[Future[FinishedUnit]]:
+    return [runner.offer(first_attempts(made, number)) for number in range(made.plan.n_units)]
 
 
-def units_of(made: Recipe, asked: Sequence[Request], size: int) -> list[int]:
+def units_of(made: RunContext, asked: Sequence[Request], size: int) -> list[int]:
     """Of which unit each batch is."""
     seeds = {
         made.plan.seed_of(slot, attempt): slot.unit
@@ -243,7 +243,7 @@ def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
         units = offered(runner, made)
         with pytest.raises(KeyboardInterrupt):
             runner.run()
-        again = runner.offer(first_turns(made, 0))
+        again = runner.offer(first_attempts(made, 0))
         runner.run()
     assert again.result().publish()["count"] == 9
     assert [type(unit.exception()) for unit in units] == [KeyboardInterrupt] * 2
@@ -296,14 +296,14 @@ def test_a_unit_offered_while_the_device_waits_is_taken_at_once(
     monkeypatch.setattr(module, "outcome", slow)
     asked: list[int] = []
     with Runner(made, Gated(lambda batch: may.set() if batch == 1 else asked.append(batch), 9), tmp_path) as runner:
-        first = runner.offer(first_turns(made, 0))
+        first = runner.offer(first_attempts(made, 0))
         device = threading.Thread(target=runner.run)
         device.start()
         while not asked:
             time.sleep(1e-3)
         with suppress(TimeoutError):
             first.result(0.05)  # its only batch is made, and not judged
-        second = runner.offer(first_turns(made, 1))
+        second = runner.offer(first_attempts(made, 1))
         assert [one.result(PATIENCE_S).publish()["count"] for one in (first, second)] == [9, 9]
         device.join(PATIENCE_S)
     assert not device.is_alive()

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from engine.errors import ModelError
-from engine.generators.base import Part
-from engine.weights import choose, fingerprint
+from engine.generators.protocol import ModelPart
+from engine.models.weight_files import choose, fingerprint
 
 XL = {
     "_class_name": "StableDiffusionXLPipeline",
@@ -50,12 +50,12 @@ OTHERS = {
 LISTING = TEXTS | FP16 | FP32 | VAE | OTHERS
 
 
-def pipeline_part(variant: str | None = None) -> Part:
-    return Part("model.source", "some/model", None, "model_index.json", variant)
+def pipeline_part(variant: str | None = None) -> ModelPart:
+    return ModelPart("model.source", "some/model", None, "model_index.json", variant)
 
 
-CONTROLNET = Part("model.controlnet", "some/net", None, "config.json", "fp16")
-ADAPTER = Part("model.adapters.0.source", "some/lora", None, "pytorch_lora_weights.safetensors")
+CONTROLNET = ModelPart("model.controlnet", "some/net", None, "config.json", "fp16")
+ADAPTER = ModelPart("model.adapters.0.source", "some/lora", None, "pytorch_lora_weights.safetensors")
 
 
 def test_one_precision_is_chosen_and_nothing_else() -> None:
@@ -108,7 +108,7 @@ def test_an_adapter_is_its_one_file() -> None:
     ],
 )
 def test_what_must_not_be_loaded_is_refused(
-    part: Part, names: set[str], index: dict[str, Any], said: list[str]
+    part: ModelPart, names: set[str], index: dict[str, Any], said: list[str]
 ) -> None:
     with pytest.raises(ModelError) as caught:
         choose(part, names, index)

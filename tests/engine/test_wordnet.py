@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import DataError, SpecError
-from engine.wordnet import WordNet
+from engine.prompts.wordnet import WordNet
 
 INSTALLED = Path("/usr/share/wordnet")
 needs_wordnet = pytest.mark.skipif(

@@ -1,6 +1,6 @@
 """Any bytes as a tar: an index whose every place lies in it, or a ShardError."""
 
-from shards.scan import Members, index_table
+from shards.reading.tar_scan import Members, index_table
 from tests.fuzz.expected import our_errors
 from tests.fuzz.tars import sealed, tars
 

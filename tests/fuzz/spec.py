@@ -1,7 +1,7 @@
 """Any text as a spec, with any overrides: a spec that reads back as the same and can be planned, or a SpecError."""
 
-from engine.plan import make_plan
-from engine.specfile import dump_spec, load_spec
+from engine.config.spec_file import dump_spec, load_spec
+from engine.run.plan import make_plan
 from tests.conftest import ROOT
 from tests.fuzz.expected import our_errors, scratch
 

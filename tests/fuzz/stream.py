@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shards import ShardStream
-from shards.cache import ShardCache
+from shards.storage.shard_cache import ShardCache
 from tests.fuzz.expected import our_errors, own_cache, scratch
 from tests.fuzz.tars import sealed, tars
 

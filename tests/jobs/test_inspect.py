@@ -15,7 +15,7 @@ import pytest
 from jobs.__main__ import main
 from jobs.progress import shown
 from shards.codec import encode_rgb
-from shards.sheet import MAX_CLASSES
+from shards.tools.class_sheet import MAX_CLASSES
 from tests.shards.test_reshard import CLASSES, contents, foreign, made, write
 
 Run = Callable[..., tuple[int, str, str]]

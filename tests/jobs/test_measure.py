@@ -10,18 +10,18 @@ import pytest
 import torch
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
-from engine.generators.base import Request
-from engine.generators.text_to_image import TextToImageSettings
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.sources import load_splits
-from engine.sources.splits import open_source
-from engine.spec.data import DataSpec, SplitSpec
-from engine.spec.output import ImageSpec, OutputSpec
-from engine.spec.plan import PlanSpec
-from engine.spec.prompts import PromptsSpec, Strategy
-from engine.spec.run import Spec
-from engine.spec.train import TrainSpec
+from engine.config.data_spec import DataSpec, SplitSpec
+from engine.config.output_spec import ImageSpec, OutputSpec
+from engine.config.plan_spec import PlanSpec
+from engine.config.prompts_spec import PromptsSpec, Strategy
+from engine.config.spec import Spec
+from engine.config.train_spec import TrainSpec
+from engine.data import load_splits
+from engine.data.splits import open_source
+from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.generators.protocol import Request
+from engine.run.run import Run, begin_run, plan_run
+from engine.worker.runner import run_unit
 from jobs.__main__ import main
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
 from tests.engine.fakes import FakeGenerator

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.cluster.session import ray_session
-from engine.spec.cluster import ClusterSpec
+from engine.cluster.ray_session import ray_session
+from engine.config.cluster_spec import ClusterSpec
 from tests.recipes.harness import ACTORS
 
 

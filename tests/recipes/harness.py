@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.cluster.generate import generate
-from engine.generators.kinds import load_generator
-from engine.operations.progress import Progress
-from engine.replay import replay
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.spec.run import Spec
-from engine.specfile import load_spec
-from shards.finished import read_shard
-from shards.verify import verify_folder
+from engine.cluster.driver import generate
+from engine.config.spec import Spec
+from engine.config.spec_file import load_spec
+from engine.generators.registry import load_generator
+from engine.monitoring.run_progress import RunProgress
+from engine.run.run import Run, begin_run, plan_run
+from engine.worker.replay import replay
+from engine.worker.runner import run_unit
+from shards.storage.manifest import read_shard
+from shards.tools.verify import verify_folder
 from tests.conftest import ROOT, hashes
 
 SPECS = ROOT / "jobs" / "specs"
@@ -35,7 +35,7 @@ def make_everywhere(spec: Spec, folder: Path) -> Run:
         run_unit(recipe, number, generator, alone.shards)
     alone.write_card()
     together = _begin(spec, folder / "together")
-    with Progress(recipe.plan.classes, recipe.plan.quotas, []) as progress:
+    with RunProgress(recipe.plan.classes, recipe.plan.quotas, []) as progress:
         generate(together, progress)
     together.write_card()
     assert recipe.plan.n_units >= ACTORS, "fewer units than actors show nothing"

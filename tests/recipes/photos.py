@@ -15,8 +15,8 @@ def write_photos(folder: Path, counts: Mapping[str, int]) -> Path:
     """So many of the first photos of each class. Skips the test where CIFAR-10 is not beside this checkout."""
     if not CIFAR10.is_dir():
         pytest.skip("the real CIFAR-10 parquet files are not beside this checkout")
-    from engine.sources.parquet import open_parquet
-    from engine.spec.data import DataSpec
+    from engine.config.data_spec import DataSpec
+    from engine.data.sources.parquet import open_parquet
 
     path = str(CIFAR10 / "test.parquet")
     left = dict(counts)

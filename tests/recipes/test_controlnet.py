@@ -16,17 +16,17 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 
-from engine.cluster.generate import measure
+from engine.cluster.driver import measure
+from engine.config.spec import Spec
+from engine.data import load_splits
 from engine.errors import ModelError
-from engine.generators.base import Generator
-from engine.generators.kinds import load_generator
-from engine.replay import replay
+from engine.generators.protocol import Generator
+from engine.generators.registry import load_generator
 from engine.report import write_report
 from engine.report.sheets import pictures
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.sources import load_splits
-from engine.spec.run import Spec
+from engine.run.run import Run, begin_run, plan_run
+from engine.worker.replay import replay
+from engine.worker.runner import run_unit
 from shards.codec import decode_mask, decode_rgb
 from tests.recipes.harness import make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sdxl

@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
+from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
-from engine.generators.base import Generator, Request
-from engine.generators.kinds import load_generator
+from engine.generators.protocol import Generator, Request
+from engine.generators.registry import load_generator
 from engine.prompts import Prompt
-from engine.run import plan_run
-from engine.spec.run import Spec
+from engine.run.run import plan_run
 from tests.recipes.harness import make_everywhere, rows, shipped
 from tests.tiny import make_vae
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.spec import Spec
+from engine.config.spec_file import load_as
+from engine.data.sources.digits import open_digits
 from engine.errors import DataError
-from engine.generators.finetune.job import finetune
-from engine.generators.finetune.spec import FinetuneSpec
-from engine.generators.kinds import load_generator
-from engine.realdata import prepare_real
-from engine.run import Run, begin_run, plan_run
-from engine.runner import run_unit
-from engine.sources.digits import open_digits
-from engine.spec.run import Spec
-from engine.specfile import load_as
-from shards.finished import read_rows
+from engine.generators.registry import load_generator
+from engine.run.leakage import prepare_real
+from engine.run.run import Run, begin_run, plan_run
+from engine.training.finetune.finetune_job import finetune
+from engine.training.finetune.finetune_spec import FinetuneSpec
+from engine.worker.runner import run_unit
+from shards.storage.manifest import read_rows
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sd
 

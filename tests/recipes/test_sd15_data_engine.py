@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from engine.run import Run
+from engine.run.run import Run
 from shards.codec import decode_rgb
 from tests.recipes.harness import make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sd

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine.prompts.bank import BankRow, write_bank
-from engine.run import Run
+from engine.prompts.prompt_bank import BankRow, write_bank
+from engine.run.run import Run
 from shards.codec import decode_rgb
 from tests.conftest import ROOT
 from tests.recipes.harness import make_everywhere, members, rows, shipped

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
+from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
-from engine.generators.base import Generator, Request
-from engine.generators.kinds import load_generator
+from engine.generators.protocol import Generator, Request
+from engine.generators.registry import load_generator
 from engine.prompts import Prompt
-from engine.run import Run
-from engine.spec.run import Spec
+from engine.run.run import Run
 from shards.codec import decode_rgb
-from shards.commit import sha256_of
+from shards.storage.commit import sha256_of
 from tests.conftest import Jobs, text_of
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 
@@ -220,7 +220,7 @@ def test_what_is_missing_is_named_before_anything_is_spent(files: Path, tmp_path
 
 def test_a_checkout_that_lacks_a_library(files: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from engine.generators.checkout import load_network; from engine.errors import ModelError\n"
+        "import sys; from engine.generators.network_pickle import load_network; from engine.errors import ModelError\n"
         "try: load_network(*sys.argv[1:])\nexcept ModelError as error: print(error)"
     )
     (tmp_path / "dnnlib").mkdir()

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.config.data_spec import DataSpec, SplitSpec
+from engine.config.spec import Spec
+from engine.data import RealImage, Splits, load_splits
 from engine.errors import SpecError
-from engine.generators.base import Request
-from engine.generators.kinds import load_generator
-from engine.prompts.bank import BankRow, write_bank
-from engine.run import Run, begin_run, plan_run
-from engine.sources import RealImage, Splits, load_splits
-from engine.spec.data import DataSpec, SplitSpec
-from engine.spec.run import Spec
+from engine.generators.protocol import Request
+from engine.generators.registry import load_generator
+from engine.prompts.prompt_bank import BankRow, write_bank
+from engine.run.run import Run, begin_run, plan_run
 from shards.codec import Pixels
 from tests.recipes.harness import make_everywhere, rows, shipped
 from tests.recipes.photos import HALVES, write_photos

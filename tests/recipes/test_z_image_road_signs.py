@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from engine.generators.kinds import load_generator
-from engine.run import Run, plan_run
-from engine.runner import make_sample
+from engine.generators.registry import load_generator
+from engine.run.run import Run, plan_run
+from engine.worker.runner import make_sample
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 from tests.recipes.models import make_z_image
 

@@ -17,10 +17,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from engine.config.spec import Spec
+from engine.config.spec_file import load_as
 from engine.errors import SpecError
-from engine.spec.run import Spec
-from engine.specfile import load_as
-from shards.scan import scan_members
+from shards.reading.tar_scan import scan_members
 from tests.conftest import ROOT
 from tests.fuzz import index, scan, spec, stream
 

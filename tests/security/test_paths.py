@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.exchange.names import file_name
+from engine.data.class_folders import file_name
 from jobs.__main__ import main
 from shards import ShardStream
 from shards.errors import ShardError

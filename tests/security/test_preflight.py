@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from engine.cluster.preflight import check_cluster
+from engine.cluster.cluster_security import check_cluster
 from engine.errors import SpecError
 
 TOKEN = "Bearer 12ab"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from engine.config.credentials import is_secret
+from engine.config.spec_file import load_spec
 from engine.errors import SpecError
-from engine.secrets import is_secret
-from engine.specfile import load_spec
 from tests.conftest import ROOT, Jobs, text_of
 
 MINIMAL = {"name": "x", "classes": ["a", "b"], "plan": {"per_class": 2}, "model": {"source": "embedded/digits"}}

@@ -18,9 +18,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from engine.config.spec_file import load_spec
 from engine.errors import ModelError
-from engine.generators.kinds import load_generator
-from engine.specfile import load_spec
+from engine.generators.registry import load_generator
 from shards.sample import MEMBERS
 from tests.conftest import ROOT, make_run, write_spec
 

@@ -22,10 +22,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-import shards.cache as cache_module
-from shards.cache import ShardCache
+import shards.storage.shard_cache as cache_module
 from shards.errors import ShardError
-from shards.places import Tar, find_tars, stat_tar
+from shards.storage.locations import Tar, find_tars, stat_tar
+from shards.storage.shard_cache import ShardCache
 from tests.conftest import ROOT
 from tests.s3 import S3, serve_s3
 
@@ -67,9 +67,13 @@ def kept(folder: Path) -> dict[str, int]:
 def child(code: str, folder: Path, tar: Tar, *prefix: str, **environment: str) -> "subprocess.Popen[str]":
     """Python code in a process of its own, that knows `cache` and `tar`."""
     lines = [
-        "import sys, time", "from pathlib import Path", "from shards.cache import ShardCache",
-        "from shards.places import Tar, find_tars", f"cache, tar = ShardCache(Path({str(folder)!r})), {tar!r}", code,
-    ]  # fmt: skip
+        "import sys, time",
+        "from pathlib import Path",
+        "from shards.storage.shard_cache import ShardCache",
+        "from shards.storage.locations import Tar, find_tars",
+        f"cache, tar = ShardCache(Path({str(folder)!r})), {tar!r}",
+        code,
+    ]
     return subprocess.Popen(
         [*prefix, sys.executable, "-W", "error", "-c", "\n".join(lines)], cwd=ROOT, text=True,
         env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -321,7 +325,7 @@ def failing_http(folder: Path, faults: list[int | str]) -> Iterator[tuple[str, l
 
 @pytest.mark.parametrize("fault", [500, 502, 503, 429, "hang-up", "short"])
 def test_retries_of_a_backend_that_has_none(tmp_path: Path, fault: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.retries._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("shards.storage.retries._FIRST_WAIT_S", 0.001)
     (tmp_path / "0.tar").write_bytes(content(0))
     faults: list[int | str] = []
     with failing_http(tmp_path, faults) as (url, asked):

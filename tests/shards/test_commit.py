@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import CommitConflict
-from shards.finished import finish, finished, read_stats
 from shards.sample import Sample
 from shards.stats import Stats
-from shards.store import Bucket, Folder, Store
-from shards.writer import ShardWriter
+from shards.storage.manifest import finish, finished, read_stats
+from shards.storage.store import Bucket, Folder, Store
+from shards.writing.shard_writer import ShardWriter
 
 UNIT = "00007"
 ACTS = ("go", "die before", "die after", "another before", "another after")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shards.codec import CorruptImage, decode_rgb, encode_rgb
-from shards.imagesize import image_size
+from shards.reading.image_size import image_size
 
 SIDES = st.integers(1, 300)
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from shards import MixedStream, ShardError, ShardStream, Source
 from shards.loader import ShardDataset, ShardLoader
-from shards.schedule import Linear
+from shards.mixing.schedule import Linear
 from tests.shards.folders import write
 
 

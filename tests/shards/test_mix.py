@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import Batch, MixedStream, NotReal, ShardError, ShardStream, Source
-from shards.classes import agree
-from shards.schedule import Cosine, Linear, Schedule, Steps
+from shards.mixing.schedule import Cosine, Linear, Schedule, Steps
+from shards.reading.class_map import agree
 from tests.shards.folders import write
 
 NAMES = {0: "cat", 1: "dog", 2: "owl"}

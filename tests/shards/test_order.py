@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.order import EpochOrder, Purpose, Samples, shuffled
+from shards.reading.epoch_order import EpochOrder, Purpose, Samples, shuffled
 
 
 def samples(sizes: list[int], weight: list[float] | None = None) -> Samples:

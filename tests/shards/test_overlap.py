@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.realshards import write_shard
+from engine.data.real_shards import write_shard
 from shards import Sample, ShardError, ShardmillError, ShardStream
 from shards.codec import Pixels, decode_rgb, encode_rgb
-from shards.overlap import DISTANCE, Overlap, Pair, find_overlap, fingerprints, nearest
+from shards.tools.overlap import DISTANCE, Overlap, OverlapPair, find_overlap, fingerprints, nearest
 from tests.conftest import ROOT, Jobs
 
 CIFAR10 = ROOT.parent / "shared/data/cifar10"
@@ -88,7 +88,10 @@ def found(train: ShardStream, validation: ShardStream) -> Overlap:
 def test_planted_pairs_are_found_each_by_its_kind(found: Overlap) -> None:
     assert [(pair.validation, pair.train) for pair in found.key] == [("train0009", "train0009")]
     assert found.key[0].distance > DISTANCE, "an equal key says nothing of the image"
-    assert set(found.bytes) == {Pair("same-bytes", "train0001", 0), Pair("flat-same-bytes", "train-flat", 0)}
+    assert set(found.bytes) == {
+        OverlapPair("same-bytes", "train0001", 0),
+        OverlapPair("flat-same-bytes", "train-flat", 0),
+    }
     assert {(pair.validation, pair.train) for pair in found.near} == {
         ("again-as-jpeg", "train0002"),
         ("smaller", "train0003"),

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import ShardError
-from shards.places import Tar, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
-from shards.retries import Missing
+from shards.storage.locations import Tar, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
+from shards.storage.retries import Missing
 from tests.hub import TOKEN, start_client
 from tests.hub import serve as serve_hub
 from tests.s3 import S3, serve_s3
@@ -211,8 +211,8 @@ def test_the_hub(tmp_path: Path) -> None:
     for name in NAMES[:3]:
         (tmp_path / "files" / name).write_bytes(name.encode())
     code = """
-from shards.cache import ShardCache
-from shards.places import find_tars
+from shards.storage.shard_cache import ShardCache
+from shards.storage.locations import find_tars
 ways = [find_tars("hf://me/shards" + way) for way in ("", "/", "/*.tar", "/{00000..00002}.tar")]
 assert ways == [ways[0]] * 4
 for tar in ways[0]:
@@ -226,7 +226,7 @@ for tar in ways[0]:
 
 
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.retries._FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("shards.storage.retries._FIRST_WAIT_S", 0.001)
     with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         place = f"http://127.0.0.1:{server.server_address[1]}/0.tar"
     with pytest.raises(ShardError, match=r"/0\.tar: cannot be read \(ConnectionRefusedError"):

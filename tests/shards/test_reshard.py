@@ -21,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards import Members, Sample, ShardError, ShardStream, ShardWriter
-from shards.card import Card, write_card
 from shards.codec import encode_mask, encode_rgb
-from shards.commit import sha256_of
-from shards.finished import all_stats, read_rows
-from shards.reshard import Wanted, wanted_keys
-from shards.store import open_store
-from shards.tally import Tally
-from shards.verify import verify_folder
+from shards.storage.commit import sha256_of
+from shards.storage.manifest import all_stats, read_rows
+from shards.storage.store import open_store
+from shards.tools.reshard import Wanted, wanted_keys
+from shards.tools.reshard_plan import ReshardPlan
+from shards.tools.verify import verify_folder
+from shards.writing.dataset_card import Card, write_card
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("cat", "sea lion", "größe")
@@ -66,7 +66,7 @@ def write(folder: Path, samples: list[Sample], per_shard: int, classes: Iterable
 
 
 def reshard(sources: Iterable[Path | str], out: Path, **wanted: Any) -> Path:
-    tally = Tally([str(one) for one in sources], Wanted(**wanted))
+    tally = ReshardPlan([str(one) for one in sources], Wanted(**wanted))
     assert list(tally.look())[-1] == tally.shards
     plan = tally.decide()
     plan.take(out)
@@ -152,7 +152,7 @@ def test_a_selection_keeps_its_keys_alone(source: Path, tmp_path: Path) -> None:
 
 def test_one_that_was_stopped_goes_on_and_ends_alike(source: Path, tmp_path: Path) -> None:
     whole = reshard([source], tmp_path / "whole", per_shard=6)
-    tally = Tally([str(source)], Wanted(6))
+    tally = ReshardPlan([str(source)], Wanted(6))
     list(tally.look())
     plan, out = tally.decide(), tmp_path / "out"
     plan.take(out)
@@ -169,7 +169,7 @@ def test_one_that_was_stopped_goes_on_and_ends_alike(source: Path, tmp_path: Pat
 
 def test_other_images_of_the_same_size_are_another_source(source: Path, tmp_path: Path) -> None:
     def digest() -> str:
-        tally = Tally([str(copy)], Wanted())
+        tally = ReshardPlan([str(copy)], Wanted())
         assert list(tally.look())
         return tally.decide().digest
 
@@ -207,7 +207,7 @@ def test_a_key_in_two_places_is_refused_with_both(source: Path, tmp_path: Path) 
     with pytest.raises(ShardError, match=f"'s00017' stands in {source}/00001.tar and in {other}/00001.tar"):
         reshard([source, other], tmp_path / "out")
     with pytest.raises(ShardError, match="named twice"):
-        Tally([str(source), str(source / "00001.tar")], Wanted())
+        ReshardPlan([str(source), str(source / "00001.tar")], Wanted())
     out = reshard([source, other], tmp_path / "out", select=frozenset(["s00003", "s07001"]))
     assert len(members(out)) == 9
 
@@ -263,7 +263,7 @@ def foreign(folder: Path) -> Files:
 
 def test_shards_of_others_keep_their_bytes_and_names(tmp_path: Path) -> None:
     files = foreign(tmp_path / "foreign")
-    tally = Tally([str(tmp_path / "foreign")], Wanted(more=("npy",)))
+    tally = ReshardPlan([str(tmp_path / "foreign")], Wanted(more=("npy",)))
     list(tally.look())
     plan = tally.decide()
     assert (plan.left_out, plan.imageless) == ({"pyd": 6, "seg.png": 6}, 1)
@@ -314,7 +314,7 @@ def test_a_damaged_source_is_named_and_nothing_is_written(source: Path, tmp_path
 
 def test_a_source_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     folder = write(tmp_path / "source", [made(i) for i in range(8)], 8)
-    tally = Tally([str(folder)], Wanted(3))
+    tally = ReshardPlan([str(folder)], Wanted(3))
     list(tally.look())
     plan, out = tally.decide(), tmp_path / "out"
     plan.take(out)
@@ -328,8 +328,8 @@ def test_a_source_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
 MEMORY = """
 import sys, psutil
 from pathlib import Path
-from shards.reshard import Wanted
-from shards.tally import Tally
+from shards.tools.reshard import Wanted
+from shards.tools.reshard_plan import Tally
 used = []
 def note(_):
     used.append(psutil.Process().memory_info().rss)

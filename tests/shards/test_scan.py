@@ -20,10 +20,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
-from shards.entries import read_entries
 from shards.errors import ShardError
-from shards.foreign import dali_members, foreign_index
-from shards.scan import Member, Members, index_table, scan_members
+from shards.reading.foreign_index import dali_members, foreign_index
+from shards.reading.tar_entries import read_entries
+from shards.reading.tar_scan import Member, Members, index_table, scan_members
 
 Facts = tuple[str, int, int]
 Entry = tuple[str, bytes]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.schedule import Cosine, Halves, Linear, Steps
-from shards.split import Ended, Fixed, Leaf, Split
+from shards.mixing.error_diffusion import Ended, Fixed, Leaf, Split
+from shards.mixing.schedule import Cosine, Halves, Linear, Steps
 
 shares = st.lists(st.integers(0, 50), min_size=2, max_size=8).filter(any)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from shards.commit import STAGING, sha256_of
 from shards.errors import CommitConflict, ShardError
-from shards.finished import finish, finished, read_stats
-from shards.retries import Missing
-from shards.store import Bucket, Folder, Store, open_store
+from shards.storage.commit import STAGING, sha256_of
+from shards.storage.manifest import finish, finished, read_stats
+from shards.storage.retries import Missing
+from shards.storage.store import Bucket, Folder, Store, open_store
 from tests.s3 import S3, serve_s3
 
 
@@ -120,7 +120,7 @@ def test_stats_come_last_and_of_files_that_are_there(store: Store) -> None:
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: S3) -> Iterator[Bucket]:
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("shards.retries._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("shards.storage.retries._FIRST_WAIT_S", 0.01)
     with server.environment():
         yield Bucket(f"s3://bucket/{tmp_path.name}")
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.commit import STAGING, sha256_of
 from shards.errors import ShardError
 from shards.sample import Sample
+from shards.storage.commit import STAGING, sha256_of
 from shards.tarball import BLOCK, END, blocks, header
-from shards.writer import _ROWS, ShardWriter
+from shards.writing.shard_writer import _ROWS, ShardWriter
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,7 +136,7 @@ MEMORY = """
 import sys, psutil
 from pathlib import Path
 from tests.shards.test_writer import sample
-from shards.writer import ShardWriter
+from shards.writing.shard_writer import ShardWriter
 per_shard, number, used = int(sys.argv[2]), 0, []
 for shard in range(int(sys.argv[3])):
     with ShardWriter(Path(sys.argv[1]), f"{shard:05d}") as writer:

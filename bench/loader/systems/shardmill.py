@@ -8,7 +8,7 @@ from bench.loader.workloads import SHARDS, Samples, Workload
 from shards import MixedStream, Sample, ShardStream, ShardWriter
 from shards.loader import ShardLoader
 from shards.stats import SUFFIX
-from shards.store import open_store
+from shards.storage.store import open_store
 
 SETTINGS = "16 shards of image, class, json and prompt; full shuffle; ShardLoader(MixedStream), a thread a core"
 HALVES = ("first", "second")

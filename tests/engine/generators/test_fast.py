@@ -18,23 +18,23 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.nn.functional import interpolate
 from torch.nn.modules.module import register_module_forward_hook
 
-from engine.conditions.base import Layout
-from engine.devices import Device
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec
+from engine.config.spec import Spec
+from engine.config.spec_file import identity, parse_as
 from engine.errors import ModelError
-from engine.generators.ahead import run_ahead
-from engine.generators.autoencoder import decoded_at_once
-from engine.generators.base import Images, Request
-from engine.generators.compiling import compile_networks
-from engine.generators.packing import packs
-from engine.generators.pipeline import Pipeline
-from engine.generators.quantizing import check_fp8
-from engine.generators.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.conditioning.condition import Layout
+from engine.generators.diffusers_pipeline import DiffusersPipeline
+from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.optimizations.async_launch import launch_async
+from engine.generators.optimizations.compiling import compile_networks
+from engine.generators.optimizations.packed_weights import packs
+from engine.generators.optimizations.quantization import check_fp8
+from engine.generators.protocol import Images, Request
+from engine.generators.vae import decoded_at_once
+from engine.models.devices import Device
+from engine.profiling import DEVICE
 from engine.prompts import Prompt
-from engine.spans import DEVICE
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec
-from engine.spec.run import Spec
-from engine.specfile import identity, parse_as
 from tests.recipes import models
 from tests.recipes.models import make_z_image_network
 from tests.tiny import make_vae
@@ -412,7 +412,7 @@ def test_a_host_that_runs_ahead_of_its_device_makes_the_same_images(sd: Path, sc
     generator = load(sd, scheduler=scheduler, steps=4, guidance=3.0)
     batches = [ask(*TEXTS), ask(*reversed(TEXTS), seed=9)]
     expected = [make(generator, batch).pixels for batch in batches]
-    run_ahead(generator._pipe.diffusers, "cpu")
+    launch_async(generator._pipe.diffusers, "cpu")
     for _ in range(2):
         assert all(
             np.array_equal(make(generator, one).pixels, want) for one, want in zip(batches, expected, strict=True)
@@ -422,14 +422,15 @@ def test_a_host_that_runs_ahead_of_its_device_makes_the_same_images(sd: Path, sc
 def test_sdxl_runs_ahead_too(tmp_path: Path) -> None:
     generator = load(models.make_sdxl(tmp_path / "model"))
     expected = make(generator).pixels
-    run_ahead(generator._pipe.diffusers, "cpu")
+    launch_async(generator._pipe.diffusers, "cpu")
     assert all(np.array_equal(make(generator).pixels, expected) for _ in range(2))
 
 
 def test_what_is_no_square_is_cut_around_its_centre_before_it_is_resized(sd: Path) -> None:
     wide = settings(sd, width=24)
     whole, cut, small = (
-        Pipeline("AutoPipelineForText2Image", wide, ImageSpec(size=size), ClusterSpec()) for size in (None, 16, 8)
+        DiffusersPipeline("AutoPipelineForText2Image", wide, ImageSpec(size=size), ClusterSpec())
+        for size in (None, 16, 8)
     )
     mask = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24) // 4
     layout = Layout("", lambda: mask, np.zeros((99, 3), np.uint8))

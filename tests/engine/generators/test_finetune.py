@@ -15,17 +15,17 @@ import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec
+from engine.data import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.generators.adapters import Adapters
-from engine.generators.finetune.job import finetune
-from engine.generators.finetune.lora import Lora
-from engine.generators.finetune.prior import request
-from engine.generators.finetune.spec import FinetuneSpec
-from engine.generators.text_to_image import TextToImage, TextToImageSettings
-from engine.models import fetch
-from engine.sources import load_splits
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec
+from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
+from engine.models.resolve import fetch
+from engine.training.finetune.finetune_job import finetune
+from engine.training.finetune.finetune_spec import FinetuneSpec
+from engine.training.finetune.lora_layers import Lora
+from engine.training.finetune.prior_images import request
 from shards.codec import Pixels, encode_rgb
 from tests.conftest import ROOT, command
 from tests.recipes.models import make_sd, make_sdxl, make_z_image
@@ -46,7 +46,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty real zeros, as many real sevens turned by a right angle, which no model knows, and a class without any."""
-    from engine.sources.digits import open_digits
+    from engine.data.sources.digits import open_digits
 
     folder = tmp_path_factory.mktemp("digits")
     (folder / "unseen").mkdir()

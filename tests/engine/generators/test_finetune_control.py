@@ -12,25 +12,25 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from engine.conditions.base import Layout
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec
+from engine.config.spec import Spec
+from engine.data import load_splits
+from engine.data.masks import colours_of
 from engine.errors import DataError, ModelError, SpecError
-from engine.generators.base import Request
-from engine.generators.controlnet import ControlNet, ControlNetSettings
-from engine.generators.finetune.control import Control
-from engine.generators.finetune.job import finetune
-from engine.generators.finetune.loop import train
-from engine.generators.finetune.shots import shot, view
-from engine.generators.finetune.spec import FinetuneSpec
-from engine.generators.training.checkpoint import Checkpoint
-from engine.generators.training.seeds import numpy_rng
-from engine.models import fetch, learned_digests
+from engine.generators.conditioning.condition import Layout
+from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
+from engine.generators.protocol import Request
+from engine.models.resolve import fetch, learned_digests
 from engine.prompts import Prompt
-from engine.run import pinned
-from engine.sources import load_splits
-from engine.sources.masks import colours_of
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec
-from engine.spec.run import Spec
+from engine.run.run import pinned
+from engine.training.finetune.controlnet_training import Control
+from engine.training.finetune.finetune_job import finetune
+from engine.training.finetune.finetune_loop import train
+from engine.training.finetune.finetune_samples import shot, view
+from engine.training.finetune.finetune_spec import FinetuneSpec
+from engine.training.random_streams import numpy_rng
+from engine.training.stage_checkpoint import StageCheckpoint
 from shards.codec import encode_mask, encode_rgb
 from tests.recipes.models import make_sd, make_sdxl
 
@@ -174,7 +174,7 @@ def test_a_training_that_broke_off_ends_with_the_same_weights(halves: Path, mode
             found = net(noisy, 7, encoder_hidden_states=texts, controlnet_cond=control_image, return_dict=False)[0]
             return found.square().mean()
 
-        train(control, loss_of, spec, Checkpoint(path, "x", spec.checkpoint_seconds), silent)
+        train(control, loss_of, spec, StageCheckpoint(path, "x", spec.checkpoint_seconds), silent)
         return control.state()
 
     whole = trained(tmp_path / "whole.pt")

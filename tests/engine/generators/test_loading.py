@@ -10,15 +10,15 @@ import pytest
 import torch
 from diffusers.models.attention_dispatch import attention_backend
 
-from engine.devices import Device
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
-from engine.generators.attention import set_attention
-from engine.generators.base import Request
-from engine.generators.packing import packs
-from engine.generators.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.optimizations.attention import set_attention
+from engine.generators.optimizations.packed_weights import packs
+from engine.generators.protocol import Request
+from engine.models.devices import Device
 from engine.prompts import Prompt
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec
 from tests.recipes import models
 
 REQUESTS = [Request(Prompt("a cat", "", (), "templates"), 0, "cat", seed) for seed in range(2)]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from engine.devices import Device
-from engine.generators.packing import pack_convolutions, packs
+from engine.generators.optimizations.packed_weights import pack_convolutions, packs
+from engine.models.devices import Device
 
 
 def may_pack(dtype: torch.dtype, device: str = "cpu") -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.generators import stages
-from engine.generators.stages import Stages
+from engine.generators.stages import DeviceStages
 
 
 @pytest.mark.parametrize("drift", [0.99, 1.0, 1.01])
@@ -28,7 +28,7 @@ def test_a_gpus_clock_that_drifts_puts_no_batch_where_it_cannot_have_been(
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(stages.time, "perf_counter", lambda: now)
-    watched = Stages("cuda")
+    watched = DeviceStages("cuda")
     for _ in range(100):
         asked = now
         watched.enter("denoise")

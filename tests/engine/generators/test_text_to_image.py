@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
-from engine.generators.base import Request
-from engine.generators.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
+from engine.generators.protocol import Request
 from engine.prompts import Prompt
-from engine.spec.cluster import ClusterSpec
-from engine.spec.output import ImageSpec
 from shards.codec import Pixels
 from tests.recipes import models
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.language.spec import PromptBankSpec
+from engine.prompts.llm.bank_spec import PromptBankSpec
 
 MakeSpec = Callable[..., PromptBankSpec]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.language.answers import Answer, Line, mentions, read_caption, read_prompts
+from engine.prompts.llm.answers import Line, Response, mentions, read_caption, read_prompts
 
 TWO = ["A black cat on a wall", "Two cats, asleep"]
 
@@ -26,11 +26,11 @@ TWO = ["A black cat on a wall", "Two cats, asleep"]
     ],
 )
 def test_lists_of_all_forms(text: str) -> None:
-    assert read_prompts(Answer(text, False), ["cat"]) == [Line(one) for one in TWO]
+    assert read_prompts(Response(text, False), ["cat"]) == [Line(one) for one in TWO]
 
 
 def test_numbers_that_belong_to_a_prompt_stay() -> None:
-    found = read_prompts(Answer("3 cats on 1.5 metres of snow\n2 cats: one red", False), ["cat"])
+    found = read_prompts(Response("3 cats on 1.5 metres of snow\n2 cats: one red", False), ["cat"])
     assert [line.text for line in found] == ["3 cats on 1.5 metres of snow", "2 cats: one red"]
 
 
@@ -45,19 +45,19 @@ def test_numbers_that_belong_to_a_prompt_stay() -> None:
     ],
 )
 def test_refusals(text: str) -> None:
-    (line,) = read_prompts(Answer(text, False), ["cat"])
+    (line,) = read_prompts(Response(text, False), ["cat"])
     assert line.reason == "refusal"
-    assert read_caption(Answer(text, False), ["cat"], "a cat: ")[0].reason == "refusal"
+    assert read_caption(Response(text, False), ["cat"], "a cat: ")[0].reason == "refusal"
 
 
 def test_a_refusal_among_prompts_loses_itself_alone() -> None:
-    found = read_prompts(Answer("1. A red cat\n2. I cannot write about a blue cat\n3. A dog", False), ["cat"])
+    found = read_prompts(Response("1. A red cat\n2. I cannot write about a blue cat\n3. A dog", False), ["cat"])
     assert [line.reason for line in found] == ["", "refusal", "class name lost"]
 
 
 @pytest.mark.parametrize("text", ["", " \n\n", "```\n```", "...", "Sure, here is the list:"])
 def test_nothing_said(text: str) -> None:
-    assert [line.reason for line in read_prompts(Answer(text, False), ["cat"])] == ["nothing said"]
+    assert [line.reason for line in read_prompts(Response(text, False), ["cat"])] == ["nothing said"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_nothing_said(text: str) -> None:
     ],
 )
 def test_a_cut_answer_is_used_up_to_its_last_whole_piece(text: str, kept: list[str]) -> None:
-    found = read_prompts(Answer(text, True), ["cat"])
+    found = read_prompts(Response(text, True), ["cat"])
     assert [line.text for line in found if not line.reason] == kept
     assert kept or [line.reason for line in found] == ["cut off"]
 
@@ -104,19 +104,19 @@ def test_names_that_are_not_there(text: str, name: str) -> None:
 
 
 def test_a_caption_keeps_its_class() -> None:
-    says = Answer("Caption: A small animal on grass.\nIt is brown.", False)
+    says = Response("Caption: A small animal on grass.\nIt is brown.", False)
     assert read_caption(says, ["cat"], "a photo of a cat: ") == [Line("a photo of a cat: A small animal on grass.")]
     assert [line.reason for line in read_caption(says, ["cat"], None)] == ["class name lost"]
-    assert read_caption(Answer("A cat.", False), ["cat"], "a photo of a cat: ") == [Line("A cat.")]
+    assert read_caption(Response("A cat.", False), ["cat"], "a photo of a cat: ") == [Line("A cat.")]
 
 
 @given(st.text(), st.booleans())
 def test_any_text_gives_lines_that_a_file_can_hold(text: str, cut: bool) -> None:
-    for line in read_prompts(Answer(text, cut), ["a"]):
+    for line in read_prompts(Response(text, cut), ["a"]):
         line.text.encode()
         assert line.text.isprintable()
         assert line.reason or mentions(line.text, ["a"])
 
 
 def test_half_characters_are_dropped() -> None:
-    assert read_prompts(Answer("a cat \ud83d here", False), ["cat"]) == [Line("a cat here")]
+    assert read_prompts(Response("a cat \ud83d here", False), ["cat"]) == [Line("a cat here")]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.config.spec_file import load_as
 from engine.errors import RunMismatch, SpecError
-from engine.language.prompts import write_prompts
-from engine.language.spec import BankSpec, CaptionBankSpec, PromptBankSpec
-from engine.specfile import load_as
+from engine.prompts.llm.bank_spec import BankSpec, CaptionBankSpec, PromptBankSpec
+from engine.prompts.llm.prompt_job import write_prompts
 from tests.conftest import ROOT, write_spec
 from tests.engine.language.conftest import MakeSpec
 

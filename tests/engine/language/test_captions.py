@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from engine.data import load_splits
 from engine.errors import BankIncomplete, DataError, SpecError
-from engine.language.captions import write_captions
-from engine.language.spec import CaptionBankSpec
-from engine.sources import load_splits
+from engine.prompts.llm.bank_spec import CaptionBankSpec
+from engine.prompts.llm.caption_job import write_captions
 from shards.codec import decode_rgb, encode_rgb
 from tests.engine.language.chat_server import Asked, serving
 

@@ -14,15 +14,15 @@ import torch
 from transformers import AutoTokenizer
 
 from engine.errors import ModelError
-from engine.language.answers import Answer
-from engine.language.backends import TransformersSpec, VisionSpec
-from engine.language.bank import journal_path
-from engine.language.captions import write_captions
-from engine.language.local import TextModel, VisionModel, _OwnDraws
-from engine.language.model import Answered
-from engine.language.prompts import write_prompts
-from engine.language.spec import CaptionBankSpec, PromptBankSpec
-from engine.language.topics import Question, Topic
+from engine.prompts.llm.answers import Response
+from engine.prompts.llm.backends import TransformersSpec, VisionSpec
+from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
+from engine.prompts.llm.bank_writer import journal_path
+from engine.prompts.llm.caption_job import write_captions
+from engine.prompts.llm.language_model import Answered
+from engine.prompts.llm.prompt_job import write_prompts
+from engine.prompts.llm.question_planner import Question, Topic
+from engine.prompts.llm.transformers_model import TextModel, VisionModel, _OwnDraws
 from shards.codec import encode_rgb
 from tests.engine.language.tiny_models import CLASSES, COLOURS, make_language_model, make_vision_model, paint
 
@@ -79,7 +79,7 @@ def test_a_job_that_stopped_between_batches_makes_the_same_bank(
     write_prompts(prompt_spec(writer), whole, silent)
     generate, calls = TextModel._generate, 0
 
-    def killed_at_the_third_batch(self: TextModel, batch: list[Question]) -> list[Answer]:
+    def killed_at_the_third_batch(self: TextModel, batch: list[Question]) -> list[Response]:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -95,7 +95,7 @@ def test_a_job_that_stopped_between_batches_makes_the_same_bank(
     assert journal_path(out).read_bytes() == journal_path(whole).read_bytes()
 
 
-def ask(model: TextModel | VisionModel, questions: list[Question]) -> dict[Question, Answer]:
+def ask(model: TextModel | VisionModel, questions: list[Question]) -> dict[Question, Response]:
     found: list[Answered] = []
     model.answer(questions, found.extend)
     return dict(found)

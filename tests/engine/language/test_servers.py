@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from engine.errors import AnswerError, BankIncomplete, ModelError, SpecError
-from engine.language.answers import mentions, same
-from engine.language.bank import journal_path
-from engine.language.prompts import write_prompts
-from engine.prompts.bank import read_bank
+from engine.prompts.llm.answers import mentions, same
+from engine.prompts.llm.bank_writer import journal_path
+from engine.prompts.llm.prompt_job import write_prompts
+from engine.prompts.prompt_bank import read_bank
 from tests.conftest import ROOT
 from tests.engine.language.chat_server import Asked, ChatServer, serving, write
 from tests.engine.language.conftest import MakeSpec

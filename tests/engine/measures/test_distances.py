@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.measures import distances
-from engine.measures.distances import Kid, TooFew, fid, frechet_distance, kid, manifold, neighbour_radii
+from engine.evaluation import distances
+from engine.evaluation.distances import Kid, TooFew, fid, frechet_distance, kid, manifold, neighbour_radii
 
 Array = np.ndarray
 

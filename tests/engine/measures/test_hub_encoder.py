@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from engine.errors import ModelError
-from engine.measures.encoder import Encoder, margins, open_encoder
+from engine.evaluation.encoders import Encoder, margins, open_encoder
 from shards.codec import Pixels
 from tests.hub import serve, start_client
 from tests.tiny import make_tokenizer
@@ -127,7 +127,7 @@ def test_weights_in_a_pickle_are_not_loaded(clip: Path, tmp_path: Path) -> None:
 
 SEE = """
 import numpy as np
-from engine.measures.encoder import open_encoder
+from engine.evaluation.encoders import open_encoder
 encoder = open_encoder("some/clip", ["a photo of a red", "a photo of a blue"])
 print(encoder.name, encoder.revision, encoder.see(np.zeros((2, 20, 20, 3), np.uint8)).scores.shape)
 """

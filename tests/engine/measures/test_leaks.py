@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.measures.leaks import find_leaks
-from engine.realshards import write_shard
-from engine.sources.digits import open_digits
+from engine.data.real_shards import write_shard
+from engine.data.sources.digits import open_digits
+from engine.evaluation.near_duplicates import find_leaks
 from shards import ShardStream
 from shards.codec import Pixels, encode_rgb, fit_rgb
 from shards.errors import ShardError

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.measures import distances
-from engine.measures.neighbours import find_copies, mirrored, nearest, thumbnails, usual_distance
-from engine.sources.digits import open_digits
+from engine.data.sources.digits import open_digits
+from engine.evaluation import distances
+from engine.evaluation.neighbours import find_copies, mirrored, nearest, thumbnails, usual_distance
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
 
 SEEDS = st.integers(0, 2**32 - 1)

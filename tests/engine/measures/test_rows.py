@@ -5,29 +5,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.measures.distances import fid, kid, manifold
-from engine.measures.encoder import margins
-from engine.measures.groups import Looked
-from engine.measures.rows import ALL, REAL, Group, Row, judge, make_rows
+from engine.evaluation.distances import fid, kid, manifold
+from engine.evaluation.encoders import margins
+from engine.evaluation.image_groups import GroupFeatures
+from engine.evaluation.measure_rows import ALL, REAL, MeasureGroup, MeasureRow, judge, make_rows
 
 CLASSES = ("a", "b", "c")
 
 
-def looked(counts: dict[int, int], seed: int, shift: float = 0.0, scores: bool = False) -> Looked:
+def looked(counts: dict[int, int], seed: int, shift: float = 0.0, scores: bool = False) -> GroupFeatures:
     """Images of each class, whose features are normal around their label."""
     random = np.random.default_rng(seed)
     label = np.repeat(list(counts), list(counts.values())).astype(np.int64)
     features = random.normal(size=(len(label), 4)) + 5 * label[:, None] + shift
     key = np.array([f"{seed}-{i}" for i in range(len(label))])
     scored = random.normal(size=(len(label), 3)) + 3 * np.eye(3)[label] if scores else None
-    return Looked(key, label, np.zeros((len(label), 192), np.float32), features, scored)
+    return GroupFeatures(key, label, np.zeros((len(label), 192), np.float32), features, scored)
 
 
-def group(counts: dict[int, int], seed: int, shift: float = 0.0) -> Group:
-    return Group(looked(counts, seed, shift), None, None)
+def group(counts: dict[int, int], seed: int, shift: float = 0.0) -> MeasureGroup:
+    return MeasureGroup(looked(counts, seed, shift), None, None)
 
 
-def found(groups: dict[str, Group], real: Looked) -> dict[tuple[str, str], Row]:
+def found(groups: dict[str, MeasureGroup], real: GroupFeatures) -> dict[tuple[str, str], MeasureRow]:
     return {(row.strategy, row.class_name): row for row in make_rows(groups, real, CLASSES)}
 
 
@@ -92,12 +92,12 @@ def test_outliers_fit_worse_than_real_images_of_their_class() -> None:
     assert fit is not None
     assert 0.002 < fit.outlier.mean() < 0.03, "about one of a hundred"
     assert same.scores is not None
-    wrong = Looked(same.key, (same.label + 1) % 3, same.small, same.features, same.scores)
+    wrong = GroupFeatures(same.key, (same.label + 1) % 3, same.small, same.features, same.scores)
     worse = judge(wrong, real)
     assert worse is not None
     assert worse.outlier.mean() > 0.9
     assert (worse.other == same.label).mean() > 0.9
-    counted = found({"x": Group(same, fit, fit.outlier)}, real)
+    counted = found({"x": MeasureGroup(same, fit, fit.outlier)}, real)
     assert counted["x", ALL].outliers == counted["x", ALL].copies == fit.outlier.sum()
     assert counted["x", "b"].margin == pytest.approx(fit.margin[same.label == 1].mean())
 
@@ -106,7 +106,7 @@ def test_without_scores_or_with_one_class_there_are_no_margins() -> None:
     assert judge(looked({0: 9}, 1), looked({0: 9}, 2)) is None
     one = looked({0: 9}, 1, scores=True)
     assert one.scores is not None
-    alone = Looked(one.key, one.label, one.small, one.features, one.scores[:, :1])
+    alone = GroupFeatures(one.key, one.label, one.small, one.features, one.scores[:, :1])
     assert judge(alone, alone) is None
 
 

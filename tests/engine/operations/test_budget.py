@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.spec import Spec
+from engine.config.spec_file import load_spec
 from engine.errors import SpecError
-from engine.operations.budget import Meter, cost_of
-from engine.run import begin_run, plan_run
-from engine.spec.run import Spec
-from engine.specfile import load_spec
+from engine.monitoring.budget import Meter, cost_of
+from engine.run.run import begin_run, plan_run
 from tests.engine import partial
 
 ON_TWO_GPUS = ("cluster.gpus_per_actor=2", "budget.gpu_hours=3", "budget.price_per_gpu_hour=1.5")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from engine.errors import Stopped
-from engine.operations.contact import PER_CLASS, ContactSheet, Picks, watched
-from engine.operations.log import TextLog
-from engine.plan import Plan
-from engine.run import Run
+from engine.monitoring.contact_sheet import PER_CLASS, ContactSheet, Picks, watched
+from engine.monitoring.log import TextLog
+from engine.run.plan import Plan
+from engine.run.run import Run
 from shards.codec import decode_rgb
-from shards.grid import CELL
-from shards.store import Folder
+from shards.storage.store import Folder
+from shards.tools.image_grid import CELL
 from tests.engine import partial
 
 COUNTS: dict[str, Any] = {"actors": 1, "loading": 0, "waiting": 3}

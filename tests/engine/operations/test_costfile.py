@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from engine.errors import Stopped
-from engine.operations.budget import Meter, seconds_of
-from engine.operations.costfile import CostFile, recorded
-from engine.operations.estimate import estimate
-from engine.operations.log import TextLog
-from engine.operations.status import status
+from engine.monitoring.budget import Meter, seconds_of
+from engine.monitoring.cost_file import CostFile, recorded
+from engine.monitoring.estimate import estimate
+from engine.monitoring.log import TextLog
+from engine.monitoring.run_status import status
 from engine.report.page import render
 from shards.errors import ShardError
-from shards.store import Store, open_store
+from shards.storage.store import Store, open_store
 from tests.engine import partial
 
 COUNTS: dict[str, Any] = {"actors": 3, "loading": 0, "waiting": 3}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.operations.dryrun import print_plan
-from engine.operations.estimate import Pace, estimate
-from engine.run import Run
+from engine.monitoring.dry_run import print_plan
+from engine.monitoring.estimate import Pace, estimate
+from engine.run.run import Run
 from tests.engine import partial
 
 PRICED = ("cluster.gpus_per_actor=1", "budget.price_per_gpu_hour=2")

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from engine.ledger import Timeline
-from engine.operations.profile import merge, trace, write_profile
-from engine.runner import Runner
-from engine.spans import STAGES
-from engine.turns import first_turns
+from engine.monitoring.trace import merge, trace, write_profile
+from engine.profiling import STAGES
+from engine.worker.attempts import first_attempts
+from engine.worker.runner import Runner
+from engine.worker.unit_stats import Timeline
 from tests.engine import partial
 from tests.engine.fakes import FakeGenerator
 
@@ -15,7 +15,7 @@ from tests.engine.fakes import FakeGenerator
 def test_every_unit_is_in_it_and_its_events_are_in_order(tmp_path: Path) -> None:
     run = partial.begin(tmp_path)
     with Runner(run.recipe, FakeGenerator(4, 16), run.shards) as runner:
-        offered = [runner.offer(first_turns(run.recipe, number)) for number in range(partial.UNITS)]
+        offered = [runner.offer(first_attempts(run.recipe, number)) for number in range(partial.UNITS)]
         runner.run()
     for unit in offered:
         made = unit.result()

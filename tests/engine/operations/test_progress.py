@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.operations.budget import Meter
-from engine.operations.log import LogFormat, open_log
-from engine.operations.progress import Progress, duration
+from engine.monitoring.budget import Meter
+from engine.monitoring.log import LogFormat, open_log
+from engine.monitoring.run_progress import RunProgress, duration
 from tests.engine import partial
 
 
@@ -20,7 +20,7 @@ def told(folder: Path, form: LogFormat, capsys: pytest.CaptureFixture[str]) -> l
     now = [0.0]
     meter = Meter(run.recipe.spec, [stats["00000"] | {"duration_s": 100.0}], clock=lambda: now[0])
     capsys.readouterr()
-    with Progress(plan.classes, plan.quotas, [stats["00000"]], meter, open_log(form)) as progress:
+    with RunProgress(plan.classes, plan.quotas, [stats["00000"]], meter, open_log(form)) as progress:
         meter.tick(2)
         now[0] += 50
         meter.tick(2)
@@ -70,7 +70,7 @@ def test_an_object_a_line_for_programs(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_slots_that_fail_are_work_done_too() -> None:
-    progress = Progress(["cat"], [1000], [])
+    progress = RunProgress(["cat"], [1000], [])
     began = time.monotonic()
     unit = {"unit": 0, "count": 1, "kept": {"cat": 1}, "failed": {"cat": 99}, "rejected": {}, "device": "x"}
     for _ in range(5):

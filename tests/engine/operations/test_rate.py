@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.operations.rate import Ended, rate, recent
+from engine.monitoring.rate import Ended, rate, recent
 
 
 @given(

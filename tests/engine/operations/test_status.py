@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.operations.budget import NOTHING
-from engine.operations.status import Output, status, summarize
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.spans import STAGES
+from engine.monitoring.budget import NOTHING
+from engine.monitoring.run_status import Output, status, summarize
+from engine.profiling import STAGES
+from engine.run.run import Run
+from engine.run.run_context import RunContext
 from tests.conftest import Jobs, text_of
 from tests.engine import partial
 
@@ -140,13 +140,13 @@ Units = st.dictionaries(st.integers(0, partial.UNITS - 1), st.tuples(st.floats(0
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     return partial.begin(tmp_path_factory.mktemp("run")).recipe
 
 
 @given(Units, st.floats(0, 1e5))
 def test_nothing_contradicts_itself_whatever_the_clocks_said(
-    recipe: Recipe, units: dict[int, tuple[float, float]], now: float
+    recipe: RunContext, units: dict[int, tuple[float, float]], now: float
 ) -> None:
     none = {"kept": {}, "failed": {}, "rejected": {}, "failures": [], "files": [], "device": "x"}
     none |= {"seconds": dict.fromkeys(STAGES, 0.0)}

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.spec.train import AugmentSpec, Change
-from engine.training.augment import Augment
-from engine.training.objective import IGNORED
+from engine.config.train_spec import AugmentSpec, Change
+from engine.training.classifier.augmentation import Augment
+from engine.training.classifier.loss import IGNORED
 
 CHANGES = {
     "rotation": 10.0,

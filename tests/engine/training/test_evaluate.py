@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
-from engine.spec.train import TrainSpec
-from engine.training import metrics
-from engine.training.data import TrainData
-from engine.training.evaluate import MaskPredictions, evaluate
-from engine.training.trainer import Trained, Trainer
-from engine.training.worker import Worker
+from engine.config.train_spec import TrainSpec
+from engine.training.classifier import metrics
+from engine.training.classifier.evaluate import MaskPredictions, evaluate
+from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.trainer import Trained, Trainer
+from engine.training.classifier.training_data import TrainData
 from tests.engine.training.world import data
 
 

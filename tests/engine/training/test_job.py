@@ -11,15 +11,15 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
+from engine.config.train_spec import TrainSpec
 from engine.errors import DataError, RunMismatch, SpecError
-from engine.spec.train import TrainSpec
-from engine.training.data import TrainData
-from engine.training.evaluate import predict
-from engine.training.job import Job
-from engine.training.photos import accuracy, before_and_after, find_photos
-from engine.training.worker import Worker
+from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.evaluate import predict
+from engine.training.classifier.holdout import accuracy, before_and_after, find_photos
+from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.training_data import TrainData
 from shards.codec import encode_rgb
-from shards.store import open_store
+from shards.storage.store import open_store
 from tests.engine.training.world import data
 
 SPEC = TrainSpec(steps=60, batch_size=32, evaluate_every=30, alpha=0.0)

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import MobileNet_V3_Small_Weights, get_model
 
+from engine.config.train_spec import TrainSpec, VitSpec
 from engine.errors import ModelError, SpecError
-from engine.spec.train import TrainSpec, VitSpec
-from engine.training.models import CENTRED, Model, build, dump, load
+from engine.training.classifier.network_factory import CENTRED, Network, build, dump, load
 
 CLASSES = ("a", "b", "c")
 
 
-def made(size: int = 32, **settings: object) -> Model:
+def made(size: int = 32, **settings: object) -> Network:
     return build(TrainSpec(**settings), (size, size), CLASSES, CENTRED)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.training.objective import IGNORED, each_loss, mean_loss
+from engine.training.classifier.loss import IGNORED, each_loss, mean_loss
 
 
 def test_the_mean_of_two_halves_is_that_of_the_whole() -> None:

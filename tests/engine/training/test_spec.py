@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from engine.spec.run import Spec
-from engine.spec.train import TrainSpec
-from engine.specfile import identity
+from engine.config.spec import Spec
+from engine.config.spec_file import identity
+from engine.config.train_spec import TrainSpec
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from engine.config.train_spec import AugmentSpec, Change, TrainSpec
 from engine.errors import DataError, ModelError, SpecError
-from engine.spec.train import AugmentSpec, Change, TrainSpec
-from engine.training.data import TrainData, epoch_images, loss_weights, total_steps
-from engine.training.history import as_parquet
-from engine.training.job import Job
-from engine.training.trainer import Trained, Trainer
-from engine.training.worker import Worker
+from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.history import as_parquet
+from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.trainer import Trained, Trainer
+from engine.training.classifier.training_data import TrainData, epoch_images, loss_weights, total_steps
 from shards import NotReal
-from shards.store import open_store
+from shards.storage.store import open_store
 from tests.conftest import ROOT
 from tests.engine.training.world import data
 
@@ -56,12 +56,12 @@ def test_the_same_training_gives_the_same_table(world: TrainData, undisturbed: T
 
 _KILLED = """
 import json, os, signal, sys, torch
-from engine.spec.train import TrainSpec
-from engine.training.data import TrainData
-from engine.training.history import as_parquet
-from engine.training.job import Job
-from engine.training.worker import Worker
-from shards.store import open_store
+from engine.config.train_spec import TrainSpec
+from engine.training.classifier.training_data import TrainData
+from engine.training.classifier.history import as_parquet
+from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.train_worker import Worker
+from shards.storage.store import open_store
 
 def tell(rows, step, steps):
     if step == 8:  # after the checkpoints of steps 3, 4 and 6

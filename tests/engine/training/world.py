@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from engine.realshards import write_shard
-from engine.sources.digits import CLASSES
-from engine.training.data import TrainData
+from engine.data.real_shards import write_shard
+from engine.data.sources.digits import CLASSES
+from engine.training.classifier.training_data import TrainData
 from shards.codec import encode_mask, encode_rgb
 from shards.sample import Sample
 

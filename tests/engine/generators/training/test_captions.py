@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.generators.training.captions import caption, plain_prompts, prompt, vocabulary
-from engine.generators.training.measures import ATTRIBUTES
-from engine.generators.training.spec import CaptionSpec
-from engine.generators.training.text import make_tokenizer
+from engine.training.generator.captions import caption, plain_prompts, prompt, vocabulary
+from engine.training.generator.generator_spec import CaptionSpec
+from engine.training.generator.image_attributes import ATTRIBUTES
+from engine.training.generator.text_encoder import make_tokenizer
 
 CLASSES = ("zero", "one", "two")
 STROKES = ("weight", "slant", "size", "contrast")

@@ -12,12 +12,12 @@ import yaml
 from diffusers import DiffusionPipeline
 from sklearn.neighbors import KNeighborsClassifier
 
-from engine.generators.training.measures import Rgb, measure
-from engine.generators.training.pool import resize
-from engine.generators.training.quality import Sampler, make_sampler
-from engine.generators.training.spec import GeneratorSpec
-from engine.sources import Splits, load_splits
-from engine.specfile import load_as
+from engine.config.spec_file import load_as
+from engine.data import Splits, load_splits
+from engine.training.generator.augmentation_pool import resize
+from engine.training.generator.generator_spec import GeneratorSpec
+from engine.training.generator.image_attributes import Rgb, measure
+from engine.training.generator.sample_quality import Sampler, make_sampler
 
 ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "engine" / "embedded" / "digits"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from engine.data import load_splits
 from engine.errors import DataError, ModelError, SpecError
-from engine.generators.training.job import train_generator
-from engine.generators.training.spec import GeneratorSpec
-from engine.sources import load_splits
+from engine.training.generator.generator_job import train_generator
+from engine.training.generator.generator_spec import GeneratorSpec
 from tests.engine.test_sweep import make
 
 TINY: dict[str, object] = {

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.generators.training.measures import ATTRIBUTES, Thresholds, measure
-from engine.generators.training.spec import PhotographName, StrokeName
+from engine.training.generator.generator_spec import PhotographName, StrokeName
+from engine.training.generator.image_attributes import ATTRIBUTES, Thresholds, measure
 
 STROKES, PHOTOGRAPHS = get_args(StrokeName), get_args(PhotographName)
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from engine.generators.training.job import train_generator
-from engine.generators.training.measures import Rgb, measure
-from engine.generators.training.pool import load_world, make_pool
-from engine.generators.training.quality import make_sampler
-from engine.generators.training.spec import GeneratorSpec
-from engine.sources import load_splits
-from engine.specfile import load_as
+from engine.config.spec_file import load_as
+from engine.data import load_splits
+from engine.training.generator.augmentation_pool import load_world, make_pool
+from engine.training.generator.generator_job import train_generator
+from engine.training.generator.generator_spec import GeneratorSpec
+from engine.training.generator.image_attributes import Rgb, measure
+from engine.training.generator.sample_quality import make_sampler
 
 ROOT = Path(__file__).parents[4]
 CIFAR10 = ROOT.parent / "shared/data/cifar10/test.parquet"

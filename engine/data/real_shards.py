@@ -1,0 +1,85 @@
+"""The real images of a split as shards of the same form as the synthetic ones, so that one stream reads both."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from engine.config.output_spec import ImageSpec
+from engine.data import SPLITS, Splits
+from shards.codec import encode_mask, encode_rgb, fit_mask, fit_rgb
+from shards.sample import Sample, Scalar
+from shards.stats import Stats
+from shards.storage.manifest import Place, finish, finished
+from shards.storage.store import open_store
+from shards.writing.dataset_card import Card, write_card
+from shards.writing.shard_writer import ShardWriter
+
+_PER_SHARD = 1000
+
+
+def write_real_shards(splits: Splits, real: Place, image: ImageSpec, shape: tuple[int, int]) -> None:
+    """Write `real/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
+    may tell a classifier which is which. Masks of a set that has them are cut as their images are. What is finished
+    already is left. Raises DataError for a corrupt image, and for a mask that is none of its image."""
+    for split in SPLITS:
+        store, images = open_store(real) / split, splits[split]
+        done, numbers = set(finished(store)), range(len(images))
+        for start in numbers[::_PER_SHARD]:
+            name = f"{start // _PER_SHARD:05d}"
+            if name not in done:
+                write_shard(store, name, _samples(splits, split, numbers[start : start + _PER_SHARD], image, shape))
+        if images:
+            text = f"Real images: the {split} split of a run. Written by Shardmill."
+            write_card(store, Card(split, text, "other", ("real", "webdataset"), splits.classes))
+        store.sweep()
+
+
+def _samples(
+    splits: Splits, split: str, numbers: Iterable[int], form: ImageSpec, shape: tuple[int, int]
+) -> Iterator[Sample]:
+    masked = {} if splits.palette is None else {"mask_classes": json.dumps(splits.palette, ensure_ascii=False)}
+    for number in numbers:
+        image, key = splits[split][number], f"{split}{number:07d}"
+        meta: dict[str, Scalar] = {
+            "key": key,
+            "label": image.label,
+            "class_name": image.class_name,
+            "synthetic": False,
+            "generation": 0,
+            "prompt": "",
+            "split": split,
+            "origin": image.origin,
+            "digest": image.digest,
+            **masked,
+        }
+        data = encode_rgb(fit_rgb(image.pixels(), *shape), form.format, form.quality)
+        mask = None if image.read_mask is None else encode_mask(fit_mask(image.mask(), *shape))
+        yield Sample(key, data, form.format, image.label, meta, mask)
+
+
+def write_shard(
+    place: Place, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
+) -> None:
+    """Publish one shard of samples that are no unit of a run: tar, index and stats.
+
+    failures: images that were to be in it, as in `shards.stats`. facts: more for its stats file.
+    """
+    kept: Counter[str] = Counter()
+    failed = Counter(str(one["class_name"]) for one in failures)
+    with ShardWriter(place, name) as writer:
+        for sample in samples:
+            writer.add(sample)
+            kept[str(sample.meta["class_name"])] += 1
+        files = writer.publish()
+    stats: Stats = {
+        "unit": int(name),
+        "count": sum(kept.values()),
+        "planned": dict(kept + failed),
+        "kept": dict(kept),
+        "failed": dict(failed),
+        "rejected": {},
+        "failures": list(failures),
+        "files": [file.as_json() for file in files],
+        "plan_digest": "",
+    }
+    finish(open_store(place), name, stats | (facts or {}))

@@ -1,0 +1,30 @@
+"""CIFAR-10 as torchvision reads and downloads it; its own test set is the held-out part."""
+
+from functools import partial
+
+from engine.data.real_image import RealImage, RealSet
+from engine.errors import DataError
+from shards.codec import Pixels, encode_rgb
+
+
+def open_cifar10(path: str) -> RealSet:
+    """Read `path`/cifar-10-batches-py, and download it there if it is missing."""
+    from torchvision.datasets import CIFAR10
+
+    try:
+        parts = [CIFAR10(path, train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"data.path: no CIFAR-10 in {path}, and no download: {error}") from None
+    classes = tuple(parts[0].classes)
+    train, test = (
+        tuple(
+            RealImage(int(label), classes[label], f"{path}:{name}[{i}]", partial(_png, part.data[i]))
+            for i, label in enumerate(part.targets)
+        )
+        for part, name in zip(parts, ("train", "test"), strict=True)
+    )
+    return RealSet(classes, train, test)
+
+
+def _png(pixels: Pixels) -> bytes:
+    return encode_rgb(pixels, "png")

@@ -1,0 +1,6 @@
+"""What a generator is given besides a prompt: real images, their edges, and layouts whose masks are labels."""
+
+from engine.generators.conditioning.condition import Condition
+from engine.generators.conditioning.condition_sampler import ConditionSampler
+
+__all__ = ["Condition", "ConditionSampler"]

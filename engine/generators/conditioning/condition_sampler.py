@@ -1,0 +1,101 @@
+"""Which condition a slot has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config.condition_spec import ConditionSpec, MasksCondition, RealCondition, ShapesCondition
+from engine.config.palette import Palette
+from engine.data.masks import Mask, colours_of
+from engine.generators.conditioning.condition import ChangedLayout, Condition, Layout, Picture
+from engine.generators.conditioning.layouts import draw_shapes
+from engine.run.plan import Slot
+from engine.seeds import permute
+from shards.codec import Pixels, decode_mask, decode_rgb
+from shards.storage.manifest import finished_tars, read_shard
+
+_DRAWN_SIDE = 512
+"""Pixels of both sides of a drawn layout, which is stretched to the shape of the images."""
+
+_Stored = tuple[Path, Mapping[str, Any]]
+"""An image or layout: its tar, and its row of the index."""
+
+
+@dataclass(frozen=True)
+class ConditionSampler:
+    """The conditions of a run.
+
+    folder:  the shards of its images or layouts, where they are not drawn.
+    palette: of its layouts.
+    """
+
+    spec: ConditionSpec
+    folder: Path | None
+    classes: tuple[str, ...]
+    palette: Palette | None
+
+    def condition(self, slot: Slot, seed: int, source: str) -> Condition:
+        """What the image of a slot follows: a real image, `source` where the prompt describes one, else one of the
+        slot's class in turn; a layout of its class in turn, perhaps changed by the seed; or what is drawn from it."""
+        spec = self.spec
+        if isinstance(spec, RealCondition):
+            tar, row = self._by_digest[source] if source else self._in_turn(slot)
+            return Picture(row["digest"], partial(_read_image, tar, row), spec.edges)
+        if isinstance(spec, ShapesCondition):
+            return Layout("", partial(self._draw, spec, slot.label, seed), self._colours)
+        tar, row = self._in_turn(slot)
+        read = partial(_read_mask, tar, row)
+        if isinstance(spec, MasksCondition):
+            return ChangedLayout(row["digest"], read, self._colours, spec, seed)
+        return Layout(row["digest"], read, self._colours)
+
+    @cached_property
+    def _colours(self) -> NDArray[np.uint8]:
+        assert self.palette is not None
+        return colours_of(self.palette)
+
+    def _in_turn(self, slot: Slot) -> _Stored:
+        stored = self._by_label[slot.label]
+        # Shuffled anew each time round: an image must not always meet the same template.
+        turn, place = divmod(slot.ordinal, len(stored))
+        return stored[permute(place, len(stored), turn)]
+
+    def _draw(self, spec: ShapesCondition, label: int, seed: int) -> Mask:
+        names = list(spec.palette)
+        index, background = names.index(self.classes[label]), names.index(spec.background)
+        return draw_shapes(seed, index, background, spec.most, (_DRAWN_SIDE, _DRAWN_SIDE))
+
+    @cached_property
+    def _stored(self) -> list[_Stored]:
+        assert self.folder is not None, "the run was begun"
+        return [(tar, row) for tar in finished_tars(self.folder) for row in read_shard(tar)]
+
+    @cached_property
+    def _by_label(self) -> dict[int, list[_Stored]]:
+        found: dict[int, list[_Stored]] = {}
+        for tar, row in self._stored:
+            found.setdefault(row["label"], []).append((tar, row))
+        return found
+
+    @cached_property
+    def _by_digest(self) -> dict[str, _Stored]:
+        return {row["digest"]: (tar, row) for tar, row in self._stored}
+
+
+def _read_image(tar: Path, row: Mapping[str, Any]) -> Pixels:
+    return decode_rgb(_read(tar, row["image_offset"], row["image_size"]))
+
+
+def _read_mask(tar: Path, row: Mapping[str, Any]) -> Mask:
+    return decode_mask(_read(tar, row["mask_offset"], row["mask_size"]))
+
+
+def _read(tar: Path, offset: int, size: int) -> bytes:
+    with tar.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)

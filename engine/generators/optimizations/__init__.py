@@ -1,0 +1,1 @@
+"""Optimizations of diffusers pipelines, each of which can be switched off."""

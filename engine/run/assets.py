@@ -1,0 +1,220 @@
+"""What a spec names by path besides models: prompt banks, attribute lists, and the images of conditions.
+
+A run keeps a copy, so that it can be resumed, replayed and made on nodes that see nothing but its folder or its bucket:
+
+RUN/inputs/<digest>.parquet|json   each file
+RUN/inputs/<digest>/               images or layouts as shards
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine.config.condition_spec import LayoutCondition, MasksCondition, RealCondition
+from engine.config.spec import Spec
+from engine.data import RealImage, Splits
+from engine.data.masks import colours_of, read_mask
+from engine.data.real_shards import write_shard
+from engine.errors import RunMismatch, SpecError
+from engine.generators.conditioning.layouts import check_shape, layouts_of, open_layouts
+from engine.generators.diffusers_settings import DiffusersSettings
+from engine.run.plan import Plan
+from shards.codec import encode_mask, encode_rgb, format_of
+from shards.errors import ShardError
+from shards.sample import Sample, Scalar
+from shards.stats import SUFFIX
+from shards.storage.commit import sha256_of
+from shards.storage.locations import cache_home
+from shards.storage.manifest import all_stats, finished, read_rows
+from shards.storage.store import Store
+
+_CONDITION = "condition"
+_PER_SHARD = 1000
+
+
+@dataclass(frozen=True)
+class Assets:
+    """The inputs of a run.
+
+    files:     where each file is, by its path in the spec.
+    digests:   SHA-256 of each file, and of all images of conditions together: what the plan knows of them.
+    condition: folder of the condition's shards; None before the run is begun, and where nothing is stored.
+    images:    what those shards are to hold, before the run is begun.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    condition: Path | None = None
+    images: Sequence[RealImage] = ()
+
+
+def gather_assets(spec: Spec, plan: Plan, splits: Splits | None, begun: Assets) -> Assets:
+    """Find and digest what the spec names, as far as the plan's quotas need it.
+
+    begun: the copies of the run that is gone on with, which stand in for what is no longer where the spec says.
+    Raises SpecError for a missing file, DataError for missing layouts.
+    """
+    files = {path: _find(path, begun) for path in _paths(spec)}
+    found = Assets(files, {path: sha256_of(place) for path, place in files.items()})
+    condition = spec.condition
+    images: Sequence[RealImage] = ()
+    if isinstance(condition, LayoutCondition):
+        if begun.condition is not None and not Path(condition.path).expanduser().exists():
+            digests = {**found.digests, _CONDITION: begun.digests[_CONDITION]}
+            return replace(found, digests=digests, condition=begun.condition)
+        images = open_layouts(condition, plan.classes)
+    elif isinstance(condition, RealCondition) and splits is not None:
+        images = splits.train
+    elif isinstance(condition, MasksCondition) and splits is not None:
+        images = layouts_of(splits.train)
+    images = [image for image in images if plan.quotas[image.label]]
+    if condition is None or not images:
+        return found
+    digest = _digest(spec, ((image.label, image.digest) for image in images))
+    return replace(found, digests={**found.digests, _CONDITION: digest}, images=images)
+
+
+def store_assets(inputs: Assets, spec: Spec, store: Store) -> Assets:
+    """Copy them to RUN/inputs, where they are not there yet; gives them as `stored_inputs` does. Raises DataError."""
+    _copy({name: inputs.files[path] for path, name in _names(inputs.digests, spec).items()}, store)
+    if _CONDITION in inputs.digests:
+        place = store / inputs.digests[_CONDITION][:16]
+        if inputs.condition is None:
+            _write_condition(inputs.images, spec, place)
+        else:
+            _copy({path.name: path for path in inputs.condition.iterdir() if path.is_file()}, place)
+    store.sweep()
+    return stored_assets(inputs.digests, spec, store)
+
+
+def stored_assets(digests: Mapping[str, str], spec: Spec, store: Store) -> Assets:
+    """The inputs of a run that was begun, on this machine: those of a bucket are copied into the user's cache."""
+    place = store.local or cache_home() / "inputs"
+    files = {path: place / name for path, name in _names(digests, spec).items()}
+    condition = place / digests[_CONDITION][:16] if _CONDITION in digests else None
+    if store.local is None:
+        _fetch(store, [path.name for path in files.values()], place)
+        if condition is not None:
+            _fetch(store / condition.name, list((store / condition.name).entries()), condition)
+    return Assets(files, digests, condition)
+
+
+def _names(digests: Mapping[str, str], spec: Spec) -> dict[str, str]:
+    """What the copy of each file is called."""
+    return {path: f"{digests[path][:16]}{Path(path).suffix}" for path in _paths(spec)}
+
+
+def _copy(files: Mapping[str, Path], store: Store) -> None:
+    have = store.entries()
+    for name in sorted(files.keys() - have.keys(), key=lambda name: (name.endswith(SUFFIX), name)):  # stats files last
+        staged = store.staging(name)
+        shutil.copyfile(files[name], staged)
+        store.publish(staged, name)
+
+
+def _fetch(store: Store, names: Iterable[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (folder / name).exists():
+            with store.at_hand(name) as copy:
+                copy.replace(folder / name)
+
+
+def check_stored(inputs: Assets, spec: Spec) -> None:
+    """Raises RunMismatch where a copy is missing or was changed; of images, only their index and sizes are read."""
+    for path, place in inputs.files.items():
+        if not place.is_file() or sha256_of(place) != inputs.digests[path]:
+            raise RunMismatch(f"{place}, the run's copy of {path}, is missing or was changed; put the old one back")
+    if inputs.condition is not None and spec.condition is not None:
+        _check_condition(inputs.condition, spec, inputs.digests[_CONDITION])
+
+
+def _check_condition(folder: Path, spec: Spec, digest: str) -> None:
+    try:
+        files = [facts for stats in all_stats(folder).values() for facts in stats["files"]]
+        whole = all((folder / facts["name"]).stat().st_size == facts["size"] for facts in files)
+        rows = read_rows(folder, ("label", "digest")) if whole else []
+    except (OSError, ShardError):
+        rows = []
+    if _digest(spec, ((row["label"], row["digest"]) for row in rows)) != digest:
+        raise RunMismatch(
+            f"{folder}, the run's copy of the images of its condition, is incomplete or was changed; put the old one "
+            "back"
+        )
+
+
+def _digest(spec: Spec, images: Iterable[tuple[int, str]]) -> str:
+    """Of all that the stored images follow from: (label, digest) of each, and the palette that layouts are read by."""
+    palette = "" if isinstance(spec.condition, RealCondition) else json.dumps(spec.mask_palette)
+    digest = hashlib.sha256(palette.encode())
+    for label, image in images:
+        digest.update(f"\n{label} {image}".encode())
+    return digest.hexdigest()
+
+
+def _paths(spec: Spec) -> list[str]:
+    paths: dict[str, None] = {}
+    for strategy in spec.prompts.strategies:
+        if strategy.bank is not None:
+            paths[strategy.bank] = None
+        if strategy.clusters is not None:
+            paths[strategy.clusters.path] = None
+    return list(paths)
+
+
+def _find(path: str, begun: Assets) -> Path:
+    place = Path(path).expanduser()
+    if place.is_file():
+        return place
+    if path in begun.files:
+        return begun.files[path]
+    raise SpecError(f"prompts: no file {path}; `python -m jobs prompts` writes banks, `attributes` attribute lists")
+
+
+def _write_condition(images: Sequence[RealImage], spec: Spec, store: Store) -> None:
+    done = set(finished(store))
+    for start in range(0, len(images), _PER_SHARD):
+        name = f"{start // _PER_SHARD:05d}"
+        if name not in done:
+            write_shard(store, name, _samples(images[start : start + _PER_SHARD], start, spec))
+    store.sweep()
+
+
+def _samples(images: Sequence[RealImage], start: int, spec: Spec) -> Iterator[Sample]:
+    for number, image in enumerate(images, start):
+        meta: dict[str, Scalar] = {
+            "key": f"condition{number:07d}",
+            "label": image.label,
+            "class_name": image.class_name,
+            "synthetic": False,
+            "generation": 0,
+            "prompt": "",
+            "origin": image.origin,
+            "digest": image.digest,
+        }
+        if isinstance(spec.condition, RealCondition):
+            yield _picture(image, meta)
+        else:
+            yield _layout(image, spec, meta)
+
+
+def _layout(image: RealImage, spec: Spec, meta: Mapping[str, Scalar]) -> Sample:
+    palette, model = spec.mask_palette, spec.model
+    assert palette is not None
+    mask = read_mask(image.read(), palette, image.origin, "condition.palette")
+    if isinstance(spec.condition, LayoutCondition) and isinstance(model, DiffusersSettings):
+        # Without width and height, the model's own are square.
+        check_shape(mask, model.height or 1, model.width or 1, image.origin)
+    coloured = encode_rgb(colours_of(palette)[mask], "png")
+    return Sample(str(meta["key"]), coloured, "png", image.label, meta, encode_mask(mask))
+
+
+def _picture(image: RealImage, meta: Mapping[str, Scalar]) -> Sample:
+    pixels, data = image.pixels(), image.read()  # a corrupt image is found now, not by an actor
+    format = format_of(data)
+    if format is None:
+        data, format = encode_rgb(pixels, "png"), "png"
+    return Sample(str(meta["key"]), data, format, image.label, meta)

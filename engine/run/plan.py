@@ -1,0 +1,191 @@
+"""The plan: how many images of each class, and which slot holds what. Pure, and computed rather than stored.
+
+Slot i follows from (spec, real counts, i) alone. Slots are dealt to classes by a keyed permutation, so that every shard
+holds a fair mixture of classes, and any slot of 100 million is found without the others.
+"""
+
+import difflib
+import hashlib
+import json
+import statistics
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from engine.apportion import apportion
+from engine.config.plan_spec import PlanSpec
+from engine.config.spec import Spec
+from engine.config.spec_file import identity
+from engine.errors import SpecError
+from engine.seeds import permute, sample_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place in a unit; it ends as one sample or as one recorded failure.
+
+    index:   its place in the run.
+    unit:    the unit that it belongs to.
+    label:   class index.
+    ordinal: how many slots of its class precede it in the plan's order of prompts: 0 to quota - 1.
+    """
+
+    index: int
+    unit: int
+    label: int
+    ordinal: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkUnit:
+    """One shard's worth of slots: those with index in range(start, stop)."""
+
+    number: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many images of each class, in which units.
+
+    classes: names in label order; real and quotas are counts in the same order.
+    """
+
+    classes: tuple[str, ...]
+    real: tuple[int, ...]
+    quotas: tuple[int, ...]
+    seed: int
+    samples_per_shard: int
+    digest: str
+
+    @cached_property
+    def total(self) -> int:
+        """Number of slots."""
+        return sum(self.quotas)
+
+    @cached_property
+    def n_units(self) -> int:
+        """Number of units, so of shards."""
+        return -(-self.total // self.samples_per_shard)
+
+    def unit(self, number: int) -> WorkUnit:
+        """Unit `number`, 0 <= number < n_units."""
+        if not 0 <= number < self.n_units:
+            raise IndexError(f"unit {number} of {self.n_units}")
+        start = number * self.samples_per_shard
+        return WorkUnit(number, start, min(start + self.samples_per_shard, self.total))
+
+    def shard_name(self, number: int) -> str:
+        """Base name of a unit's files: 00012."""
+        return f"{number:0{self._unit_digits}d}"
+
+    def slots(self, unit: WorkUnit) -> Iterator[Slot]:
+        """The slots of a unit, in order."""
+        return (self.slot(index) for index in range(unit.start, unit.stop))
+
+    def slot(self, index: int) -> Slot:
+        """Slot `index`, 0 <= index < total."""
+        unit, position = divmod(index, self.samples_per_shard)
+        dealt = permute(index, self.total, self.seed)
+        label = bisect_right(self._ends, dealt)
+        ordinal = dealt - (self._ends[label] - self.quotas[label])
+        key = f"{self.shard_name(unit)}{position:0{self._slot_digits}d}"
+        return Slot(index, unit, label, ordinal, key)
+
+    def slot_of_key(self, key: str) -> Slot:
+        """The slot that a sample's key names. Raises KeyError."""
+        width = self._unit_digits
+        if key.isascii() and key.isdigit() and len(key) == width + self._slot_digits:
+            position = int(key[width:])
+            index = int(key[:width]) * self.samples_per_shard + position
+            if position < self.samples_per_shard and index < self.total:
+                return self.slot(index)
+        raise KeyError(key)
+
+    def seed_of(self, slot: Slot, attempt: int) -> int:
+        """The seed of an attempt at a slot."""
+        return sample_seed(self.seed, slot.index, attempt)
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(accumulate(self.quotas))
+
+    @cached_property
+    def _unit_digits(self) -> int:
+        return max(5, len(str(self.n_units - 1)))
+
+    @cached_property
+    def _slot_digits(self) -> int:
+        return max(4, len(str(self.samples_per_shard - 1)))
+
+
+def make_plan(spec: Spec, classes: Sequence[str], real: Sequence[int]) -> Plan:
+    """Decide the quotas. `real` counts the real training images of each class; zeros without real data.
+
+    Raises SpecError where the spec names a class that there is none of, or where nothing is to be made.
+    """
+    _check_class_names(spec, classes)
+    quotas = tuple(_quotas(spec.plan, classes, real))
+    if not sum(quotas):
+        raise SpecError("plan: no image is to be made; the real data has enough of every class, or all quotas are 0")
+    return plan_of(spec, classes, real, quotas, {})
+
+
+def plan_of(
+    spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int], inputs: Mapping[str, str]
+) -> Plan:
+    """The plan of quotas that were decided before; inputs: the SHA-256 of each file that the spec names. Its digest
+    names all that decides a byte of the run."""
+    # Keys stay in their order: that of a palette decides the class indices, that of attributes their pairing.
+    content = json.dumps([identity(spec), list(classes), list(quotas), dict(inputs)])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Plan(tuple(classes), tuple(real), tuple(quotas), spec.seed, spec.output.samples_per_shard, digest)
+
+
+def _quotas(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> Iterator[int]:
+    for name, have, wanted in zip(classes, real, _wanted(plan, classes, real), strict=True):
+        if plan.only_below is not None and have >= plan.only_below:
+            wanted = 0
+        if plan.cap is not None:
+            wanted = min(wanted, plan.cap)
+        yield plan.overrides.get(name, wanted)
+
+
+def _wanted(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> list[int]:
+    if plan.per_class is not None:
+        return [plan.per_class] * len(classes)
+    if plan.total is not None:
+        weights = [plan.weights.get(name, 1.0) for name in classes]
+        if not any(weights):
+            raise SpecError("plan.weights: all are 0")
+        return apportion(plan.total, weights)
+    if plan.balance_to == "max":
+        target = max(real)
+    elif plan.balance_to == "median":
+        target = round(statistics.median(real))
+    else:
+        target = int(plan.balance_to or 0)
+    return [max(0, target - have) for have in real]
+
+
+def _check_class_names(spec: Spec, classes: Sequence[str]) -> None:
+    named: dict[str, Iterable[str]] = {
+        "plan.weights": spec.plan.weights,
+        "plan.overrides": spec.plan.overrides,
+        "prompts.classes": spec.prompts.classes,
+        **spec.model.named_classes,
+    }
+    for place, names in named.items():
+        for name in names:
+            if name not in classes:
+                near = difflib.get_close_matches(name, classes, n=1)
+                shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+                advice = f"did you mean {near[0]!r}?" if near else f"the classes are {shown}"
+                raise SpecError(f"{place}: there is no class {name!r}; {advice}")

@@ -1,9 +1,0 @@
-"""Real images: where they come from, and which of them a generator, a classifier and a judge may see.
-
-A source is one file here: a function from (path, spec) to a `RealSet`.
-"""
-
-from engine.sources.base import RealImage, RealSet
-from engine.sources.splits import SPLITS, Splits, load_splits
-
-__all__ = ["SPLITS", "RealImage", "RealSet", "Splits", "load_splits"]

@@ -1,0 +1,21 @@
+"""The classifier whose features tell images apart: trained on the real world split alone, which no classifier sees."""
+
+from engine.config.train_spec import DEFAULT_STEPS, TrainSpec
+from engine.run.run import Run
+from engine.training.classifier.network_factory import Network
+from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.trainer import Trainer
+from engine.training.classifier.training_data import TrainData
+from shards.storage.manifest import finished
+
+
+def train_encoder(run: Run) -> Network:
+    """A small network, the same at every call on the same machine, for as many steps as the spec trains others.
+
+    `realdata.prepare_real` comes first.
+    """
+    real = run.store / "real"
+    steps = run.recipe.spec.train.steps or DEFAULT_STEPS
+    judge = next(split for split in ("validation", "train", "world") if finished(real / split))
+    data = TrainData((real / "world").url, None, (real / judge).url, None, run.recipe.plan.classes)
+    return Trainer(TrainSpec(alpha=0.0, steps=steps, evaluate_every=steps), data, Worker()).run().model

@@ -1,0 +1,110 @@
+"""The training pool: world images at the training size, with changed copies, each with its measured attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data import Splits
+from engine.errors import DataError
+from engine.training.generator.generator_spec import PoolSpec
+from engine.training.generator.image_attributes import Thresholds, measure
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class World:
+    """The world split, decoded.
+
+    images: RGB uint8 (N, size, size, 3); labels: (N,); digests: sha256 hex, sorted.
+    generation: the most generations of synthetic data that lie behind an image; 0 where all are real.
+    """
+
+    images: Image
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    digests: tuple[str, ...]
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """images: RGB uint8 (N, size, size, 3); labels: (N,); sources: index of the world image of each.
+
+    words: the attribute words of each image.
+    """
+
+    images: Image
+    labels: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    words: tuple[dict[str, str], ...]
+    thresholds: Thresholds
+
+
+def load_world(splits: Splits, size: int) -> World:
+    """Decode the world split at the training size, in the order of digests."""
+    if 0 in splits.counts("world"):
+        lacking = [name for name, count in zip(splits.classes, splits.counts("world"), strict=True) if count == 0]
+        raise DataError(f"the world split has no image of {lacking}: give `data.splits.world` a larger share")
+    ordered = sorted(splits.world, key=lambda image: image.digest)
+    return World(
+        images=np.stack([resize(image.pixels(), size) for image in ordered]),
+        labels=np.array([image.label for image in ordered], dtype=np.int64),
+        classes=splits.classes,
+        digests=tuple(image.digest for image in ordered),
+        generation=max(image.generation for image in ordered),
+    )
+
+
+def resize(rgb: Image, size: int) -> Image:
+    """RGB uint8 (H, W, 3) -> (size, size, 3)."""
+    smaller = min(rgb.shape[:2]) > size
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, (size, size), interpolation=method), dtype=np.uint8)
+
+
+def make_pool(world: World, attributes: Sequence[str], spec: PoolSpec, seed: int) -> Pool:
+    """Copy 0 of an image is the image itself; the others are changed. Follows from the arguments alone."""
+    images, labels = [], []
+    for index, (image, label) in enumerate(zip(world.images, world.labels, strict=True)):
+        for copy in range(spec.copies):
+            rng = np.random.default_rng([seed, index, copy])
+            images.append(change(image, spec, rng) if copy else image)
+            labels.append(label)
+    stacked, stacked_labels = np.stack(images), np.array(labels, dtype=np.int64)
+    values = [measure(image, attributes) for image in stacked]
+    thresholds = Thresholds.from_values(values, labels, len(world.classes))
+    words = tuple(thresholds.words(value, int(label)) for value, label in zip(values, labels, strict=True))
+    sources = np.repeat(np.arange(len(world.images)), spec.copies)
+    return Pool(stacked, stacked_labels, sources, words, thresholds)
+
+
+def change(image: Image, spec: PoolSpec, rng: np.random.Generator) -> Image:
+    """A small affine change, a thinner or bolder stroke, a lower contrast, a mirror image."""
+    turn, lean, wide, high, right, down, stroke = rng.uniform(-1, 1, size=7)
+    wide, high = 1 + wide * spec.scale, 1 + high * spec.scale
+    matrix = _affine(image.shape[0], turn * spec.rotation, lean * spec.shear, wide, high)
+    matrix[:, 2] += (right * spec.shift, down * spec.shift)
+    border = cv2.BORDER_CONSTANT if spec.border == "black" else cv2.BORDER_REFLECT_101
+    moved = cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=border)
+    kernel = np.ones((3, 3), np.uint8)
+    extreme = cv2.dilate(moved, kernel) if stroke > 0 else cv2.erode(moved, kernel)
+    share = abs(stroke) * spec.stroke
+    factor = float(rng.uniform(spec.faintest, 1.0)) if rng.random() < 0.5 else 1.0
+    drawn = (moved * (1 - share) + extreme * share) * factor
+    changed: Image = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
+    return changed[:, ::-1] if rng.random() < spec.flip else changed
+
+
+def _affine(side: int, degrees: float, shear: float, wide: float, high: float) -> NDArray[np.float64]:
+    """A (2, 3) matrix about the centre: scale, then lean, then turn."""
+    turn = np.radians(degrees)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    linear = rotation @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([wide, high])
+    centre = np.full(2, (side - 1) / 2)
+    return np.hstack([linear, (centre - linear @ centre)[:, None]])

@@ -1,0 +1,119 @@
+"""The autoencoder: RGB images to a smaller latent, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engine.training.generator.generator_spec import GeneratorSpec
+from engine.training.generator.untyped import Autoencoder
+from engine.training.optimizer import Optimiser
+from engine.training.random_streams import numpy_rng, seeded_init, torch_rng
+from engine.training.stage_checkpoint import StageCheckpoint
+from engine.training.training_log import Log, TrainingProgress
+
+#: Images that the latents' mean and variance are taken over, at most: more would not change them.
+_STANDARDISED_ON = 10_000
+
+
+def make_autoencoder(spec: GeneratorSpec) -> Autoencoder:
+    """An untrained AutoencoderKL."""
+    levels = len(spec.autoencoder.channels)
+    with seeded_init(spec.seed, "autoencoder"):
+        return AutoencoderKL(
+            block_out_channels=spec.autoencoder.channels,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            latent_channels=spec.autoencoder.latent_channels,
+            layers_per_block=1,
+            norm_num_groups=4,
+            sample_size=spec.size,
+            force_upcast=False,
+        )
+
+
+def to_model(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """RGB uint8 (N, H, W, 3) -> float (N, 3, H, W) in [-1, 1], in channels_last."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train_autoencoder(
+    model: Autoencoder, images: NDArray[np.uint8], spec: GeneratorSpec, checkpoint: StageCheckpoint, log: Log
+) -> float:
+    """Train in place on RGB images (N, H, W, 3), then standardise the latents. Returns `reconstruction`.
+
+    Loss: mean absolute plus mean squared error per pixel, and the KL term of Rombach et al. 2022 per latent element.
+    """
+    plan = spec.autoencoder
+    device = next(model.parameters()).device
+    model.to(memory_format=torch.channels_last)
+    optimiser = Optimiser(list(model.parameters()), rate=plan.rate, warmup=50, steps=plan.steps)
+    start = optimiser.resume(checkpoint, model)
+    progress = TrainingProgress("autoencoder", plan.steps, plan.batch, log)
+    for step in range(start, plan.steps):
+        chosen = numpy_rng(spec.seed, "autoencoder", step).integers(len(images), size=plan.batch)
+        target = to_model(images[chosen], device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
+            posterior = model.encode(target).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=torch_rng(spec.seed, "autoencoder", step)).to(device)
+            output = model.decode(posterior.mean + posterior.std * noise).sample.float()
+        pixels = functional.l1_loss(output, target) + functional.mse_loss(output, target)
+        loss = pixels + plan.kl_weight * posterior.kl().float().mean() / posterior.mean[0].numel()
+        optimiser.step(loss, step)
+        progress.update(step + 1, float(pixels.detach()))
+        checkpoint.save_if_due(partial(optimiser.state, model, step + 1))
+    if start < plan.steps:
+        checkpoint.save(optimiser.state(model, plan.steps))
+    model.eval()
+    standardise(model, images)
+    error = reconstruction(model, images)
+    log(f"autoencoder: mean error of a pixel {error:.4f} of full white")
+    return error
+
+
+@torch.no_grad()
+def standardise(model: Autoencoder, images: NDArray[np.uint8]) -> None:
+    """Give every latent channel mean 0 and variance 1 over the images, and set `scaling_factor` to 1.
+
+    The shift and the scale go into the 1x1 convolutions on both sides of the latent, so decoding stays the same.
+    """
+    mean, std = encode_all(model, images[:: math.ceil(len(images) / _STANDARDISED_ON)])
+    centre = mean.mean(dim=(0, 2, 3)).to(model.device)
+    spread = (mean.var(dim=(0, 2, 3)) + std.square().mean(dim=(0, 2, 3))).sqrt().to(model.device)
+    before, after, channels = model.quant_conv, model.post_quant_conv, len(centre)
+    after.bias += after.weight[:, :, 0, 0] @ centre
+    after.weight *= spread.view(1, -1, 1, 1)
+    before.weight[:channels] /= spread.view(-1, 1, 1, 1)
+    before.bias[:channels] = (before.bias[:channels] - centre) / spread
+    before.bias[channels:] -= 2 * spread.log()
+    model.register_to_config(scaling_factor=1.0)
+
+
+def batches(images: NDArray[np.uint8], size: int = 256) -> Iterator[NDArray[np.uint8]]:
+    """The images, at most `size` at a time."""
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+@torch.no_grad()
+def encode_all(model: Autoencoder, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every image's latent, unscaled, each (N, C, h, w), on the CPU."""
+    device = next(model.parameters()).device
+    found = [model.encode(to_model(batch, device)).latent_dist for batch in batches(images)]
+    return torch.cat([each.mean.cpu() for each in found]), torch.cat([each.std.cpu() for each in found])
+
+
+@torch.no_grad()
+def reconstruction(model: Autoencoder, images: NDArray[np.uint8], count: int = 512) -> float:
+    """Mean absolute error per pixel of encoding and decoding, on the scale 0 to 1."""
+    target = to_model(images[:: max(len(images) // count, 1)], next(model.parameters()).device)
+    output = model.decode(model.encode(target).latent_dist.mean).sample
+    return float((output - target).abs().mean()) / 2

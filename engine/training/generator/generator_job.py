@@ -1,0 +1,152 @@
+"""The job `train-generator`: from a training spec to an ordinary diffusers folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Set
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
+from engine.data import load_splits
+from engine.errors import DataError
+from engine.training.generator.augmentation_pool import Pool, World, load_world, make_pool
+from engine.training.generator.autoencoder import encode_all, make_autoencoder, train_autoencoder
+from engine.training.generator.captions import vocabulary
+from engine.training.generator.denoiser import Denoiser, batch_maker, make_scheduler, make_unet, train_denoiser
+from engine.training.generator.generator_spec import GeneratorSpec
+from engine.training.generator.image_attributes import ATTRIBUTES
+from engine.training.generator.model_card import LICENSE, model_card
+from engine.training.generator.sample_quality import Judge, adherence, label_accuracy, make_sampler, variety
+from engine.training.generator.text_encoder import make_text_encoder, make_tokenizer
+from engine.training.stage_checkpoint import StageCheckpoint
+from engine.training.training_log import Log
+from engine.training.training_record import is_done, weights_revision, write_record
+
+_OF_AUTOENCODER = {"seed", "data", "size", "pool", "autoencoder", "precision"}
+_OF_DENOISER = {*_OF_AUTOENCODER, "attributes", "captions", "text", "denoiser"}
+"""What the weights of each stage follow from, so that other keys may change while a training stands still."""
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
+
+
+def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
+    """Train on the world split and leave the model in `out`; `training.json` is written last and marks it as done.
+
+    A call that was killed goes on from its last checkpoint under `out/.training`, and ends with the same weights on the
+    same machine. Raises DataError for unusable data, ModelError if `out` holds another training.
+    """
+    began = time.monotonic()
+    world = load_world(load_splits(spec.data, synthetic=True), spec.size)
+    _check_aliases(spec, world)
+    fingerprint = _fingerprint(spec, world)
+    if is_done(out, fingerprint):
+        log(f"{out} holds this model already")
+        return
+    pool = make_pool(world, spec.attributes, spec.pool, spec.seed)
+    log(f"world: {len(world.images)} images of {len(world.classes)} classes, {len(pool.images)} in the training pool")
+    losses, parameters = _train(spec, out, world, pool, log)
+    record = {
+        "name": spec.name,
+        "fingerprint": fingerprint,
+        "revision": weights_revision(out),
+        "generation": world.generation + 1,
+        "license": LICENSE,
+        "classes": list(world.classes),
+        "attributes": {name: list(ATTRIBUTES[name].words) for name in spec.attributes},
+        "world_images": len(world.images),
+        "parameters": parameters,
+        "spec": spec.model_dump(mode="json"),
+        "losses": losses,
+        "judged": spec.judged,
+        "quality": measure_quality(spec, out, world, pool, log),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "device": _device().type,
+        "seconds_since_last_start": round(time.monotonic() - began, 1),
+    }
+    _write(out, world, pool, record)
+    shutil.rmtree(out / ".training")
+    log(f"{out}: done in {time.monotonic() - began:.0f} s")
+
+
+def _check_aliases(spec: GeneratorSpec, world: World) -> None:
+    unknown = [name for name in spec.captions.aliases if name not in world.classes]
+    if unknown:
+        raise DataError(f"captions.aliases: there is no class {unknown[0]!r}; there are {', '.join(world.classes)}")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _fingerprint(spec: GeneratorSpec, world: World, keys: Set[str] | None = None) -> str:
+    """What a training follows from: the spec, or these keys of it, and the real images."""
+    text = spec.model_dump_json(include=None if keys is None else set(keys)) + "".join(world.digests)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _train(spec: GeneratorSpec, out: Path, world: World, pool: Pool, log: Log) -> tuple[dict[str, float | None], int]:
+    """Both stages, then the diffusers folder. Returns the last losses and the number of parameters."""
+    device = _device()
+    autoencoder = make_autoencoder(spec).to(device)
+    stages = {"autoencoder": _OF_AUTOENCODER, "denoiser": _OF_DENOISER}
+    first, second = (
+        StageCheckpoint(out / ".training" / f"{stage}.pt", _fingerprint(spec, world, keys), spec.checkpoint_seconds)
+        for stage, keys in stages.items()
+    )
+    error = train_autoencoder(autoencoder, pool.images, spec, first, log)
+    tokenizer = make_tokenizer(vocabulary(world.classes, spec.attributes, spec.captions), spec.text.tokens)
+    denoiser = Denoiser(make_unet(spec), make_text_encoder(tokenizer, spec.text, spec.seed)).to(device)
+    make_batch = batch_maker(pool, encode_all(autoencoder, pool.images), tokenizer, world.classes, spec)
+    loss = train_denoiser(denoiser, make_batch, spec, second, log)
+    parameters = sum(each.numel() for model in (autoencoder, denoiser) for each in model.parameters())
+    pipeline = StableDiffusionPipeline(
+        # Half precision on disk: the text encoder stays whole, because transformers loads it as it was saved.
+        vae=autoencoder.cpu().half(),
+        unet=denoiser.unet.cpu().half(),
+        text_encoder=denoiser.encoder.cpu(),
+        tokenizer=tokenizer,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(out, safe_serialization=True)  # type: ignore[attr-defined]  # untyped base
+    for file in out.rglob("*.safetensors"):
+        file.chmod(0o644)  # the libraries leave weights readable by their owner alone
+    return {"autoencoder_error": error, "denoiser": loss}, parameters
+
+
+def measure_quality(spec: GeneratorSpec, folder: Path, world: World, pool: Pool, log: Log) -> dict[str, Any]:
+    """Load the saved folder as a user would, and measure its samples."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(_device())
+    sample = make_sampler(pipeline, spec, spec.seed)
+    judge = Judge(pool, spec.judge_steps, spec.seed, _device())
+    right, by_class = label_accuracy(sample, judge, world.classes, spec)
+    worst = min(range(len(by_class)), key=by_class.__getitem__)
+    found = {
+        "label_accuracy": round(right, 4),
+        "judge_accuracy": round(judge.accuracy, 4),
+        "worst_class": world.classes[worst],
+        "worst_class_accuracy": round(by_class[worst], 4),
+        "variety": round(variety(sample, pool, world.classes, spec), 4),
+        "adherence": adherence(
+            sample, pool.thresholds, world.classes, max(spec.judged // 5, len(world.classes)), spec.captions
+        ),
+    }
+    log(f"quality: label accuracy {right:.4f} (judge {judge.accuracy:.4f}), variety {found['variety']}")
+    return found
+
+
+def _write(out: Path, world: World, pool: Pool, record: dict[str, Any]) -> None:
+    """The files beside the weights, the completion marker last."""
+    (out / "world_digests.txt").write_text("".join(f"{digest}\n" for digest in world.digests))
+    attributes = pool.thresholds.to_json(world.classes)
+    (out / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n")
+    (out / "README.md").write_text(model_card(record))
+    write_record(out, record)

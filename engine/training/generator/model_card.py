@@ -1,0 +1,119 @@
+"""The model card: what the model is, what it was trained on, what it was measured to do, and how to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.training.generator.captions import prompt
+from engine.training.generator.generator_spec import CaptionSpec, PoolSpec
+from engine.training.generator.image_attributes import ATTRIBUTES
+
+LICENSE = "apache-2.0"
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """README.md of the model folder, from the contents of `training.json`."""
+    quality = record["quality"]
+    spec = record["spec"]
+    captions = CaptionSpec.model_validate_json(json.dumps(spec["captions"]))
+    words = [words[-1] for words in record["attributes"].values()]
+    return f"""---
+license: {LICENSE}
+library_name: diffusers
+pipeline_tag: text-to-image
+tags: [synthetic-data]
+---
+
+# {record["name"]}
+
+A text-to-image latent diffusion model of {len(record["classes"])} classes at {spec["size"]}x{spec["size"]} pixels, \
+{record["parameters"]:,} parameters. It loads like any other:
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("this/folder")
+pipeline("{prompt(captions, record["classes"][-1], *words[:2])}", height={spec["size"]}, width={spec["size"]},
+         num_inference_steps={spec["inference_steps"]}, guidance_scale={spec["guidance"]}).images[0]
+```
+
+## Training data
+
+{record["world_images"]} {"real" if record["generation"] == 1 else "synthetic"} images of the source \
+`{spec["data"]["source"]}`: its world split alone, whose SHA-256 digests are in `world_digests.txt`. No image of the \
+train, validation or test split was seen.{_copies(spec["pool"])} Images made by this model have \
+{record["generation"]} generation(s) of synthetic data behind them. {spec["credit"]}
+
+## Words
+
+Classes: {", ".join(_named(name, captions) for name in record["classes"])}. Attributes, each optional, in any order:
+
+| attribute | words, from low to high | measured as |
+|---|---|---|
+{_attribute_table(record["attributes"])}
+
+A word stands for a third of the training pool within its class; the cuts are in `attributes.json`. Other words have \
+little or no effect.
+
+## Measured
+
+On {record["judged"]} samples at {spec["inference_steps"]} steps, {_guidance(spec["guidance"])}, in the weights of \
+this folder:
+
+- label accuracy {quality["label_accuracy"]:.3f} by a classifier trained on the world split, which is itself right on \
+{quality["judge_accuracy"]:.3f} of held-out world images; worst class {quality["worst_class"]} \
+({quality["worst_class_accuracy"]:.3f})
+- variance within a class relative to the training pool: {quality["variety"]:.2f}
+
+Attribute words: the mean of the measure over samples of all classes, and the share of samples in the third that the \
+word means (a word without effect would have 0.33).
+
+{_adherence_table(quality["adherence"])}
+
+## Limits
+
+It knows {len(record["classes"])} classes at {spec["size"]}x{spec["size"]} pixels and nothing else. \
+Its samples can be ambiguous; filter them where labels must be certain. \
+It cannot add what {record["world_images"]} images do not hold.
+"""
+
+
+def _copies(pool: Mapping[str, Any]) -> str:
+    """The changes that a spec asks for, with their bounds."""
+    if pool["copies"] == 1:
+        return ""
+    unchanged = PoolSpec().model_dump()
+    asked = [f"{name} {value}" for name, value in pool.items() if name != "copies" and value != unchanged[name]]
+    return (
+        f" Besides itself, each is in the training pool {pool['copies'] - 1} times changed ({', '.join(asked)}), so "
+        "the model also knows these variations, which a classifier trained on unchanged images does not."
+    )
+
+
+def _named(name: str, captions: CaptionSpec) -> str:
+    aliases = ", ".join(f"`{alias}`" for alias in captions.aliases.get(name, ()))
+    return f"`{name}`" + (f" (also {aliases})" if aliases else "")
+
+
+def _guidance(scale: float) -> str:
+    return f"with guidance {scale:g}" if scale > 1 else "without guidance"
+
+
+def _attribute_table(attributes: Mapping[str, Sequence[str]]) -> str:
+    rows = [
+        f"| {name} | {', '.join(f'`{word}`' for word in words)} | {ATTRIBUTES[name].told} |"
+        for name, words in attributes.items()
+    ]
+    return "\n".join(rows)
+
+
+def _adherence_table(adherence: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    rows = ["| attribute | word | mean | share |", "|---|---|---|---|"]
+    for attribute, words in adherence.items():
+        rows += [
+            f"| {attribute} ({ATTRIBUTES[attribute].unit}) | {word} | {found['mean']:.2f} | {found['share']:.2f} |"
+            for word, found in words.items()
+        ]
+    return "\n".join(rows)

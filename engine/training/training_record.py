@@ -1,0 +1,37 @@
+"""`training.json`: what a training did. It is written last, so a folder that has it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelError
+from shards.storage.commit import replace_text, sweep_staging
+
+_RECORD = "training.json"
+
+
+def is_done(out: Path, fingerprint: str) -> bool:
+    """Whether `out` holds this very training, finished. Raises ModelError if it holds another."""
+    if not (out / _RECORD).exists():
+        return False
+    if json.loads((out / _RECORD).read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
+        raise ModelError(f"{out} holds a model of another training spec or other data; give another folder")
+    return True
+
+
+def weights_revision(folder: Path) -> str:
+    """What the weights are called: a digest of their bytes."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def write_record(out: Path, content: Mapping[str, Any]) -> None:
+    """Mark the training in `out` as finished."""
+    replace_text(out / _RECORD, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    sweep_staging(out)

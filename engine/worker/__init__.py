@@ -1,0 +1,1 @@
+"""Makes units on one device, without Ray."""

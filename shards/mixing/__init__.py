@@ -1,0 +1,1 @@
+"""Mixes streams at an exact synthetic fraction."""

@@ -1,0 +1,1 @@
+"""Reads shards: finds samples in tars, indexes them, and streams them in a reproducible order."""

@@ -1,0 +1,64 @@
+"""Width and height of an encoded image from its header, without decoding it.
+
+Formats: PNG, "11.2.1 IHDR"; JPEG, ITU-T T.81 annex B; WebP, RFC 9649.
+"""
+
+from shards.codec import CorruptImage, format_of
+from shards.reading.tar_scan import Data
+
+_NO_FRAMES = {0xC4, 0xC8, 0xCC}  # the marks C0 to CF begin frames, but for these
+_NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
+
+
+def image_size(data: Data, offset: int, size: int) -> tuple[str, int, int]:
+    """Format, width and height in pixels of the image of `size` bytes at an offset, as it is stored: EXIF may turn it.
+
+    Reads a header, not the image. Raises CorruptImage for what is no png, jpg or webp, or is shorter than its header
+    says.
+    """
+    head = bytes(data[offset : offset + min(size, 32)])
+    form = format_of(head)
+    found = None
+    if form == "png" and head[12:16] == b"IHDR":
+        found = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+        if data[offset + size - 8 : offset + size - 4] != b"IEND":
+            raise CorruptImage("a PNG without its end")
+    elif form == "jpg":
+        found = _jpeg(data, offset, offset + size)
+    elif form == "webp":
+        found = _webp(head)
+        if (missing := int.from_bytes(head[4:8], "little") + 8 - size) > 0:
+            raise CorruptImage(f"a WebP that ends {missing} bytes early")
+    if found is None or 0 in found:
+        raise CorruptImage(f"{size} bytes that are no png, jpg or webp image")
+    assert form is not None
+    return form, *found
+
+
+def _jpeg(data: Data, place: int, end: int) -> tuple[int, int] | None:
+    place += 2
+    while place + 9 < end:
+        mark = data[place + 1]
+        if data[place] != 0xFF:
+            return None
+        if mark == 0xFF:  # fill
+            place += 1
+        elif 0xC0 <= mark <= 0xCF and mark not in _NO_FRAMES:
+            return int.from_bytes(data[place + 7 : place + 9]), int.from_bytes(data[place + 5 : place + 7])
+        else:
+            place += 2 if mark in _NO_LENGTH else 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None
+
+
+def _webp(head: bytes) -> tuple[int, int] | None:
+    if len(head) < 30:
+        return None
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return None

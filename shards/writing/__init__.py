@@ -1,0 +1,1 @@
+"""Writes shards: tar, index, stats and dataset card."""
