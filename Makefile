@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 SMALL := jobs/specs/experiments/digits
 RESULTS := bench/results/experiments
 
-.PHONY: demo test lint format fuzz faults long-run experiments bench
+.PHONY: demo test lint dist format fuzz faults long-run experiments bench
 
 demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
@@ -22,6 +22,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+dist: $(READY)  ## a wheel and an sdist: dist/
+	rm -rf dist
+	$(BIN)/python -m build
 
 fuzz: $(READY)  ## minutes of coverage-guided fuzzing: nothing but a named error may come out
 	$(BIN)/pip install --quiet atheris==3.0.0

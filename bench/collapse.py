@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gaussian_collapse import TRUTH, Generation, Mixture, recursion
+from bench.gaussian_collapse import TRUTH, Generation, Mixture, refit_generations
 from bench.machine import machine
 
 SAMPLES, GENERATIONS, SEEDS = 100, 200, 20
@@ -47,7 +47,7 @@ def main(out: Path, work: Path | None) -> None:
 def _arm(arm: str) -> list[Trajectory]:
     found = []
     for seed in range(SEEDS):
-        found.append(list(recursion(TRUTH, SAMPLES, GENERATIONS, seed, accumulate=arm == "accumulate")))
+        found.append(list(refit_generations(TRUTH, SAMPLES, GENERATIONS, seed, accumulate=arm == "accumulate")))
         print(f"{arm}: seed {seed + 1} of {SEEDS}", file=sys.stderr)
     return found
 

@@ -20,14 +20,14 @@ import psutil
 import yaml
 
 from bench.machine import ROOT, machine
+from bench.s3_server import S3, serve_s3
 from engine.cluster.assignments import DEPTH
 from engine.config.spec_file import load_spec
 from engine.generators.registry import load_generator
 from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.runner import run_unit
-from shards.stats import SUFFIX, Stats
-from tests.s3 import S3, serve_s3
+from shards.stats import STATS_SUFFIX, Stats
 
 ACTORS, IMAGES, PER_SHARD = 1_000, 10_000_000, 1_000
 IMAGES_PER_S = 10.0
@@ -175,7 +175,7 @@ def _pretend(run: Run, stats: Stats) -> None:
         for kind in (".tar", ".parquet"):
             run.shards.replace(f"{name}{kind}", b"")
         content = stats | {"unit": number, "files": facts}
-        run.shards.replace(f"{name}{SUFFIX}", (json.dumps(content, indent=1) + "\n").encode())
+        run.shards.replace(f"{name}{STATS_SUFFIX}", (json.dumps(content, indent=1) + "\n").encode())
 
     with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
         list(pool.map(finish, range(plan.n_units)))

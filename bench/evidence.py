@@ -21,7 +21,7 @@ from bench.evidence_plot import measure_of, plot
 from bench.machine import ROOT, machine
 from engine.models.resolve import local_folder
 from engine.run.run import Run, load_run
-from shards.storage.manifest import all_stats
+from shards.storage.manifest import read_all_stats
 
 Arm = dict[str, Any]
 
@@ -139,7 +139,7 @@ def _protocol(evidence: Evidence, run: Run, sweep: Mapping[str, Any]) -> dict[st
 
 
 def _generator(run: Run) -> dict[str, Any]:
-    stats = list(all_stats(run.shards).values())
+    stats = list(read_all_stats(run.shards).values())
     return {
         "model": stats[0]["model"],
         "settings": run.recipe.spec.model.model_dump(mode="json", exclude_defaults=True),

@@ -26,7 +26,7 @@ from bench.faults.matrix import kept_or_temporary
 from bench.faults.places import BUCKET, Bucket, Folder, Place
 from bench.faults.scene import Scene
 from bench.machine import ROOT, machine
-from tests.s3 import S3, serve_s3
+from bench.s3_server import S3, serve_s3
 
 PER_SHARD, ACTORS = 500, 2
 _DRIVER_KILLS = (1 / 3, 2 / 3)

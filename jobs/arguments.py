@@ -2,22 +2,32 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+"""The repository, or site-packages where a wheel is installed."""
 
 AddCommand = Callable[[str, Callable[[Namespace], None], str, str], ArgumentParser]
 """Adds a command: its name, what it runs, what it does in one sentence, and an example without `python -m jobs`."""
 
 
+def spec_argument(added: ArgumentParser) -> None:
+    """Add SPEC."""
+    text = "YAML file, or the name of a shipped spec, like digits for jobs/specs/digits.yaml"
+    added.add_argument("spec", metavar="SPEC", type=_find_spec, help=text)
+
+
 def spec_arguments(added: ArgumentParser) -> None:
     """SPEC, --out as a local folder, and --set."""
-    added.add_argument("spec", metavar="SPEC", help="YAML file, like jobs/specs/digits.yaml")
+    spec_argument(added)
     added.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the result")
     override_argument(added)
 
 
 def spec_and_run_arguments(added: ArgumentParser) -> None:
     """SPEC, --out as the place of a run, and --set."""
-    added.add_argument("spec", metavar="SPEC", help="YAML file, like jobs/specs/digits.yaml")
+    spec_argument(added)
     added.add_argument(
         "--out", metavar="RUN", required=True, help="folder of the result, or a URL like s3://bucket/run"
     )
@@ -46,3 +56,11 @@ def log_argument(added: ArgumentParser) -> None:
 def run_argument(added: ArgumentParser) -> None:
     """RUN."""
     added.add_argument("place", metavar="RUN", help="the --out of a generate command: a folder or a URL")
+
+
+def _find_spec(text: str) -> str:
+    """Return the path of the shipped spec of this path or name, unless the working directory has such a file."""
+    shipped = (_ROOT / text, _ROOT / "jobs/specs" / f"{text}.yaml")
+    with suppress(OSError):  # reading the spec reports it
+        return next((str(path) for path in (Path(text), *shipped) if path.is_file()), text)
+    return text

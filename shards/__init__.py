@@ -6,6 +6,7 @@ from shards import MixedStream, ShardStream
 from shards.errors import CommitConflict, NotReal, ShardError, ShardmillError
 from shards.mixing.mixed_stream import MixedStream
 from shards.mixing.mixture import Source
+from shards.mixing.schedule import Constant, Cosine, Linear, Steps
 from shards.reading.batch import Batch, Item
 from shards.reading.shard_stream import ShardStream
 from shards.reading.tar_scan import Members
@@ -16,7 +17,10 @@ from shards.writing.shard_writer import ShardWriter
 __all__ = [
     "Batch",
     "CommitConflict",
+    "Constant",
+    "Cosine",
     "Item",
+    "Linear",
     "Members",
     "MixedStream",
     "NotReal",
@@ -27,4 +31,5 @@ __all__ = [
     "ShardWriter",
     "ShardmillError",
     "Source",
+    "Steps",
 ]

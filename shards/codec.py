@@ -67,7 +67,7 @@ def _has_exif(array: Pixels) -> bool:
     return b"Exif" in array[:64].tobytes()
 
 
-def format_of(data: bytes) -> str | None:
+def detect_format(data: bytes) -> str | None:
     """png, jpg or webp, by how encoded bytes begin; None for anything else."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"

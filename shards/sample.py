@@ -11,7 +11,7 @@ Scalar = str | int | float | bool
 """What a metadata field may hold. A field keeps one of these types in every sample of a run."""
 
 IMAGE_FORMATS = ("png", "jpg", "webp")
-MEMBERS = (*IMAGE_FORMATS, "cls", "json", "txt", "mask.png")
+MEMBER_EXTENSIONS = (*IMAGE_FORMATS, "cls", "json", "txt", "mask.png")
 """The only members that we write or read: a reader that decodes by extension runs `.pyd` as a pickle."""
 
 _KEY = re.compile(r"[a-z0-9_-]{1,64}")

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import Any
 
 Stats = dict[str, Any]
-SUFFIX = "_stats.json"
+STATS_SUFFIX = "_stats.json"
 
 
 def total_by_class(stats: Iterable[Stats], kind: str) -> dict[str, int]:

@@ -70,7 +70,7 @@ def jobs() -> Jobs:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a real diffusers pipeline of random weights."""
-    from tests.tiny import make_pipeline
+    from bench.tiny_pipeline import make_pipeline
 
     return make_pipeline(tmp_path_factory.mktemp("tiny") / "model")
 

@@ -11,9 +11,9 @@ from random import Random
 
 import engine.run.run
 from engine.generators.protocol import Request
-from engine.run.plan import Slot
 from engine.run.run import Run, plan_run
 from engine.run.run_context import RunContext
+from engine.types import Slot
 from jobs.__main__ import main as jobs
 
 RAISES, DIES, HANGS = 2, 5, 9

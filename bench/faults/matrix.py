@@ -17,7 +17,7 @@ from bench.faults.fault import FAULTS, Fault, Impossible
 from bench.faults.places import BUCKET, Bucket, Folder
 from bench.faults.scene import Scene, write_spec
 from bench.machine import machine
-from tests.s3 import S3, serve_s3
+from bench.s3_server import S3, serve_s3
 
 WORKERS = (1, 4)
 

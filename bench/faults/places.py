@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from tests.s3 import S3
+from bench.s3_server import S3
 
 BUCKET = "runs"
 

@@ -16,7 +16,7 @@ from bench.faults.driver import PATIENCE_S, Driver, Unexpected
 from bench.faults.places import Place
 from bench.machine import ROOT
 from shards.codec import encode_rgb
-from shards.stats import SUFFIX
+from shards.stats import STATS_SUFFIX
 
 # Twelve units of about a second each, of a real pipeline.
 SPEC = {
@@ -36,7 +36,7 @@ _PROGRAM = (sys.executable, "-m", "bench.faults.command")
 
 def write_spec(folder: Path) -> Path:
     """The spec file, with its model and its real images beside it."""
-    from tests.tiny import make_pipeline
+    from bench.tiny_pipeline import make_pipeline
 
     model = make_pipeline(folder / "model")
     draw = np.random.default_rng(0)
@@ -87,7 +87,7 @@ class Scene:
 
     def done(self) -> int:
         """Units finished so far."""
-        return sum(name.endswith(SUFFIX) for name in self.place.names())
+        return sum(name.endswith(STATS_SUFFIX) for name in self.place.names())
 
     def at_work(self, driver: Driver, units: int = 2) -> None:
         """Wait until some units are finished, others are being made, and there is something left to disturb."""

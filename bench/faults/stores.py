@@ -9,7 +9,7 @@ from bench.faults.driver import Unexpected
 from bench.faults.fault import fault
 from bench.faults.places import Bucket
 from bench.faults.scene import Scene
-from tests.s3 import S3
+from bench.s3_server import S3
 
 FILES = (".tar", ".parquet", "_stats.json")
 

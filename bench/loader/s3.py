@@ -11,12 +11,12 @@ from statistics import median
 from typing import Any
 
 from bench.loader.workloads import WORKLOADS, Samples, make_samples
+from bench.s3_server import serve_s3
 from shards import MixedStream, Sample, ShardStream, ShardWriter
 from shards.loader import ShardLoader
-from shards.stats import SUFFIX
+from shards.stats import STATS_SUFFIX
 from shards.storage.shard_cache import ShardCache
-from shards.storage.store import open_store
-from tests.s3 import serve_s3
+from shards.storage.open_store import open_store
 
 SHARDS, WINDOW, REPEATS = 32, 4, {"32x32 PNG": 4, "256x256 JPEG": 2}
 THREADS = {"first epoch, one thread": 1, "first epoch, all cores": None}
@@ -87,7 +87,7 @@ def _write_shard(folder: Path, number: int, samples: Samples, rows: Sequence[int
             writer.add(Sample(key, data, samples.format, label, meta))
         files = writer.publish()
     open_store(folder).publish_json(
-        f"{number:05d}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]}
+        f"{number:05d}{STATS_SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]}
     )
 
 

@@ -19,7 +19,7 @@ from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.run.plan import Plan
 from engine.run.run import Run
 from engine.worker.runner import run_unit
-from shards.stats import SUFFIX, Stats
+from shards.stats import STATS_SUFFIX, Stats
 
 PLANNED, BESIDE, LOOKED_UP = 100_000_000, 1_000_000, 1_000
 LEASED, PER_SHARD = 10_000, 1_000
@@ -107,6 +107,6 @@ def _pretend(plan: Plan, folder: Path, stats: Stats) -> None:
     for number in range(plan.n_units - 1):
         name = plan.shard_name(number)
         files = [one | {"name": f"{name}.{kind}"} for one, kind in zip(stats["files"], ("tar", "parquet"), strict=True)]
-        (folder / f"{name}{SUFFIX}").write_text(json.dumps(stats | {"unit": number, "files": files}))
+        (folder / f"{name}{STATS_SUFFIX}").write_text(json.dumps(stats | {"unit": number, "files": files}))
         for kind in ("tar", "parquet"):
             (folder / f"{name}.{kind}").touch()

@@ -6,19 +6,21 @@ Importing this, as unpickling its settings does, makes it known.
 import os
 import time
 from collections.abc import Hashable, Sequence
+from typing import Literal
 
 from bench.throughput.frames import photographs
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
-from engine.generators import registry
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.protocol import Images, ModelFacts, Request
 from engine.run.plan import make_plan
 from engine.run.run import Run
 from engine.run.run_context import RunContext
-from shards.storage.store import Store, open_store
+from shards.storage.open_store import open_store
+from shards.storage.store import Store
 
 DISTINCT = 16
 """Photographs that a device has."""
@@ -27,6 +29,7 @@ DISTINCT = 16
 class FakeSettings(TextToImageSettings):
     """seconds: of a batch. side: pixels of both sides. log: file that gets a line for every batch: its first seed."""
 
+    kind: Literal["fake-device"] = "fake-device"  # type: ignore[assignment]
     source: str = "fake"
     seconds: float = 0.05
     side: int = 256
@@ -62,7 +65,7 @@ class FakeDevice:
             os.close(file)
 
 
-registry._MAKERS[FakeSettings] = FakeDevice
+GENERATORS.register(FakeSettings, FakeDevice)
 
 
 def fake_run(place: str | Store, images: int, output: OutputSpec, cluster: ClusterSpec, model: FakeSettings) -> Run:

@@ -22,8 +22,8 @@ from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.generators.protocol import Request
 from engine.models.devices import auto_dtype
 from engine.models.memory import keep_memory
-from engine.prompts import Prompt
 from engine.run.run import Run
+from engine.types import Prompt
 
 IMAGES, PER_SHARD = 2_000, 400
 ROUNDS, FAKE_ROUNDS = 9, 8

@@ -63,7 +63,7 @@ def _weights_of(one: Architecture) -> str:
 
 
 def _tokenizer(words: Path) -> Any:
-    from tests.tiny import make_tokenizer
+    from bench.tiny_pipeline import make_tokenizer
 
     number = len(list(words.parent.glob(f"{words.name}*")))
     tokenizer = make_tokenizer(words.with_name(f"{words.name}-{number}"))

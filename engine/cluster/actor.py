@@ -24,7 +24,7 @@ from shards.errors import CommitConflict, ShardError
 from shards.stats import Stats
 from shards.storage.locations import cache_home
 from shards.storage.manifest import read_stats
-from shards.storage.retries import Missing, first_line
+from shards.storage.retries import FileMissing, first_line
 from shards.storage.store import Store
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class UnitActor:
         except CommitConflict as conflict:  # it was finished, in batches of another size or by another kind of device,
             try:  # by an actor whose answer was lost: that one counts
                 return read_stats(self._store / "shards", made.shard)
-            except Missing:
+            except FileMissing:
                 raise conflict from None
         if self._profile:
             try:

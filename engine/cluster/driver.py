@@ -30,7 +30,7 @@ from engine.monitoring.run_progress import Listener, RunProgress
 from engine.run.run import Run
 from engine.run.run_context import RunContext
 from shards.stats import Stats
-from shards.storage.retries import Refused, Unreachable, first_line
+from shards.storage.retries import AccessRefused, StoreUnreachable, first_line
 from shards.storage.store import Store
 
 _POLL_SECONDS = 0.5
@@ -229,7 +229,7 @@ class Driver:
 
     def _is_outage(self, cause: BaseException) -> bool:
         """Whether the store did not answer. Then no unit begins for a while. Raises OutputError where it stays so."""
-        if not isinstance(cause, Unreachable):
+        if not isinstance(cause, StoreUnreachable):
             return False
         wait_s = self._outage.failed(cause)
         self._progress.log(
@@ -244,7 +244,7 @@ class Driver:
                 f"{self._run.shards}: {cause.strerror}; nothing that was finished is lost: make room and run the same "
                 "command again"
             )
-        if isinstance(cause, Refused):
+        if isinstance(cause, AccessRefused):
             return OutputError(f"{cause}; nothing that was finished is lost: run the same command again")
         return None
 

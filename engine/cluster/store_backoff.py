@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from engine.errors import OutputError
-from shards.storage.retries import Unreachable
+from shards.storage.retries import StoreUnreachable
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _PATIENCE_S = 15 * 60.0
@@ -22,7 +22,7 @@ class StoreBackoff:
         self._since: float | None = None
         self._until, self._wait = 0.0, _FIRST_WAIT_S
 
-    def failed(self, error: Unreachable) -> float:
+    def failed(self, error: StoreUnreachable) -> float:
         """A unit could not be stored or its inputs not be read; gives the seconds to wait.
 
         Raises OutputError where that is so for a quarter of an hour.

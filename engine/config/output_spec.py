@@ -1,18 +1,10 @@
-"""How images are judged and stored."""
+"""How images are stored."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from engine.config.strict import Strict
-
-
-class BlankFilter(Strict):
-    """Rejects an image that is nearly of one colour, as a failed decode is."""
-
-    name: Literal["blank"]
-    min_std: Annotated[float, Field(gt=0)] = 4.0
-    """Smallest standard deviation over all pixels and channels, on the scale 0 to 255."""
 
 
 class ImageSpec(Strict):

@@ -6,16 +6,17 @@ from pydantic import Field, model_validator
 
 from engine.config.budget_spec import BudgetSpec
 from engine.config.cluster_spec import ClusterSpec
-from engine.config.condition_spec import ConditionSpec, RealCondition
+from engine.config.condition_spec import ConditionSpec
 from engine.config.data_spec import DataSpec
-from engine.config.output_spec import BlankFilter, OutputSpec
+from engine.config.filter_settings import FILTERS, FilterSettings, default_filters
+from engine.config.model_settings import GENERATORS, ModelSettings
+from engine.config.output_spec import OutputSpec
 from engine.config.palette import Palette
 from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec
 from engine.config.strict import Strict
 from engine.config.sweep_spec import ORACLE, SweepSpec
 from engine.config.train_spec import TrainSpec
-from engine.generators.registry import ModelSpec
 
 _EQUAL = ("name", "seed", "steps", "epochs", "batch_size", "workers", "total")
 """What all arms of a sweep have in common, or the sweep decides."""
@@ -34,10 +35,10 @@ class Spec(Strict):
     """Class names in label order; only without `data`, which has its own."""
     plan: PlanSpec
     prompts: PromptsSpec = PromptsSpec()
-    model: ModelSpec
+    model: Annotated[ModelSettings, GENERATORS]
     condition: ConditionSpec | None = None
     """Images or layouts that the generator follows; for the kinds controlnet and image-to-image, which need them."""
-    filters: tuple[BlankFilter, ...] = (BlankFilter(name="blank"),)
+    filters: tuple[Annotated[FilterSettings, FILTERS], ...] = Field(default_factory=default_filters)
     """Applied in this order; the first that rejects gives the reason."""
     output: OutputSpec = OutputSpec()
     cluster: ClusterSpec = ClusterSpec()
@@ -53,17 +54,11 @@ class Spec(Strict):
 
     @model_validator(mode="after")
     def _model_gets_what_it_takes(self) -> Self:
-        kind, condition = self.model.kind, self.condition
-        if condition is None and self.model.takes_condition:
-            raise ValueError(f"model.kind {kind!r} needs a condition, like condition: {{source: real}}")
-        if condition is not None and not self.model.takes_condition:
-            raise ValueError(f"model.kind {kind!r} takes no condition: leave it out, or choose controlnet")
+        self.model.check_condition(self.condition)
         if not self.model.takes_prompts and self.prompts != PromptsSpec():
-            raise ValueError(f"model.kind {kind!r} reads no prompts: leave them out")
-        if condition is not None and condition.source == "real" and self.data is None:
+            raise ValueError(f"model.kind {self.model.kind!r} reads no prompts: leave them out")
+        if self.condition is not None and self.condition.source == "real" and self.data is None:
             raise ValueError("condition.source 'real' takes the images of data: give data")
-        if kind == "image-to-image" and not (isinstance(condition, RealCondition) and condition.edges is None):
-            raise ValueError("model.kind 'image-to-image' varies whole real images: give condition.source real alone")
         return self
 
     @model_validator(mode="after")

@@ -8,16 +8,17 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from engine.config.credentials import refuse_secrets
 from engine.config.spec import Spec
 from engine.config.strict import Strict
 from engine.errors import SpecError
-from engine.generators.optimizations.optimizations_spec import SAME_BYTES
+from engine.plugins import PluginFamily
 from shards.errors import ShardError
 from shards.storage.locations import is_remote, read_bytes
-from shards.storage.retries import Missing
+from shards.storage.retries import FileMissing
 
 _Model = TypeVar("_Model", bound=Strict)
 _LONGEST = 8 << 20
@@ -64,7 +65,7 @@ def load_as(model: type[_Model], path: str | Path, overrides: Sequence[str] = ()
     """Read a YAML file, local or a URL, as `model`. Raises SpecError, naming every field that is wrong."""
     try:
         text = (read_bytes(str(path)) if is_remote(str(path)) else Path(path).read_bytes()).decode()
-    except (FileNotFoundError, Missing):
+    except (FileNotFoundError, FileMissing):
         raise SpecError(f"{path}: no such spec file") from None
     except (OSError, ShardError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
@@ -98,7 +99,7 @@ def dump_spec(spec: Strict) -> str:
 def identity(spec: Spec) -> dict[str, Any]:
     """The part of a spec that decides the bytes of a run. A run may go on with other actors, or be swept anew."""
     others = dict.fromkeys(("budget", "cluster", "sweep", "train"), True)
-    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": {"fast": set(SAME_BYTES)}}))
+    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": spec.model.same_bytes}))
     if spec.cluster.gpus_per_actor == 0:  # how a CPU's threads share a sum decides its last bits
         found["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
     return found
@@ -224,12 +225,14 @@ def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
         elif get_origin(current) is dict:
             place.append(part)
             current = get_args(current)[1]
+        elif isinstance(current, PluginFamily) and part in current.known:
+            current = current.known[part]
         elif branches := [one for one in models if len(models) > 1 and part in _tags(one)]:
             current = branches[0]
         elif part.removeprefix("constrained-") not in ("int", "str") and "[" not in part:
             place.append(part)
             field = models[0].model_fields.get(part) if models else None
-            current = field.annotation if field else None
+            current = _annotation(field) if field else None
     return place, current
 
 
@@ -239,7 +242,14 @@ def _tags(model: type[BaseModel]) -> set[str]:
     return {values[0] for values in allowed if len(values) == 1 and isinstance(values[0], str)}
 
 
+def _annotation(field: FieldInfo) -> Any:
+    """The field's type, or the plug-in family whose settings it holds."""
+    return next((one for one in field.metadata if isinstance(one, PluginFamily)), field.annotation)
+
+
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, PluginFamily):
+        return list(annotation.known.values())
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in get_args(annotation) for found in _models_in(part)]

@@ -9,28 +9,29 @@ from engine.data import SPLITS, Splits
 from shards.codec import encode_mask, encode_rgb, fit_mask, fit_rgb
 from shards.sample import Sample, Scalar
 from shards.stats import Stats
-from shards.storage.manifest import Place, finish, finished
-from shards.storage.store import open_store
-from shards.writing.dataset_card import Card, write_card
+from shards.storage.manifest import finished_shards, publish_stats
+from shards.storage.open_store import open_store
+from shards.storage.store import StoreLike
+from shards.writing.dataset_card import DatasetCard, write_card
 from shards.writing.shard_writer import ShardWriter
 
 _PER_SHARD = 1000
 
 
-def write_real_shards(splits: Splits, real: Place, image: ImageSpec, shape: tuple[int, int]) -> None:
+def write_real_shards(splits: Splits, real: StoreLike, image: ImageSpec, shape: tuple[int, int]) -> None:
     """Write `real/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
     may tell a classifier which is which. Masks of a set that has them are cut as their images are. What is finished
     already is left. Raises DataError for a corrupt image, and for a mask that is none of its image."""
     for split in SPLITS:
         store, images = open_store(real) / split, splits[split]
-        done, numbers = set(finished(store)), range(len(images))
+        done, numbers = set(finished_shards(store)), range(len(images))
         for start in numbers[::_PER_SHARD]:
             name = f"{start // _PER_SHARD:05d}"
             if name not in done:
                 write_shard(store, name, _samples(splits, split, numbers[start : start + _PER_SHARD], image, shape))
         if images:
             text = f"Real images: the {split} split of a run. Written by Shardmill."
-            write_card(store, Card(split, text, "other", ("real", "webdataset"), splits.classes))
+            write_card(store, DatasetCard(split, text, "other", ("real", "webdataset"), splits.classes))
         store.sweep()
 
 
@@ -58,7 +59,7 @@ def _samples(
 
 
 def write_shard(
-    place: Place, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
+    place: StoreLike, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
 ) -> None:
     """Publish one shard of samples that are no unit of a run: tar, index and stats.
 
@@ -82,4 +83,4 @@ def write_shard(
         "files": [file.as_json() for file in files],
         "plan_digest": "",
     }
-    finish(open_store(place), name, stats | (facts or {}))
+    publish_stats(open_store(place), name, stats | (facts or {}))

@@ -16,7 +16,7 @@ from engine.evaluation.intervals import BootstrapWeights, Interval, Quality, Swe
 from engine.evaluation.near_duplicates import Leak
 from engine.evaluation.sweep import JUDGED, Sweep
 from shards import ShardStream
-from shards.storage.manifest import finished
+from shards.storage.manifest import finished_shards
 
 NAME = "sweep.json"
 _NAMED = 20
@@ -72,7 +72,7 @@ def _trials(sweep: Sweep) -> Trials:
 def _labels(sweep: Sweep, split: str) -> NDArray[np.int64]:
     """True labels of a real split, in the order of predictions."""
     place = sweep.store / "real" / split
-    if not finished(place):
+    if not finished_shards(place):
         return np.array([], np.int64)
     return ShardStream(place.url, shuffle=False, real_only=True).index.label
 

@@ -9,9 +9,9 @@ import torch
 import transformers
 from torch import Tensor
 
+from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
 from engine.evaluation.encoders import EncodedImages, scaled
-from engine.generators.protocol import ModelPart
 from engine.models.hub import resolve
 from shards.codec import Pixels
 

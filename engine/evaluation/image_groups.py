@@ -13,7 +13,7 @@ from engine.evaluation.neighbours import thumbnails
 from engine.run.run import Run
 from shards import ShardStream
 from shards.codec import CorruptImage, Pixels, decode_rgb
-from shards.storage.manifest import finished, read_rows
+from shards.storage.manifest import finished_shards, read_rows
 from shards.storage.store import Store
 
 _BATCH = 256
@@ -53,7 +53,7 @@ def reference(splits: Splits) -> str:
 
 def open_shards(place: Store, *, real: bool) -> ShardStream:
     """The samples of finished shards in their order. Raises SpecError where there is none."""
-    if not finished(place):
+    if not finished_shards(place):
         raise SpecError(f"{place}: no finished shard to measure; run generate first")
     return ShardStream(place.url, shuffle=False, real_only=real)
 

@@ -10,7 +10,7 @@ from engine.evaluation.measure_progress import Progress, untold
 from engine.evaluation.neighbours import find_copies
 from engine.run.run import Run
 from shards import ShardStream
-from shards.storage.manifest import finished
+from shards.storage.manifest import finished_shards
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_leaks(train: Sequence[ShardStream], held_out: ShardStream, progress: Pr
 def leaks_of(run: Run, progress: Progress = untold) -> list[Leak]:
     """Of the validation and test images of a run, beside all that may be trained on. Raises NotReal."""
     real = run.store / "real"
-    seen = [real / split for split in ("train", "world") if finished(real / split)]
-    judged = [(real / split).url for split in ("validation", "test") if finished(real / split)]
-    trained_on = [ShardStream(place.url, shuffle=False) for place in (*seen, run.shards) if finished(place)]
+    seen = [real / split for split in ("train", "world") if finished_shards(real / split)]
+    judged = [(real / split).url for split in ("validation", "test") if finished_shards(real / split)]
+    trained_on = [ShardStream(place.url, shuffle=False) for place in (*seen, run.shards) if finished_shards(place)]
     return find_leaks(trained_on, ShardStream(judged, shuffle=False, real_only=True), progress)

@@ -18,7 +18,7 @@ from engine.evaluation.neighbours import Copies, find_copies, nearest
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
 from engine.training.classifier.feature_classifier import train_encoder
-from shards.storage.manifest import all_stats
+from shards.storage.manifest import read_all_stats
 
 NAME = "measures.json"
 _LISTED = 200
@@ -73,7 +73,7 @@ def _known(run: Run) -> dict[str, Any]:
 def _fingerprint(run: Run, encoder_name: str, most: int | None) -> str:
     """What the measures follow from: every shard, real and synthetic, and how they are looked at."""
     places = [run.shards, *(run.store / "real" / split for split in SPLITS)]
-    hashes = [[file["sha256"] for file in one["files"]] for place in places for one in all_stats(place).values()]
+    hashes = [[file["sha256"] for file in one["files"]] for place in places for one in read_all_stats(place).values()]
     return hashlib.sha256(json.dumps([encoder_name, most, hashes]).encode()).hexdigest()
 
 

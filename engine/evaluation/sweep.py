@@ -23,8 +23,8 @@ from engine.training.checkpoint import Checkpoint
 from engine.training.classifier.train_worker import Worker
 from engine.training.classifier.trainer import Tell, Trained, Trainer, silent
 from engine.training.classifier.training_data import TrainData
-from shards.storage.manifest import finished
-from shards.storage.retries import Missing
+from shards.storage.manifest import finished_shards
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 _TRIALS = "sweep"
@@ -70,7 +70,7 @@ class Sweep:
         """What an earlier command found, if it was for these very settings and images."""
         try:
             found: dict[str, Any] = json.loads((self.store / _TRIALS).read(f"{trial.name}.json"))
-        except Missing:
+        except FileMissing:
             return None
         return found if found.get("fingerprint") == self._fingerprint(trial) else None
 
@@ -97,7 +97,7 @@ class Sweep:
             real=(real / ("world" if oracle else "train")).url,
             synthetic=None if oracle else (self.store / "shards").url,
             validation=(real / "validation").url,
-            test=(real / "test").url if finished(real / "test") else None,
+            test=(real / "test").url if finished_shards(real / "test") else None,
             classes=self.classes,
         )
 

@@ -16,7 +16,7 @@ from engine.data.sources.imagefolder import open_imagefolder
 from engine.data.splits import distinct
 from engine.errors import DataError, SpecError
 from engine.export.sidecar import Sidecar
-from shards.codec import CorruptImage, decode_rgb, encode_rgb, format_of
+from shards.codec import CorruptImage, decode_rgb, detect_format, encode_rgb
 from shards.sample import Sample, Scalar
 from shards.stats import Stats
 
@@ -34,7 +34,7 @@ class ForeignImage:
     def sample(self) -> Sample:
         """With its very bytes; what is no png, jpg or webp becomes png."""
         data = self.path.read_bytes()
-        form = format_of(data)
+        form = detect_format(data)
         image = data if form else encode_rgb(decode_rgb(data), "png")
         return Sample(str(self.meta["key"]), image, form or "png", int(self.meta["label"]), self.meta)
 

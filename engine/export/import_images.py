@@ -10,10 +10,10 @@ from engine.data.real_shards import write_shard
 from engine.errors import DataError, OutputError, RunMismatch
 from engine.export.foreign_images import ForeignImage, ForeignImageSet
 from engine.export.output_folder import check_space
-from shards.stats import SUFFIX, Stats
+from shards.stats import STATS_SUFFIX, Stats
 from shards.storage.commit import sweep_staging
-from shards.storage.manifest import all_stats
-from shards.writing.dataset_card import Card, write_card
+from shards.storage.manifest import read_all_stats
+from shards.writing.dataset_card import DatasetCard, write_card
 
 _PER_SHARD = 1000
 _OURS = re.compile(r"\d{5}(\.tar|\.parquet|_stats\.json)|README\.md|_info\.json|sizes\.json|\.staging")
@@ -43,7 +43,7 @@ def write_import(found: ForeignImageSet, out: Path) -> None:
             _write(out, start, part, found.digest)
         text = "Synthetic images of another tool; validate on real ones. Imported by Shardmill."
         license = _common(one.meta["license"] for one in found.images)
-        write_card(out, Card(out.absolute().name, text, license, ("synthetic", "webdataset"), found.classes))
+        write_card(out, DatasetCard(out.absolute().name, text, license, ("synthetic", "webdataset"), found.classes))
         sweep_staging(out)
     except OSError as error:
         raise OutputError(f"--out {out}: cannot be written: {error}; choose another folder") from None
@@ -55,7 +55,7 @@ def _check_target(found: ForeignImageSet, out: Path) -> None:
     strangers = [path.name for path in sorted(out.iterdir()) if not _OURS.fullmatch(path.name)] if out.exists() else []
     if strangers:
         raise OutputError(f"--out {out}: holds {strangers[0]}, which is no import's; choose a new folder")
-    if any(stats["plan_digest"] != found.digest for stats in all_stats(out).values()):
+    if any(stats["plan_digest"] != found.digest for stats in read_all_stats(out).values()):
         raise RunMismatch(f"--out {out} was begun with other images, or other facts of them; choose a new folder")
 
 
@@ -64,11 +64,11 @@ def _write(out: Path, start: int, part: Sequence[ForeignImage], digest: str) -> 
     facts: Stats = {"plan_digest": digest, "generation": max(int(one.meta["generation"]) for one in part)}
     facts |= {name: _common(one.meta[name] for one in part) for name in ("model", "revision", "license")}
     samples = (one.sample() for one in part if not one.problem)
-    write_shard(out, _stats_path(out, start).name.removesuffix(SUFFIX), samples, failures, facts)
+    write_shard(out, _stats_path(out, start).name.removesuffix(STATS_SUFFIX), samples, failures, facts)
 
 
 def _stats_path(out: Path, start: int) -> Path:
-    return out / f"{start // _PER_SHARD:05d}{SUFFIX}"
+    return out / f"{start // _PER_SHARD:05d}{STATS_SUFFIX}"
 
 
 def _common(values: Iterable[object]) -> str:

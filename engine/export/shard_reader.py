@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from engine.errors import SpecError
 from shards.errors import ShardError
 from shards.sample import Sample
-from shards.storage.manifest import read_shard
+from shards.storage.manifest import read_index_rows
 
 _PLACES = {"image_format"} | {
     f"{member}_{fact}" for member in ("image", "cls", "json", "txt", "mask") for fact in ("offset", "size")
@@ -61,7 +61,7 @@ def fields_of(tars: Iterable[Path]) -> pa.Schema:
 
 def read_samples(tar: Path, rows: Iterable[int]) -> Iterator[Sample]:
     """The samples of these rows of a shard's index, as they are stored. Raises ShardError for a tar cut short."""
-    index = read_shard(tar)
+    index = read_index_rows(tar)
     try:
         with tar.open("rb") as file:
             for row in rows:

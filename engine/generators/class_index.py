@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from engine.config.model_settings import ModelSettings
 from engine.errors import ModelError
-from engine.generators.protocol import ModelSettings, Request
+from engine.generators.protocol import Request
 
 
 class ClassSettings(ModelSettings):

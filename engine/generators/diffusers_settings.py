@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.config.model_settings import ModelPart, ModelSettings
 from engine.config.strict import Count, Strict
-from engine.generators.optimizations.optimizations_spec import OptimizationsSpec
-from engine.generators.protocol import ModelPart, ModelSettings
+from engine.generators.optimizations.optimizations_spec import SAME_BYTES, OptimizationsSpec
 
 
 class AdapterSpec(Strict):
@@ -56,6 +56,16 @@ class DiffusersSettings(ModelSettings):
     """Of a hub autoencoder: branch, tag or commit."""
     fast: OptimizationsSpec = OptimizationsSpec()
     """The steps that make it faster."""
+
+    @property
+    def size(self) -> tuple[int | None, int | None]:
+        """Height and width in pixels, as far as the spec says."""
+        return self.height, self.width
+
+    @property
+    def same_bytes(self) -> Mapping[str, set[str]]:
+        """The optimizations that change no byte."""
+        return {"fast": set(SAME_BYTES)}
 
     @property
     def parts(self) -> tuple[ModelPart, ...]:

@@ -1,115 +1,35 @@
 """The protocol of all generators."""
 
-import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.strict import Count, Strict
-from engine.errors import SpecError
+from engine.generators.conditioning.condition import Condition
 from engine.profiling import Span
+from engine.types import Prompt
 from shards.codec import Pixels
 from shards.sample import Scalar
-
-if TYPE_CHECKING:
-    from engine.generators.conditioning.condition import Condition
-    from engine.prompts import Prompt
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPart:
-    """One model that a spec names: a folder, or a hub repository at a revision.
-
-    place:    its key in the spec, for messages.
-    revision: branch, tag or commit of a hub repository; once pinned, a commit or `name@commit`.
-    index:    the file without which a folder holds no such model.
-    variant:  of the weight files, where there is such.
-    """
-
-    place: str
-    source: str
-    revision: str | None
-    index: str
-    variant: str | None = None
-
-    @property
-    def commit(self) -> str | None:
-        """The commit that the revision is pinned to."""
-        last = (self.revision or "").rpartition("@")[2]
-        return last if re.fullmatch("[0-9a-f]{40}", last) else None
-
-
-DEFAULT_BATCH_SIZE = 16
-
-
-class ModelSettings(Strict):
-    """What the settings of every generator have. `kind` is a Literal in each, and tells them apart."""
-
-    kind: str
-    source: str
-    """Where the model is."""
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 where the device has the instructions; else fp16 on a GPU, fp32 on a CPU."""
-    batch_size: Count | Literal["auto"] = DEFAULT_BATCH_SIZE
-    """Images of a forward pass. It is part of the result: the last batch of a unit is padded, never shrunk. Where the
-    device has no room for it, whole units are made in batches of half the size, which their stats name.
-    auto: when the run begins, one actor measures which size is fast on its device; the run keeps that number."""
-
-    @property
-    def parts(self) -> tuple[ModelPart, ...]:
-        """The models to fetch before it can be loaded, the main one first."""
-        return ()
-
-    def with_revisions(self, revisions: Mapping[str, str]) -> Self:
-        """The same with the revisions of these parts, by their place, replaced."""
-        return self
-
-    def fixed_batch_size(self) -> int:
-        """The batch size as a number. Raises SpecError where it is yet to be measured."""
-        if self.batch_size == "auto":
-            raise SpecError("model.batch_size: auto is measured when `generate` begins a run; give a number here")
-        return self.batch_size
-
-    def with_batch_size(self, batch_size: int) -> Self:
-        """The same for batches of another size."""
-        return self.model_copy(update={"batch_size": batch_size})
-
-    def check_files(self) -> None:
-        """Raises ModelError where a file that is no part is missing, before anything is spent. Opens none."""
-
-    @property
-    def takes_prompts(self) -> bool:
-        """Whether it reads prompts."""
-        return True
-
-    @property
-    def takes_condition(self) -> bool:
-        """Whether it needs the images of the spec's `condition`."""
-        return False
-
-    @property
-    def named_classes(self) -> Mapping[str, Iterable[str]]:
-        """Class names that the settings hold, by their place."""
-        return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One image to make.
 
-    label:     class index, and class_name its name.
-    seed:      below 2^63, all of the image's randomness.
-    condition: what the image must follow besides the prompt, if the run has such.
+    label:     class index; class_name is its name.
+    seed:      below 2^63; the only source of the image's randomness.
+    attempt:   0 for the first try at the slot.
+    condition: an image or a layout that the generator follows besides the prompt.
     """
 
-    prompt: "Prompt"
+    prompt: Prompt
     label: int
     class_name: str
     seed: int
-    condition: "Condition | None" = None
+    attempt: int = 0
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

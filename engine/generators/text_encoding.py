@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.optimizations.transfer import download
 from engine.generators.stages import DeviceStages
-from engine.prompts import Prompt
+from engine.types import Prompt
 
 _RETURNED = {
     "StableDiffusionXL": ("prompt_embeds", "", "pooled_prompt_embeds"),

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import ModelSettings
 from engine.errors import ModelError
-from engine.generators.protocol import ModelSettings
 from engine.models.memory import keep_memory
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
+from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
-from engine.generators.protocol import ModelPart
 
 
 def resolve(part: ModelPart) -> str:

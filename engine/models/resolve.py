@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.config.model_settings import ModelPart, ModelSettings
 from engine.errors import ModelError
-from engine.generators.protocol import ModelPart, ModelSettings
 from engine.models import hub
 from engine.models.weight_files import PIPELINE, Chosen, choose, fingerprint
 

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.config.model_settings import ModelSettings
 from engine.errors import ModelError
-from engine.generators.protocol import ModelSettings
 from engine.models.resolve import local_folder
 from engine.prompts.prompt_lint import Limit
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
-from engine.generators.protocol import ModelPart
 
 PIPELINE = "model_index.json"
 _ADAPTER = "pytorch_lora_weights.safetensors"

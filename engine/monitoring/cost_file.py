@@ -9,7 +9,7 @@ from engine.monitoring.budget import NOTHING, Cost, Meter
 from engine.monitoring.log import Log
 from shards.errors import ShardError, ShardmillError
 from shards.stats import Stats
-from shards.storage.retries import Missing
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 NAME = "cost.json"
@@ -26,7 +26,7 @@ def recorded(store: Store) -> Cost:
         hours = float(found["gpu_hours" if on_gpus else "actor_hours"])
         dollars = None if found["dollars"] is None else float(found["dollars"])
         return Cost(float(found["actor_seconds"]), hours, dollars, float(found["unpriced_hours"]), on_gpus)
-    except Missing:
+    except FileMissing:
         return NOTHING
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{store}/{NAME}: damaged ({error!r}); remove it, and only finished units count") from None

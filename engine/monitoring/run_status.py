@@ -14,8 +14,8 @@ from engine.monitoring.rate import Ended, Rate, rate
 from engine.profiling import DEVICE, STAGES
 from engine.run.run import Run
 from engine.run.run_context import RunContext
-from shards.stats import SUFFIX, Stats, total_by_class
-from shards.storage.manifest import finished
+from shards.stats import STATS_SUFFIX, Stats, total_by_class
+from shards.storage.manifest import finished_shards
 
 STRAGGLING = 3.0
 """A unit that took so many times the median is a straggler."""
@@ -111,13 +111,13 @@ def status(run: Run, now: float) -> Status:
     """Read it. now: seconds since 1970. Raises ShardError where the output cannot be read."""
     stats = run.stats()
     written = {name: entry.modified for name, entry in run.shards.entries().items()}
-    ended = {shard: written.get(f"{shard}{SUFFIX}", now) for shard in stats}
+    ended = {shard: written.get(f"{shard}{STATS_SUFFIX}", now) for shard in stats}
     return summarize(run.recipe, Output(stats, ended, quarantined(run), recorded(run.store)), now)
 
 
 def quarantined(run: Run) -> dict[str, str]:
     """The last error of each unit that was given up and is not finished since, by shard name."""
-    folder, done = run.store / "quarantine", set(finished(run.shards))
+    folder, done = run.store / "quarantine", set(finished_shards(run.shards))
     shards = [shard for name in folder.entries() if (shard := name.removesuffix(".json")).isdecimal()]
     return {shard: _last_error(folder.read(f"{shard}.json")) for shard in shards if shard not in done}
 

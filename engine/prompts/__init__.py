@@ -1,5 +1,1 @@
-"""From a slot to its prompt."""
-
-from engine.prompts.prompt_sampler import Prompt, PromptSampler
-
-__all__ = ["Prompt", "PromptSampler"]
+"""Prompts: from a slot to the text that a generator follows."""

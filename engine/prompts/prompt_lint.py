@@ -13,9 +13,10 @@ from textwrap import shorten
 from typing import Protocol
 
 from engine.config.prompts_spec import ClassPrompts
-from engine.prompts import Prompt, PromptSampler
+from engine.prompts.prompt_sampler import PromptSampler
 from engine.run.run_context import RunContext
 from engine.seeds import permute
+from engine.types import Prompt
 
 _LOOKED_AT = 20_000
 """Prompts in all, drawn from those of the run; a finding's share is one of these."""

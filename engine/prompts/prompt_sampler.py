@@ -11,24 +11,8 @@ from engine.errors import SpecError
 from engine.prompts.attribute_clusters import Clusters, read_attributes
 from engine.prompts.prompt_bank import read_bank
 from engine.prompts.prompt_templates import BankPrompts, PromptSource, PromptTemplates
-from engine.run.plan import Slot
 from engine.seeds import sample_seed
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a generator is told.
-
-    attributes: name and value of each attribute that the text really speaks of, sorted by name.
-    strategy:   which of the spec's ways of wording made it.
-    source:     SHA-256 of the real image that the text describes, or "".
-    """
-
-    text: str
-    negative: str
-    attributes: tuple[tuple[str, str], ...]
-    strategy: str
-    source: str = ""
+from engine.types import Prompt, Slot
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from engine.data import SPLITS
 from engine.errors import RunMismatch
 from engine.evaluation.intervals import Interval
-from shards.storage.retries import Missing
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 _MEASURES = {"accuracy": "accuracy", "mean_iou": "mean IoU"}
@@ -100,7 +100,7 @@ def read_findings(store: Store) -> Findings | None:
     """None where no sweep was run. Raises RunMismatch for a file of another form."""
     try:
         return _findings(json.loads(store.read("sweep.json")))
-    except Missing:
+    except FileMissing:
         return None
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunMismatch(

@@ -12,8 +12,8 @@ from engine.errors import RunMismatch
 from engine.report.findings import Findings
 from engine.report.pictures import SMALL, Picture, SampleRef, index, picture, samples, spread
 from engine.run.run import Run
-from shards.storage.manifest import finished
-from shards.storage.retries import Missing
+from shards.storage.manifest import finished_shards
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 _MOST = 200
@@ -121,7 +121,7 @@ def choose(label: NDArray[np.int64], predictions: Sequence[Prediction], most: in
 
 def _validation(place: Store) -> list[SampleRef]:
     """All of its samples, in the order of predictions; none where there is no such place."""
-    return [sample for shard in finished(place) for sample in samples(place, shard, index(place, shard))]
+    return [sample for shard in finished_shards(place) for sample in samples(place, shard, index(place, shard))]
 
 
 def _predictions(place: Store, arm: str, classes: Sequence[str]) -> list[Prediction] | None:
@@ -132,7 +132,7 @@ def _predictions(place: Store, arm: str, classes: Sequence[str]) -> list[Predict
         nothing = [None] * len(found["quality"])
         columns = [nothing, nothing] if named is None else [named, found["confidence"]]
         return [Prediction(*one) for one in zip(*columns, found["quality"], strict=True)]
-    except Missing:
+    except FileMissing:
         return None
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunMismatch(f"{place}/{file}: damaged ({error!r}); remove it and run sweep again") from None

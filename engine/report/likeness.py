@@ -11,7 +11,7 @@ from engine.evaluation.neighbours import find_copies, thumbnails
 from engine.report.measured import Match, Measured
 from engine.report.pictures import SHEET, Picture, SampleRef, find, index, picture, pixels_of, samples, spread
 from engine.run.run import Run
-from shards.storage.manifest import finished
+from shards.storage.manifest import finished_shards
 from shards.storage.store import Store
 
 _SHOWN = 18
@@ -60,13 +60,13 @@ def likeness(run: Run, measured: Measured | None) -> Likeness | None:
 
 def _likeness(run: Run, matches: Sequence[Match], looked: int | None, real: int, copies: int) -> Likeness | None:
     keys = {match.key for match in matches}
-    named = [shard for shard in finished(run.shards) if any(key.startswith(shard) for key in keys)]
+    named = [shard for shard in finished_shards(run.shards) if any(key.startswith(shard) for key in keys)]
     ours = find(run.shards, keys, named)
     wanted = {match.real for match in matches} | {match.nearest[0] for match in matches if match.nearest is not None}
     theirs: dict[str, SampleRef] = {}
     for split in SPLITS:
         place = run.store / "real" / split
-        theirs |= find(place, {key for key in wanted if key.startswith(split)}, finished(place))
+        theirs |= find(place, {key for key in wanted if key.startswith(split)}, finished_shards(place))
     pairs = [
         LikenessPair(
             match, picture(ours[match.key], SHEET), picture(theirs[match.real], SHEET), _nearest(match, theirs)
@@ -89,7 +89,7 @@ def _some(places: Iterable[Store], count: int) -> list[SampleRef]:
 
 
 def _first(place: Store, count: int) -> Iterator[SampleRef]:
-    for shard in spread(finished(place), _SHARDS):
+    for shard in spread(finished_shards(place), _SHARDS):
         table = index(place, shard)
         yield from samples(place, shard, table.take(spread(range(table.num_rows), count)))
 

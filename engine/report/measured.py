@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import RunMismatch
 from engine.evaluation.measure_rows import ALL, REAL
-from shards.storage.retries import Missing
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 _FILE = "measures.json"
@@ -88,7 +88,7 @@ def read_measured(store: Store) -> Measured | None:
     """None where nothing was measured. Raises RunMismatch for a file of another form."""
     try:
         return _measured(json.loads(store.read(_FILE)))
-    except Missing:
+    except FileMissing:
         return None
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunMismatch(f"{store}/{_FILE}: damaged ({error!r}); run measure again") from None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from engine.profiling import DEVICE, HOST, STAGES
 from shards.stats import Stats
-from shards.storage.manifest import Place, all_stats
+from shards.storage.manifest import read_all_stats
+from shards.storage.store import StoreLike
 
 _EXAMPLES = 10
 
@@ -104,9 +105,9 @@ class RunTotals:
             self.versions.setdefault(package, set()).add(version)
 
 
-def tally(place: Place, asked: Iterable[str] = ()) -> RunTotals:
+def tally(place: StoreLike, asked: Iterable[str] = ()) -> RunTotals:
     """Add up the stats files of a place, none if it is not there. asked: classes whose shards are to be known."""
     total = RunTotals({name: [] for name in asked})
-    for shard, stats in all_stats(place).items():
+    for shard, stats in read_all_stats(place).items():
         total.add(shard, stats)
     return total

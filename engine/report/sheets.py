@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from engine.report.pictures import SHEET, Picture, SampleRef, index, picture, samples, spread
-from shards.storage.manifest import Place
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
+from shards.storage.store import StoreLike
 
 _Strategies = dict[str, list[SampleRef]]
 
 
-def pictures(place: Place, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
+def pictures(place: StoreLike, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
     """At most `count` images of each label, from at most so many of the shards that are said to hold it: equally many
     of each prompt strategy, one strategy after the other.
 

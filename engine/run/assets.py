@@ -20,15 +20,14 @@ from engine.data.masks import colours_of, read_mask
 from engine.data.real_shards import write_shard
 from engine.errors import RunMismatch, SpecError
 from engine.generators.conditioning.layouts import check_shape, layouts_of, open_layouts
-from engine.generators.diffusers_settings import DiffusersSettings
 from engine.run.plan import Plan
-from shards.codec import encode_mask, encode_rgb, format_of
+from shards.codec import detect_format, encode_mask, encode_rgb
 from shards.errors import ShardError
 from shards.sample import Sample, Scalar
-from shards.stats import SUFFIX
+from shards.stats import STATS_SUFFIX
 from shards.storage.commit import sha256_of
 from shards.storage.locations import cache_home
-from shards.storage.manifest import all_stats, finished, read_rows
+from shards.storage.manifest import finished_shards, read_all_stats, read_rows
 from shards.storage.store import Store
 
 _CONDITION = "condition"
@@ -109,7 +108,9 @@ def _names(digests: Mapping[str, str], spec: Spec) -> dict[str, str]:
 
 def _copy(files: Mapping[str, Path], store: Store) -> None:
     have = store.entries()
-    for name in sorted(files.keys() - have.keys(), key=lambda name: (name.endswith(SUFFIX), name)):  # stats files last
+    for name in sorted(
+        files.keys() - have.keys(), key=lambda name: (name.endswith(STATS_SUFFIX), name)
+    ):  # stats files last
         staged = store.staging(name)
         shutil.copyfile(files[name], staged)
         store.publish(staged, name)
@@ -119,7 +120,7 @@ def _fetch(store: Store, names: Iterable[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         if not (folder / name).exists():
-            with store.at_hand(name) as copy:
+            with store.local_copy(name) as copy:
                 copy.replace(folder / name)
 
 
@@ -134,7 +135,7 @@ def check_stored(inputs: Assets, spec: Spec) -> None:
 
 def _check_condition(folder: Path, spec: Spec, digest: str) -> None:
     try:
-        files = [facts for stats in all_stats(folder).values() for facts in stats["files"]]
+        files = [facts for stats in read_all_stats(folder).values() for facts in stats["files"]]
         whole = all((folder / facts["name"]).stat().st_size == facts["size"] for facts in files)
         rows = read_rows(folder, ("label", "digest")) if whole else []
     except (OSError, ShardError):
@@ -175,7 +176,7 @@ def _find(path: str, begun: Assets) -> Path:
 
 
 def _write_condition(images: Sequence[RealImage], spec: Spec, store: Store) -> None:
-    done = set(finished(store))
+    done = set(finished_shards(store))
     for start in range(0, len(images), _PER_SHARD):
         name = f"{start // _PER_SHARD:05d}"
         if name not in done:
@@ -202,19 +203,19 @@ def _samples(images: Sequence[RealImage], start: int, spec: Spec) -> Iterator[Sa
 
 
 def _layout(image: RealImage, spec: Spec, meta: Mapping[str, Scalar]) -> Sample:
-    palette, model = spec.mask_palette, spec.model
+    palette = spec.mask_palette
     assert palette is not None
     mask = read_mask(image.read(), palette, image.origin, "condition.palette")
-    if isinstance(spec.condition, LayoutCondition) and isinstance(model, DiffusersSettings):
-        # Without width and height, the model's own are square.
-        check_shape(mask, model.height or 1, model.width or 1, image.origin)
+    if isinstance(spec.condition, LayoutCondition):
+        height, width = spec.model.size
+        check_shape(mask, height or 1, width or 1, image.origin)  # a model's own size is square
     coloured = encode_rgb(colours_of(palette)[mask], "png")
     return Sample(str(meta["key"]), coloured, "png", image.label, meta, encode_mask(mask))
 
 
 def _picture(image: RealImage, meta: Mapping[str, Scalar]) -> Sample:
     pixels, data = image.pixels(), image.read()  # a corrupt image is found now, not by an actor
-    format = format_of(data)
+    format = detect_format(data)
     if format is None:
         data, format = encode_rgb(pixels, "png"), "png"
     return Sample(str(meta["key"]), data, format, image.label, meta)

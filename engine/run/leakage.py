@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from engine.config.model_settings import ModelSettings
 from engine.data import SPLITS, Splits, load_splits
 from engine.data.real_shards import write_real_shards
 from engine.errors import DataError, SpecError
-from engine.generators.protocol import ModelSettings
 from engine.models.resolve import learned_digests
-from engine.monitoring.estimate import image_shape
+from engine.run.image_shape import image_shape
 from engine.run.run import Run
 from shards.storage.manifest import read_rows
 from shards.storage.store import Store

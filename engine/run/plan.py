@@ -20,35 +20,7 @@ from engine.config.spec import Spec
 from engine.config.spec_file import identity
 from engine.errors import SpecError
 from engine.seeds import permute, sample_seed
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One place in a unit; it ends as one sample or as one recorded failure.
-
-    index:   its place in the run.
-    unit:    the unit that it belongs to.
-    label:   class index.
-    ordinal: how many slots of its class precede it in the plan's order of prompts: 0 to quota - 1.
-    """
-
-    index: int
-    unit: int
-    label: int
-    ordinal: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkUnit:
-    """One shard's worth of slots: those with index in range(start, stop)."""
-
-    number: int
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
+from engine.types import Slot, WorkUnit
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from engine.run.run import Run, remove_unfinished
-from shards.stats import SUFFIX
+from shards.stats import STATS_SUFFIX
 from shards.tools.verify import Finding, verify_folder
 
 
@@ -22,7 +22,7 @@ def remove_damaged(run: Run, found: Iterable[Finding]) -> list[str]:
     """
     names = sorted({finding.shard for finding in found if finding.shard is not None})
     for name in names:
-        for end in (SUFFIX, ".tar", ".parquet"):  # the stats file first: without it the unit is not finished
+        for end in (STATS_SUFFIX, ".tar", ".parquet"):  # the stats file first: without it the unit is not finished
             run.shards.remove(f"{name}{end}")
     remove_unfinished(run)
     return names

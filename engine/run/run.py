@@ -20,10 +20,11 @@ from engine.run.assets import Assets, check_stored, gather_assets, store_assets,
 from engine.run.plan import make_plan, plan_of
 from engine.run.preflight import check_colours, check_sources
 from engine.run.run_context import RunContext
-from shards.stats import SUFFIX, Stats
-from shards.storage.manifest import Place, all_stats, finished
-from shards.storage.store import Store, open_store
-from shards.writing.dataset_card import Card, write_card
+from shards.stats import STATS_SUFFIX, Stats
+from shards.storage.manifest import finished_shards, read_all_stats
+from shards.storage.open_store import open_store
+from shards.storage.store import Store, StoreLike
+from shards.writing.dataset_card import DatasetCard, write_card
 
 _SPEC, _PLAN = "spec.yaml", "plan.json"
 
@@ -42,29 +43,29 @@ class Run:
 
     def pending(self) -> list[int]:
         """Numbers of the units that are not finished, by listing the stats files."""
-        plan, done = self.recipe.plan, set(finished(self.shards))
+        plan, done = self.recipe.plan, set(finished_shards(self.shards))
         return [number for number in range(plan.n_units) if plan.shard_name(number) not in done]
 
     def stats(self) -> dict[str, Stats]:
         """Stats of the finished units by shard name."""
-        return all_stats(self.shards)
+        return read_all_stats(self.shards)
 
     def write_card(self) -> None:
         """Write the files that other people's readers look for, for the shards finished so far."""
         spec = self.recipe.spec
         license = next((str(one["license"]) for one in self.stats().values() if "license" in one), "unknown")
         text = f"Synthetic images, made by {spec.model.source}; validate on real ones. Written by Shardmill."
-        card = Card(spec.name, text, license, ("synthetic", "webdataset"), self.recipe.plan.classes)
+        card = DatasetCard(spec.name, text, license, ("synthetic", "webdataset"), self.recipe.plan.classes)
         write_card(self.shards, card)
         self.shards.sweep()
 
 
-def is_begun(place: Place) -> bool:
+def is_begun(place: StoreLike) -> bool:
     """Whether a run was begun there."""
     return open_store(place).size(_SPEC) is not None
 
 
-def pinned(spec: Spec, place: Place) -> Spec:
+def pinned(spec: Spec, place: StoreLike) -> Spec:
     """The spec with every hub model pinned to a commit, and a batch size of `auto` to a number: those that the run
     there was begun with. Where none was, models are what they are now, and `auto` stays.
 
@@ -80,7 +81,7 @@ def pinned(spec: Spec, place: Place) -> Spec:
     return spec.model_copy(update={"model": model})
 
 
-def plan_run(spec: Spec, place: Place | None = None) -> RunContext:
+def plan_run(spec: Spec, place: StoreLike | None = None) -> RunContext:
     """The recipe of a spec, reading the real data where there is some. Raises DataError, SpecError, RunMismatch.
 
     place: of the run; once it is begun, its copies stand in for prompts and layouts that are gone.
@@ -96,7 +97,7 @@ def plan_run(spec: Spec, place: Place | None = None) -> RunContext:
     return recipe
 
 
-def begin_run(recipe: RunContext, place: Place) -> Run:
+def begin_run(recipe: RunContext, place: StoreLike) -> Run:
     """Take the place for this recipe, or go on with it. Raises RunMismatch, OutputError; SpecError where the batch size
     is yet to be measured, for every command that goes on must find the same.
 
@@ -134,13 +135,13 @@ def remove_unfinished(run: Run, older_than_s: float = 0.0) -> list[str]:
     ours = {plan.shard_name(number) for number in range(plan.n_units)}
     names = [name for name in found if name.endswith((".tar", ".parquet")) and name.partition(".")[0] in ours]
     old = time.time() - older_than_s
-    gone = [n for n in names if f"{n.partition('.')[0]}{SUFFIX}" not in found and found[n].modified < old]
+    gone = [n for n in names if f"{n.partition('.')[0]}{STATS_SUFFIX}" not in found and found[n].modified < old]
     for name in gone:
         run.shards.remove(name)
     return gone
 
 
-def load_run(place: Place) -> Run:
+def load_run(place: StoreLike) -> Run:
     """The run at a place, without reading the real data again. Raises SpecError, RunMismatch."""
     store = open_store(place)
     if not is_begun(store) or store.size(_PLAN) is None:

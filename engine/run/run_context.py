@@ -8,12 +8,13 @@ from typing import Self
 from engine.config.condition_spec import RealCondition
 from engine.config.spec import Spec
 from engine.config.train_spec import TrainSpec
-from engine.filters import Filter, make_filters
+from engine.filters.protocol import Filter, make_filters
 from engine.generators.conditioning import ConditionSampler
 from engine.generators.protocol import ModelFacts, Request
-from engine.prompts import Prompt, PromptSampler
+from engine.prompts.prompt_sampler import PromptSampler
 from engine.run.assets import Assets
-from engine.run.plan import Plan, Slot, plan_of
+from engine.run.plan import Plan, plan_of
+from engine.types import Prompt, Slot
 from shards.sample import Scalar
 
 _NO_PROMPT = Prompt("", "", (), "class")
@@ -50,7 +51,7 @@ class RunContext:
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
         """The filters that every image passes."""
-        return make_filters(self.spec.filters)
+        return make_filters(self.spec.filters, self.spec.cluster)
 
     def told_apart(self, train: TrainSpec) -> tuple[str, ...]:
         """What a network that is trained so tells apart: classes of images, or of the pixels of masks."""
@@ -66,7 +67,7 @@ class RunContext:
         prompt, seed = self.prompt(slot), self.plan.seed_of(slot, attempt)
         book = self.conditions
         condition = None if book is None else book.condition(slot, seed, prompt.source)
-        return Request(prompt, slot.label, self.plan.classes[slot.label], seed, condition)
+        return Request(prompt, slot.label, self.plan.classes[slot.label], seed, attempt, condition)
 
     def metadata(self, slot: Slot, attempt: int, request: Request, facts: ModelFacts) -> dict[str, Scalar]:
         """All that a sample says of itself, but for its filters' scores. The same fields with the same types in every

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from shards.storage.retries import Missing
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 
@@ -22,7 +22,7 @@ class Checkpoint:
         """The last saved state on the CPU; None at the start, and where the file belongs to another training."""
         try:
             data = self.store.read(self.name)
-        except Missing:
+        except FileMissing:
             return None
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         return state if state.pop("fingerprint") == self.fingerprint else None

@@ -5,10 +5,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from engine.errors import SlotFailed
-from engine.filters import judge
+from engine.filters.protocol import Verdict
 from engine.generators.protocol import Generator, Images, ModelFacts, Request
-from engine.run.plan import Slot
 from engine.run.run_context import RunContext
+from engine.types import Slot
 from shards.codec import encode_mask, encode_rgb
 from shards.sample import Sample
 from shards.storage.retries import first_line
@@ -67,18 +67,19 @@ def requests_of(batch: Sequence[Attempt], size: int) -> list[Request]:
     return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
-def attempt_result(recipe: RunContext, turn: Attempt, facts: ModelFacts, images: Images, place: int) -> AttemptResult:
+def attempt_result(
+    recipe: RunContext, turn: Attempt, facts: ModelFacts, images: Images, verdict: Verdict, place: int
+) -> AttemptResult:
     """Of a turn whose image is at this place of a batch: judged, and encoded. facts: of the generator. Raises
     SlotFailed."""
     pixels = images.pixels[place]
     refused = images.refused[place] if images.refused else ""
     with _of_slot(recipe, turn.slot):
-        verdict = judge(recipe.filters, pixels, turn.slot)
         if refused or not verdict.keep:
             return AttemptResult(turn, None, refused or verdict.reason)
         slot, (height, width) = turn.slot, pixels.shape[:2]
         meta = recipe.metadata(slot, turn.attempt, turn.request, facts)
-        meta |= {"width": width, "height": height} | verdict.scores
+        meta |= {"width": width, "height": height, **verdict.scores}
         form = recipe.spec.output.image
         image = encode_rgb(pixels, form.format, form.quality)
         mask = None if images.masks is None else encode_mask(images.masks[place])

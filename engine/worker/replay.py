@@ -10,7 +10,7 @@ from engine.generators.registry import load_generator
 from engine.run.run import Run
 from engine.worker.runner import make_sample
 from shards.codec import decode_rgb
-from shards.stats import SUFFIX
+from shards.stats import STATS_SUFFIX
 from shards.storage.manifest import read_index, read_stats
 
 
@@ -39,11 +39,11 @@ def replay(run: Run, key: str) -> Replay:
     except KeyError:
         raise SpecError(f"{run.store}: no sample {key!r}; keys are like {plan.slot(0).key}") from None
     name = plan.shard_name(slot.unit)
-    if run.shards.size(f"{name}{SUFFIX}") is None:
+    if run.shards.size(f"{name}{STATS_SUFFIX}") is None:
         raise SpecError(f"{run.store}: sample {key} belongs to unit {name}, which is not finished")
     rows = [row for row in read_index(run.shards, name).to_pylist() if row["key"] == key]
     if not rows:
-        raise SpecError(f"{run.store}: slot {key} failed, so there is no sample; see {name}{SUFFIX}")
+        raise SpecError(f"{run.store}: slot {key} failed, so there is no sample; see {name}{STATS_SUFFIX}")
     row = rows[0]
     stored = run.shards.read(f"{name}.tar", row["image_offset"], row["image_size"])
     model = recipe.spec.model.with_batch_size(read_stats(run.shards, name)["batch_size"])

@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from threading import Event, Semaphore
 from typing import Self
 
+from engine.filters.protocol import Verdict, judge
 from engine.generators.protocol import Generator, PendingImages, Request
 from engine.models.memory import free_memory, out_of_memory
 from engine.profiling import Span
-from engine.run.plan import Slot
 from engine.run.run_context import RunContext
+from engine.types import Slot
 from engine.worker.attempts import (
     Attempt,
     AttemptResult,
@@ -30,14 +31,14 @@ from engine.worker.attempts import (
 from engine.worker.unit_builder import FinishedUnit, UnitBuilder
 from shards.sample import Sample
 from shards.stats import Stats
-from shards.storage.manifest import Place
+from shards.storage.store import StoreLike
 
 _LEAST_THREADS = 2
 _AT_ONCE = 2
 """Batches of images that are held in memory."""
 
 
-def run_unit(recipe: RunContext, number: int, generator: Generator, shards: Place) -> Stats:
+def run_unit(recipe: RunContext, number: int, generator: Generator, shards: StoreLike) -> Stats:
     """Make unit `number` and publish it among `shards`; gives its stats, also if another worker finished it first.
 
     Raises ShardError, which is a CommitConflict where that one's bytes differ, SlotFailed, and whatever the generator
@@ -59,7 +60,11 @@ class Runner:
     """
 
     def __init__(
-        self, recipe: RunContext, generator: Generator, shards: Place, load: Callable[[int], Generator] | None = None
+        self,
+        recipe: RunContext,
+        generator: Generator,
+        shards: StoreLike,
+        load: Callable[[int], Generator] | None = None,
     ) -> None:
         self._recipe, self._shards, self._load = recipe, shards, load
         self._generator: Generator | None = generator
@@ -150,23 +155,36 @@ class Runner:
         self._room.acquire()
         try:
             batch, asked = unit.next_batch(self.generator), time.perf_counter()
-            made = self.generator.generate(requests_of(batch, self.batch_size))
+            requests = requests_of(batch, self.batch_size)
+            made = self.generator.generate(requests)
             call, size = Span("denoise", asked, time.perf_counter()), -(-len(batch) // self._threads)
+            # The pool starts tasks in their order, so this one runs before those that wait for it.
+            verdicts = self._encoders.submit(self._judge, unit, made, requests)
             parts = [
-                self._encoders.submit(self._encode, unit, made, batch[start : start + size], start)
+                self._encoders.submit(self._encode, unit, made, verdicts, batch[start : start + size], start)
                 for start in range(0, len(batch), size)
             ]
             self._scribe.submit(self._settle, unit, made, call, parts)
         except BaseException as error:
             self._scribe.submit(self._give_up, unit, error).result()
 
+    def _judge(self, unit: UnitBuilder, made: PendingImages, requests: Sequence[Request]) -> list[Verdict]:
+        pixels = made.images().pixels
+        with unit.ledger.timeline.mine.time("encode"):
+            return judge(self._recipe.filters, pixels, requests)
+
     def _encode(
-        self, unit: UnitBuilder, made: PendingImages, turns: Sequence[Attempt], start: int
+        self,
+        unit: UnitBuilder,
+        made: PendingImages,
+        verdicts: Future[list[Verdict]],
+        turns: Sequence[Attempt],
+        start: int,
     ) -> list[AttemptResult]:
-        images = made.images()
+        images, judged = made.images(), verdicts.result()
         with unit.ledger.timeline.mine.time("encode"):
             return [
-                attempt_result(self._recipe, turn, unit.ledger.facts, images, place)
+                attempt_result(self._recipe, turn, unit.ledger.facts, images, judged[place], place)
                 for place, turn in enumerate(turns, start)
             ]
 
@@ -214,8 +232,10 @@ class Runner:
 def make_sample(recipe: RunContext, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
     turn = attempt_at(recipe, slot, attempt)
-    made = generator.generate(requests_of([turn], generator.batch_size))
-    return attempt_result(recipe, turn, generator.facts, made.images(), 0).sample
+    requests = requests_of([turn], generator.batch_size)
+    images = generator.generate(requests).images()
+    verdict = judge(recipe.filters, images.pixels, requests)[0]
+    return attempt_result(recipe, turn, generator.facts, images, verdict, 0).sample
 
 
 def time_batch(recipe: RunContext, generator: Generator) -> float:

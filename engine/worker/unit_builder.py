@@ -12,8 +12,9 @@ from engine.run.run_context import RunContext
 from engine.worker.attempts import Attempt, AttemptResult, batches, next_attempts
 from engine.worker.unit_stats import Timeline, UnitStats
 from shards.stats import Stats
-from shards.storage.manifest import Place, finish
-from shards.storage.store import open_store
+from shards.storage.manifest import publish_stats
+from shards.storage.open_store import open_store
+from shards.storage.store import StoreLike
 from shards.writing.shard_writer import ShardWriter
 
 
@@ -23,7 +24,7 @@ class FinishedUnit:
 
     ledger: UnitStats
     writer: ShardWriter
-    shards: Place
+    shards: StoreLike
 
     @property
     def shard(self) -> str:
@@ -43,7 +44,7 @@ class FinishedUnit:
             files = self.writer.publish()
         stats = self.ledger.stats(files)
         with spans.time("commit"):
-            return finish(open_store(self.shards), self.shard, stats)
+            return publish_stats(open_store(self.shards), self.shard, stats)
 
 
 class UnitBuilder:
@@ -60,7 +61,7 @@ class UnitBuilder:
         recipe: RunContext,
         turns: Sequence[Attempt],
         generator: Generator,
-        shards: Place,
+        shards: StoreLike,
         done: Future[FinishedUnit],
     ) -> None:
         unit = recipe.plan.unit(turns[0].slot.unit)

@@ -11,11 +11,11 @@ from platform import python_version
 
 from engine.generators.protocol import ModelFacts
 from engine.profiling import STAGES, Span, StageTimer, gaps, totals
-from engine.run.plan import Slot, WorkUnit
 from engine.run.run_context import RunContext
+from engine.types import Slot, WorkUnit
 from engine.worker.attempts import Attempt, AttemptResult
 from shards.stats import Stats
-from shards.writing.shard_writer import FileFacts
+from shards.writing.shard_writer import PublishedFile
 
 _REPORTED_VERSIONS = ("shardmill", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless")
 
@@ -93,7 +93,7 @@ class UnitStats:
         self.timeline.lane("device").found.extend([*spans, *gaps(spans, start, end)])
         return end
 
-    def stats(self, files: Sequence[FileFacts]) -> Stats:
+    def stats(self, files: Sequence[PublishedFile]) -> Stats:
         """The stats of the unit, see `shards.stats`."""
         classes, count = self.recipe.plan.classes, sum(self.kept.values())
         counts = {classes[label]: (n, self.kept[label]) for label, n in sorted(self.planned.items())}

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from jobs.arguments import AddCommand, override_argument
+from jobs.arguments import AddCommand, override_argument, spec_argument
 
 
 def register(command: AddCommand) -> None:
@@ -41,6 +41,6 @@ def captions(arguments: Namespace) -> None:
 
 
 def _arguments(added: ArgumentParser) -> None:
-    added.add_argument("spec", metavar="SPEC", type=Path, help="YAML file, like jobs/specs/cifar10-prompts.yaml")
+    spec_argument(added)
     added.add_argument("--out", metavar="FILE", type=Path, required=True, help="parquet file of the bank")
     override_argument(added)

@@ -42,7 +42,7 @@ def generate(arguments: Namespace) -> None:
     from engine.monitoring.log import open_log
     from engine.run.run import Run, is_begun, pinned, plan_run
     from jobs.commands.lint import warn
-    from shards.storage.store import open_store
+    from shards.storage.open_store import open_store
 
     store = open_store(arguments.out)
     recipe = plan_run(pinned(spec, store), store)
@@ -132,7 +132,7 @@ def _merge_profile(run: "Run", log: "Log") -> None:
 
 
 def _dry_run(run: "Run", measured: bool, log: "Log") -> None:
-    from engine.generators.protocol import DEFAULT_BATCH_SIZE
+    from engine.config.model_settings import DEFAULT_BATCH_SIZE
     from engine.monitoring.dry_run import print_plan
     from engine.monitoring.estimate import check_disk, estimate
 
@@ -187,7 +187,7 @@ def _inputs(run: "Run") -> Iterator["Run"]:
 
     from engine.errors import OutputError
     from engine.run.run import with_inputs
-    from shards.storage.store import open_store
+    from shards.storage.open_store import open_store
 
     if run.store.local is None:
         yield with_inputs(run)

@@ -11,7 +11,7 @@ from jobs.printing import say
 
 if TYPE_CHECKING:
     from shards.reading.tar_scan import Members
-    from shards.storage.locations import Tar
+    from shards.storage.locations import ShardFile
     from shards.storage.shard_cache import ShardCache
     from shards.tools.survey import Survey
 
@@ -130,7 +130,7 @@ def _roles(arguments: Namespace) -> "Members":
     return Members(label=arguments.label)
 
 
-def _look(survey: "Survey", tars: "Sequence[Tar]", cache: "ShardCache") -> Iterator[int]:
+def _look(survey: "Survey", tars: "Sequence[ShardFile]", cache: "ShardCache") -> Iterator[int]:
     for done, tar in enumerate(tars, 1):
         survey.add(tar, cache.path(tar))
         yield done

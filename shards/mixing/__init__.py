@@ -1,1 +1,1 @@
-"""Mixes streams at an exact synthetic fraction."""
+"""Mixing of streams at an exact synthetic fraction."""

@@ -1,127 +1,129 @@
-"""Sharing out the places of batches so that every source gets its share exactly: error diffusion."""
+"""Error diffusion: allocate the positions of each batch to sources so that every source gets its exact share."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import lcm
 from typing import Protocol
 
-Shares = Callable[[int], Sequence[int]]
-"""For the number of a batch, the share of each child as a whole number, in proportion."""
+ShareFunction = Callable[[int], Sequence[int]]
+"""Maps a batch number to the shares of all children: whole numbers, in proportion."""
 
 
-class Fixed:
-    """The same shares always, as whole numbers in their proportion."""
+class FixedShares:
+    """Shares that are equal for every batch."""
 
     def __init__(self, shares: Sequence[Fraction]) -> None:
-        common = lcm(*(share.denominator for share in shares))
-        self._shares = [int(share * common) for share in shares]
+        denominator = lcm(*(share.denominator for share in shares))
+        self._shares = [int(share * denominator) for share in shares]
 
     def __call__(self, batch: int) -> Sequence[int]:
-        """See Shares."""
+        """Return the shares; see ShareFunction."""
         return self._shares
 
 
-class Node(Protocol):
-    """Something that places are given to."""
+class MixtureNode(Protocol):
+    """A node of the tree that allocates batch positions to sources."""
 
-    def left(self) -> int | None:
-        """How many more it can take; None: any number."""
+    def remaining(self) -> int | None:
+        """Return how many more positions this node can fill; None means any number."""
 
-    def take(self, count: int, batch: int) -> None:
-        """Take so many places of a batch; never more than are left."""
+    def allocate(self, count: int, batch: int) -> None:
+        """Give this node `count` positions of a batch, at most `remaining()`."""
 
     def reset(self) -> None:
-        """Back to the beginning."""
+        """Return to the initial state."""
 
 
-class Ended(Exception):
-    """A leaf that is to end everything has no sample left."""
+class SourceExhausted(Exception):
+    """A source that ends the mix has no sample left."""
 
 
-class Leaf:
-    """A source: how many samples were `drawn` from it so far.
+class SampleCounter:
+    """A leaf node: the number of samples `drawn` from a source.
 
-    limit: how many it has, where it does not repeat. last: whether taking more than that raises Ended.
+    limit:    samples of a source that does not repeat; None for one that repeats.
+    ends_mix: whether drawing more than `limit` raises SourceExhausted.
     """
 
-    def __init__(self, limit: int | None = None, last: bool = False) -> None:
-        self.limit, self.last, self.drawn = limit, last, 0
+    def __init__(self, limit: int | None = None, ends_mix: bool = False) -> None:
+        self.limit, self.ends_mix, self.drawn = limit, ends_mix, 0
 
-    def left(self) -> int | None:
-        """See Node."""
-        return None if self.limit is None or self.last else self.limit - self.drawn
+    def remaining(self) -> int | None:
+        """See MixtureNode."""
+        return None if self.limit is None or self.ends_mix else self.limit - self.drawn
 
-    def take(self, count: int, batch: int) -> None:
-        """See Node."""
+    def allocate(self, count: int, batch: int) -> None:
+        """See MixtureNode."""
         self.drawn += count
-        if self.last and self.limit is not None and self.drawn > self.limit:
-            raise Ended
+        if self.ends_mix and self.limit is not None and self.drawn > self.limit:
+            raise SourceExhausted
 
     def reset(self) -> None:
-        """See Node."""
+        """See MixtureNode."""
         self.drawn = 0
 
 
-class Split:
-    """Gives places to its children by their shares.
+class ErrorDiffuser:
+    """An inner node: allocates positions to its children by their shares.
 
-    What a batch rounds off the next one gets, so that a child's total is never a whole sample ahead of its share, and
-    with two children never more than half a sample from it. (With K children the one that waits longest is less than
-    1/2 + 1/3 + ... + 1/K behind.) When a child runs out, the others have its share from then on.
+    The rounding error of a batch is carried to the next batch. So a child's total is never a whole sample ahead of its
+    share. With two children it is within half a sample of its share; with K children it is less than
+    1/2 + 1/3 + ... + 1/K behind. When a child is exhausted, the others get its share from then on.
     """
 
-    def __init__(self, children: Sequence[Node], shares: Shares) -> None:
+    def __init__(self, children: Sequence[MixtureNode], shares: ShareFunction) -> None:
         self._children, self._shares = list(children), shares
         self.reset()
 
     def reset(self) -> None:
-        """See Node."""
-        # In parts of a sample: `_parts` of them are one.
-        self._owed, self._parts = [0] * len(self._children), 1
+        """See MixtureNode."""
+        # Integers stay exact: the error of child i is _errors[i] / _denominator samples.
+        self._errors, self._denominator = [0] * len(self._children), 1
         for child in self._children:
             child.reset()
 
-    def left(self) -> int | None:
-        """See Node."""
+    def remaining(self) -> int | None:
+        """See MixtureNode."""
         total = 0
         for child in self._children:
-            left = child.left()
-            if left is None:
+            remaining = child.remaining()
+            if remaining is None:
                 return None
-            total += left
+            total += remaining
         return total
 
-    def take(self, count: int, batch: int) -> None:
-        """See Node."""
+    def allocate(self, count: int, batch: int) -> None:
+        """See MixtureNode."""
         shares = self._shares(batch)
         while count:
-            rooms = [child.left() for child in self._children]
-            open_ = [i for i, room in enumerate(rooms) if room != 0]
-            for i, due in zip(open_, self._allot(count, open_, [shares[i] for i in open_]), strict=True):
-                room = rooms[i]
-                taken = due if room is None else min(due, room)
-                if taken:
-                    self._children[i].take(taken, batch)
-                    count -= taken
+            capacity = [child.remaining() for child in self._children]
+            available = [i for i, free in enumerate(capacity) if free != 0]
+            requested = self._apportion(count, available, [shares[i] for i in available])
+            for i, wanted in zip(available, requested, strict=True):
+                free = capacity[i]
+                allocated = wanted if free is None else min(wanted, free)
+                if allocated:
+                    self._children[i].allocate(allocated, batch)
+                    count -= allocated
 
-    def _allot(self, count: int, children: Sequence[int], shares: Sequence[int]) -> list[int]:
-        """How many each of these children gets, by the largest remainder of what it is owed."""
+    def _apportion(self, count: int, children: Sequence[int], shares: Sequence[int]) -> list[int]:
+        """Return the positions of each child, by the largest remainder of what it is due."""
         total = sum(shares)
-        if not total:  # only those are left that were to have nothing
+        if not total:  # only children with a share of 0 have samples left
             shares, total = [1] * len(shares), len(shares)
-        if self._parts % total:
-            finer = lcm(self._parts, total)
-            self._owed = [owed * (finer // self._parts) for owed in self._owed]
-            self._parts = finer
-        shares = [share * (self._parts // total) for share in shares]
-        due = [self._owed[i] + share * count for i, share in zip(children, shares, strict=True)]
-        given = [max(0, one // self._parts) for one in due]
-        while rest := count - sum(given):  # once, but for what an earlier share has left behind
-            step = 1 if rest > 0 else -1
-            may = [i for i in range(len(due)) if (shares[i] if rest > 0 else given[i])]
-            may.sort(key=lambda i: (due[i] - given[i] * self._parts, i), reverse=rest > 0)
-            for i in may[: abs(rest)]:
-                given[i] += step
-        for i, one, got in zip(children, due, given, strict=True):
-            self._owed[i] = one - got * self._parts
-        return given
+        if self._denominator % total:
+            denominator = lcm(self._denominator, total)
+            self._errors = [error * (denominator // self._denominator) for error in self._errors]
+            self._denominator = denominator
+        weights = [share * (self._denominator // total) for share in shares]
+        due = [self._errors[i] + weight * count for i, weight in zip(children, weights, strict=True)]
+        counts = [max(0, amount // self._denominator) for amount in due]
+        while missing := count - sum(counts):  # one pass, unless an earlier share left a large error
+            step = 1 if missing > 0 else -1
+            eligible = [i for i in range(len(due)) if (weights[i] if missing > 0 else counts[i])]
+            eligible.sort(key=lambda i: (due[i] - counts[i] * self._denominator, i), reverse=missing > 0)
+            for i in eligible[: abs(missing)]:
+                counts[i] += step
+        for i, amount, allocated in zip(children, due, counts, strict=True):
+            self._errors[i] = amount - allocated * self._denominator
+        return counts

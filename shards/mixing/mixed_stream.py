@@ -1,4 +1,4 @@
-"""Mixing streams so that the synthetic fraction is alpha, exactly."""
+"""A stream of batches in which the synthetic fraction is exactly alpha."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,191 +9,212 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import NotReal, ShardError
-from shards.mixing.error_diffusion import Ended
-from shards.mixing.mixture import Source, SourceCursor, Sources, build_mixture, listed
-from shards.mixing.schedule import Constant, Schedule
+from shards.mixing.error_diffusion import SourceExhausted
+from shards.mixing.mixture import Alpha, ClassWeights, Source, Sources, as_sources, build_mixture
+from shards.mixing.schedule import Constant
 from shards.reading.batch import Batch, BatchPart, gather
-from shards.reading.class_map import agree
+from shards.reading.class_map import check_same_classes
 from shards.reading.decoder import Decoder
-from shards.reading.epoch_order import Purpose, shuffled
+from shards.reading.epoch_order import RandomPurpose, permutation
+from shards.reading.shard_stream import ShardStream
 
 
 class MixedStream:
-    """A sequence of global batches, endless unless a source says otherwise, of which each rank reads its share.
+    """A sequence of global batches, of which each rank reads its part. It ends only if a source does not repeat.
 
-    real, synthetic: a stream, or several with weights; each is read in its own order, without gaps.
-    alpha:      synthetic fraction, 0 to 1: a number; a schedule over batches, like `Linear(1.0, 0.0, over=5000)`;
-                or a number for each class by name or label, "*" for all others. After any number of batches the count of
-                synthetic samples is alpha times all, to the nearest whole number: what one batch rounds off, the next one gets. None:
-                the weights alone decide.
-    class_weights: with an alpha for each class, how often classes come. Default: as often as if every real sample came
-                equally often, and the synthetic ones besides.
+    real, synthetic: a stream, or several with weights. Each is read in its own order, without gaps.
+    alpha: synthetic fraction, 0 to 1: a number; a schedule over batches, like `Linear(1.0, 0.0, over=5000)`; or a
+        number for each class by name or label, "*" for all others. After any number of batches the count of synthetic
+        samples is alpha times all samples, rounded: the next batch makes up for what one batch rounds off. None: the
+        weights alone decide.
+    class_weights: with an alpha for each class, the relative frequency of classes. Default: every real sample comes
+        equally often, and synthetic samples are added to them.
     batch_size: of the global batch, over all ranks.
-    rank, world_size: this reader's share, `batch_size / world_size` of every global batch. All ranks see the same
-                sequence of global batches, for any world size that divides batch_size.
+    rank, world_size: this reader's part, `batch_size / world_size` samples of every global batch. The global batches
+        are the same for every rank and for any world size that divides batch_size.
 
-    Everything follows from (seed, number of the batch), so the state is that number. `sources` are the streams in the
-    order in which `Batch.source` numbers them: real ones first.
+    A batch is determined by (seed, batch number), so the state is that number. `sources` are the streams in the order
+    in which `Batch.source` numbers them, real ones first.
     """
 
     def __init__(
         self,
         real: Sources,
         synthetic: Sources = None,
-        alpha: float | Schedule | Mapping[str | int, float] | None = None,
+        alpha: Alpha = None,
         *,
         batch_size: int,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        class_weights: Mapping[str | int, float] | None = None,
+        class_weights: ClassWeights = None,
     ) -> None:
-        if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} of {world_size} cannot have an equal part of a batch of {batch_size}")
-        sides = listed(real), listed(synthetic)
+        _check_sizes(batch_size, rank, world_size)
+        sides = as_sources(real), as_sources(synthetic)
         self.sources = tuple(source.stream for side in sides for source in side)
         self.batch_size, self.alpha, self._class_weights = batch_size, alpha, class_weights
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        _check(sides, alpha)
-        self._leaves: list[SourceCursor] = []
-        self._root = build_mixture(sides, alpha, class_weights, self._leaves)
+        if alpha is not None:
+            _check_origin(sides[0], synthetic=False)
+            _check_origin(sides[1], synthetic=True)
+        _check_compatible(self.sources)
+        self._mixture = build_mixture(sides, alpha, class_weights)
         self.decoder = Decoder(max(stream.decoder.threads for stream in self.sources), self.sources[0].decoder.size)
-        self._next = self._dealt = 0
-        self._ended = False
-        self._last = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._next = self._allocated = 0
+        self._exhausted = False
+        self._last_allocation = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def batch(self, number: int) -> Batch:
-        """This rank's part of global batch `number`: its places in order, each read from its source.
-
-        Raises IndexError for a batch after the end of the mix.
-        """
+        """Return this rank's part of global batch `number`. Raise IndexError after the end of the mix."""
         return gather(self.parts(number), self.decoder)
 
     def parts(self, number: int) -> list[BatchPart]:
-        """What this rank's part of global batch `number` is put together from, before anything is read."""
-        starts, counts = self._deal(number)
-        which = np.repeat(np.arange(len(counts)), counts)[shuffled(self.batch_size, Purpose.BATCH, self.seed, number)]
-        # Place p holds the next unread sample of its leaf: as many as places before p have the same leaf.
-        grouped = np.argsort(which, kind="stable")
-        nth = np.empty(self.batch_size, np.int64)
-        nth[grouped] = np.arange(self.batch_size) - np.repeat(np.cumsum(counts) - counts, counts)
-        mine = np.arange(self.rank, self.batch_size, self.world_size)
-        return self._parts(which[mine], nth[mine] + starts[which[mine]])
+        """Return the rows of each stream in this rank's part of global batch `number`, before anything is read."""
+        starts, counts = self._allocation(number)
+        cursors = np.repeat(np.arange(len(counts)), counts)
+        cursors = cursors[permutation(self.batch_size, RandomPurpose.BATCH, self.seed, number)]
+        # Each position takes the next sample of its cursor; `offset` is the number of earlier positions of that cursor.
+        grouped = np.argsort(cursors, kind="stable")
+        offset = np.empty(self.batch_size, np.int64)
+        offset[grouped] = np.arange(self.batch_size) - np.repeat(np.cumsum(counts) - counts, counts)
+        own = np.arange(self.rank, self.batch_size, self.world_size)
+        return self._parts(cursors[own], offset[own] + starts[cursors[own]])
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the present one on."""
-        while self.has(self._next):
+        """Yield batches from the current position on."""
+        while self.has_batch(self._next):
             batch = self.batch(self._next)
             self._next += 1
             yield batch
 
-    def has(self, number: int) -> bool:
-        """Whether the mix is long enough to have a batch of this number."""
+    def has_batch(self, number: int) -> bool:
+        """Return whether the mix is long enough to have a batch of this number."""
         try:
-            self._deal(number)
+            self._allocation(number)
         except IndexError:
             return False
         return True
 
     def batches_per_epoch(self, fixed: Literal["real", "total"] = "real") -> int:
-        """Batches after which, at a constant alpha, every real sample came once ("real"; synthetic ones come besides),
-        or as many samples in all as there are real ones ("total"; synthetic ones come in the place of some)."""
-        real_ones = [stream for stream in self.sources if not stream.synthetic[stream.rows].any()]
-        count = sum(len(stream) for stream in real_ones)
-        if self.alpha is None and len(real_ones) < len(self.sources):
-            raise ValueError("without alpha, weights decide when real samples come: say how many batches you want")
+        """Return the number of batches in an epoch at a constant alpha.
+
+        fixed: "real": every real sample comes once, and synthetic ones are added. "total": as many samples as there
+        are real ones, of which synthetic samples replace some.
+        """
+        real_streams = [stream for stream in self.sources if not stream.synthetic[stream.rows].any()]
+        count = sum(len(stream) for stream in real_streams)
+        if self.alpha is None and len(real_streams) < len(self.sources):
+            raise ValueError("without alpha an epoch of real samples is undefined: set the number of batches yourself")
         if isinstance(self.alpha, int | float) and fixed == "real":
-            real = 1 - Constant(self.alpha).at(0)
+            real_fraction = 1 - Constant(self.alpha).at(0)
         elif fixed == "total" or self.alpha is None:
-            real = Fraction(1)
+            real_fraction = Fraction(1)
         else:
-            raise ValueError("an alpha that changes has no epoch of real samples: say how many batches you want")
-        if not count or not real:
-            raise ValueError("a mix without real samples has no epoch of them: say how many batches you want")
-        return -int(-count / (real * self.batch_size) // 1)
+            raise ValueError("with a changing alpha an epoch is undefined: set the number of batches yourself")
+        if not count or not real_fraction:
+            raise ValueError("without real samples an epoch is undefined: set the number of batches yourself")
+        return -int(-count / (real_fraction * self.batch_size) // 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: small, JSON-able, and valid for another world size or number of threads."""
+        """Return the position: small, JSON-able, and valid for another world size or number of threads."""
         return self.state_at(self._next)
 
     def state_at(self, batch: int) -> dict[str, Any]:
-        """The state before global batch `batch`."""
+        """Return the state before global batch `batch`."""
         return {"batch": batch, "mix": self._fingerprint()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; `{"batch": n}` will do. Raises ShardError for a state of another mix."""
+        """Resume from `state_dict`, or from `{"batch": n}`. Raise ShardError for the state of another mix."""
         if state.get("mix", self._fingerprint()) != self._fingerprint():
             raise ShardError(
-                "this state is of another mix: shards, selection, alpha, batch size and seeds must be those that "
-                "it was saved with (ranks, workers and threads may differ)"
+                "this state is of another mix: use the shards, selection, alpha, batch size and seeds that it was "
+                "saved with (ranks, workers and threads may differ)"
             )
         self._next = int(state["batch"])
 
     def _fingerprint(self) -> str:
         weights = sorted((self._class_weights or {}).items(), key=repr)
-        facts = (self.batch_size, self.seed, _repr(self.alpha), weights, [leaf.facts() for leaf in self._leaves])
-        return hashlib.sha256(repr((facts, [one.fingerprint() for one in self.sources])).encode()).hexdigest()[:16]
+        cursors = [cursor.settings() for cursor in self._mixture.cursors]
+        settings = (self.batch_size, self.seed, _stable_repr(self.alpha), weights, cursors)
+        text = repr((settings, [stream.fingerprint() for stream in self.sources]))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _deal(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each leaf how many samples it has given before batch `number`, and how many it gives to it."""
-        if number < self._dealt - 1:
-            self._start_over()
-        while self._dealt <= number:
-            left = self._root.left()
-            before = [leaf.drawn for leaf in self._leaves]
-            if self._ended or (left is not None and left < self.batch_size):
-                raise IndexError(f"the mix has {self._dealt} batches: a source ran out that does not repeat")
-            try:
-                self._root.take(self.batch_size, self._dealt)
-            except Ended:
-                self._ended = True
-                continue
-            self._dealt += 1
-            self._last = np.array(before), np.array([leaf.drawn for leaf in self._leaves]) - np.array(before)
-        return self._last
+    def _allocation(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the samples that each cursor draws before batch `number`, and those that it draws for it.
 
-    def _start_over(self) -> None:
-        self._root.reset()
-        self._dealt, self._ended = 0, False
+        Raise IndexError after the end of the mix.
+        """
+        if number < self._allocated - 1:
+            self._mixture.root.reset()
+            self._allocated, self._exhausted = 0, False
+        while self._allocated <= number:
+            before = self._drawn()
+            if not self._allocate_next():
+                raise IndexError(f"the mix has {self._allocated} batches: a source ended that does not repeat")
+            self._last_allocation = before, self._drawn() - before
+        return self._last_allocation
 
-    def _parts(self, which: NDArray[np.int64], positions: NDArray[np.int64]) -> list[BatchPart]:
-        """The rows of each stream, and where in this rank's batch they stand."""
-        rows, source = np.empty(len(which), np.int64), np.empty(len(which), np.int64)
-        for number in np.unique(which).tolist():
-            leaf, places = self._leaves[number], which == number
-            rows[places], source[places] = leaf.rows(positions[places]), leaf.number
+    def _allocate_next(self) -> bool:
+        """Allocate the next batch; return False at the end of the mix."""
+        remaining = self._mixture.root.remaining()
+        if self._exhausted or (remaining is not None and remaining < self.batch_size):
+            return False
+        try:
+            self._mixture.root.allocate(self.batch_size, self._allocated)
+        except SourceExhausted:
+            self._exhausted = True
+            return False
+        self._allocated += 1
+        return True
+
+    def _drawn(self) -> NDArray[np.int64]:
+        return np.array([cursor.drawn for cursor in self._mixture.cursors], np.int64)
+
+    def _parts(self, cursors: NDArray[np.int64], positions: NDArray[np.int64]) -> list[BatchPart]:
+        """Return the parts of a batch whose sample i is at `positions[i]` in the order of cursor `cursors[i]`."""
+        rows, sources = np.empty(len(cursors), np.int64), np.empty(len(cursors), np.int64)
+        for number in np.unique(cursors).tolist():
+            cursor, mask = self._mixture.cursors[number], cursors == number
+            rows[mask], sources[mask] = cursor.rows(positions[mask]), cursor.number
         return [
-            BatchPart(stream, rows[places], places, number)
+            BatchPart(stream, rows[indices], indices, number)
             for number, stream in enumerate(self.sources)
-            if len(places := np.flatnonzero(source == number))
+            if len(indices := np.flatnonzero(sources == number))
         ]
 
 
-def _repr(value: object) -> str:
-    """Of the same text in every process, also for a user's own schedule."""
-    plain = type(value).__repr__ is object.__repr__
-    return f"{type(value).__qualname__}({vars(value)!r})" if plain and hasattr(value, "__dict__") else repr(value)
+def _stable_repr(value: object) -> str:
+    """Return a text that is the same in every process, also for a schedule class without a `__repr__`."""
+    default = type(value).__repr__ is object.__repr__  # contains an address
+    return f"{type(value).__qualname__}({vars(value)!r})" if default and hasattr(value, "__dict__") else repr(value)
 
 
-def _check(
-    sides: tuple[Sequence[Source], Sequence[Source]], alpha: float | Schedule | Mapping[Any, float] | None
-) -> None:
-    """Raise what makes a mix other than what it says."""
-    if alpha is not None:
-        for side, wanted in zip(sides, (False, True), strict=True):
-            for stream in (source.stream for source in side):
-                wrong = stream.rows[stream.synthetic[stream.rows] != wanted]
-                if len(wrong):
-                    raise NotReal(
-                        f"{stream.place(int(wrong[0]))} is {'real' if wanted else 'synthetic'}, but its stream is "
-                        f"given as {'synthetic' if wanted else 'real'}: alpha would not be what it says"
-                    )
-    streams = [source.stream for side in sides for source in side]
+def _check_sizes(batch_size: int, rank: int, world_size: int) -> None:
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(f"batch_size={batch_size} must be a positive multiple of world_size={world_size}")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank={rank} must be from 0 to {world_size - 1}: world_size={world_size}")
+
+
+def _check_origin(sources: Sequence[Source], synthetic: bool) -> None:
+    """Raise NotReal for a real sample among synthetic sources, or the reverse."""
+    for stream in (source.stream for source in sources):
+        wrong = stream.rows[stream.synthetic[stream.rows] != synthetic]
+        if len(wrong):
+            actual, declared = ("real", "synthetic") if synthetic else ("synthetic", "real")
+            raise NotReal(
+                f"{stream.place(int(wrong[0]))} is {actual}, but its stream was passed as {declared}: "
+                "alpha would be wrong"
+            )
+
+
+def _check_compatible(streams: Sequence[ShardStream]) -> None:
+    """Raise for streams that cannot be in one batch."""
     if not streams:
         raise ValueError("a mix needs a stream")
     names: dict[int, str] = {}
     for stream in streams:
-        agree(names, stream.classes)
+        check_same_classes(names, stream.classes)
         names |= stream.classes
         if (stream.masked, stream.decoder.size) != (streams[0].masked, streams[0].decoder.size):
             raise ValueError("streams of one mix must be opened with the same `mask` and `size`")

@@ -1,4 +1,4 @@
-"""What a mix takes from: its sources, and the splits that share out its places among them."""
+"""The sources of a mix, and the tree of nodes that allocates batch positions to them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,152 +8,173 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.mixing.error_diffusion import Fixed, Leaf, Node, Split
-from shards.mixing.schedule import Constant, Halves, Schedule
+from shards.mixing.error_diffusion import ErrorDiffuser, FixedShares, MixtureNode, SampleCounter
+from shards.mixing.schedule import Constant, Schedule, ScheduledShares, exact_fraction
 from shards.reading.shard_stream import ShardStream
-
-WhenOut = Literal["repeat", "once", "stop"]
 
 
 @dataclass(frozen=True)
 class Source:
     """A stream in a mix.
 
-    weight:   how often it comes beside the other streams of its side, or of the whole mix where no alpha is given;
-              default: its number of samples, so that all of them come equally often.
-    when_out: what happens when all its samples were had. "repeat": they come again in another order. "once": the others
-              have its share from then on. "stop": the mix ends, after the last whole batch; with an alpha for each
-              class, when those of one class were had.
+    weight:       how often it comes, relative to the other streams of its side, or of the whole mix where there is no
+                  alpha. Default: its number of samples, so that all samples come equally often.
+    on_exhausted: what happens after its last sample. "repeat": it starts again in another order. "once": the other
+                  sources get its share. "stop": the mix ends after the last whole batch; with an alpha for each class,
+                  it ends after the last sample of any class.
     """
 
     stream: ShardStream
     weight: float | None = None
-    when_out: WhenOut = "repeat"
+    on_exhausted: Literal["repeat", "once", "stop"] = "repeat"
 
     def __post_init__(self) -> None:
-        if self.when_out not in ("repeat", "once", "stop") or (self.weight is not None and self.weight <= 0):
-            raise ValueError(
-                f"when_out={self.when_out!r} must be repeat, once or stop, and weight={self.weight!r} above 0"
-            )
+        if self.on_exhausted not in ("repeat", "once", "stop"):
+            raise ValueError(f"on_exhausted={self.on_exhausted!r} must be repeat, once or stop")
+        if self.weight is not None and self.weight <= 0:
+            raise ValueError(f"weight={self.weight!r} must be above 0")
 
 
 Sources = ShardStream | Source | Sequence[ShardStream | Source] | None
-
-
+Alpha = float | Schedule | Mapping[str | int, float] | None
+ClassWeights = Mapping[str | int, float] | None
 Sides = tuple[Sequence[Source], Sequence[Source]]
 """The real sources and the synthetic ones."""
 
 
-def listed(sources: Sources) -> tuple[Source, ...]:
-    """One source, or several, or none, as a tuple."""
-    found = () if sources is None else (sources,) if isinstance(sources, ShardStream | Source) else tuple(sources)
-    return tuple(one if isinstance(one, Source) else Source(one) for one in found)
+def as_sources(sources: Sources) -> tuple[Source, ...]:
+    """Return one source, several or none as a tuple."""
+    if sources is None:
+        return ()
+    several = (sources,) if isinstance(sources, ShardStream | Source) else sources
+    return tuple(source if isinstance(source, Source) else Source(source) for source in several)
 
 
-class SourceCursor(Leaf):
-    """The samples of a source, or of one class of it. number: of the source in the mix."""
+class SourceCursor(SampleCounter):
+    """The position in a source, or in one class of it. number: of the source in the mix."""
 
     def __init__(self, source: Source, number: int, label: int | None) -> None:
-        self.number, self._stream, self._label = number, source.stream, label
+        self.number, self.source, self._label = number, source, label
         self._order = None if label is None else source.stream.class_order(label)
         self.size = len(source.stream if self._order is None else self._order)
-        self._facts = (number, label, source.when_out, source.weight)
-        super().__init__(None if source.when_out == "repeat" else self.size, last=source.when_out == "stop")
+        limit = None if source.on_exhausted == "repeat" else self.size
+        super().__init__(limit, ends_mix=source.on_exhausted == "stop")
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Numbers in the stream's index of the samples at these positions."""
-        return self._stream.order(positions, self._order)
+        """Return the index rows of the samples at these positions of the order."""
+        return self.source.stream.order(positions, self._order)
 
-    def facts(self) -> tuple[object, ...]:
-        """What the order of the mix follows from."""
-        return self._facts
+    def share(self) -> Fraction:
+        """Return the share among the sources of its side; a class has its part of the source's weight."""
+        if self.source.weight is None:
+            return Fraction(self.size)
+        return exact_fraction(self.source.weight) * self.size / len(self.source.stream)
+
+    def settings(self) -> tuple[object, ...]:
+        """Return what determines the order of the mix."""
+        return self.number, self._label, self.source.on_exhausted, self.source.weight
 
 
-def build_mixture(
-    sides: Sides,
-    alpha: float | Schedule | Mapping[str | int, float] | None,
-    class_weights: Mapping[str | int, float] | None,
-    leaves: list[SourceCursor],
-) -> Node:
-    """The tree of splits of a mix; its leaves are added to `leaves`. Raises ValueError for what cannot be mixed."""
+@dataclass(frozen=True)
+class Mixture:
+    """The tree of nodes of a mix, and its leaves in order."""
+
+    root: MixtureNode
+    cursors: Sequence[SourceCursor]
+
+
+def build_mixture(sides: Sides, alpha: Alpha, class_weights: ClassWeights) -> Mixture:
+    """Return the mixture of these sources. Raise ValueError for a mix that is impossible."""
     if class_weights is not None and not isinstance(alpha, Mapping):
-        raise ValueError("class_weights belong to an alpha for each class")
+        raise ValueError("class_weights need an alpha for each class")
+    builder = _MixtureBuilder(sides)
     if alpha is None:
-        (everything,) = _sides((tuple(source for side in sides for source in side),), None, leaves)
-        assert everything is not None
-        return everything
-    if isinstance(alpha, Mapping):
-        return _by_class(sides, alpha, class_weights or {}, leaves)
-    return _halves(_sides(sides, None, leaves), Constant(alpha) if isinstance(alpha, int | float) else alpha, "the mix")
+        root = builder.by_weight()
+    elif isinstance(alpha, Mapping):
+        root = builder.by_class(alpha, class_weights or {})
+    else:
+        root = builder.by_alpha(Constant(alpha) if isinstance(alpha, int | float) else alpha)
+    return Mixture(root, builder.cursors)
 
 
-def _sides(sides: Sequence[Sequence[Source]], label: int | None, leaves: list[SourceCursor]) -> list[Node | None]:
-    """For each side its sources by their weights; None for one without samples (of that class)."""
-    found: list[Node | None] = []
-    first = 0
-    for side in sides:
-        own = [(source, SourceCursor(source, number, label)) for number, source in enumerate(side, first)]
-        first += len(side)
-        own = [(source, leaf) for source, leaf in own if leaf.size]
-        leaves += [leaf for _, leaf in own]
-        # Of a source with a weight, a class has its part.
-        shares = [
-            Fraction(leaf.size) if source.weight is None else _exact(source.weight) * leaf.size / len(source.stream)
-            for source, leaf in own
-        ]
-        found.append(own[0][1] if len(own) == 1 else Split([leaf for _, leaf in own], Fixed(shares)) if own else None)
-    return found
+class _MixtureBuilder:
+    """A builder of mixtures; `cursors` are the leaves of the nodes that it made, in order."""
 
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+        self._streams = [source.stream for side in sides for source in side]
+        self.cursors: list[SourceCursor] = []
 
-def _halves(sides: Sequence[Node | None], schedule: Schedule, what: str) -> Node:
-    real, synthetic = sides
-    if real is not None and synthetic is not None:
-        shares = Halves(schedule)
-        shares(0)
-        return Split([real, synthetic], shares)
-    there, needed = (real, 0) if synthetic is None else (synthetic, 1)
-    if there is None or schedule != Constant(needed):
-        missing = "synthetic" if synthetic is None else "real"
-        raise ValueError(
-            f"alpha {schedule} of {what} needs {missing} samples, and there are none: give a {missing} stream"
-        )
-    return there
+    def by_weight(self) -> MixtureNode:
+        """Return the node of all sources by their weights."""
+        node = self._side(tuple(source for side in self._sides for source in side), 0, None)
+        assert node is not None
+        return node
 
+    def by_alpha(self, schedule: Schedule, label: int | None = None, scope: str = "the mix") -> MixtureNode:
+        """Return the node of real and synthetic samples, of one class or of all. scope: its name in errors."""
+        real = self._side(self._sides[0], 0, label)
+        synthetic = self._side(self._sides[1], len(self._sides[0]), label)
+        if real is not None and synthetic is not None:
+            shares = ScheduledShares(schedule)
+            shares(0)  # raises for an alpha out of range
+            return ErrorDiffuser([real, synthetic], shares)
+        only, required_alpha = (real, 0) if synthetic is None else (synthetic, 1)
+        if only is None or schedule != Constant(required_alpha):
+            missing = "synthetic" if synthetic is None else "real"
+            raise ValueError(
+                f"alpha {schedule} of {scope} needs {missing} samples, and there are none: give a {missing} stream"
+            )
+        return only
 
-def _by_class(
-    sides: Sides, alpha: Mapping[str | int, float], weights: Mapping[str | int, float], leaves: list[SourceCursor]
-) -> Node:
-    streams = [source.stream for side in sides for source in side]
-    labels = np.unique(np.concatenate([stream.label[stream.rows] for stream in streams])).tolist()
-    names = {label: name for stream in streams for label, name in stream.classes.items()}
-    alphas, given = (
-        _by_label(told, labels, names, what) for told, what in ((alpha, "alpha"), (weights, "class_weights"))
-    )
-    if missing := [names.get(label, label) for label in labels if label not in alphas]:
-        raise ValueError(f'alpha says nothing of class {missing[0]!r}: name it, or give "*" for all others')
-    children: list[Node] = []
-    shares: list[Fraction] = []
-    for label in labels:
-        name = names.get(label, label)
-        children.append(_halves(_sides(sides, label, leaves), Constant(alphas[label]), f"class {name!r}"))
-        count = sum(int((source.stream.label[source.stream.rows] == label).sum()) for source in sides[0])
-        if label not in given and (not count or alphas[label] == 1):
-            raise ValueError(f"no real sample of class {name!r} comes: say by class_weights how often the class does")
-        shares.append(_exact(given[label]) if label in given else count / (1 - _exact(alphas[label])))
-    return Split(children, Fixed(shares))
+    def by_class(self, alpha: Mapping[str | int, float], weights: Mapping[str | int, float]) -> MixtureNode:
+        """Return the node of all classes, each with its own alpha."""
+        labels = np.unique(np.concatenate([stream.label[stream.rows] for stream in self._streams])).tolist()
+        names = {label: name for stream in self._streams for label, name in stream.classes.items()}
+        alphas = _by_label(alpha, labels, names, "alpha")
+        class_weights = _by_label(weights, labels, names, "class_weights")
+        if missing := [names.get(label, label) for label in labels if label not in alphas]:
+            raise ValueError(f'alpha has no value for class {missing[0]!r}: name it, or give "*" for all others')
+        children: list[MixtureNode] = []
+        shares: list[Fraction] = []
+        for label in labels:
+            name = names.get(label, label)
+            children.append(self.by_alpha(Constant(alphas[label]), label, f"class {name!r}"))
+            real_count = self._count_real(label)
+            if label in class_weights:
+                shares.append(exact_fraction(class_weights[label]))
+            elif real_count and alphas[label] != 1:
+                shares.append(real_count / (1 - exact_fraction(alphas[label])))
+            else:
+                raise ValueError(f"class {name!r} has no real samples in the mix: set its share in class_weights")
+        return ErrorDiffuser(children, FixedShares(shares))
+
+    def _side(self, sources: Sequence[Source], first: int, label: int | None) -> MixtureNode | None:
+        """Return the node of some sources by their weights, or None where they have no samples (of that class).
+
+        first: number of the first source.
+        """
+        cursors = [SourceCursor(source, number, label) for number, source in enumerate(sources, first)]
+        cursors = [cursor for cursor in cursors if cursor.size]
+        self.cursors += cursors
+        if len(cursors) > 1:
+            return ErrorDiffuser(cursors, FixedShares([cursor.share() for cursor in cursors]))
+        return cursors[0] if cursors else None
+
+    def _count_real(self, label: int) -> int:
+        streams = [source.stream for source in self._sides[0]]
+        return sum(int((stream.label[stream.rows] == label).sum()) for stream in streams)
 
 
 def _by_label(
-    told: Mapping[str | int, float], labels: Sequence[int], names: Mapping[int, str], what: str
+    values: Mapping[str | int, float], labels: Sequence[int], names: Mapping[int, str], argument: str
 ) -> dict[int, float]:
+    """Return the values by label; "*" is the value of all other labels."""
     known: dict[str | int, int] = {name: label for label, name in names.items()}
     known |= {label: label for label in labels}
-    if unknown := [name for name in told if name not in known and name != "*"]:
-        raise ValueError(f"{what}: class {unknown[0]!r} is not in the streams, which have {list(names.values())[:8]}")
-    found = dict.fromkeys(labels, told["*"]) if "*" in told else {}
-    return found | {known[name]: value for name, value in told.items() if name != "*"}
-
-
-def _exact(value: float) -> Fraction:
-    """From its text, so that 0.1 is a tenth, and not the binary number beside it."""
-    return Fraction(str(value))
+    if unknown := [name for name in values if name not in known and name != "*"]:
+        raise ValueError(
+            f"{argument}: class {unknown[0]!r} is not in the streams, which have {list(names.values())[:8]}"
+        )
+    by_label = dict.fromkeys(labels, values["*"]) if "*" in values else {}
+    return by_label | {known[name]: value for name, value in values.items() if name != "*"}

@@ -38,7 +38,7 @@ class ClassMap:
         return list(self.classes).index(wanted)
 
 
-def agree(one: Mapping[int, str], other: Mapping[int, str]) -> None:
+def check_same_classes(one: Mapping[int, str], other: Mapping[int, str]) -> None:
     """Raise ShardError where two streams have different names for a label, or different labels for a name."""
     remedy = "open both with the same classes=[...], which aligns labels by name"
     for label in sorted(one.keys() & other.keys()):
@@ -60,7 +60,7 @@ def _labels_by_name(classes: Mapping[int, str]) -> dict[str, set[int]]:
     return found
 
 
-def labels_of(
+def map_labels(
     index: ShardIndex, classes: Sequence[str] | None, class_map: Mapping[str | int, str | None]
 ) -> tuple[NDArray[np.int64], dict[int, str], NDArray[np.int64]]:
     """Label of every sample of an index, the names of labels, and the rows that are not left out."""

@@ -19,7 +19,7 @@ Failure = tuple[int, str]
 _SPARE = 8
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Made = TypeVar("Made")
 
 
-class Purpose(IntEnum):
+class RandomPurpose(IntEnum):
     """Keeps random numbers of equal seeds and numbers apart."""
 
     EPOCH = 1
@@ -22,7 +22,7 @@ class Purpose(IntEnum):
     TRANSFORM = 5
 
 
-def raw(size: int, purpose: Purpose, seed: int, number: int) -> NDArray[np.uint64]:
+def random_bits(size: int, purpose: RandomPurpose, seed: int, number: int) -> NDArray[np.uint64]:
     """Random 64-bit numbers.
 
     The raw output of Philox4x64-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011), which is fixed
@@ -33,13 +33,13 @@ def raw(size: int, purpose: Purpose, seed: int, number: int) -> NDArray[np.uint6
     return np.random.Philox(key=key, counter=[0, 0, 0, int(purpose)]).random_raw(size)
 
 
-def shuffled(size: int, purpose: Purpose, seed: int, number: int) -> NDArray[np.int64]:
+def permutation(size: int, purpose: RandomPurpose, seed: int, number: int) -> NDArray[np.int64]:
     """A permutation of range(size)."""
-    return np.argsort(raw(size, purpose, seed, number), kind="stable")
+    return np.argsort(random_bits(size, purpose, seed, number), kind="stable")
 
 
 @dataclass(frozen=True)
-class Samples:
+class EpochSamples:
     """What an order is of.
 
     rows:   numbers of samples in the index, ascending.
@@ -58,7 +58,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Window:
+class ShardWindow:
     """Shards that are shuffled together. end: the place in the epoch at which the next window begins."""
 
     shards: tuple[int, ...]
@@ -79,10 +79,10 @@ class EpochOrder:
     first, so that they add up to a whole number.
     """
 
-    def __init__(self, samples: Samples, seed: int, shuffle: bool, window: int | None) -> None:
+    def __init__(self, samples: EpochSamples, seed: int, shuffle: bool, window: int | None) -> None:
         self._samples, self._seed, self._shuffle, self._window = samples, seed, shuffle, window
         self._orders: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
-        self._windows: OrderedDict[int, list[Window]] = OrderedDict()
+        self._windows: OrderedDict[int, list[ShardWindow]] = OrderedDict()
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -105,7 +105,7 @@ class EpochOrder:
             return self._samples.rows
         return _kept(self._orders, number, self._made)
 
-    def windows(self, number: int) -> list[Window]:
+    def windows(self, number: int) -> list[ShardWindow]:
         """The windows of one epoch, in order."""
         return _kept(self._windows, number, self._made_windows)
 
@@ -114,22 +114,22 @@ class EpochOrder:
         if not self._shuffle:
             return self._samples.rows[chosen]
         if self._window is None:
-            return self._samples.rows[chosen[shuffled(len(chosen), Purpose.EPOCH, self._seed, number)]]
-        within = raw(len(chosen), Purpose.EPOCH, self._seed, number)
+            return self._samples.rows[chosen[permutation(len(chosen), RandomPurpose.EPOCH, self._seed, number)]]
+        within = random_bits(len(chosen), RandomPurpose.EPOCH, self._seed, number)
         return self._samples.rows[chosen[np.lexsort((within, self._blocks(number)[self._samples.shard[chosen]]))]]
 
-    def _made_windows(self, number: int) -> list[Window]:
+    def _made_windows(self, number: int) -> list[ShardWindow]:
         blocks = self._blocks(number)
         ends = np.cumsum(np.bincount(blocks[self._samples.shard[self._drawn(number)]], minlength=int(blocks.max()) + 1))
         used = np.unique(self._samples.shard)
         return [
-            Window(tuple(used[blocks[used] == block].tolist()), int(end)) for block, end in enumerate(ends.tolist())
+            ShardWindow(tuple(used[blocks[used] == block].tolist()), int(end)) for block, end in enumerate(ends.tolist())
         ]
 
     def _blocks(self, number: int) -> NDArray[np.int64]:
         """For each shard the number of its window."""
         count = self._samples.shards
-        place = np.argsort(shuffled(count, Purpose.SHARD, self._seed, number)) if self._shuffle else np.arange(count)
+        place = np.argsort(permutation(count, RandomPurpose.SHARD, self._seed, number)) if self._shuffle else np.arange(count)
         return place // (self._window or count)
 
     def _drawn(self, number: int) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ class EpochOrder:
         weight = self._samples.weight
         if weight is None:
             return np.arange(len(self._samples.rows))
-        start = float(raw(1, Purpose.DRAW, self._seed, number)[0] / 2.0**64)
+        start = float(random_bits(1, RandomPurpose.DRAW, self._seed, number)[0] / 2.0**64)
         ends = np.cumsum(weight) * (len(self) / weight.sum())
         ends[-1] = len(self)
         counts = np.diff(np.floor(ends - start).astype(np.int64), prepend=np.floor(-start).astype(np.int64))

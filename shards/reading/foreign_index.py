@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.errors import ShardError
-from shards.reading.tar_entries import mapped
-from shards.reading.tar_scan import SCHEMA, Data, Member, Members, index_table, member_at, scan_members
+from shards.reading.tar_samples import map_file
+from shards.reading.tar_scan import SCHEMA, TarData, TarMember, Members, index_tar, member_at, scan_members
 from shards.storage.commit import staging_path
 from shards.storage.locations import cache_home
-from shards.tarball import BLOCK
+from shards.tarball import BLOCK_SIZE
 
 _FORM = 1  # of the kept tables: to be raised when the same tar gives another table
 
 
-def foreign_index(path: Path, url: str, version: str, members: Members) -> pa.Table:
+def read_foreign_index(path: Path, url: str, version: str, members: Members) -> pa.Table:
     """The `index_table` of a tar, from the user's cache if it was made before.
 
     path: the tar, or a local copy. url: its name, in errors too. version: says which bytes; another one, or a damaged
@@ -40,8 +40,8 @@ def foreign_index(path: Path, url: str, version: str, members: Members) -> pa.Ta
 
 
 def _make(path: Path, url: str, members: Members) -> pa.Table:
-    with mapped(path, url) as data:
-        return index_table(data, url, members, dali_members(data, path))
+    with map_file(path, url) as data:
+        return index_tar(data, url, members, read_dali_index(data, path))
 
 
 def _kept(path: Path, version: str) -> pa.Table | None:
@@ -65,7 +65,7 @@ def _keep(table: pa.Table, path: Path) -> None:
         warnings.warn(f"{path.parent}: indexes cannot be kept, every start scans again: {error}", stacklevel=2)
 
 
-def dali_members(data: Data, tar: Path) -> Sequence[Member] | None:
+def read_dali_index(data: TarData, tar: Path) -> Sequence[TarMember] | None:
     """The members of a tar by the index that NVIDIA DALI's `wds2idx` wrote beside it; None where none can be trusted.
 
     Form v1.2 is text: "v1.2 COUNT", then a line a sample of EXTENSION OFFSET SIZE NAME for each member. (v1.1 lacks the
@@ -79,19 +79,19 @@ def dali_members(data: Data, tar: Path) -> Sequence[Member] | None:
             return None
         found = _parse(index.read_text(encoding="utf-8"))
         ends = [0, *(member.offset + member.size for member in found)]
-        ordered = all(end + BLOCK <= member.offset for end, member in zip(ends, found, strict=False))
+        ordered = all(end + BLOCK_SIZE <= member.offset for end, member in zip(ends, found, strict=False))
         if ordered and all(member_at(data, member.offset) == member for member in found):
-            return found if list(scan_members(data, str(tar), found[-1].offset - BLOCK)) == found[-1:] else None
+            return found if list(scan_members(data, str(tar), found[-1].offset - BLOCK_SIZE)) == found[-1:] else None
     except (OSError, ValueError, ShardError):
         pass  # absent, another program's, or wrong: the scan says what is in the tar
     return None
 
 
-def _parse(text: str) -> list[Member]:
+def _parse(text: str) -> list[TarMember]:
     """Raises ValueError for another form."""
     head, *lines = text.splitlines()
     if head != f"v1.2 {len(lines)}" or not lines:
         raise ValueError(f"{head[:20]!r} and {len(lines)} lines")
     words = [line.split(" ") for line in lines]
     entries = [entry for line in words for entry in zip(*[iter(line)] * 4, strict=True)]
-    return [Member(name, int(offset), int(size)) for _, offset, size, name in entries]
+    return [TarMember(name, int(offset), int(size)) for _, offset, size, name in entries]

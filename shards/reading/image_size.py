@@ -3,21 +3,21 @@
 Formats: PNG, "11.2.1 IHDR"; JPEG, ITU-T T.81 annex B; WebP, RFC 9649.
 """
 
-from shards.codec import CorruptImage, format_of
-from shards.reading.tar_scan import Data
+from shards.codec import CorruptImage, detect_format
+from shards.reading.tar_scan import TarData
 
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}  # the marks C0 to CF begin frames, but for these
 _NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
 
 
-def image_size(data: Data, offset: int, size: int) -> tuple[str, int, int]:
+def image_size(data: TarData, offset: int, size: int) -> tuple[str, int, int]:
     """Format, width and height in pixels of the image of `size` bytes at an offset, as it is stored: EXIF may turn it.
 
     Reads a header, not the image. Raises CorruptImage for what is no png, jpg or webp, or is shorter than its header
     says.
     """
     head = bytes(data[offset : offset + min(size, 32)])
-    form = format_of(head)
+    form = detect_format(head)
     found = None
     if form == "png" and head[12:16] == b"IHDR":
         found = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
@@ -35,7 +35,7 @@ def image_size(data: Data, offset: int, size: int) -> tuple[str, int, int]:
     return form, *found
 
 
-def _jpeg(data: Data, place: int, end: int) -> tuple[int, int] | None:
+def _jpeg(data: TarData, place: int, end: int) -> tuple[int, int] | None:
     place += 2
     while place + 9 < end:
         mark = data[place + 1]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shards.errors import ShardError
 
 
-def select(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+def select_rows(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """Rows, ascending, of the chosen keys, and how often each comes in an epoch on average (None: once).
 
     chosen: a parquet file with a column `key` and perhaps `weight` (>= 0), or the keys themselves. Raises ShardError

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from shards.errors import ShardError
-from shards.reading.foreign_index import foreign_index
+from shards.reading.foreign_index import read_foreign_index
 from shards.reading.tar_scan import Members
-from shards.stats import SUFFIX
-from shards.storage.locations import Tar, find_tars, read_bytes
-from shards.storage.retries import Missing, Refused, first_line
+from shards.stats import STATS_SUFFIX
+from shards.storage.locations import ShardFile, find_tars, read_bytes
+from shards.storage.retries import FileMissing, AccessRefused, first_line
 from shards.storage.shard_cache import ShardCache
 
-Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+ByteRanges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Offset and size in bytes of one member of each sample; offset -1 where a sample lacks it."""
 
 _AT_ONCE = 16
@@ -40,14 +40,14 @@ class ShardIndex:
     places:    of `image`, and of those of `mask`, `json`, `txt` that were asked for.
     """
 
-    tars: tuple[Tar, ...]
+    tars: tuple[ShardFile, ...]
     keys: pa.Array
     shard: NDArray[np.int32]
     label: NDArray[np.int64]
     synthetic: NDArray[np.bool_]
     known: NDArray[np.bool_]
     class_of: pa.DictionaryArray
-    places: Mapping[str, Places]
+    places: Mapping[str, ByteRanges]
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -111,12 +111,12 @@ class _Opener:
     cache: ShardCache | None
     check_hashes: bool
 
-    def table(self, tar: Tar) -> pa.Table:
+    def table(self, tar: ShardFile) -> pa.Table:
         """The wanted columns of one shard's index, all of them, in the same types."""
         table = self._own(tar)
         if table is None:
             local = tar.local or (self.cache or ShardCache()).path(tar)
-            table = foreign_index(local, tar.url, tar.version, self.members)
+            table = read_foreign_index(local, tar.url, tar.version, self.members)
         wanted = {
             "key": pa.large_string(),
             "label": pa.int64(),
@@ -132,18 +132,18 @@ class _Opener:
         except (pa.ArrowException, LookupError, ValueError) as error:
             what = f"says what cannot be: {first_line(error)!r}"
             raise ShardError(
-                f"{tar.beside('.parquet')}: {what}; run verify, or remove it: the tar is read then"
+                f"{tar.sibling('.parquet')}: {what}; run verify, or remove it: the tar is read then"
             ) from None
         return found
 
-    def _own(self, tar: Tar) -> pa.Table | None:
+    def _own(self, tar: ShardFile) -> pa.Table | None:
         """What our writer wrote beside the tar; None where there is no such file, or it is another program's."""
-        place = tar.beside(".parquet")
+        place = tar.sibling(".parquet")
         try:
             content = None if tar.local and not self.check_hashes else read_bytes(place)
             table = pq.ParquetFile(place if content is None else io.BytesIO(content)).read()
             names = table.column_names
-        except (FileNotFoundError, Missing, Refused):  # a store that may not be listed says this of what is not there
+        except (FileNotFoundError, FileMissing, AccessRefused):  # a store that may not be listed says this of what is not there
             return None
         except (OSError, ValueError, pa.ArrowException) as error:
             raise ShardError(f"{place}: cannot be read: {first_line(error)!r}") from None
@@ -175,9 +175,9 @@ def _column(table: pa.Table, name: str, kind: pa.DataType, rows: int) -> pa.Chun
     return pa.array(np.zeros(rows, np.int64), kind) if name.endswith("_size") else pa.nulls(rows, kind)
 
 
-def recorded_sha256(tar: Tar, suffix: str = ".tar") -> str:
+def recorded_sha256(tar: ShardFile, suffix: str = ".tar") -> str:
     """The SHA-256 that the stats file beside a tar names, of it or its index. Raises ShardError where there is none."""
-    place, name = tar.beside(SUFFIX), tar.name.removesuffix(".tar") + suffix
+    place, name = tar.sibling(STATS_SUFFIX), tar.name.removesuffix(".tar") + suffix
     try:
         (found,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == name)
         if not re.fullmatch("[0-9a-f]{64}", found):

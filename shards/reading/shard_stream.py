@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from shards.codec import CorruptImage, Pixels, decode_rgb
 from shards.errors import NotReal, ShardError
 from shards.reading.batch import Batch, BatchPart, Item, gather
-from shards.reading.class_map import labels_of
-from shards.reading.decoder import Decoder, cores
-from shards.reading.epoch_order import EpochOrder, Samples
-from shards.reading.selection import select as select_rows
-from shards.reading.shard_files import ShardFiles
+from shards.reading.class_map import map_labels
+from shards.reading.decoder import Decoder, available_cores
+from shards.reading.epoch_order import EpochOrder, EpochSamples
+from shards.reading.selection import select_rows as select_rows
+from shards.reading.mapped_shards import MappedShards
 from shards.reading.shard_index import open_index
-from shards.reading.tar_scan import Members, facts_of
+from shards.reading.tar_scan import Members, parse_metadata
 from shards.storage.shard_cache import ShardCache
 
 _WINDOW = 16
@@ -72,7 +72,7 @@ class ShardStream:
         also = [*(["mask"] if mask else []), *({"txt" if name == "txt" else "json" for name in fields})]
         cache = cache or ShardCache()
         self.index = open_index(shards, members=members, also=also, cache=cache, check_hashes=check_hashes)
-        self.label, self.classes, rows = labels_of(self.index, classes, class_map or {})
+        self.label, self.classes, rows = map_labels(self.index, classes, class_map or {})
         weight = None
         if select is not None:
             chosen, weight = select_rows(self.index.keys, select)
@@ -82,14 +82,14 @@ class ShardStream:
         if not len(rows):
             raise ShardError(f"{shards}: no sample is left of {len(self.index)}")
         self.synthetic = self._said(rows, synthetic, real_only)
-        self._samples = Samples(rows, self.index.shard[rows], len(self.index.tars), weight)
+        self._samples = EpochSamples(rows, self.index.shard[rows], len(self.index.tars), weight)
         if window is None and any(tar.local is None for tar in self.index.tars):
             window = _WINDOW
         self._window = window
-        self._files = ShardFiles(self.index.tars, cache, check_hashes, window)
+        self._files = MappedShards(self.index.tars, cache, check_hashes, window)
         self._seed, self._shuffle = seed, shuffle
         self._order = EpochOrder(self._samples, seed, shuffle, window)
-        self.decoder = Decoder(threads or cores(), (size, size) if isinstance(size, int) else size)
+        self.decoder = Decoder(threads or available_cores(), (size, size) if isinstance(size, int) else size)
         self._on_error = on_error
         self.skipped: dict[str, str] = {}
         """Key of each sample that was skipped, and why."""
@@ -154,7 +154,7 @@ class ShardStream:
         where = self.label[self._samples.rows] == label
         weight = None if self._samples.weight is None else self._samples.weight[where]
         samples = self._samples
-        chosen = Samples(samples.rows[where], samples.shard[where], samples.shards, weight)
+        chosen = EpochSamples(samples.rows[where], samples.shard[where], samples.shards, weight)
         return EpochOrder(chosen, self._seed, self._shuffle, self._window)
 
     def fingerprint(self) -> str:
@@ -182,7 +182,7 @@ class ShardStream:
             return [None] * len(rows)
         if name == "txt":
             return [bytes(data).decode(errors="replace") if len(data) else None for data in self.encoded(rows, "txt")]
-        return [facts_of(bytes(data)).get(name) for data in self.encoded(rows, "json")]
+        return [parse_metadata(bytes(data)).get(name) for data in self.encoded(rows, "json")]
 
     def place(self, row: int) -> str:
         """Where a sample is, for messages."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from shards.codec import format_of
+from shards.codec import detect_format
 from shards.errors import ShardError
-from shards.tarball import BLOCK
+from shards.tarball import BLOCK_SIZE
 
-Data = bytes | mmap.mmap
+TarData = bytes | mmap.mmap
 
 _FILE, _NO_DATA, _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"07\0", b"123456", b"xX", b"g", b"L", b"K"
 _IN_PART = {b"S": "stored sparse", b"M": "continued from another volume"}
@@ -41,7 +41,7 @@ _INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """A regular file in a tar. offset: where its data begins; size: its length; both in bytes."""
 
     name: str
@@ -49,7 +49,7 @@ class Member:
     size: int
 
 
-_ABSENT = Member("", -1, 0)
+_ABSENT = TarMember("", -1, 0)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Members:
         return self.label.removeprefix("json.") if self.label.startswith("json.") else None
 
 
-def index_table(data: Data, tar: str, members: Members, places: Iterable[Member] | None = None) -> pa.Table:
+def index_tar(data: TarData, tar: str, members: Members, places: Iterable[TarMember] | None = None) -> pa.Table:
     """A row for each sample of a tar, in the order in which their first members stand; columns as in SCHEMA.
 
     label is -1 where the sample has no such member; synthetic and class_name are null where the `.json` does not say;
@@ -94,7 +94,7 @@ def index_table(data: Data, tar: str, members: Members, places: Iterable[Member]
     return pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"incomplete": incomplete})
 
 
-def scan_members(data: Data, tar: str, start: int = 0) -> Iterator[Member]:
+def scan_members(data: TarData, tar: str, start: int = 0) -> Iterator[TarMember]:
     """The regular files of a tar, in its order, from the header at byte `start` on; all else in it is passed over.
 
     Bytes of a name that are no UTF-8 come as lone surrogates, as in `tarfile`. Raises ShardError, with `tar` and the
@@ -104,7 +104,7 @@ def scan_members(data: Data, tar: str, start: int = 0) -> Iterator[Member]:
     everywhere: dict[str, str] = {}  # what pax headers say of all members that follow
     own: dict[str, str] = {}  # what extended headers say of the next member; the outermost one wins
     place = start
-    while (block := data[place : place + BLOCK]).count(0) < BLOCK:
+    while (block := data[place : place + BLOCK_SIZE]).count(0) < BLOCK_SIZE:
         kind, size = _header(data, block, tar, place)
         if kind in _PAX:
             own = _pax_records(data, tar, place, size) | own
@@ -114,30 +114,30 @@ def scan_members(data: Data, tar: str, start: int = 0) -> Iterator[Member]:
             own.setdefault("path", _text(_content(data, tar, place, size)))
         elif kind != _LONG_LINK:
             name, size = _described(block, kind, size, everywhere | own, f"{tar}, byte {place}")
-            if (missing := place + BLOCK + size - len(data)) > 0:
+            if (missing := place + BLOCK_SIZE + size - len(data)) > 0:
                 raise ShardError(
                     f"{tar}, byte {place}: member {_quoted(name)} of {size} bytes is cut short by {missing}"
                 )
             if kind in _FILE and not (kind == b"\0" and name.endswith("/")):  # before ustar, a directory
-                yield Member(name, place + BLOCK, size)
+                yield TarMember(name, place + BLOCK_SIZE, size)
             own = {}
-        place += BLOCK + size + -size % BLOCK
+        place += BLOCK_SIZE + size + -size % BLOCK_SIZE
     _check_end(data, tar, place)
 
 
-def member_at(data: Data, offset: int) -> Member | None:
+def member_at(data: TarData, offset: int) -> TarMember | None:
     """The regular file whose data begins at a byte, by the header before it alone; None where none says that."""
-    block = data[offset - BLOCK : offset]
+    block = data[offset - BLOCK_SIZE : offset]
     size = _number(block[124:136])
-    return None if size is None or block[156:157] not in _FILE else Member(_short_name(block), offset, size)
+    return None if size is None or block[156:157] not in _FILE else TarMember(_short_name(block), offset, size)
 
 
-def _header(data: Data, block: bytes, tar: str, place: int) -> tuple[bytes, int]:
+def _header(data: TarData, block: bytes, tar: str, place: int) -> tuple[bytes, int]:
     """Type and size in a header, after its checksum was found to be right."""
     rest = block[:148] + b" " * 8 + block[156:]
     stated, total = _number(block[148:156]), sum(rest)
     # Some old tars added signed bytes.
-    if len(block) < BLOCK or (stated != total and stated != total - 256 * sum(byte > 127 for byte in rest)):
+    if len(block) < BLOCK_SIZE or (stated != total and stated != total - 256 * sum(byte > 127 for byte in rest)):
         end = min(place, len(data))  # padding may be cut, too
         raise ShardError(f"{tar}, byte {end}: {_no_header(block, place)}")
     size = _number(block[124:136])
@@ -153,7 +153,7 @@ def _no_header(block: bytes, place: int) -> str:
         return f"compressed by {compressed}, where no member can be found by its place; unpack it"
     if place == 0 and block:
         return f"no tar, it begins with {block[:24]!r}; fetch it again"
-    short = len(block) < BLOCK
+    short = len(block) < BLOCK_SIZE
     what = "ends without its end mark, so it was cut short" if short else "has a header with a wrong checksum"
     return f"the tar {what}; fetch it again"
 
@@ -186,14 +186,14 @@ def _number(field: bytes) -> int | None:
     return None if digits.strip(b"01234567") else int(digits or b"0", 8)
 
 
-def _content(data: Data, tar: str, place: int, size: int) -> bytes:
-    content = data[place + BLOCK : place + BLOCK + size]
+def _content(data: TarData, tar: str, place: int, size: int) -> bytes:
+    content = data[place + BLOCK_SIZE : place + BLOCK_SIZE + size]
     if len(content) < size:
         raise ShardError(f"{tar}, byte {place}: an extended header of {size} bytes is cut short; fetch it again")
     return content
 
 
-def _pax_records(data: Data, tar: str, place: int, size: int) -> dict[str, str]:
+def _pax_records(data: TarData, tar: str, place: int, size: int) -> dict[str, str]:
     """The records that say where a member is. Each is "LENGTH NAME=VALUE\\n"; the length counts all of it."""
     content, start, records = _content(data, tar, place, size), 0, dict[str, str]()
     while start < len(content):
@@ -216,7 +216,7 @@ def _text(field: bytes) -> str:
     return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-def _check_end(data: Data, tar: str, place: int) -> None:
+def _check_end(data: TarData, tar: str, place: int) -> None:
     for start in range(place, len(data), _CHUNK):
         chunk = data[start : start + _CHUNK]
         if rest := chunk.lstrip(b"\0"):
@@ -224,10 +224,10 @@ def _check_end(data: Data, tar: str, place: int) -> None:
             raise ShardError(f"{where}: data behind the end mark: damage, or tars joined otherwise than by tar -A")
 
 
-def _samples(places: Iterable[Member], tar: str, members: Members) -> dict[str, dict[str, tuple[str, Member]]]:
+def _samples(places: Iterable[TarMember], tar: str, members: Members) -> dict[str, dict[str, tuple[str, TarMember]]]:
     """For each key what its members are: role, then extension and place."""
     roles = members.roles()
-    samples: dict[str, dict[str, tuple[str, Member]]] = {}
+    samples: dict[str, dict[str, tuple[str, TarMember]]] = {}
     for member in places:
         folders, slash, base = member.name.rpartition("/")
         stem, _, extension = base.partition(".")
@@ -242,8 +242,8 @@ def _samples(places: Iterable[Member], tar: str, members: Members) -> dict[str, 
     return samples
 
 
-def _row(data: Data, where: str, key: str, found: Mapping[str, tuple[str, Member]], members: Members) -> dict[str, Any]:
-    facts = facts_of(_bytes(data, found["json"][1])) if "json" in found else {}
+def _row(data: TarData, where: str, key: str, found: Mapping[str, tuple[str, TarMember]], members: Members) -> dict[str, Any]:
+    facts = parse_metadata(_bytes(data, found["json"][1])) if "json" in found else {}
     extension, image = found["image"]
     last = extension.lower().rpartition(".")[2]
     row: dict[str, Any] = {
@@ -252,7 +252,7 @@ def _row(data: Data, where: str, key: str, found: Mapping[str, tuple[str, Member
         "synthetic": _synthetic(where, facts),
         "class_name": _utf8(facts["class_name"]) if isinstance(facts.get("class_name"), str) else None,
         # What the bytes are, whatever they are called; the name where they are damaged.
-        "image_format": format_of(data[image.offset : image.offset + 12]) or {"jpeg": "jpg"}.get(last, last),
+        "image_format": detect_format(data[image.offset : image.offset + 12]) or {"jpeg": "jpg"}.get(last, last),
     }
     for role in _PLACED:
         member = found[role][1] if role in found else _ABSENT
@@ -260,7 +260,7 @@ def _row(data: Data, where: str, key: str, found: Mapping[str, tuple[str, Member
     return row
 
 
-def facts_of(text: bytes) -> dict[str, Any]:
+def parse_metadata(text: bytes) -> dict[str, Any]:
     """The fields of a `.json`; none where it is absent, damaged or no object."""
     try:
         facts = json.loads(text)
@@ -269,7 +269,7 @@ def facts_of(text: bytes) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def synthetic_of(facts: Mapping[str, Any]) -> bool | None:
+def synthetic_flag(facts: Mapping[str, Any]) -> bool | None:
     """What the fields of a `.json` say; None where they do not. Raises ValueError for what is neither true nor false:
     taken for silence, it would make a synthetic image a real one."""
     said = facts.get("synthetic")
@@ -280,13 +280,13 @@ def synthetic_of(facts: Mapping[str, Any]) -> bool | None:
 
 def _synthetic(where: str, facts: Mapping[str, Any]) -> bool | None:
     try:
-        return synthetic_of(facts)
+        return synthetic_flag(facts)
     except ValueError as error:
         raise ShardError(f"{where}: {error}") from None
 
 
 def _label(
-    data: Data, where: str, found: Mapping[str, tuple[str, Member]], facts: Mapping[str, Any], members: Members
+    data: TarData, where: str, found: Mapping[str, tuple[str, TarMember]], facts: Mapping[str, Any], members: Members
 ) -> int:
     value: Any
     if members.label_field is not None:
@@ -302,7 +302,7 @@ def _label(
     return value
 
 
-def _bytes(data: Data, member: Member) -> bytes:
+def _bytes(data: TarData, member: TarMember) -> bytes:
     return data[member.offset : member.offset + member.size]
 
 

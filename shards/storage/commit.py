@@ -1,4 +1,4 @@
-"""Files of this machine's file systems that appear whole or not at all: the local half of `shards.storage.store`."""
+"""Atomic files on this machine's file systems: a file appears whole or not at all. Used by FolderStore."""
 
 import errno
 import hashlib
@@ -13,25 +13,25 @@ from shards.errors import ShardError
 
 STAGING = ".staging"
 _STALE_SECONDS = 24 * 3600
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+_LINKS_UNSUPPORTED = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def staging_path(folder: Path, name: str) -> Path:
-    """A path, unused so far, on the same file system as `folder`, for a file that will be published as `name`."""
+    """Return an unused path, on the file system of `folder`, for a file that will be published as `name`."""
     staging = folder / STAGING
     staging.mkdir(parents=True, exist_ok=True)
     return staging / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def link(staged: Path, final: Path) -> None:
-    """Give a staged file its final name as well. Raises FileExistsError where that is taken, whoever comes first."""
+    """Give a staged file its final name as a second name. Raises FileExistsError if that name is taken."""
     _sync(staged)
     try:
         os.link(staged, final)
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.errno in _LINKS_UNSUPPORTED:
             raise ShardError(
-                f"{final.parent}: its file system has no hard links, which make a commit safe; give another folder, or "
+                f"{final.parent}: its file system has no hard links, which a safe commit needs; give another folder, or "
                 "the URL of the bucket behind it"
             ) from None
         raise
@@ -39,12 +39,12 @@ def link(staged: Path, final: Path) -> None:
 
 
 def replace_text(final: Path, text: str) -> None:
-    """Write a file that may change (a card, a report), so that a reader sees the old one or the new one, whole."""
+    """Write a text file that may change, so that a reader sees the old or the new version, never a part."""
     replace_bytes(final, text.encode())
 
 
 def replace_bytes(final: Path, data: bytes) -> None:
-    """The same for bytes."""
+    """Write a file that may change, so that a reader sees the old or the new version, never a part."""
     staged = staging_path(final.parent, final.name)
     try:
         staged.write_bytes(data)
@@ -54,30 +54,30 @@ def replace_bytes(final: Path, data: bytes) -> None:
 
 
 def sweep_staging(folder: Path, older_than_seconds: float = _STALE_SECONDS) -> int:
-    """Remove what dead writers left in the staging folder; young files may belong to a live one. Returns the count."""
+    """Remove the staged files of dead writers and return their number. Young files may belong to a live writer."""
     removed = 0
     for path in (folder / STAGING).glob("*"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > older_than_seconds:
                 path.unlink()
                 removed += 1
-    with suppress(OSError):  # not there, or somebody is writing
+    with suppress(OSError):  # absent, or in use
         (folder / STAGING).rmdir()
     return removed
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes free on the file system that holds `folder`, or that will hold it once it is made."""
-    for place in (folder, *folder.absolute().parents):
-        if place.exists():
-            return shutil.disk_usage(place).free
-    raise ShardError(f"{folder} is on no file system")
+    """Return the free bytes of the file system that holds `folder`, which need not exist yet."""
+    for path in (folder, *folder.absolute().parents):
+        if path.exists():
+            return shutil.disk_usage(path).free
+    raise ShardError(f"{folder}: neither it nor a parent folder exists")
 
 
 def _sync(path: Path) -> None:

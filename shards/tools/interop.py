@@ -10,7 +10,7 @@ from string import Template
 import numpy as np
 
 from shards.errors import ShardError
-from shards.reading.class_map import agree
+from shards.reading.class_map import check_same_classes
 from shards.reading.shard_index import ShardIndex, open_index
 from shards.tools.number_patterns import braces, python_list
 
@@ -75,7 +75,7 @@ def open_mix(real: str, synthetic: str | None, alpha: float | None) -> Mix:
     if alpha is None or not 0 < alpha < 1:
         raise ShardError(f"alpha {alpha}: the synthetic share must be between 0 and 1; for all or none name one source")
     indexes = [open_index(place, also=("txt",)) for place in (real, synthetic)]
-    agree(*({label: name for label, name in index.pairs()[0] if name is not None} for index in indexes))
+    check_same_classes(*({label: name for label, name in index.pairs()[0] if name is not None} for index in indexes))
     share = Fraction(str(alpha))  # from its text, so that 0.1 is a tenth
     return Mix([_source(index) for index in indexes], [1 - share, share])
 

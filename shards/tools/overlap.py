@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shards.codec import CorruptImage, Pixels, decode_rgb
 from shards.errors import ShardmillError
-from shards.reading.decoder import cores
+from shards.reading.decoder import available_cores
 from shards.reading.shard_stream import ShardStream
 
 Hashes = NDArray[np.uint64]
@@ -110,9 +110,9 @@ def fingerprints(stream: ShardStream) -> Prints:
                 stream.replacement(int(stream.rows[start + number]), str(error))
         look[start : start + len(waves)], flat[start : start + len(waves)] = perceptual_hashes(waves)
 
-    with ThreadPoolExecutor(cores()) as pool:
-        for first in range(0, count, _PART * cores()):
-            starts = range(first, min(first + _PART * cores(), count), _PART)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for first in range(0, count, _PART * available_cores()):
+            starts = range(first, min(first + _PART * available_cores(), count), _PART)
             list(pool.map(part, starts, [stream.encoded(stream.rows[start : start + _PART]) for start in starts]))
     digests = pa.Array.from_buffers(pa.binary(16), count, [None, pa.py_buffer(digest)])
     return Prints(stream.index.keys.take(pa.array(stream.rows)), digests, look, flat)

@@ -10,20 +10,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from shards.codec import format_of
+from shards.codec import detect_format
 from shards.errors import ShardError
 from shards.reading.selection import read_selection
-from shards.reading.tar_entries import TarSample, content, mapped, read_entries
-from shards.reading.tar_scan import Data, Members
-from shards.sample import MEMBERS, Scalar
-from shards.stats import SUFFIX, Stats
+from shards.reading.tar_samples import TarSample, member_bytes, map_file, read_tar_samples
+from shards.reading.tar_scan import TarData, Members
+from shards.sample import MEMBER_EXTENSIONS, Scalar
+from shards.stats import STATS_SUFFIX, Stats
 from shards.storage.commit import sweep_staging
-from shards.storage.locations import Tar
-from shards.storage.manifest import all_stats, finish
+from shards.storage.locations import ShardFile
+from shards.storage.manifest import read_all_stats, publish_stats
 from shards.storage.shard_cache import ShardCache
-from shards.storage.store import open_store
-from shards.writing.dataset_card import Card, write_card
-from shards.writing.shard_writer import FileFacts, ShardWriter
+from shards.storage.open_store import open_store
+from shards.writing.dataset_card import DatasetCard, write_card
+from shards.writing.shard_writer import PublishedFile, ShardWriter
 
 _OURS = re.compile(r"\d{5,}(\.tar|\.parquet|_stats\.json)|README\.md|_info\.json|sizes\.json|\.staging")
 _UNLABELLED = "no label"
@@ -46,7 +46,7 @@ class Wanted:
     def member(self, extension: str) -> bool:
         """Whether members of this extension are written."""
         roles = self.roles
-        return extension in (*MEMBERS, *roles.image, roles.label, roles.mask, *self.more)
+        return extension in (*MEMBER_EXTENSIONS, *roles.image, roles.label, roles.mask, *self.more)
 
     def sample(self, entry: TarSample) -> bool:
         """Whether a sample is written."""
@@ -79,7 +79,7 @@ class Resharding:
     tags:    of the card. made_by: what the sources' stats files agree on.
     """
 
-    tars: tuple[Tar, ...]
+    tars: tuple[ShardFile, ...]
     total: int
     classes: tuple[str, ...]
     named: bool
@@ -102,7 +102,7 @@ class Resharding:
         )
         if strangers:
             raise ShardError(f"--out {out}: holds {strangers[0]}, which is no shard's; choose a new folder")
-        if any(stats.get("plan_digest") != self.digest for stats in all_stats(out).values()):
+        if any(stats.get("plan_digest") != self.digest for stats in read_all_stats(out).values()):
             raise ShardError(f"--out {out}: was begun from other shards or with other options; choose a new folder")
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -118,31 +118,31 @@ class Resharding:
         for number, part in enumerate(self.wanted.cuts(self.total)):
             name = f"{number:05d}"
             mine = islice(samples, len(part))
-            if (out / f"{name}{SUFFIX}").exists():
+            if (out / f"{name}{STATS_SUFFIX}").exists():
                 deque(mine, maxlen=0)
             else:
                 self._write_shard(out, name, mine, len(part))
             yield part.stop
         license = self.made_by.get("license", "other")
         text = "Written by Shardmill's reshard from other shards; their samples are as they were."
-        write_card(out, Card("resharded", text, license, self.tags, self.classes))
+        write_card(out, DatasetCard("resharded", text, license, self.tags, self.classes))
         sweep_staging(out)
 
-    def _write_shard(self, out: Path, name: str, samples: Iterator[tuple[TarSample, Data]], count: int) -> None:
+    def _write_shard(self, out: Path, name: str, samples: Iterator[tuple[TarSample, TarData]], count: int) -> None:
         kept: Counter[str] = Counter()
         with ShardWriter(out, name, self._schema()) as writer:
             for entry, data in samples:
                 chosen = {ext: member for ext, member in entry.members.items() if self.wanted.member(ext)}
-                files = [(member.name, content(data, member)) for member in chosen.values()]
+                files = [(member.name, member_bytes(data, member)) for member in chosen.values()]
                 columns = [self.wanted.column(extension, entry) for extension in chosen]
                 writer.append(entry.key, files, columns, self._row(entry, data))
                 kept[_UNLABELLED if entry.label is None else self.classes[entry.label]] += 1
             if kept.total() < count:
                 raise ShardError(f"{self.tars[-1].url}: the shards have changed while they were read; start again")
             facts = writer.publish()
-        finish(open_store(out), name, self._stats(name, kept, facts))
+        publish_stats(open_store(out), name, self._stats(name, kept, facts))
 
-    def _row(self, entry: TarSample, data: Data) -> dict[str, Scalar | None]:
+    def _row(self, entry: TarSample, data: TarData) -> dict[str, Scalar | None]:
         assert entry.image is not None
         image = entry.members[entry.image]
         return {
@@ -153,14 +153,14 @@ class Resharding:
             "label": -1 if entry.label is None else entry.label,
             "class_name": self.classes[entry.label] if self.named and entry.label is not None else entry.class_name,
             "synthetic": entry.synthetic,
-            "image_format": format_of(data[image.offset : image.offset + 12]),
+            "image_format": detect_format(data[image.offset : image.offset + 12]),
         }
 
     def _schema(self) -> pa.Schema:
         places = [(f"{column}_{fact}", pa.int64()) for column in self.columns for fact in ("offset", "size")]
         return pa.schema([*self.fields, ("image_format", pa.string()), *places])
 
-    def _stats(self, name: str, kept: Counter[str], files: Sequence[FileFacts]) -> Stats:
+    def _stats(self, name: str, kept: Counter[str], files: Sequence[PublishedFile]) -> Stats:
         return {
             "unit": int(name),
             "count": kept.total(),
@@ -174,10 +174,10 @@ class Resharding:
             **self.made_by,
         }
 
-    def _samples(self) -> Iterator[tuple[TarSample, Data]]:
+    def _samples(self) -> Iterator[tuple[TarSample, TarData]]:
         for tar in self.tars:
-            with mapped(self.cache.path(tar), tar.url) as data:
-                for entry in read_entries(data, tar.url, self.wanted.roles):
+            with map_file(self.cache.path(tar), tar.url) as data:
+                for entry in read_tar_samples(data, tar.url, self.wanted.roles):
                     if self.wanted.sample(entry):
                         yield entry, data
 

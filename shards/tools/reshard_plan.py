@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from shards.errors import ShardError
-from shards.reading.tar_entries import TarSample, content
-from shards.reading.tar_scan import Data
-from shards.stats import SUFFIX
-from shards.storage.locations import Tar, find_tars
+from shards.reading.tar_samples import TarSample, member_bytes
+from shards.reading.tar_scan import TarData
+from shards.stats import STATS_SUFFIX
+from shards.storage.locations import ShardFile, find_tars
 from shards.storage.manifest import read_stats
 from shards.storage.shard_cache import ShardCache
 from shards.tools.reshard import Resharding, Wanted
@@ -33,7 +33,7 @@ class _Kept(Survey):
     columns: dict[str, None] = field(default_factory=dict)
     digest: Any = field(default_factory=sha256)
 
-    def _count(self, entry: TarSample, data: Data, tar: Tar) -> None:
+    def _count(self, entry: TarSample, data: TarData, tar: ShardFile) -> None:
         if entry.image is not None and not self.wanted.sample(entry):
             return
         super()._count(entry, data, tar)
@@ -43,7 +43,7 @@ class _Kept(Survey):
             if self.wanted.member(extension):
                 self.columns[self.wanted.column(extension, entry)] = None
                 # Of an image the size alone: reading it here would double the time.
-                said = member.size if extension == entry.image else content(data, member)
+                said = member.size if extension == entry.image else member_bytes(data, member)
                 self.digest.update(repr((member.name, said)).encode())
 
 
@@ -156,7 +156,7 @@ def _places(columns: Sequence[str]) -> set[str]:
     return {"image_format"} | {f"{column}_{fact}" for column in columns for fact in ("offset", "size")}
 
 
-def _names(survey: Survey, tars: Sequence[Tar]) -> dict[int, str]:
+def _names(survey: Survey, tars: Sequence[ShardFile]) -> dict[int, str]:
     names = dict(enumerate(told_names(tars[0])))
     for label, several in sorted(survey.names().items()):
         if len(several | {names.get(label, min(several))}) > 1:
@@ -176,10 +176,10 @@ def _check_agree(found: Mapping[int, str], names: Mapping[int, str], place: str)
             )
 
 
-def _made_by(tars: Sequence[Tar]) -> dict[str, Any]:
+def _made_by(tars: Sequence[ShardFile]) -> dict[str, Any]:
     """What all stats files of local sources say alike of what made the samples."""
     paths = [tar.local for tar in tars if tar.local is not None]
-    if len(paths) < len(tars) or not all(Path(tar.beside(SUFFIX)).exists() for tar in tars):
+    if len(paths) < len(tars) or not all(Path(tar.sibling(STATS_SUFFIX)).exists() for tar in tars):
         return {}
     first, *others = [read_stats(path.parent, path.stem) for path in paths]
     told = [name for name in _MADE_BY if name in first]

@@ -15,11 +15,11 @@ import numpy as np
 from shards.codec import CorruptImage, decode_rgb
 from shards.errors import ShardError
 from shards.reading.image_size import image_size
-from shards.reading.tar_entries import TarSample, content, mapped, read_entries
-from shards.reading.tar_scan import Data, Member, Members
-from shards.stats import SUFFIX
+from shards.reading.tar_samples import TarSample, member_bytes, map_file, read_tar_samples
+from shards.reading.tar_scan import TarData, TarMember, Members
+from shards.stats import STATS_SUFFIX
 from shards.storage.commit import sha256_of
-from shards.storage.locations import Tar, exists, find_tars, is_remote, read_bytes
+from shards.storage.locations import ShardFile, exists, find_tars, is_remote, read_bytes
 from shards.storage.manifest import read_stats
 
 Class = tuple[int | None, str | None]
@@ -59,7 +59,7 @@ class Survey:
     roles: Members = field(default_factory=Members)
     decode: bool = False
     told: Sequence[str] = ()
-    tars: list[Tar] = field(default_factory=list)
+    tars: list[ShardFile] = field(default_factory=list)
     samples: int = 0
     imageless: int = 0
     problems: int = 0
@@ -74,14 +74,14 @@ class Survey:
     picks: dict[Class, list[Pick]] = field(default_factory=dict)
     keys: "KeyBook" = field(default_factory=lambda: KeyBook())
 
-    def add(self, tar: Tar, path: Path) -> None:
+    def add(self, tar: ShardFile, path: Path) -> None:
         """Count one shard. path: the tar, or its copy on this disk. A damaged shard is noted, and counts as empty."""
         self.tars.append(tar)
         self.keys.next_tar()
         try:
             held = 0
-            with mapped(path, tar.url) as data:
-                for entry in read_entries(data, tar.url, self.roles):
+            with map_file(path, tar.url) as data:
+                for entry in read_tar_samples(data, tar.url, self.roles):
                     self._count(entry, data, tar)
                     held += 1
             self._compare(tar, held)
@@ -107,9 +107,9 @@ class Survey:
         found = [(label, name, count) for (label, name), count in self.classes.items()]
         return sorted(found, key=lambda one: (one[0] is None, one[0] or 0, one[1] or ""))
 
-    def _compare(self, tar: Tar, count: int) -> None:
+    def _compare(self, tar: ShardFile, count: int) -> None:
         """With the stats file of a local shard of ours."""
-        if tar.local is None or not Path(tar.beside(SUFFIX)).exists():
+        if tar.local is None or not Path(tar.sibling(STATS_SUFFIX)).exists():
             return
         stats = read_stats(tar.local.parent, tar.local.stem)
         if stats["count"] != count:
@@ -117,7 +117,7 @@ class Survey:
         if self.decode and sha256_of(tar.local) != stats["files"][0]["sha256"]:
             self.note(f"{tar.url}: other bytes than were written (SHA-256 differs from its stats file's)")
 
-    def _count(self, entry: TarSample, data: Data, tar: Tar) -> None:
+    def _count(self, entry: TarSample, data: TarData, tar: ShardFile) -> None:
         self.samples += 1
         self.keys.add(entry.key)
         self.members.update(entry.members.keys())
@@ -140,10 +140,10 @@ class Survey:
             return entry.label, self.told[entry.label]
         return entry.label, entry.class_name
 
-    def _look(self, entry: TarSample, image: Member, data: Data) -> None:
+    def _look(self, entry: TarSample, image: TarMember, data: TarData) -> None:
         form, width, height = image_size(data, image.offset, image.size)
         if self.decode:
-            decode_rgb(content(data, image))
+            decode_rgb(member_bytes(data, image))
         self.formats[form] += 1
         self.width, self.height = _range(self.width, width), _range(self.height, height)
         rank = blake2b(entry.key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
@@ -186,18 +186,18 @@ def unfinished(place: str) -> list[str]:
     return sorted(tar.name for tar in Path(place).glob("*.tar") if tar.name not in finished)
 
 
-def common_keys(tars: Iterable[tuple[Tar, Path]], roles: Members) -> Iterator[tuple[str, str, str]]:
+def common_keys(tars: Iterable[tuple[ShardFile, Path]], roles: Members) -> Iterator[tuple[str, str, str]]:
     """Keys that stand in two of these shards, with both places."""
     seen: dict[str, str] = {}
     for tar, path in tars:
-        with mapped(path, tar.url) as data:
-            for entry in read_entries(data, tar.url, roles):
+        with map_file(path, tar.url) as data:
+            for entry in read_tar_samples(data, tar.url, roles):
                 if entry.key in seen:
                     yield entry.key, seen[entry.key], tar.url
                 seen[entry.key] = tar.url
 
 
-def told_names(tar: Tar) -> list[str]:
+def told_names(tar: ShardFile) -> list[str]:
     """Class names in label order, as `_info.json` in a shard's folder tells them; none where there is no such file.
 
     Raises ShardError where it is damaged.

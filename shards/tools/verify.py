@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 
 from shards.codec import CorruptImage, decode_rgb
 from shards.errors import ShardError
-from shards.sample import IMAGE_FORMATS, MEMBERS
-from shards.stats import SUFFIX, Stats
+from shards.sample import IMAGE_FORMATS, MEMBER_EXTENSIONS
+from shards.stats import STATS_SUFFIX, Stats
 from shards.storage.commit import sha256_of
-from shards.storage.manifest import Place, read_stats
-from shards.storage.store import Store, StoredFile, is_staged, open_store
+from shards.storage.manifest import read_stats
+from shards.storage.store import StoreLike
+from shards.storage.open_store import open_store
+from shards.storage.store import Store, StoredFile, is_temporary
 
 _CARDS = {"README.md", "_info.json", "sizes.json"}
 
@@ -30,7 +32,7 @@ class Finding:
     text: str
 
 
-def verify_folder(place: Place, classes: Sequence[str], expected: Iterable[str], plan_digest: str) -> Iterator[Finding]:
+def verify_folder(place: StoreLike, classes: Sequence[str], expected: Iterable[str], plan_digest: str) -> Iterator[Finding]:
     """Everything that is wrong with a folder of shards, local or in an object store: missing, foreign, short, altered
     and inconsistent files, wrong labels, and keys that stand in two shards. Reads every byte once; changes nothing.
 
@@ -41,8 +43,8 @@ def verify_folder(place: Place, classes: Sequence[str], expected: Iterable[str],
     yield from _strangers(found, set(names))
     seen: dict[str, str] = {}
     for name in names:
-        if f"{name}{SUFFIX}" not in found:
-            yield Finding(name, f"{name}{SUFFIX}: missing, the unit is not finished")
+        if f"{name}{STATS_SUFFIX}" not in found:
+            yield Finding(name, f"{name}{STATS_SUFFIX}: missing, the unit is not finished")
             continue
         try:
             stats = read_stats(store, name)
@@ -53,9 +55,9 @@ def verify_folder(place: Place, classes: Sequence[str], expected: Iterable[str],
 
 
 def _strangers(found: Mapping[str, StoredFile], names: set[str]) -> Iterator[Finding]:
-    known = _CARDS | {f"{name}{end}" for name in names for end in (".tar", ".parquet", SUFFIX)}
+    known = _CARDS | {f"{name}{end}" for name in names for end in (".tar", ".parquet", STATS_SUFFIX)}
     for name in found:
-        if name not in known and not is_staged(name):
+        if name not in known and not is_temporary(name):
             yield Finding(None, f"{name}: not a file of this run")
 
 
@@ -63,17 +65,17 @@ def _verify_shard(
     store: Store, name: str, stats: Stats, classes: Sequence[str], plan_digest: str, seen: dict[str, str]
 ) -> Iterator[str]:
     if stats["plan_digest"] != plan_digest:
-        yield f"{name}{SUFFIX}: made under another plan ({stats['plan_digest'][:12]}, not {plan_digest[:12]})"
+        yield f"{name}{STATS_SUFFIX}: made under another plan ({stats['plan_digest'][:12]}, not {plan_digest[:12]})"
     for kind in {*stats["planned"], *stats["kept"], *stats["failed"]}:
         planned, kept, failed = (stats[field].get(kind, 0) for field in ("planned", "kept", "failed"))
         if planned != kept + failed:
-            yield f"{name}{SUFFIX}: class {kind}: {planned} planned, but {kept} kept and {failed} failed"
+            yield f"{name}{STATS_SUFFIX}: class {kind}: {planned} planned, but {kept} kept and {failed} failed"
     files = {facts["name"]: facts for facts in stats["files"]}
     missing = [f"{file}: missing" for file in files if store.size(file) is None]
     yield from missing
     if missing:
         return
-    with store.at_hand(f"{name}.tar") as tar, store.at_hand(f"{name}.parquet") as index:
+    with store.local_copy(f"{name}.tar") as tar, store.local_copy(f"{name}.parquet") as index:
         altered = [
             problem
             for path, facts in zip((tar, index), files.values(), strict=True)
@@ -122,7 +124,7 @@ def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
         for member in opened:
             key, _, extension = member.name.partition(".")
             file = opened.extractfile(member)
-            if file is None or extension not in MEMBERS:
+            if file is None or extension not in MEMBER_EXTENSIONS:
                 raise tarfile.TarError(f"{member.name}: not a member that a shard may have")
             found.setdefault(key, {})[extension] = (member.offset_data, file.read())
     yield from found.items()

@@ -1,1 +1,1 @@
-"""Writes shards: tar, index, stats and dataset card."""
+"""Writing of shards: tar, index, stats and dataset card."""

@@ -1,4 +1,4 @@
-"""What other people's readers look for at the root of a folder of shards."""
+"""The dataset card: files at the root of a folder of shards that other tools read."""
 
 import json
 from collections.abc import Sequence
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from string import Template
 
 from shards.stats import total_by_class
-from shards.storage.manifest import Place, all_stats
-from shards.storage.store import open_store
+from shards.storage.manifest import read_all_stats
+from shards.storage.open_store import open_store
+from shards.storage.store import StoreLike
 
+# The card names the tars as data files: without it a hub client loads the parquet files alone, and no images.
 _README = Template("""\
 ---
 pretty_name: $title
@@ -26,9 +28,9 @@ configs:
 
 $description
 
-$count images in $shards shards, in WebDataset form. Each sample has an image, `.cls` (the class index), `.json` (all
-that is known of it) and `.txt` (the prompt); `NNNNN.parquet` has a row per sample, with the place of every member in
-the tar, and `NNNNN_stats.json` the shard's counts and SHA-256.
+$count images in $shards shards, in WebDataset form. Each sample has an image, `.cls` (the class index), `.json` (its
+metadata) and `.txt` (the prompt). `NNNNN.parquet` has a row per sample, with the offset and size of every member in the
+tar. `NNNNN_stats.json` has the shard's counts and SHA-256.
 
 | index | class | images |
 |---|---|---|
@@ -43,8 +45,8 @@ from webdataset import WebDataset                               # WebDataset("00
 
 
 @dataclass(frozen=True)
-class Card:
-    """Facts for the data set's card. classes: names in label order."""
+class DatasetCard:
+    """The facts on a dataset card. classes: names in label order."""
 
     title: str
     description: str
@@ -53,14 +55,10 @@ class Card:
     classes: Sequence[str]
 
 
-def write_card(place: Place, card: Card) -> None:
-    """Write README.md (hub), `_info.json` (timm) and `sizes.json` (open_clip) for the finished shards of a folder.
-
-    The README names the tars as data files: a hub client that finds tars and parquet files would otherwise load the
-    parquet files alone, without images and without a word.
-    """
-    store, stats = open_store(place), all_stats(place)
-    lengths = {f"{name}.tar": int(found["count"]) for name, found in stats.items()}
+def write_card(location: StoreLike, card: DatasetCard) -> None:
+    """Write README.md (hub), `_info.json` (timm) and `sizes.json` (open_clip) for the finished shards of a folder."""
+    store, stats = open_store(location), read_all_stats(location)
+    lengths = {f"{shard}.tar": int(shard_stats["count"]) for shard, shard_stats in stats.items()}
     split = {
         "name": "train",
         "num_samples": sum(lengths.values()),

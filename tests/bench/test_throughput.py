@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ from bench.throughput.results import ALL_OF_IT, Results, put_between
 from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, at_most, beside, not_run, paired
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import OutputSpec
-from engine.generators import registry
 from engine.generators.protocol import Images, Request
 
 RATES = st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1, max_size=9)
@@ -239,6 +239,8 @@ def _near(image: np.ndarray, frames: np.ndarray) -> int:
 class Neighbourly(FakeSettings):
     """Settings of a device whose images depend on their place in the batch."""
 
+    kind: Literal["neighbourly"] = "neighbourly"  # type: ignore[assignment]
+
 
 class NeighbourlyDevice(FakeDevice):
     def generate(self, requests: Sequence[Request]) -> Images:
@@ -246,7 +248,7 @@ class NeighbourlyDevice(FakeDevice):
         return Images(made + np.arange(len(made), dtype=np.uint8)[:, None, None, None])
 
 
-registry._MAKERS[Neighbourly] = NeighbourlyDevice
+GENERATORS.register(Neighbourly, NeighbourlyDevice)
 
 
 @pytest.mark.parametrize(("settings", "equal"), [(FakeSettings, True), (Neighbourly, False)])

@@ -5,22 +5,23 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
 from engine.errors import ModelError
-from engine.generators import registry
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.protocol import Images, Request
 from engine.models.memory import breaks_device
 from engine.run.plan import make_plan
 from engine.run.run import Run
 from engine.run.run_context import RunContext
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.engine.fakes import FakeGenerator
 
 BROKEN = "SHARDMILL_TEST_BROKEN_NODE"
@@ -37,6 +38,7 @@ class FakeSettings(TextToImageSettings):
     """fits: largest batch that the device has memory for. survives: largest that does not end the process, as a host
     does that runs out of memory. seconds: that a batch takes."""
 
+    kind: Literal["fake"] = "fake"  # type: ignore[assignment]
     fits: int = 1000
     survives: int = 1000
     seconds: float = 0.0
@@ -69,7 +71,7 @@ class Fake(FakeGenerator):
         return Images(super().generate(requests).pixels + np.uint8(len(requests)))
 
 
-registry._MAKERS[FakeSettings] = Fake
+GENERATORS.register(FakeSettings, Fake)
 
 
 def fake_run(folder: Path, units: int, cluster: ClusterSpec, **model: float) -> Run:

@@ -18,7 +18,7 @@ from engine.cluster.store_backoff import StoreBackoff
 from engine.cluster.work_queue import WorkQueue
 from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError, NoStagingRoom, OutputError, Stopped, UnitsFailed
-from shards.storage.retries import Unreachable
+from shards.storage.retries import StoreUnreachable
 from tests.cluster.fake_kind import fake_run
 from tests.conftest import ROOT
 
@@ -176,7 +176,7 @@ def test_a_backlog_counts_attempts_and_keeps_a_file_of_those_given_up(tmp_path: 
 
 def test_while_a_store_does_not_answer_nothing_begins_and_at_last_the_run_ends() -> None:
     now, outage, waits = [0.0], StoreBackoff(lambda: now[0]), []
-    away = Unreachable("s3://bucket/run: cannot be written (TimeoutError)")
+    away = StoreUnreachable("s3://bucket/run: cannot be written (TimeoutError)")
     assert not outage.waiting
     for _ in range(6):
         waits.append(outage.failed(away))

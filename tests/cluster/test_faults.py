@@ -6,7 +6,7 @@ import pytest
 
 from bench.faults.fault import FAULTS, Impossible
 from bench.faults.matrix import Matrix, chosen
-from tests.s3 import serve_s3
+from bench.s3_server import serve_s3
 
 
 @pytest.fixture(scope="module")

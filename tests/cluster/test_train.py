@@ -18,7 +18,7 @@ from engine.training.classifier.classifier_job import Job, job_of
 from engine.training.classifier.train_worker import Worker
 from jobs.__main__ import main
 from shards.codec import encode_rgb
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.conftest import ROOT, command, family
 from tests.engine.test_sweep import make
 

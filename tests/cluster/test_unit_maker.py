@@ -6,17 +6,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from engine.cluster.actor import UnitActor
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.errors import NoStagingRoom
-from engine.generators import registry
 from engine.generators.protocol import Images, Request
 from engine.run.run import Run
 from shards.errors import CommitConflict
-from shards.storage.store import Bucket, Folder, Store
+from shards.storage.bucket_store import BucketStore
+from shards.storage.folder_store import FolderStore
+from shards.storage.store import Store
 from tests.cluster.fake_kind import Fake, FakeSettings, fake_run
 
 PATIENCE_S = 60.0
@@ -25,6 +28,8 @@ URL = "memory://bucket/run"
 
 class WatchedSettings(FakeSettings):
     """Of `Watched`, by the process that makes it."""
+
+    kind: Literal["watched"] = "watched"  # type: ignore[assignment]
 
 
 class Watched(Fake):
@@ -43,10 +48,10 @@ class Watched(Fake):
         return with_lock
 
 
-registry._MAKERS[WatchedSettings] = Watched
+GENERATORS.register(WatchedSettings, Watched)
 
 
-class Late(Folder):
+class Late(FolderStore):
     """Publishes nothing of the first unit before `may` is set."""
 
     may = threading.Event()
@@ -56,14 +61,14 @@ class Late(Folder):
         super().publish(staged, name)
 
 
-class Unprofiled(Folder):
+class Unprofiled(FolderStore):
     """Refuses whatever may be replaced, as profiles are and shards are not."""
 
     def replace(self, name: str, data: bytes) -> None:
         raise PermissionError(13, "Permission denied", name)
 
 
-class Unstaged(Bucket):
+class Unstaged(BucketStore):
     """On a machine with a full disk."""
 
     def staging(self, name: str) -> Path:
@@ -73,7 +78,7 @@ class Unstaged(Bucket):
         return Unstaged(f"{self.url}/{name}")
 
 
-class Full(Folder):
+class Full(FolderStore):
     """A full disk that all nodes share."""
 
     def staging(self, name: str) -> Path:

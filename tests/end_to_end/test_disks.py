@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.s3_server import serve_s3
 from tests.conftest import ROOT, Jobs, command, hashes, make_run, text_of
-from tests.s3 import serve_s3
 
 # A mount namespace of its own, as root or as a user who becomes root within it: what is mounted goes with the process.
 _NAMESPACES = (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"])

@@ -10,14 +10,14 @@ from engine.errors import RunMismatch
 from engine.run.run import load_run
 from engine.worker.replay import replay
 from shards.codec import decode_rgb
-from shards.storage.manifest import read_shard
+from shards.storage.manifest import read_index_rows
 from tests.conftest import Jobs, text_of
 
 
 def test_replay_makes_the_same_bytes_and_notices_others(jobs: Jobs, tiny_run: Path, tmp_path: Path) -> None:
     key, saved = "000030002", tmp_path / "again.png"
     tar = tiny_run / "shards/00003.tar"
-    row = next(row for row in read_shard(tar) if row["key"] == key)
+    row = next(row for row in read_index_rows(tar) if row["key"] == key)
     stored = tar.read_bytes()[row["image_offset"] : row["image_offset"] + row["image_size"]]
     found = jobs("replay", tiny_run, key, "--save", saved)
     assert found.returncode == 0, text_of(found)

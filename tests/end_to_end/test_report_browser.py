@@ -1,4 +1,4 @@
-"""The report in a real browser: clicked, typed at, on a phone, in the dark and in print."""
+"""The report in a real browser: clicks, keys, a phone, dark pages, a screen reader and paper."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from engine.report import write_report
-from tests.browser import CHROMIUM, MISSING, Page, browser
+from tests.browser import Tab, browser
 from tests.engine.reports import HELPED, make_run, measure, write_answer
+from tests.optional import needs_chromium
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+pytestmark = needs_chromium
 
 SPEC = """
 name: digits in a browser
@@ -28,7 +29,7 @@ SECTIONS = [
     "verdict", "curve", "alternatives", "balance", "distance", "confusion", "images", "gallery", "neighbours",
     "rejects", "strategies", "throughput", "stages", "provenance",
 ]  # fmt: skip
-SEEN = "[...document.querySelectorAll('SELECTOR')].filter(e => e.checkVisibility())"
+VISIBLE = "[...document.querySelectorAll('SELECTOR')].filter(e => e.checkVisibility())"
 CUT_LABELS = """svg => {
   const a = svg.getBoundingClientRect();
   return [...svg.querySelectorAll("text")].filter(text => {
@@ -38,8 +39,8 @@ CUT_LABELS = """svg => {
 }"""
 TOUCHING = """(() => {
   const boxes = [...document.querySelectorAll(".dot span")].map(e => [e.textContent, e.getBoundingClientRect()]);
-  return boxes.flatMap(([a, one], i) => boxes.slice(i + 1).filter(([b, other]) =>
-    one.left < other.right && other.left < one.right && one.top + 1 < other.bottom && other.top + 1 < one.bottom
+  return boxes.flatMap(([a, box], i) => boxes.slice(i + 1).filter(([b, other]) =>
+    box.left < other.right && other.left < box.right && box.top + 1 < other.bottom && other.top + 1 < box.bottom
   ).map(([b]) => a + " and " + b));
 })()"""
 FOCUSED = """(() => {
@@ -54,7 +55,7 @@ FOCUSED = """(() => {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All sections of a page, of a sweep in which noise helped."""
+    """A report with all sections, of a sweep in which noise helped."""
     run = make_run(tmp_path_factory.mktemp("browser"), SPEC)
     write_answer(run, HELPED)
     measure(run, tmp_path_factory.mktemp("encoder"))
@@ -62,93 +63,95 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    with browser() as page:
-        yield page
+def tabs() -> Iterator[tuple[Tab, Tab]]:
+    with browser() as desktop_and_phone:
+        yield desktop_and_phone
 
 
 @pytest.fixture
-def page(tab: Page, report: Path) -> Page:
-    """The report on a desk by day."""
-    tab.show(1100)
-    tab.open(report)
-    return tab
+def tab(tabs: tuple[Tab, Tab], report: Path) -> Tab:
+    """The report on a desktop in light mode."""
+    tabs[0].show(1100)
+    tabs[0].open(report)
+    return tabs[0]
 
 
-def seen(page: Page, selector: str, of_each: str = "e.id") -> list[str]:
-    """Of the elements that match and can be seen."""
-    found = page.evaluate(f"{SEEN.replace('SELECTOR', selector)}.map(e => {of_each})")
-    return list(found)
+def visible(tab: Tab, selector: str, of_each: str = "e.id") -> list[str]:
+    """Return a property of each visible element that matches."""
+    return list(tab.evaluate(f"{VISIBLE.replace('SELECTOR', selector)}.map(e => {of_each})"))
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (1100, True), (768, False), (360, False), (320, True)])
-def test_it_fits_the_window(page: Page, width: int, dark: bool) -> None:
-    page.show(width, dark=dark)
-    assert seen(page, "main > section") == SECTIONS
-    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0 && image.alt)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+def test_report_fits_the_window(tabs: tuple[Tab, Tab], report: Path, width: int, dark: bool) -> None:
+    tab = tabs[width < 600]
+    tab.show(width, dark=dark)
+    tab.open(report)
+    assert visible(tab, "main > section") == SECTIONS
+    assert tab.evaluate("[...document.images].every(image => image.naturalWidth > 0 && image.alt)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     curves = "[...document.querySelectorAll('.chart svg')].filter(svg => svg.getBoundingClientRect().width > 0)"
-    assert page.evaluate(f"{curves}.length") == 1
-    assert page.evaluate(f"{curves}.flatMap({CUT_LABELS})") == []
-    assert page.evaluate(TOUCHING) == []
-    assert page.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom < innerHeight")
-    assert page.requested == []
-    pixels = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    assert tab.evaluate(f"{curves}.length") == 1
+    assert tab.evaluate(f"{curves}.flatMap({CUT_LABELS})") == []
+    assert tab.evaluate(TOUCHING) == []
+    assert tab.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom < innerHeight")
+    assert tab.requested == []
+    pixels = cv2.imdecode(np.frombuffer(tab.page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
     margin = pixels[:, :4].mean()
     assert margin < 60 if dark else margin > 200
 
 
-def test_a_click_switches_the_confusion_matrix(page: Page) -> None:
-    assert seen(page, ".matrix h3", "e.firstChild.data") == ["alpha* 0.5"]
+def test_click_switches_the_confusion_matrix(tab: Tab) -> None:
+    assert visible(tab, ".matrix h3", "e.firstChild.data") == ["alpha* 0.5"]
     for place, name in ((0, "alpha 0"), (3, "oversampling"), (6, "oracle")):
-        page.click(f"label[for=arm-{place}]")
-        assert seen(page, ".matrix h3", "e.firstChild.data") == [name]
-        assert len(seen(page, ".heat tbody tr")) == 10
+        tab.click(f"label[for=arm-{place}]")
+        assert visible(tab, ".matrix h3", "e.firstChild.data") == [name]
+        assert len(visible(tab, ".heat tbody tr")) == 10
 
 
-def test_arrows_switch_the_confusion_matrix(page: Page) -> None:
-    page.click("label[for=arm-0]")
-    page.press("ArrowRight")
-    assert seen(page, ".matrix h3", "e.firstChild.data") == ["alpha* 0.5"]
-    page.press("ArrowDown", "ArrowDown")
-    assert seen(page, ".matrix h3", "e.firstChild.data") == ["oversampling"]
+def test_arrow_keys_switch_the_confusion_matrix(tab: Tab) -> None:
+    tab.click("label[for=arm-0]")
+    tab.press("ArrowRight")
+    assert visible(tab, ".matrix h3", "e.firstChild.data") == ["alpha* 0.5"]
+    tab.press("ArrowDown", "ArrowDown")
+    assert visible(tab, ".matrix h3", "e.firstChild.data") == ["oversampling"]
 
 
-def test_clicks_leave_mistakes_only_and_bring_the_others_back(page: Page) -> None:
-    everything = seen(page, ".shot", "e.dataset.class")
-    wrong = page.evaluate("document.querySelectorAll('.shot.wrong').length")
+def test_click_shows_mistakes_only_and_back(tab: Tab) -> None:
+    everything = visible(tab, ".shot", "e.dataset.class")
+    wrong = tab.evaluate("document.querySelectorAll('.shot.wrong').length")
     assert 0 < wrong < len(everything) == 200
-    page.click("label[for=mistakes]")
-    assert len(seen(page, ".shot.wrong")) == len(seen(page, ".shot")) == wrong
-    told = page.spoken()
-    assert told[told.index(("StaticText", " shown")) - 1] == ("StaticText", str(wrong))
-    page.click("#mistakes")
-    assert seen(page, ".shot", "e.dataset.class") == everything
+    tab.click("label[for=mistakes]")
+    assert len(visible(tab, ".shot.wrong")) == len(visible(tab, ".shot")) == wrong
+    nodes = tab.accessible()
+    assert nodes[nodes.index(("StaticText", " shown")) - 1] == ("StaticText", str(wrong))
+    tab.click("#mistakes")
+    assert visible(tab, ".shot", "e.dataset.class") == everything
 
 
-def test_keys_pick_a_class_and_its_mistakes(page: Page) -> None:
-    page.evaluate("document.querySelector('#class-picker').focus()")
-    page.press("ArrowDown", "ArrowDown")
-    assert page.evaluate("document.querySelector('#class-picker').value") == "1"
-    assert set(seen(page, ".shot", "e.dataset.class")) == {"1"}
-    told = page.evaluate("document.querySelector('#class-picker').selectedOptions[0].text")
-    shown, wrong = len(seen(page, ".shot")), len(seen(page, ".shot.wrong"))
-    assert told.startswith(f"one: {shown} of 37, mistakes {wrong} of ")
-    page.press("Tab", "Space")
-    assert len(seen(page, ".shot.wrong")) == len(seen(page, ".shot")) > 0
-    page.press("Space")
-    page.evaluate("document.querySelector('#class-picker').focus()")
-    page.press("Home")
-    assert len(seen(page, ".shot")) == 200
+def test_keys_pick_a_class_and_its_mistakes(tab: Tab) -> None:
+    picker = tab.page.locator("#class-picker")
+    picker.focus()
+    tab.press("ArrowDown", "ArrowDown")
+    assert picker.input_value() == "1"
+    assert set(visible(tab, ".shot", "e.dataset.class")) == {"1"}
+    option = picker.locator("option:checked").inner_text()
+    shown, wrong = len(visible(tab, ".shot")), len(visible(tab, ".shot.wrong"))
+    assert option.startswith(f"one: {shown} of 37, mistakes {wrong} of ")
+    tab.press("Tab", "Space")
+    assert len(visible(tab, ".shot.wrong")) == len(visible(tab, ".shot")) > 0
+    tab.press("Space")
+    picker.focus()
+    tab.press("Home")
+    assert len(visible(tab, ".shot")) == 200
 
 
-def test_tab_walks_through_everything_in_order_and_shows_where_it_is(page: Page) -> None:
+def test_tab_key_visits_every_control_in_order(tab: Tab) -> None:
     stops = []
     for _ in range(100):
-        page.press("Tab")
-        stop = page.evaluate(FOCUSED)
+        tab.press("Tab")
+        stop = tab.evaluate(FOCUSED)
         if stop["tag"] == "BODY":
             break
         stops.append(stop)
@@ -159,41 +162,41 @@ def test_tab_walks_through_everything_in_order_and_shows_where_it_is(page: Page)
     assert {"class-picker", "mistakes"} < {stop["id"] for stop in stops}
 
 
-def test_a_key_opens_the_numbers(page: Page) -> None:
-    assert seen(page, "#curve table", "e.tagName") == []
-    page.evaluate("document.querySelector('#curve summary').focus()")
-    page.press("Space")
-    assert seen(page, "#curve table", "e.tagName") == ["TABLE"]
+def test_space_key_opens_the_numbers(tab: Tab) -> None:
+    assert visible(tab, "#curve table", "e.tagName") == []
+    tab.page.locator("#curve summary").focus()
+    tab.press("Space")
+    assert visible(tab, "#curve table", "e.tagName") == ["TABLE"]
 
 
-def test_a_screen_reader_is_told_what_the_controls_are(page: Page) -> None:
-    told = page.spoken()
-    assert ("combobox", "Class") in told
-    assert ("checkbox", "mistakes only") in told
-    assert [name for role, name in told if role == "radio"] == [
+def test_screen_reader_hears_what_controls_are(tab: Tab) -> None:
+    nodes = tab.accessible()
+    assert ("combobox", "Class") in nodes
+    assert ("checkbox", "mistakes only") in nodes
+    assert [name for role, name in nodes if role == "radio"] == [
         "alpha 0", "alpha* 0.5", "alpha 1", "oversampling", "class weights", "all images", "oracle",
     ]  # fmt: skip
-    charts = [name for role, name in told if role in ("image", "figure") and "oracle" in name]
+    charts = [name for role, name in nodes if role in ("image", "figure") and "oracle" in name]
     assert [name.split(":")[0] for name in charts] == ["Accuracy on real validation against alpha", "Accuracy"]
 
 
-def test_print_has_the_two_matrices_and_no_controls_that_paper_lacks(page: Page) -> None:
-    page.show(720, media="print")
-    assert seen(page, ".matrix h3", "e.firstChild.data") == ["alpha 0", "alpha* 0.5"]
-    assert seen(page, "nav, .switch", "e.tagName") == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 720
-    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
-    page.show(1100)
-    paper = page.printed()
+def test_paper_has_two_matrices_and_no_controls(tab: Tab) -> None:
+    tab.show(720, media="print")
+    assert visible(tab, ".matrix h3", "e.firstChild.data") == ["alpha 0", "alpha* 0.5"]
+    assert visible(tab, "nav, .switch", "e.tagName") == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 720
+    assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    tab.show(1100)
+    paper = tab.page.pdf()
     assert paper.startswith(b"%PDF")
     assert 3 <= paper.count(b"/Type /Page\n") <= 20
 
 
-def test_without_style_for_switches_everything_is_shown(page: Page, tmp_path: Path) -> None:
-    """As a browser of before 2023 reads the page, that does not know :has()."""
-    text = page.evaluate("document.documentElement.outerHTML").replace("selector(:has(a))", "selector(:unknown(a))")
+def test_browser_without_has_shows_everything(tab: Tab, tmp_path: Path) -> None:
+    """Browsers of before 2023 do not know :has(), which the switches need."""
+    text = tab.evaluate("document.documentElement.outerHTML").replace("selector(:has(a))", "selector(:unknown(a))")
     (tmp_path / "old.html").write_text(text)
-    page.open(tmp_path / "old.html")
-    assert len(seen(page, ".matrix")) == 7
-    assert len(seen(page, ".shot")) == 200
-    assert seen(page, ".switch, .controls", "e.tagName") == []
+    tab.open(tmp_path / "old.html")
+    assert len(visible(tab, ".matrix")) == 7
+    assert len(visible(tab, ".shot")) == 200
+    assert visible(tab, ".switch, .controls", "e.tagName") == []

@@ -9,7 +9,7 @@ import numpy as np
 from engine.data.real_shards import write_shard
 from shards.codec import Pixels, encode_mask, encode_rgb
 from shards.sample import Sample, Scalar
-from shards.writing.dataset_card import Card, write_card
+from shards.writing.dataset_card import DatasetCard, write_card
 
 PALETTE = {"water": (0, 0, 0), "boat": (255, 0, 0), "größe": (0, 255, 0)}
 
@@ -49,7 +49,7 @@ def masked(key: str, number: int) -> Sample:
 def make_shards(folder: Path, classes: Sequence[str], per_shard: Sequence[Sequence[Sample]]) -> Path:
     for number, samples in enumerate(per_shard):
         write_shard(folder, f"{number:05d}", samples, facts={"license": "cc0-1.0"})
-    write_card(folder, Card("test", "Of a test.", "cc0-1.0", ("synthetic",), classes))
+    write_card(folder, DatasetCard("test", "Of a test.", "cc0-1.0", ("synthetic",), classes))
     return folder
 
 

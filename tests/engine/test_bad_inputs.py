@@ -237,8 +237,6 @@ def test_the_command_line_says_it_too(
     found = jobs("generate", place / "spec.yaml", "--out", place / "run", "--set", override)
     assert found.returncode == code, text_of(found)
     lines = found.stderr.strip().splitlines()
-    if lines[0].startswith("not looked at: what class names mean (WordNet"):
-        del lines[0]  # what a machine without WordNet is told before
     assert lines[0].startswith("error: ")
     assert words in lines[0]
     assert len(lines) <= 2

@@ -15,7 +15,7 @@ from engine.generators.protocol import Images, Request
 from engine.run.run import Run, begin_run, load_run, pinned, plan_run
 from engine.run.run_context import RunContext
 from engine.worker.batch_size import BatchSizes, choose, largest, measure, unit_rate
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.engine import partial
 from tests.engine.fakes import FakeGenerator
 

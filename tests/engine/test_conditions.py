@@ -18,7 +18,7 @@ from engine.errors import DataError
 from engine.generators.conditioning.condition import Layout, Picture
 from engine.generators.conditioning.condition_sampler import ConditionSampler
 from engine.generators.conditioning.layouts import check_shape, draw_shapes
-from engine.run.plan import Slot
+from engine.types import Slot
 from shards.codec import encode_mask, encode_rgb
 from shards.sample import Sample
 

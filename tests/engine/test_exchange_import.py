@@ -20,7 +20,7 @@ from jobs.__main__ import main
 from shards import MixedStream, NotReal, ShardStream
 from shards.codec import encode_rgb
 from shards.storage.commit import sha256_of
-from shards.storage.manifest import all_stats, finished_tars, read_rows
+from shards.storage.manifest import read_all_stats, finished_tars, read_rows
 from shards.tools.verify import verify_folder
 from tests.engine.shardsets import make_shards, picture, plain_shards, sample
 
@@ -81,7 +81,7 @@ def test_every_image_comes_with_its_bytes_its_class_and_its_maker(tmp_path: Path
         assert (row["prompt"], row["width"], row["height"]) == ("", 8, 8)
     assert [row["digest"] for row in rows] == sorted(row["digest"] for row in rows)
     assert [row["image_format"] for row in rows].count("webp") == 4
-    (stats,) = all_stats(out).values()
+    (stats,) = read_all_stats(out).values()
     assert (stats["kept"], stats["model"]) == ({"sea lion": 6, "zebra": 6}, "sdxl")
     assert 'license: "cc0-1.0"' in (out / "README.md").read_text()
     assert not list(verify_folder(out, CLASSES, ["00000"], stats["plan_digest"]))
@@ -149,7 +149,7 @@ def test_prompts_come_from_captions_and_metadata(tmp_path: Path) -> None:
         "zebra/deep/0.png": ("a striped horse", 1, "cc0-1.0"),
         "zebra/deep/1.JPEG": ("two zebras", 3, "mit"),
     }
-    (stats,) = all_stats(out).values()
+    (stats,) = read_all_stats(out).values()
     assert (stats["generation"], stats["license"]) == (3, "other")
 
 
@@ -184,7 +184,7 @@ def test_every_corrupt_image_is_named_or_recorded(tmp_path: Path, capsys: pytest
     assert all(str(path) in error for path in bad)
     assert not (tmp_path / "out").exists()
     out = imported(folder, tmp_path / "out", "--skip-corrupt")
-    (stats,) = all_stats(out).values()
+    (stats,) = read_all_stats(out).values()
     assert (stats["planned"], stats["kept"], stats["failed"]) == (
         {"sea lion": 7, "zebra": 7},
         {"sea lion": 6, "zebra": 5},

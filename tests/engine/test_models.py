@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from engine.errors import ModelError
-from engine.generators.protocol import ModelPart
+from engine.config.model_settings import ModelPart
 from engine.models.resolve import fetch, license_of
 from tests import hub as hubs
 

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from engine.config.prompts_spec import ClassPrompts, ClustersSpec, PromptsSpec, Strategy
 from engine.errors import SpecError
-from engine.prompts import PromptSampler
+from engine.prompts.prompt_sampler import PromptSampler
 from engine.prompts.coverage import Coverage
 from engine.prompts.prompt_bank import BankRow, write_bank
-from engine.run.plan import Plan, Slot
+from engine.run.plan import Plan
+from engine.types import Slot
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.s3_server import S3, serve_s3
 from engine.config.spec import Spec
 from engine.errors import OutputError, RunMismatch, SpecError
 from engine.run.repair import findings, remove_damaged
@@ -14,10 +15,10 @@ from engine.run.run import Run, begin_run, load_run, plan_run, remove_unfinished
 from engine.worker.runner import run_unit
 from shards import ShardStream
 from shards.errors import CommitConflict, ShardError
-from shards.storage.store import Store, open_store
+from shards.storage.open_store import open_store
+from shards.storage.store import Store
 from tests.engine.fakes import FakeGenerator
 from tests.engine.places import fill, layouts, of_bank, spec
-from tests.s3 import S3, serve_s3
 
 
 @pytest.fixture(scope="module")

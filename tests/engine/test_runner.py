@@ -18,7 +18,7 @@ from engine.config.prompts_spec import PromptsSpec
 from engine.config.spec import Spec
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.protocol import Images, Request
-from engine.monitoring.estimate import image_shape
+from engine.run.image_shape import image_shape
 from engine.profiling import DEVICE, STAGES, Span, gaps
 from engine.run.plan import make_plan
 from engine.run.run import Run
@@ -28,8 +28,8 @@ from shards import ShardStream
 from shards.codec import decode_mask, decode_rgb
 from shards.errors import CommitConflict
 from shards.storage.commit import sha256_of
-from shards.storage.manifest import read_shard
-from shards.storage.store import open_store
+from shards.storage.manifest import read_index_rows
+from shards.storage.open_store import open_store
 from shards.tools.verify import verify_folder
 from tests.engine.fakes import Counted, FakeGenerator
 
@@ -218,7 +218,7 @@ def test_shapes_masks_and_refusals(tmp_path: Path) -> None:
     refused = {request.seed for request in generator.asked if request.seed % 4 == 0}
     assert stats["rejected"] == {"unsafe": len(refused)}
     assert refused
-    rows = read_shard(tmp_path / "00000.tar")
+    rows = read_index_rows(tmp_path / "00000.tar")
     tar = (tmp_path / "00000.tar").read_bytes()
     assert len(rows) == 18
     for row in rows:

@@ -25,7 +25,7 @@ from engine.training.classifier.history import Row
 from engine.worker.runner import run_unit
 from shards import NotReal, ShardStream
 from shards.storage.manifest import read_rows
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.engine.fakes import FakeGenerator
 
 DATA = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)

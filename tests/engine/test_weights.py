@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from engine.errors import ModelError
-from engine.generators.protocol import ModelPart
+from engine.config.model_settings import ModelPart
 from engine.models.weight_files import choose, fingerprint
 
 XL = {

@@ -1,6 +1,6 @@
 """Any bytes as a tar: an index whose every place lies in it, or a ShardError."""
 
-from shards.reading.tar_scan import Members, index_table
+from shards.reading.tar_scan import Members, index_tar
 from tests.fuzz.expected import our_errors
 from tests.fuzz.tars import sealed, tars
 
@@ -18,7 +18,7 @@ def check(data: bytes) -> None:
     for tar in (data, sealed(data)):
         for members in _ROLES:
             with our_errors():
-                for row in index_table(tar, "x.tar", members).to_pylist():
+                for row in index_tar(tar, "x.tar", members).to_pylist():
                     for name in ("image", "mask", "json", "txt"):
                         offset, size = row[f"{name}_offset"], row[f"{name}_size"]
                         assert (offset, size) == (-1, 0) or 0 <= offset <= offset + size <= len(tar)

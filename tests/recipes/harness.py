@@ -13,7 +13,7 @@ from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay
 from engine.worker.runner import run_unit
-from shards.storage.manifest import read_shard
+from shards.storage.manifest import read_index_rows
 from shards.tools.verify import verify_folder
 from tests.conftest import ROOT, hashes
 
@@ -49,7 +49,7 @@ def make_everywhere(spec: Spec, folder: Path) -> Run:
 def rows(run: Run) -> list[dict[str, Any]]:
     """The index of every sample, in order."""
     names = [run.recipe.plan.shard_name(number) for number in range(run.recipe.plan.n_units)]
-    return [row for name in names for row in read_shard(run.shards.local / f"{name}.tar")]
+    return [row for name in names for row in read_index_rows(run.shards.local / f"{name}.tar")]
 
 
 def members(run: Run, rows: Sequence[dict[str, Any]], member: str) -> list[bytes]:

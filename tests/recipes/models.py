@@ -35,7 +35,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from tests.tiny import make_tokenizer, make_vae
+from bench.tiny_pipeline import make_tokenizer, make_vae
 
 _CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"

@@ -9,14 +9,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
+from bench.tiny_pipeline import make_vae
 from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
 from engine.generators.protocol import Generator, Request
 from engine.generators.registry import load_generator
-from engine.prompts import Prompt
 from engine.run.run import plan_run
+from engine.types import Prompt
 from tests.recipes.harness import make_everywhere, rows, shipped
-from tests.tiny import make_vae
 
 CLASSES = 1000
 LICENSE = "---\nlicense: cc-by-nc-4.0\n---\n"

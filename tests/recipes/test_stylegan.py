@@ -15,7 +15,7 @@ from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
 from engine.generators.protocol import Generator, Request
 from engine.generators.registry import load_generator
-from engine.prompts import Prompt
+from engine.types import Prompt
 from engine.run.run import Run
 from shards.codec import decode_rgb
 from shards.storage.commit import sha256_of

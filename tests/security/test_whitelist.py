@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from engine.config.spec_file import load_spec
 from engine.errors import ModelError
 from engine.generators.registry import load_generator
-from shards.sample import MEMBERS
+from shards.sample import MEMBER_EXTENSIONS
 from tests.conftest import ROOT, make_run, write_spec
 
 
@@ -163,7 +163,7 @@ def test_every_sample_says_its_licence_and_has_known_members_alone(
             for member in opened:
                 key, _, extension = member.name.partition(".")
                 assert re.fullmatch(r"[a-z0-9_-]{1,64}", key)
-                assert extension in MEMBERS
+                assert extension in MEMBER_EXTENSIONS
                 assert (member.mode, member.uid, member.gid, member.mtime) == (0o644, 0, 0, 0)
                 if extension == "json":
                     facts = json.load(opened.extractfile(member))  # type: ignore[arg-type]

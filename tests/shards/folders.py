@@ -8,7 +8,7 @@ import numpy as np
 from shards import Sample, ShardWriter
 from shards.codec import encode_mask, encode_rgb
 from shards.sample import Scalar
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 
 
 def write(

@@ -23,11 +23,11 @@ import fsspec
 import pytest
 
 import shards.storage.shard_cache as cache_module
+from bench.s3_server import S3, serve_s3
 from shards.errors import ShardError
-from shards.storage.locations import Tar, find_tars, stat_tar
+from shards.storage.locations import ShardFile, find_tars, stat_tar
 from shards.storage.shard_cache import ShardCache
 from tests.conftest import ROOT
-from tests.s3 import S3, serve_s3
 
 SIZE = 100_000
 
@@ -42,7 +42,7 @@ def store() -> Iterator[S3]:
 
 
 @pytest.fixture
-def tars(store: S3, tmp_path: Path) -> list[Tar]:
+def tars(store: S3, tmp_path: Path) -> list[ShardFile]:
     """Eight shards of SIZE random bytes in a prefix of their own."""
     for number in range(8):
         store.put("shards", f"{tmp_path.name}/{number:05d}.tar", content(number))
@@ -64,7 +64,7 @@ def kept(folder: Path) -> dict[str, int]:
     return found
 
 
-def child(code: str, folder: Path, tar: Tar, *prefix: str, **environment: str) -> "subprocess.Popen[str]":
+def child(code: str, folder: Path, tar: ShardFile, *prefix: str, **environment: str) -> "subprocess.Popen[str]":
     """Python code in a process of its own, that knows `cache` and `tar`."""
     lines = [
         "import sys, time",
@@ -87,7 +87,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def test_a_shard_is_downloaded_once(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_a_shard_is_downloaded_once(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     path = cache.path(tars[3], hashlib.sha256(content(3)).hexdigest())
     assert path.read_bytes() == content(3)
@@ -109,7 +109,7 @@ def test_a_local_shard_is_its_own(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_one_process_downloads_and_the_others_wait(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_one_process_downloads_and_the_others_wait(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     store.delay(0.3)
     try:
         code = "path = cache.path(tar); print(path, len(path.read_bytes()))"
@@ -122,7 +122,7 @@ def test_one_process_downloads_and_the_others_wait(store: S3, tars: list[Tar], t
     assert len(store.asked("GET", f"{tmp_path.name}/00000.tar")) == 1
 
 
-def test_a_download_that_was_killed_is_taken_over_by_who_waits(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_a_download_that_was_killed_is_taken_over_by_who_waits(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     store.fail("slow", contains=f"{tmp_path.name}/00000.tar")
     code = "path = cache.path(tar); print(len(path.read_bytes()))"
@@ -140,7 +140,7 @@ def test_a_download_that_was_killed_is_taken_over_by_who_waits(store: S3, tars: 
     assert kept(folder) == {"00000.tar": SIZE}
 
 
-def test_what_a_killed_process_left_is_cleared_away(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_cleared_away(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     store.fail("slow", contains=f"{tmp_path.name}/00000.tar")
     dead = child("cache.path(tar)", folder, tars[0])
@@ -151,7 +151,7 @@ def test_what_a_killed_process_left_is_cleared_away(store: S3, tars: list[Tar], 
     assert {name for name in kept(folder) if not name.endswith(".lock")} == {"00001.tar"}
 
 
-def test_the_least_recently_used_make_room(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_the_least_recently_used_make_room(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, limit=3 * SIZE)
     for number in (0, 1, 2, 0, 3):
         cache.path(tars[number])
@@ -166,7 +166,7 @@ def test_the_least_recently_used_make_room(store: S3, tars: list[Tar], tmp_path:
         ShardCache(tmp_path, limit=SIZE - 1).path(tars[0])
 
 
-def test_many_processes_keep_the_limit_together(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_many_processes_keep_the_limit_together(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     folder, limit = tmp_path / "cache", 3 * SIZE + 5
     code = f"""
 import hashlib, random
@@ -213,7 +213,7 @@ HOLDS_ONE = 'mount -t tmpfs -o size=140k tmpfs "$DISK" || exit 99; "$@"; code=$?
     ],
     ids=["fills up", "too small", "holds one"],
 )
-def test_a_full_disk(store: S3, tars: list[Tar], tmp_path: Path, script: str, said: str) -> None:
+def test_a_full_disk(store: S3, tars: list[ShardFile], tmp_path: Path, script: str, said: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounts = ["unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",))]
@@ -243,7 +243,7 @@ def test_a_full_disk(store: S3, tars: list[Tar], tmp_path: Path, script: str, sa
         assert told.startswith(f"{SIZE}\n" * 3 + "00002-")
 
 
-def test_a_wrong_hash_names_file_and_both_hashes(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_a_wrong_hash_names_file_and_both_hashes(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     is_, should = (hashlib.sha256(content(number)).hexdigest() for number in (1, 2))
     with pytest.raises(
@@ -254,14 +254,14 @@ def test_a_wrong_hash_names_file_and_both_hashes(store: S3, tars: list[Tar], tmp
     assert len(store.asked("GET", f"{tmp_path.name}/00001.tar")) == 1
 
 
-def test_a_copy_that_went_bad_here_is_fetched_again(tars: list[Tar], tmp_path: Path) -> None:
+def test_a_copy_that_went_bad_here_is_fetched_again(tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     path = cache.path(tars[1])
     path.write_bytes(content(2))
     assert cache.path(tars[1], hashlib.sha256(content(1)).hexdigest()).read_bytes() == content(1)
 
 
-def test_new_content_is_fetched_anew(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_new_content_is_fetched_anew(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     assert cache.path(tars[0]).read_bytes() == content(0)
     store.put("shards", f"{tmp_path.name}/00000.tar", content(9))
@@ -277,7 +277,7 @@ def test_new_content_is_fetched_anew(store: S3, tars: list[Tar], tmp_path: Path)
 
 @pytest.mark.parametrize("fault", ["500", "503", "hang-up", "short", "time-out"])
 def test_s3_may_fail_now_and_then(
-    store: S3, tars: list[Tar], tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+    store: S3, tars: list[ShardFile], tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 0.5}})
     name = f"{tmp_path.name}/00000.tar"
@@ -359,7 +359,7 @@ def test_memory(tmp_path: Path) -> None:
     assert ShardCache(tmp_path / "cache").path(tar).read_bytes() == content(0)
 
 
-def test_prefetch_comes_before_the_need(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_prefetch_comes_before_the_need(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, limit=6 * SIZE)
     cache.prefetch(tars)
     wait_for(lambda: sorted(kept(tmp_path)) == ["00000.tar", "00001.tar", "00002.tar"])  # half of the limit
@@ -370,7 +370,7 @@ def test_prefetch_comes_before_the_need(store: S3, tars: list[Tar], tmp_path: Pa
     wait_for(lambda: sorted(kept(tmp_path)) == [f"{number:05d}.tar" for number in range(5)])
 
 
-def test_a_new_prefetch_takes_the_place_of_the_old_one(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_a_new_prefetch_takes_the_place_of_the_old_one(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     store.delay(0.2)
     try:
@@ -384,16 +384,16 @@ def test_a_new_prefetch_takes_the_place_of_the_old_one(store: S3, tars: list[Tar
     assert {"00004.tar", "00005.tar", "00006.tar"}.isdisjoint(kept(tmp_path / "cache"))
 
 
-def test_prefetch_fails_in_silence_and_use_aloud(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_prefetch_fails_in_silence_and_use_aloud(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    gone = Tar(tars[0].url.replace("00000", "gone"), SIZE, "x")
+    gone = ShardFile(tars[0].url.replace("00000", "gone"), SIZE, "x")
     cache.prefetch([gone, tars[1]])
     wait_for(lambda: (tmp_path / "cache").exists() and sorted(kept(tmp_path / "cache")) == ["00001.tar"])
     with pytest.raises(ShardError, match=r"gone\.tar: it is gone from where it was found"):
         cache.path(gone)
 
 
-def test_a_process_ends_in_the_middle_of_a_prefetch(store: S3, tars: list[Tar], tmp_path: Path) -> None:
+def test_a_process_ends_in_the_middle_of_a_prefetch(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
     store.fail("slow", contains=f"{tmp_path.name}/00000.tar")
     code = (
         "cache.prefetch([tar])\n"
@@ -404,7 +404,7 @@ def test_a_process_ends_in_the_middle_of_a_prefetch(store: S3, tars: list[Tar], 
     assert ShardCache(tmp_path / "cache").path(tars[0]).read_bytes() == content(0)
 
 
-def use(cache: ShardCache, tars: list[Tar]) -> list[int]:
+def use(cache: ShardCache, tars: list[ShardFile]) -> list[int]:
     cache.prefetch(tars[2:])
     return [len(cache.path(tar).read_bytes()) for tar in tars]
 
@@ -433,7 +433,7 @@ def test_a_forked_copy_of_a_descriptor_keeps_no_lock(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_have_it_too(store: S3, tars: list[Tar], tmp_path: Path, method: str) -> None:
+def test_workers_have_it_too(store: S3, tars: list[ShardFile], tmp_path: Path, method: str) -> None:
     cache = ShardCache(tmp_path / "cache", limit=50 * SIZE)
     store.delay(0.1)
     try:

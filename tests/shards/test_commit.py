@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from shards.errors import CommitConflict
 from shards.sample import Sample
 from shards.stats import Stats
-from shards.storage.manifest import finish, finished, read_stats
-from shards.storage.store import Bucket, Folder, Store
+from shards.storage.manifest import publish_stats, finished_shards, read_stats
+from shards.storage.bucket_store import BucketStore
+from shards.storage.folder_store import FolderStore
+from shards.storage.store import Store
 from shards.writing.shard_writer import ShardWriter
 
 UNIT = "00007"
@@ -44,11 +46,11 @@ class Meddled(Store):
             write(self, maker)
 
 
-class MeddledFolder(Meddled, Folder):
+class MeddledFolder(Meddled, FolderStore):
     """On a disk."""
 
 
-class MeddledBucket(Meddled, Bucket):
+class MeddledBucket(Meddled, BucketStore):
     """In an object store."""
 
 
@@ -58,14 +60,14 @@ def write(store: Store, maker: int) -> Stats | None:
         with ShardWriter(store, UNIT) as writer:
             writer.add(Sample(f"{UNIT}0000", b"image", "png", 0, {"prompt": f"a cat by {maker}"}))
             files: list[Any] = [facts.as_json() for facts in writer.publish()]
-            return finish(store, UNIT, {"unit": 7, "files": files})  # type: ignore[typeddict-item]
+            return publish_stats(store, UNIT, {"unit": 7, "files": files})  # type: ignore[typeddict-item]
     except (Dead, CommitConflict):
         return None
 
 
 def check(store: Store) -> None:
     """A unit that is finished has the files that its stats file names."""
-    for name in finished(store):
+    for name in finished_shards(store):
         for file in read_stats(store, name)["files"]:
             assert store.sha256(file["name"]) == file["sha256"]
 

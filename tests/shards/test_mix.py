@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shards import Batch, MixedStream, NotReal, ShardError, ShardStream, Source
 from shards.mixing.schedule import Cosine, Linear, Schedule, Steps
-from shards.reading.class_map import agree
+from shards.reading.class_map import check_same_classes
 from tests.shards.folders import write
 
 NAMES = {0: "cat", 1: "dog", 2: "owl"}
@@ -286,8 +286,8 @@ def test_labels_that_mean_different_classes_are_refused(folders: tuple[Path, Pat
         MixedStream(ShardStream(folders[0]), ShardStream(other), 0.5, batch_size=4)
     moved = write(tmp_path / "moved", "t", 3, True, classes={0: "fox", 1: "cat", 2: "hen"})
     with pytest.raises(ShardError, match="class 'cat' is label 0 in one stream and 3 in another"):
-        agree({0: "cat", 1: "owl"}, {3: "cat"})
-    agree({0: "crane", 1: "crane"}, {1: "crane"})  # ImageNet has two classes of this name
+        check_same_classes({0: "cat", 1: "owl"}, {3: "cat"})
+    check_same_classes({0: "crane", 1: "crane"}, {1: "crane"})  # ImageNet has two classes of this name
     with pytest.raises(ShardError, match="label 0 is 'dog' in one stream and 'fox' in another"):
         MixedStream(nameless, [ShardStream(other), ShardStream(moved)], 0.5, batch_size=4)
     aligned = [ShardStream(folder, classes=list(NAMES.values())) for folder in (folders[0], other)]

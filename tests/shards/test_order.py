@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.reading.epoch_order import EpochOrder, Purpose, Samples, shuffled
+from shards.reading.epoch_order import EpochOrder, RandomPurpose, EpochSamples, permutation
 
 
-def samples(sizes: list[int], weight: list[float] | None = None) -> Samples:
+def samples(sizes: list[int], weight: list[float] | None = None) -> EpochSamples:
     """Of shards of these sizes, numbered from 100 on."""
     shard = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     rows = np.arange(len(shard)) + 100
-    return Samples(rows, shard, len(sizes), None if weight is None else np.array(weight))
+    return EpochSamples(rows, shard, len(sizes), None if weight is None else np.array(weight))
 
 
 sizes = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any)
@@ -92,7 +92,7 @@ def test_a_pair_in_a_batch_shares_its_shard_as_often_as_the_docs_say(window: int
 
 
 def test_every_seed_and_epoch_has_an_order_of_its_own() -> None:
-    large = [tuple(shuffled(50, Purpose.EPOCH, 2**63 + seed, 0)) for seed in (0, 1, 512, 2**63 - 1)]
+    large = [tuple(permutation(50, RandomPurpose.EPOCH, 2**63 + seed, 0)) for seed in (0, 1, 512, 2**63 - 1)]
     assert len(set(large)) == 4
     orders = {
         tuple(EpochOrder(samples([40]), seed, True, None).epoch(e).tolist()) for seed in range(5) for e in range(5)

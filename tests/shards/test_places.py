@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.s3_server import S3, serve_s3
 from shards.errors import ShardError
-from shards.storage.locations import Tar, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
-from shards.storage.retries import Missing
+from shards.storage.locations import ShardFile, cache_home, exists, expand_braces, find_tars, read_bytes, stat_tar
+from shards.storage.retries import FileMissing
 from tests.hub import TOKEN, start_client
 from tests.hub import serve as serve_hub
-from tests.s3 import S3, serve_s3
 
 NAMES = [f"{number:05d}.tar" for number in range(12)]
 STORES = ("local", "s3", "http", "memory")
@@ -87,11 +87,11 @@ def test_every_way_to_name_shards_finds_the_same_ones(empty: tuple[str, Callable
     assert one == found[7]
     assert (one.local is None) == ("://" in root)
     assert read_bytes(one.url) == b"00007.tar" * 3
-    assert read_bytes(one.beside(".parquet")) == b"an index"
-    assert exists(one.beside(".parquet"))
-    assert not exists(one.beside("_stats.json"))
-    with pytest.raises(Missing, match=r"^\S+/00007\.idx: there is no such file$"):
-        read_bytes(one.beside(".idx"))
+    assert read_bytes(one.sibling(".parquet")) == b"an index"
+    assert exists(one.sibling(".parquet"))
+    assert not exists(one.sibling("_stats.json"))
+    with pytest.raises(FileMissing, match=r"^\S+/00007\.idx: there is no such file$"):
+        read_bytes(one.sibling(".idx"))
 
 
 @pytest.mark.parametrize("empty", STORES, indirect=True)
@@ -239,7 +239,7 @@ def test_a_url_keeps_its_query(empty: tuple[str, Callable[[str, bytes], object]]
     put("00003.tar", b"data")
     (tar,) = find_tars(f"{root}/00003.tar?signature=a/b*")
     assert (tar.name, tar.size) == ("00003.tar", 4)
-    assert tar.beside("_stats.json") == f"{root}/00003_stats.json?signature=a/b*"
+    assert tar.sibling("_stats.json") == f"{root}/00003_stats.json?signature=a/b*"
 
 
 def test_links_are_followed_and_one_file_is_named_once(tmp_path: Path) -> None:
@@ -305,9 +305,9 @@ def test_ranges_of_numbers(first: int, more: int, step: int, width: int) -> None
 
 
 def test_beside() -> None:
-    assert Tar("/data/00012.tar", 1, "").beside(".parquet") == "/data/00012.parquet"
-    assert Tar("s3://b/p/00012.tar", 1, "").beside("_stats.json") == "s3://b/p/00012_stats.json"
-    assert Tar("/data/what?.tar", 1, "").name == "what?.tar"
+    assert ShardFile("/data/00012.tar", 1, "").sibling(".parquet") == "/data/00012.parquet"
+    assert ShardFile("s3://b/p/00012.tar", 1, "").sibling("_stats.json") == "s3://b/p/00012_stats.json"
+    assert ShardFile("/data/what?.tar", 1, "").name == "what?.tar"
 
 
 def test_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

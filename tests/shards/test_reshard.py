@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from shards import Members, Sample, ShardError, ShardStream, ShardWriter
 from shards.codec import encode_mask, encode_rgb
 from shards.storage.commit import sha256_of
-from shards.storage.manifest import all_stats, read_rows
-from shards.storage.store import open_store
+from shards.storage.manifest import read_all_stats, read_rows
+from shards.storage.open_store import open_store
 from shards.tools.reshard import Wanted, wanted_keys
 from shards.tools.reshard_plan import ReshardPlan
 from shards.tools.verify import verify_folder
-from shards.writing.dataset_card import Card, write_card
+from shards.writing.dataset_card import DatasetCard, write_card
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("cat", "sea lion", "größe")
@@ -61,7 +61,7 @@ def write(folder: Path, samples: list[Sample], per_shard: int, classes: Iterable
         kept = {name: sum(one.meta["class_name"] == name for one in part) for name in classes}
         counts = {"planned": kept, "kept": kept, "failed": {}}
         open_store(folder).publish_json(f"{name}_stats.json", content | counts | facts)
-    write_card(folder, Card("test", "Of a test.", "cc0-1.0", ("test",), list(classes)))
+    write_card(folder, DatasetCard("test", "Of a test.", "cc0-1.0", ("test",), list(classes)))
     return folder
 
 
@@ -102,7 +102,7 @@ def test_another_size_and_back_gives_the_very_files(
 ) -> None:
     other = reshard([source], tmp_path_factory.mktemp("other") / "out", per_shard=size)
     back = reshard([other], tmp_path_factory.mktemp("back") / "out", per_shard=12)
-    assert [len(part) for part in Wanted(size).cuts(40)] == [one["count"] for one in all_stats(other).values()]
+    assert [len(part) for part in Wanted(size).cuts(40)] == [one["count"] for one in read_all_stats(other).values()]
     assert members(other) == members(source)
     for path in (*source.glob("*.tar"), *source.glob("*.parquet")):
         assert sha256_of(path) == sha256_of(back / path.name), path.name
@@ -111,10 +111,10 @@ def test_another_size_and_back_gives_the_very_files(
 def test_equal_bytes_on_every_run_and_nothing_to_find(source: Path, tmp_path: Path) -> None:
     one, other = (reshard([source], tmp_path / name, shards=7) for name in ("one", "other"))
     assert contents(one) == contents(other)
-    assert [stats["count"] for stats in all_stats(one).values()] == [5, 6, 6, 5, 6, 6, 6]
-    digest = all_stats(one)["00000"]["plan_digest"]
+    assert [stats["count"] for stats in read_all_stats(one).values()] == [5, 6, 6, 5, 6, 6, 6]
+    digest = read_all_stats(one)["00000"]["plan_digest"]
     assert list(verify_folder(one, CLASSES, [f"{n:05d}" for n in range(7)], digest)) == []
-    assert all(stats["license"] == "cc0-1.0" and stats["model"] == "m" for stats in all_stats(one).values())
+    assert all(stats["license"] == "cc0-1.0" and stats["model"] == "m" for stats in read_all_stats(one).values())
     assert json.loads((one / "_info.json").read_text())["classes"] == list(CLASSES)
 
 
@@ -159,7 +159,7 @@ def test_one_that_was_stopped_goes_on_and_ends_alike(source: Path, tmp_path: Pat
     steps = plan.write(out)
     assert [next(steps), next(steps), next(steps)] == [6, 12, 18]
     steps.close()
-    assert sorted(all_stats(out)) == ["00000", "00001", "00002"]
+    assert sorted(read_all_stats(out)) == ["00000", "00001", "00002"]
     (out / "00002_stats.json").unlink()  # stopped before the last step of publishing
     first = (out / "00000.tar").stat().st_ino
     reshard([source], out, per_shard=6)
@@ -322,7 +322,7 @@ def test_a_source_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     (folder / "00000.tar").write_bytes((tmp_path / "less" / "00000.tar").read_bytes())
     with pytest.raises(ShardError, match="have changed"):
         list(plan.write(out))
-    assert sorted(all_stats(out)) == ["00000"]
+    assert sorted(read_all_stats(out)) == ["00000"]
 
 
 MEMORY = """

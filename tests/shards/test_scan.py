@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
 from shards.errors import ShardError
-from shards.reading.foreign_index import dali_members, foreign_index
-from shards.reading.tar_entries import read_entries
-from shards.reading.tar_scan import Member, Members, index_table, scan_members
+from shards.reading.foreign_index import read_dali_index, read_foreign_index
+from shards.reading.tar_samples import read_tar_samples
+from shards.reading.tar_scan import TarMember, Members, index_tar, scan_members
 
 Facts = tuple[str, int, int]
 Entry = tuple[str, bytes]
@@ -70,7 +70,7 @@ def scanned(data: bytes | mmap.mmap) -> list[Facts]:
 
 
 def rows(files: Sequence[Entry], members: Members = DEFAULT) -> list[dict]:
-    return index_table(pack(files), "x.tar", members).to_pylist()
+    return index_tar(pack(files), "x.tar", members).to_pylist()
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -316,7 +316,7 @@ def test_a_row_tells_where_the_members_are_and_what_they_say() -> None:
     meta = {"synthetic": True, "class_name": "größe"}
     files = [("a.json", json.dumps(meta).encode()), ("a.JPG", JPG), ("a.cls", b" 7\n"), ("a.mask.png", PNG)]
     data = pack([*files, ("a.txt", b"text"), ("a.pyd", b"a pickle"), ("a.npy", b"array")])
-    (row,) = index_table(data, "x.tar", Members()).to_pylist()
+    (row,) = index_tar(data, "x.tar", Members()).to_pylist()
     assert {name: row[name] for name in ("key", "label", "synthetic", "class_name", "image_format")} == {
         "key": "a", "label": 7, "synthetic": True, "class_name": "größe", "image_format": "jpg",
     }  # fmt: skip
@@ -325,7 +325,7 @@ def test_a_row_tells_where_the_members_are_and_what_they_say() -> None:
 
 
 def test_what_a_sample_lacks_is_said_and_samples_without_an_image_are_counted() -> None:
-    table = index_table(
+    table = index_tar(
         pack([("a.png", PNG), ("b.cls", b"1"), ("c.txt", b"no image"), ("README.md", b"")]), "x.tar", Members()
     )
     (row,) = table.to_pylist()
@@ -352,7 +352,7 @@ def test_meta_members_and_hidden_ones_are_no_samples() -> None:
     shown = [("__a__.png", PNG), ("__b.png", PNG), ("folder/__c.png", PNG)]
     keys = ["__a__", "__b", "folder/__c"]
     assert [row["key"] for row in rows([*hidden, *shown])] == keys
-    entries = read_entries(pack([*hidden, *shown]), "x.tar", Members())
+    entries = read_tar_samples(pack([*hidden, *shown]), "x.tar", Members())
     assert [one.key for one in entries if not one.key.startswith((".", "folder/."))] == keys, "reshard finds the same"
 
 
@@ -442,7 +442,7 @@ def tar(tmp_path: Path) -> Path:
 
 
 def opened(tar: Path, version: str = "1", members: Members = DEFAULT) -> pa.Table:
-    return foreign_index(tar, str(tar), version, members)
+    return read_foreign_index(tar, str(tar), version, members)
 
 
 def same(one: pa.Table, other: pa.Table) -> bool:
@@ -511,7 +511,7 @@ def test_a_tar_that_is_none_is_refused_by_the_name_that_the_user_knows(
     path = tmp_path / "copy"
     if content is not None:
         path.write_bytes(content)
-    assert refusal(lambda: foreign_index(path, "s3://bucket/x.tar", "1", Members())).startswith("s3://bucket/x.tar")
+    assert refusal(lambda: read_foreign_index(path, "s3://bucket/x.tar", "1", Members())).startswith("s3://bucket/x.tar")
     assert not cache.exists()
 
 
@@ -528,8 +528,8 @@ def dali_index(tar: Path, version: str = "v1.2") -> str:
     return f"{version} {len(samples)}\n" + "".join(" ".join(parts) + "\n" for parts in samples.values())
 
 
-def places_of(tar: Path) -> Sequence[Member] | None:
-    return dali_members(tar.read_bytes(), tar)
+def places_of(tar: Path) -> Sequence[TarMember] | None:
+    return read_dali_index(tar.read_bytes(), tar)
 
 
 def test_members_come_from_an_index_of_dali(tar: Path, cache: Path) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from bench.s3_server import S3, serve_s3
 from shards.errors import CommitConflict, ShardError
 from shards.storage.commit import STAGING, sha256_of
-from shards.storage.manifest import finish, finished, read_stats
-from shards.storage.retries import Missing
-from shards.storage.store import Bucket, Folder, Store, open_store
-from tests.s3 import S3, serve_s3
+from shards.storage.manifest import publish_stats, finished_shards, read_stats
+from shards.storage.retries import FileMissing
+from shards.storage.bucket_store import BucketStore
+from shards.storage.folder_store import FolderStore
+from shards.storage.open_store import open_store
+from shards.storage.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +83,8 @@ def test_of_many_publishers_one_wins(store: Store) -> None:
 def test_what_is_read_is_what_is_there(store: Store) -> None:
     assert store.entries() == {}
     assert store.size("card") is None
-    for ask in (store.read, store.sha256, lambda name: store.at_hand(name).__enter__()):
-        with pytest.raises(Missing, match="no such file"):
+    for ask in (store.read, store.sha256, lambda name: store.local_copy(name).__enter__()):
+        with pytest.raises(FileMissing, match="no such file"):
             ask("card")
     store.replace("card", b"0123456789")
     store.replace("card", b"9876543210")
@@ -90,7 +93,7 @@ def test_what_is_read_is_what_is_there(store: Store) -> None:
     assert {name: entry.size for name, entry in store.entries().items()} == {"b.tar": 5, "card": 10}
     assert store.read("card", 3, 4) == b"6543"
     assert store.size("card") == 10
-    with store.at_hand("b.tar") as path:
+    with store.local_copy("b.tar") as path:
         assert path.read_bytes() == b"bytes"
         assert store.sha256("b.tar") == sha256_of(path)
     store.remove("b.tar")
@@ -107,33 +110,33 @@ def test_stats_come_last_and_of_files_that_are_there(store: Store) -> None:
     for name in ("00000.tar", "00000.parquet"):
         store.publish(stage(store, name, b"four"), name)
     with pytest.raises(ShardError, match=r"00000\.tar: was changed or swept"):
-        finish(store, "00000", stats(5))
-    assert finished(store) == []
-    assert finish(store, "00000", stats(4)) == stats(4)
-    assert finish(store, "00000", stats(4, "cuda")) == stats(4), "the first one stands"
-    assert finished(store) == ["00000"]
+        publish_stats(store, "00000", stats(5))
+    assert finished_shards(store) == []
+    assert publish_stats(store, "00000", stats(4)) == stats(4)
+    assert publish_stats(store, "00000", stats(4, "cuda")) == stats(4), "the first one stands"
+    assert finished_shards(store) == ["00000"]
     store.replace("00000_stats.json", b"{")
     with pytest.raises(ShardError, match="damaged"):
         read_stats(store, "00000")
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: S3) -> Iterator[Bucket]:
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: S3) -> Iterator[BucketStore]:
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("shards.storage.retries._FIRST_WAIT_S", 0.01)
     with server.environment():
-        yield Bucket(f"s3://bucket/{tmp_path.name}")
+        yield BucketStore(f"s3://bucket/{tmp_path.name}")
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "409", "hang-up", "lost"])
-def test_a_put_is_sent_again(bucket: Bucket, server: S3, fault: str) -> None:
+def test_a_put_is_sent_again(bucket: BucketStore, server: S3, fault: str) -> None:
     server.fail(fault, method="PUT", contains="a.tar", count=2)
     bucket.publish(stage(bucket, "a.tar", b"first"), "a.tar")
     assert bucket.read("a.tar") == b"first"
 
 
 def test_a_disk_without_room_and_a_folder_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Folder(str(tmp_path))
+    store = FolderStore(str(tmp_path))
 
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
@@ -147,7 +150,7 @@ def test_sweeping_spares_the_young(tmp_path: Path) -> None:
     import os
     import time
 
-    store = Folder(str(tmp_path))
+    store = FolderStore(str(tmp_path))
     young, old = stage(store, "young", b"a live writer's"), stage(store, "old", b"a dead one's")
     os.utime(old, (0, time.time() - 25 * 3600))
     store.sweep()

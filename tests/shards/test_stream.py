@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shards import Batch, NotReal, Sample, ShardError, ShardStream, ShardWriter
 from shards.codec import CorruptImage, decode_rgb, encode_rgb, fit_rgb
 from shards.reading.shard_index import open_index
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.shards.folders import write
 
 NAMES = {0: "cat", 1: "dog", 2: "owl"}
@@ -332,7 +332,7 @@ def test_hashes_are_checked_when_asked(folder: Path, tmp_path: Path) -> None:
 
 
 def test_many_shards_are_read_with_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.reading.shard_files._MAPPED", 3)
+    monkeypatch.setattr("shards.reading.mapped_shards._MAPPED", 3)
     write(tmp_path, "r", 60, False, per_shard=2)
     stream = ShardStream(tmp_path, seed=1, threads=2)
     for batch in islice(stream.batches(7), 8):

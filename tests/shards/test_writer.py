@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shards.errors import ShardError
 from shards.sample import Sample
 from shards.storage.commit import STAGING, sha256_of
-from shards.tarball import BLOCK, END, blocks, header
+from shards.tarball import BLOCK_SIZE, END_OF_TAR, pack_members, member_header
 from shards.writing.shard_writer import _ROWS, ShardWriter
 
 ROOT = Path(__file__).parents[2]
@@ -36,27 +36,27 @@ NAMES = st.from_regex(r"[a-z0-9_-]{1,64}(\.[a-z.]{1,12})?", fullmatch=True)
 def test_a_header_is_the_one_that_tarfile_makes(name: str, size: int) -> None:
     reference = tarfile.TarInfo(name)
     reference.size = size
-    assert header(name, size) == reference.tobuf(tarfile.USTAR_FORMAT)
+    assert member_header(name, size) == reference.tobuf(tarfile.USTAR_FORMAT)
 
 
 @given(st.dictionaries(NAMES, st.binary(max_size=2000), min_size=1))
 def test_tarfile_reads_what_we_write(files: dict[str, bytes]) -> None:
-    data, places = blocks(files.items())
-    with tarfile.open(fileobj=io.BytesIO(data + END)) as tar:
+    data, places = pack_members(files.items())
+    with tarfile.open(fileobj=io.BytesIO(data + END_OF_TAR)) as tar:
         members = tar.getmembers()
         assert [member.name for member in members] == list(files)
         assert [member.offset_data for member in members] == places
         assert [tar.extractfile(member).read() for member in members] == list(files.values())  # type: ignore[union-attr]
-    assert len(data) % BLOCK == 0
+    assert len(data) % BLOCK_SIZE == 0
 
 
 @pytest.mark.parametrize("name", ["k" * 101 + ".png", "größe/ö.png", f"{'a' * 60}/{'b' * 60}.json"])
 def test_a_name_that_ustar_cannot_hold_is_read_whole_by_tarfile(name: str) -> None:
-    data, (place,) = blocks([(name, b"content")])
-    with tarfile.open(fileobj=io.BytesIO(data + END)) as tar:
+    data, (place,) = pack_members([(name, b"content")])
+    with tarfile.open(fileobj=io.BytesIO(data + END_OF_TAR)) as tar:
         (member,) = tar.getmembers()
     assert (member.name, member.offset_data, data[place : place + 7]) == (name, place, b"content")
-    assert header(name, 7) == header(name, 7)
+    assert member_header(name, 7) == member_header(name, 7)
 
 
 def test_the_index_names_the_place_of_every_member(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from bench.loader.decode import Batch
 from bench.loader.workloads import SHARDS, Samples, Workload
 from shards import MixedStream, Sample, ShardStream, ShardWriter
 from shards.loader import ShardLoader
-from shards.stats import SUFFIX
-from shards.storage.store import open_store
+from shards.stats import STATS_SUFFIX
+from shards.storage.open_store import open_store
 
 SETTINGS = "16 shards of image, class, json and prompt; full shuffle; ShardLoader(MixedStream), a thread a core"
 HALVES = ("first", "second")
@@ -61,5 +61,5 @@ def _write_shard(
             writer.add(Sample(key, data, format, label, meta))
         files = writer.publish()
     open_store(folder).publish_json(
-        f"{name}{SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]}
+        f"{name}{STATS_SUFFIX}", {"count": len(rows), "files": [file.as_json() for file in files]}
     )

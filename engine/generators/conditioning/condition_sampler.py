@@ -14,10 +14,10 @@ from engine.config.palette import Palette
 from engine.data.masks import Mask, colours_of
 from engine.generators.conditioning.condition import ChangedLayout, Condition, Layout, Picture
 from engine.generators.conditioning.layouts import draw_shapes
-from engine.run.plan import Slot
 from engine.seeds import permute
+from engine.types import Slot
 from shards.codec import Pixels, decode_mask, decode_rgb
-from shards.storage.manifest import finished_tars, read_shard
+from shards.storage.manifest import finished_tars, read_index_rows
 
 _DRAWN_SIDE = 512
 """Pixels of both sides of a drawn layout, which is stretched to the shape of the images."""
@@ -73,7 +73,7 @@ class ConditionSampler:
     @cached_property
     def _stored(self) -> list[_Stored]:
         assert self.folder is not None, "the run was begun"
-        return [(tar, row) for tar in finished_tars(self.folder) for row in read_shard(tar)]
+        return [(tar, row) for tar in finished_tars(self.folder) for row in read_index_rows(tar)]
 
     @cached_property
     def _by_label(self) -> dict[int, list[_Stored]]:

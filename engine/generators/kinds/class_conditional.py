@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.class_index import ClassSettings
@@ -51,3 +52,6 @@ class ClassConditional:
     def generate(self, requests: Sequence[Request]) -> PendingImages:
         """Denoise and decode one batch."""
         return self._pipe(requests, class_labels=[self._model.class_id(one, self._classes) for one in requests])
+
+
+GENERATORS.register(ClassConditionalSettings, ClassConditional)

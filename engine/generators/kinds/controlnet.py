@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS, ModelPart
 from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.diffusers_settings import DiffusersSettings
-from engine.generators.protocol import ModelPart, PendingImages, Request
+from engine.generators.protocol import PendingImages, Request
 
 
 class ControlNetSettings(DiffusersSettings):
@@ -84,3 +85,6 @@ def _check_fit(pipe: Any, model: ControlNetSettings) -> None:
             f"model.controlnet: {model.controlnet} takes texts of width {net.config.cross_attention_dim}, and "
             f"{model.source} of {unet.config.cross_attention_dim}; give one that was made for this family of models"
         )
+
+
+GENERATORS.register(ControlNetSettings, ControlNet)

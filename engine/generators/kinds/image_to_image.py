@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.condition_spec import ConditionSpec, RealCondition
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.protocol import PendingImages, Request
@@ -22,6 +24,12 @@ class ImageToImageSettings(DiffusersSettings):
     def takes_condition(self) -> bool:
         """The images that it varies."""
         return True
+
+    def check_condition(self, condition: ConditionSpec | None) -> None:
+        """Raise ValueError where the condition is not whole real images."""
+        super().check_condition(condition)
+        if not isinstance(condition, RealCondition) or condition.edges is not None:
+            raise ValueError(f"model.kind {self.kind!r} varies whole real images: give condition.source real alone")
 
     @model_validator(mode="after")
     def _makes_a_step(self) -> Self:
@@ -48,3 +56,6 @@ class ImageToImage:
         """Noise, denoise and decode one batch."""
         images = self._pipe.controls(requests)
         return self._pipe(requests, image=images, strength=self._strength, **self._pipe.prompts(requests))
+
+
+GENERATORS.register(ImageToImageSettings, ImageToImage)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.generators.class_index import ClassSettings
 from engine.generators.network_pickle import check_checkout, load_network
@@ -97,3 +98,6 @@ def _facts(model: StyleGanSettings, network: Any) -> ModelFacts:
         adapters=(),
         generation=1,
     )
+
+
+GENERATORS.register(StyleGanSettings, StyleGan)

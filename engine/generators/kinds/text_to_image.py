@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from typing import Literal
 
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.protocol import PendingImages, Request
@@ -31,3 +32,6 @@ class TextToImage:
     def generate(self, requests: Sequence[Request]) -> PendingImages:
         """Denoise and decode one batch."""
         return self._pipe(requests, **self._pipe.prompts(requests))
+
+
+GENERATORS.register(TextToImageSettings, TextToImage, default=True)

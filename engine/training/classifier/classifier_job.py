@@ -38,8 +38,8 @@ from engine.training.classifier.train_worker import Worker
 from engine.training.classifier.trainer import Tell, Trained, Trainer, silent, untrained
 from engine.training.classifier.training_data import TrainData, real_and_synthetic
 from shards.storage.commit import sha256_of
-from shards.storage.manifest import all_stats, finished
-from shards.storage.retries import Missing
+from shards.storage.manifest import finished_shards, read_all_stats
+from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
 MODEL, RESULT = "model.safetensors", "result.json"
@@ -60,7 +60,7 @@ class Job:
     def fingerprint(self) -> str:
         """Of all that the result follows from: settings, and what the shards hold."""
         places = (self.data.real, self.data.synthetic, self.data.validation, self.data.test)
-        stats = [all_stats(place) for place in places if place is not None]
+        stats = [read_all_stats(place) for place in places if place is not None]
         hashes = [[file["sha256"] for one in found.values() for file in one["files"]] for found in stats]
         judged = [stream.fingerprint() for stream in self.data.judged(self.spec, 1).values()]
         mix = self.data.mix(self.spec, 1).state_dict()["mix"]
@@ -81,7 +81,7 @@ class Job:
         """
         try:
             begun = json.loads(self.store.read(_BEGUN))
-        except Missing:
+        except FileMissing:
             self.first_model()  # so that what is wrong with it is said before processes are started
             begun = {"fingerprint": self.fingerprint, "settings": self._settings}
             self.store.replace(_BEGUN, f"{json.dumps(begun, indent=1)}\n".encode())
@@ -95,7 +95,7 @@ class Job:
         """The content of result.json; None before the end."""
         try:
             found: dict[str, Any] = json.loads(self.store.read(RESULT))
-        except Missing:
+        except FileMissing:
             return None
         return found
 
@@ -126,7 +126,7 @@ class Job:
 
     def model(self) -> Network:
         """The trained network, of a training that is done."""
-        with self.store.at_hand(MODEL) as path:
+        with self.store.local_copy(MODEL) as path:
             return load(path)
 
     @contextmanager
@@ -165,9 +165,9 @@ def job_of(run: Run, spec: TrainSpec) -> Job:
     real = run.store / "real"
     data = TrainData(
         real=(real / "train").url,
-        synthetic=run.shards.url if finished(run.shards) else None,
+        synthetic=run.shards.url if finished_shards(run.shards) else None,
         validation=(real / "validation").url,
-        test=(real / "test").url if finished(real / "test") else None,
+        test=(real / "test").url if finished_shards(real / "test") else None,
         classes=run.recipe.told_apart(spec),
     )
     return Job(spec, data, run.store / "train" / spec.name)

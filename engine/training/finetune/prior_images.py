@@ -8,11 +8,11 @@ from pathlib import Path
 
 from engine.generators.diffusers_pipeline import DiffusersPipeline
 from engine.generators.protocol import Request
-from engine.prompts import Prompt
 from engine.training.finetune.finetune_samples import CachedImage, shot
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.random_streams import derive
 from engine.training.training_log import Log
+from engine.types import Prompt
 from shards.codec import decode_rgb, encode_rgb
 
 

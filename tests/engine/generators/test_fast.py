@@ -18,6 +18,7 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.nn.functional import interpolate
 from torch.nn.modules.module import register_module_forward_hook
 
+from bench.tiny_pipeline import make_vae
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
 from engine.config.spec import Spec
@@ -34,10 +35,9 @@ from engine.generators.protocol import Images, Request
 from engine.generators.vae import decoded_at_once
 from engine.models.devices import Device
 from engine.profiling import DEVICE
-from engine.prompts import Prompt
+from engine.types import Prompt
 from tests.recipes import models
 from tests.recipes.models import make_z_image_network
-from tests.tiny import make_vae
 
 TEXTS = ["a cat", "a photo of a ship", "x", "a cat"]
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))

@@ -22,7 +22,7 @@ from engine.generators.conditioning.condition import Layout
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.generators.protocol import Request
 from engine.models.resolve import fetch, learned_digests
-from engine.prompts import Prompt
+from engine.types import Prompt
 from engine.run.run import pinned
 from engine.training.finetune.controlnet_training import Control
 from engine.training.finetune.finetune_job import finetune

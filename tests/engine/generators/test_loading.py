@@ -18,7 +18,7 @@ from engine.generators.optimizations.attention import set_attention
 from engine.generators.optimizations.packed_weights import packs
 from engine.generators.protocol import Request
 from engine.models.devices import Device
-from engine.prompts import Prompt
+from engine.types import Prompt
 from tests.recipes import models
 
 REQUESTS = [Request(Prompt("a cat", "", (), "templates"), 0, "cat", seed) for seed in range(2)]

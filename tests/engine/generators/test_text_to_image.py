@@ -17,7 +17,7 @@ from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.generators.protocol import Request
-from engine.prompts import Prompt
+from engine.types import Prompt
 from shards.codec import Pixels
 from tests.recipes import models
 

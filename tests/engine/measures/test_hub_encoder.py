@@ -14,11 +14,11 @@ from transformers import (
     Dinov2Model,
 )
 
+from bench.tiny_pipeline import make_tokenizer
 from engine.errors import ModelError
 from engine.evaluation.encoders import Encoder, margins, open_encoder
 from shards.codec import Pixels
 from tests.hub import serve, start_client
-from tests.tiny import make_tokenizer
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 220, 40), "blue": (40, 40, 220)}
 PROMPTS = [f"a photo of a {name}" for name in COLOURS]

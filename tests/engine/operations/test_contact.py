@@ -14,14 +14,14 @@ from engine.monitoring.log import TextLog
 from engine.run.plan import Plan
 from engine.run.run import Run
 from shards.codec import decode_rgb
-from shards.storage.store import Folder
+from shards.storage.folder_store import FolderStore
 from shards.tools.image_grid import CELL
 from tests.engine import partial
 
 COUNTS: dict[str, Any] = {"actors": 1, "loading": 0, "waiting": 3}
 
 
-class Counting(Folder):
+class Counting(FolderStore):
     """A folder that counts what is read of its tars."""
 
     reads = 0

@@ -15,7 +15,8 @@ from engine.monitoring.log import TextLog
 from engine.monitoring.run_status import status
 from engine.report.page import render
 from shards.errors import ShardError
-from shards.storage.store import Store, open_store
+from shards.storage.open_store import open_store
+from shards.storage.store import Store
 from tests.engine import partial
 
 COUNTS: dict[str, Any] = {"actors": 3, "loading": 0, "waiting": 3}

@@ -19,7 +19,7 @@ from engine.training.classifier.holdout import accuracy, before_and_after, find_
 from engine.training.classifier.train_worker import Worker
 from engine.training.classifier.training_data import TrainData
 from shards.codec import encode_rgb
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.engine.training.world import data
 
 SPEC = TrainSpec(steps=60, batch_size=32, evaluate_every=30, alpha=0.0)

@@ -19,7 +19,7 @@ from engine.training.classifier.train_worker import Worker
 from engine.training.classifier.trainer import Trained, Trainer
 from engine.training.classifier.training_data import TrainData, epoch_images, loss_weights, total_steps
 from shards import NotReal
-from shards.storage.store import open_store
+from shards.storage.open_store import open_store
 from tests.conftest import ROOT
 from tests.engine.training.world import data
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import ShardError
-from shards.reading.tar_scan import META, Data, Member, Members, scan_members, synthetic_of
+from shards.reading.tar_scan import META, TarData, TarMember, Members, scan_members, synthetic_flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class TarSample:
     """
 
     key: str
-    members: Mapping[str, Member]
+    members: Mapping[str, TarMember]
     image: str | None
     label: int | None
     facts: Mapping[str, Any]
@@ -40,11 +40,11 @@ class TarSample:
     @property
     def synthetic(self) -> bool | None:
         """As the .json tells it; None where it does not say."""
-        return synthetic_of(self.facts)
+        return synthetic_flag(self.facts)
 
 
 @contextmanager
-def mapped(path: Path, tar: str) -> Iterator[mmap.mmap]:
+def map_file(path: Path, tar: str) -> Iterator[mmap.mmap]:
     """A file as a memory map. Raises ShardError, naming `tar`, where it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -55,9 +55,9 @@ def mapped(path: Path, tar: str) -> Iterator[mmap.mmap]:
         yield data
 
 
-def read_entries(data: Data, tar: str, roles: Members) -> Iterator[TarSample]:
+def read_tar_samples(data: TarData, tar: str, roles: Members) -> Iterator[TarSample]:
     """Every sample, in the order in which their first members stand. Raises ShardError as `scan_members` does."""
-    samples: dict[str, list[tuple[str, Member]]] = {}
+    samples: dict[str, list[tuple[str, TarMember]]] = {}
     for member in scan_members(data, tar):
         folders, slash, base = member.name.rpartition("/")
         stem, dot, extension = base.partition(".")
@@ -66,12 +66,12 @@ def read_entries(data: Data, tar: str, roles: Members) -> Iterator[TarSample]:
     return (_entry(data, key, found, roles) for key, found in samples.items())
 
 
-def content(data: Data, member: Member) -> bytes:
+def member_bytes(data: TarData, member: TarMember) -> bytes:
     """A member's bytes."""
     return data[member.offset : member.offset + member.size]
 
 
-def _entry(data: Data, key: str, found: list[tuple[str, Member]], roles: Members) -> TarSample:
+def _entry(data: TarData, key: str, found: list[tuple[str, TarMember]], roles: Members) -> TarSample:
     members, problems = dict(found), []
     if len(members) < len(found):
         problems.append("two members of one extension")
@@ -87,18 +87,18 @@ def _entry(data: Data, key: str, found: list[tuple[str, Member]], roles: Members
     return TarSample(key, members, images[0] if images else None, label, facts, tuple(problems))
 
 
-def _facts(data: Data, members: Mapping[str, Member]) -> dict[str, Any]:
+def _facts(data: TarData, members: Mapping[str, TarMember]) -> dict[str, Any]:
     try:
-        facts = json.loads(content(data, members["json"])) if "json" in members else {}
+        facts = json.loads(member_bytes(data, members["json"])) if "json" in members else {}
     except ValueError as error:
         raise ValueError(f".json: {error}") from None
     if not isinstance(facts, dict):
         raise ValueError(f".json: {type(facts).__name__}, not an object")
-    synthetic_of(facts)
+    synthetic_flag(facts)
     return facts
 
 
-def _label(data: Data, members: Mapping[str, Member], facts: Mapping[str, Any], roles: Members) -> int | None:
+def _label(data: TarData, members: Mapping[str, TarMember], facts: Mapping[str, Any], roles: Members) -> int | None:
     if roles.label_field is not None:
         value = facts.get(roles.label_field)
         if value is not None and type(value) is not int:
@@ -106,7 +106,7 @@ def _label(data: Data, members: Mapping[str, Member], facts: Mapping[str, Any], 
         return value
     if roles.label not in members:
         return None
-    text = content(data, members[roles.label]).strip()
+    text = member_bytes(data, members[roles.label]).strip()
     if not text.isdigit():
         raise ValueError(f".{roles.label}: {text[:40]!r} is no class index")
     return int(text)

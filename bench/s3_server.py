@@ -151,7 +151,7 @@ class S3:
 def serve_s3(delay: float = 0.0) -> Iterator[S3]:
     """A server without buckets, while the block runs; `delay` in seconds before each answer."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.s3"], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "bench.s3_server"], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=os.environ | CREDENTIALS,
     )  # fmt: skip
     assert child.stdin is not None

@@ -11,14 +11,14 @@ from shards.codec import Pixels
 from shards.errors import ShardError
 from shards.reading.epoch_order import EpochOrder
 from shards.reading.shard_index import recorded_sha256
-from shards.storage.locations import Tar
+from shards.storage.locations import ShardFile
 from shards.storage.shard_cache import ShardCache
 
 _MAPPED = 256
 """Shards that are mapped at a time: each costs a file descriptor."""
 
 
-class ShardFiles:
+class MappedShards:
     """Shards by their number in an index.
 
     cache:  where remote ones are brought; a whole one at a time.
@@ -26,7 +26,7 @@ class ShardFiles:
     window: how many are needed at a time (see EpochOrder); None: any.
     """
 
-    def __init__(self, tars: Sequence[Tar], cache: ShardCache, check_hashes: bool, window: int | None) -> None:
+    def __init__(self, tars: Sequence[ShardFile], cache: ShardCache, check_hashes: bool, window: int | None) -> None:
         self._tars, self._cache, self._check_hashes = tars, cache, check_hashes
         self._fetched = window is not None and any(tar.local is None for tar in tars)
         # What is mapped stays on the disk, even if the cache has let it go.
@@ -44,7 +44,7 @@ class ShardFiles:
                 self._maps.popitem(last=False)  # what is being decoded of it holds it still
         return found
 
-    def _mapped(self, tar: Tar, sha256: str | None) -> Pixels:
+    def _mapped(self, tar: ShardFile, sha256: str | None) -> Pixels:
         path = self._cache.path(tar, sha256)
         try:
             with path.open("rb") as file:

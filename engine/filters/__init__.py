@@ -1,0 +1,1 @@
+"""Filters: they judge images before these are stored."""

@@ -1,0 +1,128 @@
+"""A store in a bucket of an object store."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from shards.storage import commit
+from shards.storage.locations import cache_home, filesystem
+from shards.storage.retries import FileMissing, call_with_retries
+from shards.storage.store import Store, StoredFile
+
+
+class BucketStore(Store):
+    """A prefix of an object store, through its fsspec backend. Files are staged on this machine's disk.
+
+    best_effort: for a store that does not refuse to overwrite. Each name is looked up before it is written, which does
+                 not stop two writers at the same moment.
+    """
+
+    def __init__(self, url: str, best_effort: bool = False) -> None:
+        super().__init__(url.rstrip("/"))
+        self.best_effort = best_effort
+
+    def __truediv__(self, name: str) -> "BucketStore":
+        return BucketStore(f"{self.url}/{name}", self.best_effort)
+
+    @property
+    def local(self) -> None:
+        return None
+
+    def entries(self) -> dict[str, StoredFile]:
+        fs, path = filesystem(self.url)
+        fs.invalidate_cache()  # an earlier listing of this process may be out of date
+        try:
+            infos = call_with_retries(self.url, lambda: fs.ls(path, detail=True))
+        except FileNotFoundError:
+            return {}
+        files = {str(info["name"]).rpartition("/")[2]: info for info in infos if info["type"] == "file"}
+        return {name: StoredFile(int(info["size"]), _modified(info)) for name, info in sorted(files.items())}
+
+    def size(self, name: str) -> int | None:
+        fs, path = filesystem(f"{self.url}/{name}")
+        return call_with_retries(f"{self.url}/{name}", lambda: _size(fs, path))
+
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        fs, path = filesystem(f"{self.url}/{name}")
+        end = None if size is None else start + size
+        try:
+            data: bytes = call_with_retries(f"{self.url}/{name}", lambda: fs.cat_file(path, start=start, end=end))
+        except FileNotFoundError:
+            raise FileMissing(f"{self.url}/{name}: there is no such file") from None
+        return data
+
+    def staging(self, name: str) -> Path:
+        return commit.staging_path(cache_home(), name)
+
+    def replace(self, name: str, data: bytes) -> None:
+        fs, path = filesystem(f"{self.url}/{name}")
+        call_with_retries(f"{self.url}/{name}", lambda: fs.pipe_file(path, data), "written")
+
+    def remove(self, name: str) -> None:
+        fs, path = filesystem(f"{self.url}/{name}")
+        with suppress(FileNotFoundError):
+            call_with_retries(f"{self.url}/{name}", lambda: fs.rm_file(path), "removed")
+
+    def sha256(self, name: str) -> str:
+        with self.local_copy(name) as path:
+            return commit.sha256_of(path)
+
+    @contextmanager
+    def local_copy(self, name: str) -> Iterator[Path]:
+        copy = self.staging(name)
+        try:
+            self._copy_to(name, copy)
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def _copy_to(self, name: str, copy: Path) -> None:
+        fs, path = filesystem(f"{self.url}/{name}")
+        try:
+            call_with_retries(f"{self.url}/{name}", lambda: fs.get_file(path, str(copy)))
+        except FileNotFoundError:
+            raise FileMissing(f"{self.url}/{name}: there is no such file") from None
+
+    def sweep(self) -> None:
+        commit.sweep_staging(cache_home())
+
+    def free_bytes(self) -> None:
+        return None
+
+    def _create(self, staged: Path, name: str) -> None:
+        url = f"{self.url}/{name}"
+        fs, path = filesystem(url)
+        if self.best_effort and self.size(name) is not None:
+            raise FileExistsError(url)
+        mode = "overwrite" if self.best_effort else "create"
+        try:
+            # One put of a whole file: a stream that breaks off would publish the part that it has sent.
+            call_with_retries(url, lambda: fs.put_file(str(staged), path, mode=mode), "written")
+        except FileNotFoundError:
+            # The last request of a multipart upload joins the parts. When its answer is lost and it is sent again, the
+            # store no longer knows the upload, although the file is there.
+            if self.size(name) is None:
+                raise
+            raise FileExistsError(url) from None
+
+
+def _size(fs: Any, path: str) -> int | None:
+    fs.invalidate_cache(fs._parent(path))
+    try:
+        return int(fs.info(path)["size"])
+    except FileNotFoundError:
+        return None
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """Return the time at which a file was written, in seconds since 1970; now if the listing does not say."""
+    for name in ("LastModified", "last_modified", "updated", "mtime", "created"):
+        value = info.get(name)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if value is not None:
+            return value.timestamp() if isinstance(value, datetime) else float(value)
+    return time.time()
