@@ -1,14 +1,14 @@
-"""Making lists of attributes for prompts."""
+"""The command `attributes`."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs.arguments import AddCommand
 
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
+    """Add the command."""
     added = command(
         "attributes",
         attributes,
@@ -33,41 +33,29 @@ def register(command: AddCommand) -> None:
 
 def attributes(arguments: Namespace) -> None:
     """Write the lists, and print how long each is."""
-    from engine.prompts.visual_genome import choose_synsets, count_attributes, ranked, with_hyponyms, write_attributes
-    from engine.prompts.wordnet import WordNet
-
-    wordnet = WordNet(arguments.wordnet)
-    synsets = choose_synsets(_classes(arguments.classes, arguments.spec), wordnet)
-    if not arguments.exact:
-        synsets = with_hyponyms(synsets, wordnet)
-    lists = ranked(count_attributes(arguments.visual_genome, synsets), arguments.min_count)
-    write_attributes(arguments.out, lists)
-    print(f"{arguments.out}: {', '.join(f'{name} {len(found):,}' for name, found in lists.items())}")
-
-
-def _classes(given: Sequence[str], spec: Path | None) -> dict[str, list[str]]:
-    """Synsets by class name; none where only the name is given."""
-    from engine.errors import SpecError
-
-    parts = (text.partition("=") for text in given)
-    meant = {name: synsets.split(",") if equals else [] for name, equals, synsets in parts}
-    if spec is None:
-        if not meant:
-            raise SpecError("give --classes, or --spec to take its classes")
-        return meant
-    names = _classes_of(spec)
-    if strange := meant.keys() - set(names):
-        raise SpecError(f"--classes: {spec} has no class {min(strange)!r}; it has {', '.join(names)}")
-    return {name: meant.get(name, []) for name in names}
-
-
-def _classes_of(path: Path) -> Sequence[str]:
     from engine.config.spec_file import load_spec
+    from engine.errors import SpecError
+    from engine.prompts.wordnet import WordNet
+    from engine.prompts.visual_genome import write_attributes
+    from engine.workflows.attribute_lists import classes_of, make_attribute_lists, match_classes
 
-    spec = load_spec(path)
-    if spec.data is None:
-        return spec.classes or ()
+    synsets = _synsets(arguments.classes)
+    if arguments.spec is not None:
+        synsets = match_classes(synsets, classes_of(load_spec(arguments.spec)), str(arguments.spec))
+    elif not synsets:
+        raise SpecError("give --classes, or --spec to take its classes")
+    lists = make_attribute_lists(
+        synsets,
+        arguments.visual_genome,
+        WordNet(arguments.wordnet),
+        exact=arguments.exact,
+        min_count=arguments.min_count,
+    )
+    write_attributes(arguments.out, lists)
+    print(f"{arguments.out}: {', '.join(f'{name} {len(words):,}' for name, words in lists.items())}")
 
-    from engine.data.splits import open_source
 
-    return open_source(spec.data).classes
+def _synsets(arguments: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Parse NAME[=SYNSET,...]."""
+    parts = (text.partition("=") for text in arguments)
+    return {name: synsets.split(",") if equals else [] for name, equals, synsets in parts}

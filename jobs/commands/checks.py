@@ -1,4 +1,4 @@
-"""Looking whether a run is what it says: every byte of it, or one image made again; and mending it."""
+"""The commands that check a run: all of its bytes, or one image made again."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -8,7 +8,7 @@ from jobs.printing import say
 
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
+    """Add the commands."""
     text = "Check every hash, count, label and key of a run; name missing units."
     run_argument(command("verify", verify, text, "verify runs/digits"))
 
@@ -26,11 +26,11 @@ def register(command: AddCommand) -> None:
 
 
 def verify(arguments: Namespace) -> None:
-    """Print every finding; an error if there is one."""
+    """Print every finding. Raise Mismatch if there is one."""
     from engine.errors import Mismatch
     from engine.run.repair import findings
     from engine.run.run import load_run
-    from jobs.commands.runs import summary
+    from engine.workflows.generation import summary
 
     run = load_run(arguments.place)
     count = 0
@@ -46,38 +46,36 @@ def verify(arguments: Namespace) -> None:
 def repair(arguments: Namespace) -> None:
     """Print every finding, and make those units again."""
     from engine.monitoring.log import open_log
-    from engine.run.repair import findings, remove_damaged
     from engine.run.run import load_run
-    from jobs.commands.runs import make
+    from engine.workflows.repairing import find_damage
+    from engine.workflows.repairing import repair as make_anew
 
     run = load_run(arguments.place)
-    found = list(findings(run))
-    for finding in found:
+    damage, total = find_damage(run), run.recipe.plan.n_units
+    for finding in damage.findings:
         say(finding.text)
-    wrong = {finding.shard for finding in found if finding.shard is not None}
-    if strangers := sum(finding.shard is None for finding in found):
-        print(f"{strangers} files are no part of the run; they are left, and to be removed by hand")
-    if arguments.dry_run or not wrong:
-        print(f"{len(wrong)} of {run.recipe.plan.n_units} units to make anew")
+    if damage.others:
+        print(f"{damage.others} files are no part of the run; they stay, remove them by hand")
+    if arguments.dry_run or not damage.units:
+        print(f"{len(damage.units)} of {total} units to make anew")
         return
-    print(f"making {len(remove_damaged(run, found))} of {run.recipe.plan.n_units} units anew")
-    make(run, open_log(arguments.log_format))
+    print(f"making {len(damage.units)} of {total} units anew")
+    make_anew(run, damage, open_log(arguments.log_format))
 
 
 def replay(arguments: Namespace) -> None:
-    """Print whether the image came out the same; an error if not."""
+    """Print whether the image came out the same. Raise Mismatch if not."""
     from engine.errors import Mismatch
     from engine.run.run import load_run
     from engine.worker.replay import replay as make_again
 
-    run = load_run(arguments.place)
-    found = make_again(run, arguments.key)
+    result = make_again(load_run(arguments.place), arguments.key)
     if arguments.save is not None:
-        arguments.save.write_bytes(found.made)
-    print(f"{found.key}: {found.prompt!r}, seed {found.seed}")
-    if not found.equal:
+        arguments.save.write_bytes(result.made)
+    print(f"{result.key}: {result.prompt!r}, seed {result.seed}")
+    if not result.equal:
         raise Mismatch(
-            f"the image differs, by at most {found.largest_difference} of 255; equal bytes are promised for equal "
+            f"the image differs, by at most {result.largest_difference} of 255; equal bytes are promised for equal "
             "software and kind of device, which the unit's stats file names"
         )
     print("equal, byte for byte")

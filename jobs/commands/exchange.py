@@ -1,22 +1,13 @@
-"""Shards to other tools, and other tools' images to shards."""
+"""The commands that exchange shards with other tools."""
 
 from argparse import Namespace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from engine.export.export_samples import Form
-    from engine.export.export_splits import ExportSplit
-    from engine.export.shard_reader import Collection
-
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
+    """Add the commands."""
     text = "Write the finished images of a run as an image folder, parquet files or COCO annotations."
     out = command("export", export, text, "export runs/digits --to imagefolder --out digits-images --with-real")
     out.add_argument("folder", metavar="RUN", type=Path, help="a run, or a folder of shards like RUN/real/train")
@@ -43,57 +34,39 @@ def register(command: AddCommand) -> None:
 
 
 def export(arguments: Namespace) -> None:
-    """Write the export; say what is missing from it, and where synthetic images would judge."""
-    from engine.export.export_samples import FORMS
-    from engine.export.export_samples import export as write
-    from engine.export.shard_reader import open_collection
+    """Write the export; say what is missing from it, and which splits judge with synthetic images."""
+    from engine.workflows.exchanging import export_shards
 
-    source = open_collection(arguments.folder)
-    parts = _parts(source, arguments)
-    write(parts, source.classes, _form(FORMS[arguments.to], arguments), arguments.out)
+    exported = export_shards(
+        arguments.folder,
+        arguments.out,
+        arguments.to,
+        shares=arguments.splits,
+        real=arguments.with_real,
+        background=arguments.background,
+    )
+    source = exported.source
     if source.missing:
         print(f"note: {source.missing} units of {arguments.folder} are not finished; run generate again for the rest")
-    judged = [part.name for part in parts if part.name not in ("", "train") and part.synthetic]
-    if judged:
-        print(f"note: synthetic images in {' and '.join(judged)}; what they say of a model is not what real ones say")
-    counts = ", ".join(f"{len(part):,} {part.name}".strip() for part in parts)
+    if judges := exported.synthetic_judges:
+        print(f"note: synthetic images in {' and '.join(judges)}; accuracy on them does not stand for real images")
+    counts = ", ".join(f"{len(split):,} {split.name}".strip() for split in exported.splits)
     print(f"exported to {arguments.out}: {counts} images of {len(source.classes)} classes")
 
 
 def import_(arguments: Namespace) -> None:
     """Write the shards; say what was left out."""
-    from engine.export.foreign_images import read_foreign_images
-    from engine.export.import_images import refuse_corrupt, write_import
-    from engine.export.shard_reader import open_collection
-    from engine.export.sidecar import ImageMaker, Sidecar
+    from engine.export.sidecar import ImageMaker
+    from engine.workflows.exchanging import import_folder
 
     maker = ImageMaker(model=arguments.model, license=arguments.license, generation=arguments.generation)
-    like = None if arguments.classes_of is None else open_collection(arguments.classes_of).classes
-    found = read_foreign_images(Sidecar(arguments.folder, maker), like)
-    if not arguments.skip_corrupt:
-        refuse_corrupt(found)
-    write_import(found, arguments.out)
-    kept = len(found.images) - len(found.corrupt)
-    left_out = f"{found.duplicates:,} duplicates and {len(found.corrupt):,} corrupt files left out"
-    print(f"imported to {arguments.out}: {kept:,} images of {len(found.classes)} classes; {left_out}")
-
-
-def _parts(source: "Collection", arguments: Namespace) -> "Sequence[ExportSplit]":
-    from engine.export.export_splits import divided, parse_shares, undivided, with_real
-
-    if arguments.with_real:
-        return with_real(arguments.folder, source)
-    return divided(source, parse_shares(arguments.splits)) if arguments.splits else undivided(source)
-
-
-def _form(form: "Form", arguments: Namespace) -> "Form":
-    if arguments.background is None:
-        return form
-    from dataclasses import replace
-
-    from engine.errors import SpecError
-    from engine.export.coco import write_coco
-
-    if arguments.to != "coco":
-        raise SpecError(f"--background {arguments.background}: only --to coco has mask classes")
-    return replace(form, write=partial(write_coco, background=arguments.background))
+    images = import_folder(
+        arguments.folder,
+        arguments.out,
+        maker,
+        classes_of=arguments.classes_of,
+        skip_corrupt=arguments.skip_corrupt,
+    )
+    kept = len(images.images) - len(images.corrupt)
+    left_out = f"{images.duplicates:,} duplicates and {len(images.corrupt):,} corrupt files left out"
+    print(f"imported to {arguments.out}: {kept:,} images of {len(images.classes)} classes; {left_out}")

@@ -10,7 +10,7 @@ from jobs.arguments import AddCommand
 from jobs.printing import say
 
 if TYPE_CHECKING:
-    from shards.reading.tar_scan import Members
+    from shards.reading.members import Members
     from shards.storage.locations import ShardFile
     from shards.storage.shard_cache import ShardCache
     from shards.tools.survey import Survey
@@ -125,7 +125,7 @@ def _place(path: str) -> str:
 
 
 def _roles(arguments: Namespace) -> "Members":
-    from shards.reading.tar_scan import Members
+    from shards.reading.members import Members
 
     return Members(label=arguments.label)
 

@@ -58,9 +58,10 @@ def overlap(arguments: Namespace) -> None:
 
 def mix(arguments: Namespace) -> None:
     """Print the text."""
-    from shards.tools.interop import CLIENTS, open_mix
+    from shards.tools.client_mix import open_client_mix
+    from shards.tools.interop import CLIENTS
 
-    print(CLIENTS[arguments.client](open_mix(arguments.real, arguments.synthetic, arguments.alpha)), end="")
+    print(CLIENTS[arguments.client](open_client_mix(arguments.real, arguments.synthetic, arguments.alpha)), end="")
 
 
 def _as_json(found: "Overlap") -> str:

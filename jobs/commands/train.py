@@ -1,26 +1,20 @@
-"""Training on a run: one network, or all that are compared."""
+"""The commands that train on a run: one network, or all arms of a sweep."""
 
-import json
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import AddCommand, spec_and_run_arguments
-from jobs.commands.runs import write_report
 from jobs.printing import say
+from jobs.progress import shown
 
 if TYPE_CHECKING:
-    from engine.data import RealImage
-    from engine.evaluation.near_duplicates import Leak
-    from engine.run.run import Run
     from engine.training.classifier.classifier_job import Job
-
-_NAMED = 10
 
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
+    """Add the commands."""
     compare = command(
         "sweep",
         sweep,
@@ -46,73 +40,32 @@ def register(command: AddCommand) -> None:
 
 def sweep(arguments: Namespace) -> None:
     """Train every arm at every seed, write sweep.json and the report."""
-    run = _begun(arguments)
-
-    from engine.cluster.ray_session import ray_session
-    from engine.cluster.sweep_trials import run_trials
-    from engine.evaluation.comparison import write_sweep
-    from engine.evaluation.sweep import prepare_sweep
-
-    prepared = prepare_sweep(run)
-    leaks = _leaks(run)
-    with ray_session(run.recipe.spec.cluster):
-        run_trials(prepared)
-    say(write_sweep(prepared, leaks))
-    write_report(run)
-
-
-def train(arguments: Namespace) -> None:
-    """Train as the spec's `train` section says, into RUN/train/NAME."""
-    run = _begun(arguments)
-
-    from engine.run.leakage import prepare_real
-    from engine.training.classifier.classifier_job import job_of
-    from engine.training.classifier.holdout import find_photos
-
-    spec = run.recipe.spec
-    prepare_real(run, ("train", "validation"))
-    job = job_of(run, spec.train)
-    job.begin()
-    photos = [] if arguments.photos is None else find_photos(arguments.photos, job)
-    result = job.result()
-    if result is None:
-        _leaks(run)
-
-        from engine.cluster.distributed_training import train_on_ray
-
-        train_on_ray(job, spec.cluster, progress)
-        result = job.result()
-    else:
-        print(f"{job.store} holds this training already")
-    assert result is not None
-    if photos:
-        _show(job, photos)
-    say(summary(job, result))
-
-
-def _begun(arguments: Namespace) -> "Run":
-    """The run that is trained on: a training begins none."""
     from engine.config.spec_file import load_spec
 
     spec = load_spec(arguments.spec, arguments.overrides)
 
-    from engine.run.run import begin_run, load_run, pinned, plan_run
+    from engine.workflows.trained_runs import open_for_training
+    from engine.workflows.trained_runs import sweep as run_sweep
 
-    store = load_run(arguments.out).store
-    return begin_run(plan_run(pinned(spec, store), store), store)
+    run_sweep(open_for_training(spec, arguments.out), say, shown)
 
 
-def _leaks(run: "Run") -> "list[Leak]":
-    """Held-out images that look like what is trained on, which are said before anything is trained."""
-    from engine.evaluation.near_duplicates import leaks_of
-    from jobs.progress import shown
+def train(arguments: Namespace) -> None:
+    """Train as the spec's `train` section says, into RUN/train/NAME."""
+    from engine.config.spec_file import load_spec
 
-    found = leaks_of(run, shown)
-    for leak in found[:_NAMED]:
-        say(f"look alike: {leak.text}")
-    if found:
-        print(f"{len(found)} validation and test images look like ones that are trained on; all count as they are")
-    return found
+    spec = load_spec(arguments.spec, arguments.overrides)
+
+    from engine.workflows.trained_runs import open_for_training
+    from engine.workflows.trained_runs import train as run_training
+
+    run = open_for_training(spec, arguments.out)
+    job, predictions = run_training(run, arguments.photos, say, shown, progress)
+    if predictions is not None:
+        _print_photos(predictions)
+    result = job.result()
+    assert result is not None, "the training is finished"
+    say(summary(job, result))
 
 
 def progress(row: dict[str, Any], step: int, steps: int) -> None:
@@ -140,15 +93,13 @@ def _told(scores: dict[str, Any]) -> str:
     return f"{100 * scores['accuracy']:.1f}% right (macro F1 {f1:.3f}, calibration error {error:.3f})"
 
 
-def _show(job: "Job", photos: list["RealImage"]) -> None:
-    from engine.training.classifier.holdout import before_and_after
-
-    found = before_and_after(job, photos)
-    job.store.replace("photos.json", f"{json.dumps(found, indent=1, ensure_ascii=False)}\n".encode())
-    for one in found["photos"]:
-        before, after = (f"{one[when]['predicted']} ({one[when]['confidence']:.0%})" for when in ("before", "after"))
-        truth = "" if one["truth"] is None else f", is {one['truth']}"
-        say(f"{one['photo']}{truth}: {before} before, {after} after")
-    if found["accuracy"]["after"] is not None:
-        before, after = (f"{found['accuracy'][when]:.0%}" for when in ("before", "after"))
-        print(f"{len(photos)} photos: {before} right before, {after} after")
+def _print_photos(predictions: dict[str, Any]) -> None:
+    photos, accuracy = predictions["photos"], predictions["accuracy"]
+    for photo in photos:
+        before, after = (
+            f"{photo[when]['predicted']} ({photo[when]['confidence']:.0%})" for when in ("before", "after")
+        )
+        truth = "" if photo["truth"] is None else f", is {photo['truth']}"
+        say(f"{photo['photo']}{truth}: {before} before, {after} after")
+    if accuracy["after"] is not None:
+        print(f"{len(photos)} photos: {accuracy['before']:.0%} right before, {accuracy['after']:.0%} after")

@@ -1,4 +1,4 @@
-"""Which label a class has in a stream, where data sets number their classes differently."""
+"""Labels of a stream, where data sets number their classes differently."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from shards.reading.shard_index import ShardIndex
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Labels by name.
+    """A mapping of the shards' classes to the labels of a stream, by name.
 
-    classes: names in label order, as the stream is to have them.
-    renamed: for a class of the shards, by its name or, where the shards tell no names, by its label, the name among
+    classes: the stream's class names in label order.
+    renamed: for a class of the shards, by its name or, if the shards have no names, by its label: the name among
              `classes`, or None to leave its samples out.
     """
 
@@ -23,48 +23,51 @@ class ClassMap:
     renamed: Mapping[str | int, str | None]
 
     def label(self, label: int, name: str | None) -> int | None:
-        """The stream's label for a class of the shards; None: its samples are left out. Raises ShardError."""
-        told = name if name is not None else label
-        wanted = self.renamed.get(told, name)
-        if wanted is None and told in self.renamed:
+        """Return the stream's label for a class of the shards; None if its samples are left out. Raises ShardError."""
+        key = name if name is not None else label
+        target = self.renamed.get(key, name)
+        if target is None and key in self.renamed:
             return None
-        if wanted is None:
-            raise ShardError(f"the shards tell no name for label {label}: give one, class_map={{{label}: NAME}}")
-        if wanted not in self.classes:
+        if target is None:
+            raise ShardError(f"the shards have no name for label {label}: give one, class_map={{{label}: NAME}}")
+        if target not in self.classes:
             raise ShardError(
-                f"class {wanted!r} (label {label} in the shards) is none of {list(self.classes)[:8]}: give it another "
-                f"name, class_map={{{told!r}: NAME}}, or leave it out, class_map={{{told!r}: None}}"
+                f"class {target!r} (label {label} in the shards) is none of {list(self.classes)[:8]}: give it another "
+                f"name, class_map={{{key!r}: NAME}}, or leave it out, class_map={{{key!r}: None}}"
             )
-        return list(self.classes).index(wanted)
+        return list(self.classes).index(target)
 
 
-def check_same_classes(one: Mapping[int, str], other: Mapping[int, str]) -> None:
-    """Raise ShardError where two streams have different names for a label, or different labels for a name."""
+def check_same_classes(first: Mapping[int, str], second: Mapping[int, str]) -> None:
+    """Raise ShardError if two streams have different names for a label, or different labels for a name."""
     remedy = "open both with the same classes=[...], which aligns labels by name"
-    for label in sorted(one.keys() & other.keys()):
-        if one[label] != other[label]:
-            raise ShardError(f"label {label} is {one[label]!r} in one stream and {other[label]!r} in another: {remedy}")
-    ours, theirs = _labels_by_name(one), _labels_by_name(other)
-    for name in sorted(ours.keys() & theirs.keys()):
-        # ImageNet has two classes of one name; a stream may lack one of these.
-        if not (ours[name] <= theirs[name] or theirs[name] <= ours[name]):
+    for label in sorted(first.keys() & second.keys()):
+        if first[label] != second[label]:
             raise ShardError(
-                f"class {name!r} is label {min(ours[name])} in one stream and {min(theirs[name])} in another: {remedy}"
+                f"label {label} is {first[label]!r} in one stream and {second[label]!r} in another: {remedy}"
+            )
+    labels, others = _labels_by_name(first), _labels_by_name(second)
+    for name in sorted(labels.keys() & others.keys()):
+        # ImageNet has two classes of one name, and a stream may lack one of them.
+        if not (labels[name] <= others[name] or others[name] <= labels[name]):
+            raise ShardError(
+                f"class {name!r} is label {min(labels[name])} in one stream and {min(others[name])} in another: "
+                f"{remedy}"
             )
 
 
 def _labels_by_name(classes: Mapping[int, str]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
+    labels: dict[str, set[int]] = {}
     for label, name in classes.items():
-        found.setdefault(name, set()).add(label)
-    return found
+        labels.setdefault(name, set()).add(label)
+    return labels
 
 
 def map_labels(
     index: ShardIndex, classes: Sequence[str] | None, class_map: Mapping[str | int, str | None]
 ) -> tuple[NDArray[np.int64], dict[int, str], NDArray[np.int64]]:
-    """Label of every sample of an index, the names of labels, and the rows that are not left out."""
-    pairs, which = index.pairs()
+    """Return the label of every sample of an index, the names of the labels, and the rows that are not left out."""
+    pairs, pair_of = index.class_pairs()
     if classes is None:
         if class_map:
             raise ValueError("class_map gives names among `classes`: give those as well")
@@ -76,7 +79,7 @@ def map_labels(
                     "classes=[...], which aligns labels by name"
                 )
         return index.label, names, np.arange(len(index))
-    chosen = ClassMap(classes, class_map)
-    mapped = (chosen.label(*pair) for pair in pairs)
-    found = np.array([-1 if label is None else label for label in mapped], np.int64)[which]
-    return found, dict(enumerate(classes)), np.flatnonzero(found >= 0)
+    mapping = ClassMap(classes, class_map)
+    mapped = (mapping.label(*pair) for pair in pairs)
+    labels = np.array([-1 if label is None else label for label in mapped], np.int64)[pair_of]
+    return labels, dict(enumerate(classes)), np.flatnonzero(labels >= 0)

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.errors import ShardError
-from shards.reading.tar_samples import map_file
-from shards.reading.tar_scan import SCHEMA, TarData, TarMember, Members, index_tar, member_at, scan_members
+from shards.reading.tar_scan import map_file
+from shards.reading.members import Members
+from shards.reading.tar_index import SCHEMA, index_tar
+from shards.reading.tar_scan import TarData, TarMember, member_at, scan_members
 from shards.storage.commit import staging_path
 from shards.storage.locations import cache_home
 from shards.tarball import BLOCK_SIZE

@@ -1,4 +1,4 @@
-"""Which samples of an index a stream takes, and how often: chosen by key, without packing shards anew."""
+"""Selections: which samples of an index a stream takes, and how often, chosen by key."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,27 +12,30 @@ from numpy.typing import NDArray
 from shards.errors import ShardError
 
 
-def select_rows(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """Rows, ascending, of the chosen keys, and how often each comes in an epoch on average (None: once).
+def select_rows(
+    keys: pa.Array, selection: str | Path | Iterable[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Return the rows of the selected keys, ascending, and how often each comes in an epoch on average (None: once).
 
-    chosen: a parquet file with a column `key` and perhaps `weight` (>= 0), or the keys themselves. Raises ShardError
-    for keys that are not there, weights that cannot be, and a selection of nothing.
+    selection: a parquet file with a column `key` and optionally `weight` (>= 0), or the keys themselves.
+
+    Raises ShardError for unknown or repeated keys, invalid weights, and an empty selection.
     """
-    if isinstance(chosen, str | Path):
-        table, place = read_selection(chosen), str(chosen)
+    if isinstance(selection, str | Path):
+        table, place = read_selection(selection), str(selection)
     else:
-        table, place = pa.table({"key": pa.array(list(chosen), pa.string())}), "select"
-    found = pc.index_in(table["key"].cast(keys.type), value_set=keys).combine_chunks()
-    if found.null_count:
-        missing = table["key"].filter(found.is_null())
+        table, place = pa.table({"key": pa.array(list(selection), pa.string())}), "select"
+    matches = pc.index_in(table["key"].cast(keys.type), value_set=keys).combine_chunks()
+    if matches.null_count:
+        missing = table["key"].filter(matches.is_null())
         raise ShardError(
             f"{place}: {len(missing):,} of {len(table):,} keys are not in the shards, the first is "
             f"{missing[0].as_py()!r}"
         )
     counts = keys.filter(pc.is_in(keys, value_set=table["key"].cast(keys.type).combine_chunks())).value_counts()
-    if several := counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist():
-        raise ShardError(f"{place}: several samples of the shards have the key {several[0]!r}; name fewer shards")
-    rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    if repeated := counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist():
+        raise ShardError(f"{place}: several samples of the shards have the key {repeated[0]!r}; name fewer shards")
+    rows = matches.to_numpy(zero_copy_only=False).astype(np.int64)
     order = np.argsort(rows, kind="stable")
     if (np.diff(rows[order]) == 0).any():
         raise ShardError(f"{place}: a key stands there twice; give it a weight of 2 instead")
@@ -45,7 +48,7 @@ def select_rows(keys: pa.Array, chosen: str | Path | Iterable[str]) -> tuple[NDA
 
 
 def read_selection(path: str | Path) -> pa.Table:
-    """A parquet file with a column `key`. Raises ShardError where it is not that."""
+    """Read a parquet file with a column `key`. Raises ShardError if it is anything else."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shards.errors import ShardError
 from shards.reading.foreign_index import read_foreign_index
-from shards.reading.tar_scan import Members
+from shards.reading.members import Members
 from shards.stats import STATS_SUFFIX
 from shards.storage.locations import ShardFile, find_tars, read_bytes
 from shards.storage.retries import FileMissing, AccessRefused, first_line

@@ -17,7 +17,8 @@ from shards.reading.epoch_order import EpochOrder, EpochSamples
 from shards.reading.selection import select_rows as select_rows
 from shards.reading.mapped_shards import MappedShards
 from shards.reading.shard_index import open_index
-from shards.reading.tar_scan import Members, parse_metadata
+from shards.reading.members import Members
+from shards.reading.sample_metadata import parse_metadata
 from shards.storage.shard_cache import ShardCache
 
 _WINDOW = 16

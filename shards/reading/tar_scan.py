@@ -1,43 +1,27 @@
-"""Finding the samples of a tar that others wrote, by its headers: where each member lies, and what its label is.
+"""Finds the members of any tar by its headers.
 
 Nothing is unpacked: the name of a member is data, never a path. Formats: POSIX.1-1988 ustar and POSIX.1-2001 pax, see
 pax(1); the GNU variant, see "Basic Tar Format" in GNU tar's manual; and Seventh Edition's, which ustar extends.
 """
 
-import json
 import mmap
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import pyarrow as pa
-
-from shards.codec import detect_format
 from shards.errors import ShardError
 from shards.tarball import BLOCK_SIZE
 
 TarData = bytes | mmap.mmap
 
-_FILE, _NO_DATA, _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"07\0", b"123456", b"xX", b"g", b"L", b"K"
-_IN_PART = {b"S": "stored sparse", b"M": "continued from another volume"}
-_SPARSE = "GNU.sparse."
+# Values of a header's type field.
+_REGULAR, _WITHOUT_DATA = b"07\0", b"123456"  # without: links, devices, directories, pipes
+_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"xX", b"g", b"L", b"K"
+_INCOMPLETE = {b"S": "stored sparse", b"M": "continued from another volume"}
+_PAX_SPARSE = "GNU.sparse."
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK = 1 << 20
-
-_PLACED = ("image", "mask", "json", "txt")
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("label", pa.int64()),
-        ("synthetic", pa.bool_()),
-        ("class_name", pa.string()),
-        ("image_format", pa.string()),
-        *((f"{role}_{what}", pa.int64()) for role in _PLACED for what in ("offset", "size")),
-    ]
-)
-META = re.compile(r"__[^/]*__(/|$)")
-_INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,108 +33,85 @@ class TarMember:
     size: int
 
 
-_ABSENT = TarMember("", -1, 0)
+@contextmanager
+def map_file(path: Path, name: str) -> Iterator[mmap.mmap]:
+    """Map a file into memory for a `with` block. Raises ShardError, which calls it `name`, if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # mmap refuses an empty file
+        raise ShardError(f"{name}: cannot be read as a tar: {error}") from None
+    with data:
+        yield data
 
 
-@dataclass(frozen=True)
-class Members:
-    """Which member of a sample is what, by its extension: all that follows the first dot, in lower case.
-
-    image: any of these. label: the extension of an integer in text, or `json.NAME` for a field of the `.json`.
-    mask:  a PNG of class indices. An extension that is named twice is the label's, or else the mask's.
-    """
-
-    image: tuple[str, ...] = ("png", "jpg", "jpeg", "webp")
-    label: str = "cls"
-    mask: str = "mask.png"
-
-    def roles(self) -> dict[str, str]:
-        """What each extension is: image, mask, label, json or txt. No other member is ever looked at."""
-        return {"json": "json", "txt": "txt", **dict.fromkeys(self.image, "image"), self.mask: "mask"} | (
-            {} if self.label_field else {self.label: "label"}
-        )
-
-    @property
-    def label_field(self) -> str | None:
-        """The field of the `.json` that is the label."""
-        return self.label.removeprefix("json.") if self.label.startswith("json.") else None
+def member_bytes(data: TarData, member: TarMember) -> bytes:
+    """Return the content of a member."""
+    return data[member.offset : member.offset + member.size]
 
 
-def index_tar(data: TarData, tar: str, members: Members, places: Iterable[TarMember] | None = None) -> pa.Table:
-    """A row for each sample of a tar, in the order in which their first members stand; columns as in SCHEMA.
-
-    label is -1 where the sample has no such member; synthetic and class_name are null where the `.json` does not say;
-    offset is -1 and size 0 of a member that is absent. Members of one sample need not stand together. Samples without
-    an image are left out, and counted in the table's metadata as b"incomplete". Keys are webdataset's: the name up to
-    the first dot of its last part, with folders.
-
-    places: the tar's members, where they are known already. Raises ShardError as `scan_members` does, and, naming the
-    sample, for a label that is no integer, for two members of one extension and for two images.
-    """
-    samples = _samples(scan_members(data, tar) if places is None else places, tar, members)
-    whole = {key: found for key, found in samples.items() if "image" in found}
-    rows = [_row(data, f"{tar}: sample {_quoted(key)}", key, found, members) for key, found in whole.items()]
-    incomplete = str(len(samples) - len(whole))
-    return pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"incomplete": incomplete})
+def quote_name(name: str) -> str:
+    """Return a member's name for a message. It may have any length and hold any character."""
+    return repr(name[:200])
 
 
 def scan_members(data: TarData, tar: str, start: int = 0) -> Iterator[TarMember]:
-    """The regular files of a tar, in its order, from the header at byte `start` on; all else in it is passed over.
+    """Yield the regular files of a tar in its order, from the header at byte `start` on.
 
-    Bytes of a name that are no UTF-8 come as lone surrogates, as in `tarfile`. Raises ShardError, with `tar` and the
-    byte offset, for a wrong checksum, a member that is cut short or stored in part, a compressed tar, one that ends
-    without the zero block that marks its end (so it was cut between two members), and for anything behind that block.
+    Bytes of a name that are not UTF-8 become lone surrogates, as in `tarfile`. Raises ShardError, with `tar` and the
+    byte offset, for a wrong checksum, a member that is cut short or stored in part, a compressed tar, a tar without the
+    zero block that marks its end (it was cut between two members), and data behind that block.
     """
-    everywhere: dict[str, str] = {}  # what pax headers say of all members that follow
-    own: dict[str, str] = {}  # what extended headers say of the next member; the outermost one wins
+    global_records: dict[str, str] = {}  # pax records of all following members
+    records: dict[str, str] = {}  # extended records of the next member; the first header wins
     place = start
     while (block := data[place : place + BLOCK_SIZE]).count(0) < BLOCK_SIZE:
-        kind, size = _header(data, block, tar, place)
+        kind, size = _parse_header(data, block, tar, place)
         if kind in _PAX:
-            own = _pax_records(data, tar, place, size) | own
-        elif kind == _GLOBAL:
-            everywhere |= _pax_records(data, tar, place, size)
+            records = _pax_records(data, tar, place, size) | records
+        elif kind == _PAX_GLOBAL:
+            global_records |= _pax_records(data, tar, place, size)
         elif kind == _LONG_NAME:
-            own.setdefault("path", _text(_content(data, tar, place, size)))
+            records.setdefault("path", _text(_extended_content(data, tar, place, size)))
         elif kind != _LONG_LINK:
-            name, size = _described(block, kind, size, everywhere | own, f"{tar}, byte {place}")
+            name, size = _name_and_size(block, kind, size, global_records | records, f"{tar}, byte {place}")
             if (missing := place + BLOCK_SIZE + size - len(data)) > 0:
                 raise ShardError(
-                    f"{tar}, byte {place}: member {_quoted(name)} of {size} bytes is cut short by {missing}"
+                    f"{tar}, byte {place}: member {quote_name(name)} of {size} bytes is cut short by {missing}"
                 )
-            if kind in _FILE and not (kind == b"\0" and name.endswith("/")):  # before ustar, a directory
+            if kind in _REGULAR and not (kind == b"\0" and name.endswith("/")):  # a directory before ustar
                 yield TarMember(name, place + BLOCK_SIZE, size)
-            own = {}
+            records = {}
         place += BLOCK_SIZE + size + -size % BLOCK_SIZE
     _check_end(data, tar, place)
 
 
 def member_at(data: TarData, offset: int) -> TarMember | None:
-    """The regular file whose data begins at a byte, by the header before it alone; None where none says that."""
+    """Return the regular file whose data begins at a byte, by the header before it alone; None if there is none."""
     block = data[offset - BLOCK_SIZE : offset]
     size = _number(block[124:136])
-    return None if size is None or block[156:157] not in _FILE else TarMember(_short_name(block), offset, size)
+    return None if size is None or block[156:157] not in _REGULAR else TarMember(_short_name(block), offset, size)
 
 
-def _header(data: TarData, block: bytes, tar: str, place: int) -> tuple[bytes, int]:
-    """Type and size in a header, after its checksum was found to be right."""
-    rest = block[:148] + b" " * 8 + block[156:]
-    stated, total = _number(block[148:156]), sum(rest)
+def _parse_header(data: TarData, block: bytes, tar: str, place: int) -> tuple[bytes, int]:
+    """Return the type and size fields of a header. Raises ShardError for a wrong checksum."""
+    summed = block[:148] + b" " * 8 + block[156:]
+    stated, total = _number(block[148:156]), sum(summed)
     # Some old tars added signed bytes.
-    if len(block) < BLOCK_SIZE or (stated != total and stated != total - 256 * sum(byte > 127 for byte in rest)):
-        end = min(place, len(data))  # padding may be cut, too
-        raise ShardError(f"{tar}, byte {end}: {_no_header(block, place)}")
+    if len(block) < BLOCK_SIZE or (stated != total and stated != total - 256 * sum(byte > 127 for byte in summed)):
+        end = min(place, len(data))  # the padding before may be cut, too
+        raise ShardError(f"{tar}, byte {end}: {_describe_damage(block, place)}")
     size = _number(block[124:136])
     if size is None:
         raise ShardError(f"{tar}, byte {place}: the size {block[124:136]!r} is no number")
     return block[156:157], size
 
 
-def _no_header(block: bytes, place: int) -> str:
-    """What is wrong with a block that should be one."""
-    compressed = next((name for magic, name in _COMPRESSED.items() if block.startswith(magic)), None)
-    if place == 0 and compressed:
-        return f"compressed by {compressed}, where no member can be found by its place; unpack it"
+def _describe_damage(block: bytes, place: int) -> str:
+    """Return what is wrong with a block that should be a header."""
+    compression = next((name for magic, name in _COMPRESSED.items() if block.startswith(magic)), None)
+    if place == 0 and compression:
+        return f"compressed by {compression}, so its members have no fixed offsets; unpack it"
     if place == 0 and block:
         return f"no tar, it begins with {block[:24]!r}; fetch it again"
     short = len(block) < BLOCK_SIZE
@@ -158,35 +119,35 @@ def _no_header(block: bytes, place: int) -> str:
     return f"the tar {what}; fetch it again"
 
 
-def _described(block: bytes, kind: bytes, size: int, facts: Mapping[str, str], where: str) -> tuple[str, int]:
-    """Name, and size of the data that follows, of a member by its own header and by extended ones."""
-    name = facts.get("path") or _short_name(block)
-    part = _IN_PART.get(kind) or (_IN_PART[b"S"] if _SPARSE in facts else None)
-    if part:
-        raise ShardError(f"{where}: member {_quoted(name)} is {part}; pack the tar again without that")
-    if kind in _NO_DATA:  # links, devices, directories, pipes
+def _name_and_size(block: bytes, kind: bytes, size: int, records: Mapping[str, str], where: str) -> tuple[str, int]:
+    """Return the name and the data size of a member, by its own header and the extended records."""
+    name = records.get("path") or _short_name(block)
+    defect = _INCOMPLETE.get(kind) or (_INCOMPLETE[b"S"] if _PAX_SPARSE in records else None)
+    if defect:
+        raise ShardError(f"{where}: member {quote_name(name)} is {defect}; pack the tar again without that")
+    if kind in _WITHOUT_DATA:
         return name, 0
-    stated = facts.get("size", str(size))
+    stated = records.get("size", str(size))
     if not (stated.isascii() and stated.isdigit() and len(stated) < 20):
-        raise ShardError(f"{where}: member {_quoted(name)} has the size {_quoted(stated)}, which is no number")
+        raise ShardError(f"{where}: member {quote_name(name)} has the size {quote_name(stated)}, which is no number")
     return name, int(stated)
 
 
 def _short_name(block: bytes) -> str:
     name = _text(block[:100])
-    prefix = _text(block[345:500]) if block[257:263] == b"ustar\0" else ""  # GNU has other things there
+    prefix = _text(block[345:500]) if block[257:263] == b"ustar\0" else ""  # GNU stores times there
     return f"{prefix}/{name}" if prefix else name
 
 
 def _number(field: bytes) -> int | None:
-    """Octal digits, or after a byte of 0x80 base 256 (GNU, for sizes from 8 GiB on); None for anything else."""
+    """Parse octal digits, or base 256 after a byte of 0x80 (GNU, for sizes from 8 GiB on); None for anything else."""
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     digits = field.split(b"\0", 1)[0].strip(b" ")
     return None if digits.strip(b"01234567") else int(digits or b"0", 8)
 
 
-def _content(data: TarData, tar: str, place: int, size: int) -> bytes:
+def _extended_content(data: TarData, tar: str, place: int, size: int) -> bytes:
     content = data[place + BLOCK_SIZE : place + BLOCK_SIZE + size]
     if len(content) < size:
         raise ShardError(f"{tar}, byte {place}: an extended header of {size} bytes is cut short; fetch it again")
@@ -194,8 +155,8 @@ def _content(data: TarData, tar: str, place: int, size: int) -> bytes:
 
 
 def _pax_records(data: TarData, tar: str, place: int, size: int) -> dict[str, str]:
-    """The records that say where a member is. Each is "LENGTH NAME=VALUE\\n"; the length counts all of it."""
-    content, start, records = _content(data, tar, place, size), 0, dict[str, str]()
+    """Return the records that affect where a member is. Each is "LENGTH NAME=VALUE\\n"; LENGTH counts all of it."""
+    content, start, records = _extended_content(data, tar, place, size), 0, dict[str, str]()
     while start < len(content):
         digits = content[start : start + 20].partition(b" ")[0]
         length = int(digits) if digits.isdigit() else 0
@@ -203,11 +164,11 @@ def _pax_records(data: TarData, tar: str, place: int, size: int) -> dict[str, st
         name, equals, value = record[len(digits) + 1 : -1].partition(b"=")
         if not equals or len(record) < length or not record.endswith(b"\n"):
             raise ShardError(f"{tar}, byte {place}: damaged pax header: {content[start : start + 40]!r}")
-        # Nothing else is kept: a tar can say a million things of every member.
+        # All other records are dropped, because a tar may have a million of them.
         if _text(name) in ("path", "size"):
             records[_text(name)] = value.decode("utf-8", "surrogateescape")
-        elif name.startswith(_SPARSE.encode()):
-            records[_SPARSE] = ""
+        elif name.startswith(_PAX_SPARSE.encode()):
+            records[_PAX_SPARSE] = ""
         start += length
     return records
 
@@ -217,105 +178,9 @@ def _text(field: bytes) -> str:
 
 
 def _check_end(data: TarData, tar: str, place: int) -> None:
+    """Raise ShardError for data behind the end mark."""
     for start in range(place, len(data), _CHUNK):
         chunk = data[start : start + _CHUNK]
         if rest := chunk.lstrip(b"\0"):
             where = f"{tar}, byte {start + len(chunk) - len(rest)}"
             raise ShardError(f"{where}: data behind the end mark: damage, or tars joined otherwise than by tar -A")
-
-
-def _samples(places: Iterable[TarMember], tar: str, members: Members) -> dict[str, dict[str, tuple[str, TarMember]]]:
-    """For each key what its members are: role, then extension and place."""
-    roles = members.roles()
-    samples: dict[str, dict[str, tuple[str, TarMember]]] = {}
-    for member in places:
-        folders, slash, base = member.name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        role = roles.get(extension.lower())
-        if role is None or not stem or META.match(member.name):
-            continue
-        found = samples.setdefault(_utf8(f"{folders}{slash}{stem}"), {})
-        if role in found:
-            both = f"{_quoted(found[role][1].name)} and {_quoted(member.name)} are both the {role} of one sample"
-            raise ShardError(f"{tar}, byte {member.offset}: {both}; say which with `members`, or pack again")
-        found[role] = (extension, member)
-    return samples
-
-
-def _row(data: TarData, where: str, key: str, found: Mapping[str, tuple[str, TarMember]], members: Members) -> dict[str, Any]:
-    facts = parse_metadata(_bytes(data, found["json"][1])) if "json" in found else {}
-    extension, image = found["image"]
-    last = extension.lower().rpartition(".")[2]
-    row: dict[str, Any] = {
-        "key": key,
-        "label": _label(data, where, found, facts, members),
-        "synthetic": _synthetic(where, facts),
-        "class_name": _utf8(facts["class_name"]) if isinstance(facts.get("class_name"), str) else None,
-        # What the bytes are, whatever they are called; the name where they are damaged.
-        "image_format": detect_format(data[image.offset : image.offset + 12]) or {"jpeg": "jpg"}.get(last, last),
-    }
-    for role in _PLACED:
-        member = found[role][1] if role in found else _ABSENT
-        row[f"{role}_offset"], row[f"{role}_size"] = member.offset, member.size
-    return row
-
-
-def parse_metadata(text: bytes) -> dict[str, Any]:
-    """The fields of a `.json`; none where it is absent, damaged or no object."""
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def synthetic_flag(facts: Mapping[str, Any]) -> bool | None:
-    """What the fields of a `.json` say; None where they do not. Raises ValueError for what is neither true nor false:
-    taken for silence, it would make a synthetic image a real one."""
-    said = facts.get("synthetic")
-    if said is not None and not isinstance(said, bool):
-        raise ValueError(f".json: synthetic is {_shown(said)}, neither true nor false")
-    return said
-
-
-def _synthetic(where: str, facts: Mapping[str, Any]) -> bool | None:
-    try:
-        return synthetic_flag(facts)
-    except ValueError as error:
-        raise ShardError(f"{where}: {error}") from None
-
-
-def _label(
-    data: TarData, where: str, found: Mapping[str, tuple[str, TarMember]], facts: Mapping[str, Any], members: Members
-) -> int:
-    value: Any
-    if members.label_field is not None:
-        value = facts.get(members.label_field)
-    elif "label" not in found:
-        return -1
-    else:
-        text = _bytes(data, found["label"][1]).strip()
-        value = int(text) if _INTEGER.fullmatch(text) else text
-    if type(value) is not int or value.bit_length() > 63:
-        found_there = "is missing" if value is None else f"holds {_shown(value)}, no integer"
-        raise ShardError(f"{where}: {members.label} {found_there}; say where labels are with `members`")
-    return value
-
-
-def _bytes(data: TarData, member: TarMember) -> bytes:
-    return data[member.offset : member.offset + member.size]
-
-
-def _utf8(text: str) -> str:
-    """Surrogates, which stand for what is no UTF-8, written out: columns and other readers take none."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _quoted(text: str) -> str:
-    """For messages: a name may have any length and any character."""
-    return repr(text[:200])
-
-
-def _shown(value: Any) -> str:
-    """The same of any JSON value; a list may be nested too deeply to be written."""
-    return f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)[:60]

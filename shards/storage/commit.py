@@ -31,8 +31,8 @@ def link(staged: Path, final: Path) -> None:
     except OSError as error:
         if error.errno in _LINKS_UNSUPPORTED:
             raise ShardError(
-                f"{final.parent}: its file system has no hard links, which a safe commit needs; give another folder, or "
-                "the URL of the bucket behind it"
+                f"{final.parent}: its file system has no hard links, which a safe commit needs; give another folder, "
+                "or the URL of the bucket behind it"
             ) from None
         raise
     _sync(final.parent)

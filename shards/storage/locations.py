@@ -59,8 +59,8 @@ def find_tars(shards: str | Path | Sequence[str | Path]) -> list[ShardFile]:
     A location is a folder, a tar, or a pattern of tars, local or a URL. Patterns have `*`, `?` (not in http URLs, where
     it begins the query), `{00000..00099}`, `{0..90..10}` and `{a,b}`. If a folder holds stats files, only the shards
     that have one are returned: the others are unfinished.
-    Raises ShardError if no shard is found, a named shard is missing or named twice, access is refused, or the backend of
-    a URL is not installed.
+    Raises ShardError if no shard is found, a named shard is missing or named twice, access is refused, or the backend
+    of a URL is not installed.
     """
     places = [shards] if isinstance(shards, str | Path) else list(shards)
     tars = [tar for place in places for tar in _find(str(place))]

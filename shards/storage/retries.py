@@ -32,8 +32,8 @@ def call_with_retries(url: str, request: Callable[[], _T], action: str = "read")
 
     action: past participle for messages: "cannot be read".
 
-    Raises FileNotFoundError and FileExistsError if the store says so, else AccessRefused, StoreUnreachable or ShardError, which
-    name the URL.
+    Raises FileNotFoundError and FileExistsError if the store says so, else AccessRefused, StoreUnreachable or
+    ShardError, which name the URL.
     """
     for attempt in range(_TRIES):
         try:

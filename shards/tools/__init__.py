@@ -1,1 +1,1 @@
-"""Tools for shards: inspect, verify, reshard, find overlaps, and configure other readers."""
+"""Tools for shards: inspect, verify, reshard, find overlaps, and configure other clients."""

@@ -1,4 +1,4 @@
-"""One picture of a few images of every class."""
+"""The class sheet: one picture with a few images of every class."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ import cv2
 from shards.codec import Pixels
 from shards.storage.shard_cache import ShardCache
 from shards.tools.image_grid import CELL, GridRow, draw_grid, thumbnail
-from shards.tools.survey import Pick, Survey
+from shards.tools.survey import PickedImage, Survey
 
 MAX_CLASSES = 100
-_SYNTHETIC = (230, 130, 20)
+_FRAME_COLOUR = (230, 130, 20)
 
 
 def draw_sheet(survey: Survey, cache: ShardCache) -> Pixels:
-    """A row a class, by label, at most MAX_CLASSES of them: its name, its samples, and its picked images, cut to
-    squares; a synthetic one has an orange frame. uint8 RGB (height, width, 3). Raises ShardError.
+    """Draw a row for each of the first MAX_CLASSES classes, by label: name, sample count and picked images.
 
-    cache: where remote shards are.
+    Synthetic images have an orange frame. Return uint8 RGB (height, width, 3). Raise ShardError.
+    cache: where copies of remote shards are.
     """
     classes = survey.by_class()
     rows = [
@@ -29,14 +29,14 @@ def draw_sheet(survey: Survey, cache: ShardCache) -> Pixels:
         for label, name, count in classes[:MAX_CLASSES]
     ]
     title = f"{survey.samples:,} samples, {survey.synthetic[True]:,} synthetic (orange frame)"
-    more = len(classes) - len(rows)
-    return draw_grid(title, f"{more:,} more classes are not shown" if more else "", rows)
+    hidden = len(classes) - len(rows)
+    return draw_grid(title, f"{hidden:,} more classes are not shown" if hidden else "", rows)
 
 
-def _framed(pick: Pick, path: Path) -> Pixels:
+def _framed(pick: PickedImage, path: Path) -> Pixels:
     with path.open("rb") as file:
         file.seek(pick.offset)
         cell = thumbnail(file.read(pick.size))
     if pick.synthetic:
-        cv2.rectangle(cell, (0, 0), (CELL - 1, CELL - 1), _SYNTHETIC, 2)
+        cv2.rectangle(cell, (0, 0), (CELL - 1, CELL - 1), _FRAME_COLOUR, 2)
     return cell

@@ -1,4 +1,4 @@
-"""A picture of rows: a title, a note, and images cut to squares."""
+"""A grid of images: rows of square thumbnails, each with a title and a note."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 from shards.codec import CorruptImage, Encoded, Pixels, decode_rgb, fit_rgb
 
 CELL = 72
-"""Pixels of an image's sides in the grid."""
-_GAP, _NAMES, _TEXT, _WEIGHT, _LETTERS = 4, 200, 14, 500, 24
-_INK, _PALE, _GREY = (20, 20, 20), (130, 130, 130), 200
+"""Side of a thumbnail in pixels."""
+_GAP, _TITLE_WIDTH, _FONT_SIZE, _FONT_WEIGHT, _TITLE_LENGTH = 4, 200, 14, 500, 24
+_DARK, _LIGHT, _UNREADABLE = (20, 20, 20), (130, 130, 130), 200
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """cells: see `thumbnail`."""
+    """A row of the grid. cells: see `thumbnail`."""
 
     title: str
     note: str
@@ -24,34 +24,33 @@ class GridRow:
 
 
 def draw_grid(title: str, note: str, rows: Sequence[GridRow]) -> Pixels:
-    """Title and note, and below them the rows. uint8 RGB (height, width, 3)."""
+    """Draw title and note, and the rows below them. Return uint8 RGB (height, width, 3)."""
     step = CELL + _GAP
     columns = max([4, *(len(row.cells) for row in rows)])
-    sheet = np.full((_GAP + step * (len(rows) + 1), _NAMES + step * columns, 3), 255, np.uint8)
+    sheet = np.full((_GAP + step * (len(rows) + 1), _TITLE_WIDTH + step * columns, 3), 255, np.uint8)
     _write(sheet, title, 30)
-    _write(sheet, note, 52, _PALE)
+    _write(sheet, note, 52, _LIGHT)
     for number, row in enumerate(rows, 1):
         top = _GAP + number * step
-        _write(sheet, row.title if len(row.title) <= _LETTERS else f"{row.title[: _LETTERS - 1]}…", top + 32)
-        _write(sheet, row.note, top + 52, _PALE)
+        _write(sheet, row.title if len(row.title) <= _TITLE_LENGTH else f"{row.title[: _TITLE_LENGTH - 1]}…", top + 32)
+        _write(sheet, row.note, top + 52, _LIGHT)
         for column, cell in enumerate(row.cells):
-            left = _NAMES + column * step
+            left = _TITLE_WIDTH + column * step
             sheet[top : top + CELL, left : left + CELL] = cell
     return sheet
 
 
 def thumbnail(data: Encoded) -> Pixels:
-    """An encoded image as uint8 RGB (CELL, CELL, 3), cut to a square; grey where it is none, for a sheet shows what
-    there is."""
+    """Return an encoded image as uint8 RGB (CELL, CELL, 3), cut to a square; grey where it cannot be decoded."""
     try:
         pixels = decode_rgb(data)
     except CorruptImage:
-        return np.full((CELL, CELL, 3), _GREY, np.uint8)
-    times = CELL // max(pixels.shape[:2])
-    if times > 1:  # larger pixels, not smoother ones
-        pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
+        return np.full((CELL, CELL, 3), _UNREADABLE, np.uint8)
+    factor = CELL // max(pixels.shape[:2])
+    if factor > 1:  # repeat pixels: interpolation would blur them
+        pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     return fit_rgb(pixels, CELL, CELL)
 
 
-def _write(sheet: Pixels, text: str, y: int, colour: Sequence[int] = _INK) -> None:
-    cv2.putText(sheet, text, (8, y), colour, cv2.FontFace("sans"), _TEXT, _WEIGHT)
+def _write(sheet: Pixels, text: str, y: int, colour: Sequence[int] = _DARK) -> None:
+    cv2.putText(sheet, text, (8, y), colour, cv2.FontFace("sans"), _FONT_SIZE, _FONT_WEIGHT)

@@ -1,21 +1,21 @@
-"""Long lists of numbered tars as short text."""
+"""Short text for long lists of numbered tars."""
 
 import re
 from collections.abc import Sequence
 
 
-def braces(urls: Sequence[str]) -> list[str]:
-    """As brace patterns, `{00000..00099}`, that name exactly these in this order: one for each stretch of numbers."""
-    found = []
+def brace_patterns(urls: Sequence[str]) -> list[str]:
+    """Return patterns like `{00000..00099}` that name exactly these URLs in this order, one per run of numbers."""
+    patterns = []
     for run in _runs(urls):
         before, first, after = _numbered(run[0])
         numbers = f"{{{first}..{_numbered(run[-1])[1]}}}" if len(run) > 1 else first
-        found.append(_escaped(before) + numbers + _escaped(after))
-    return found
+        patterns.append(_escaped(before) + numbers + _escaped(after))
+    return patterns
 
 
 def python_list(urls: Sequence[str]) -> str:
-    """As a Python expression whose value is the list of them."""
+    """Return a Python expression whose value is the list of these URLs."""
     return " + ".join(_expression(run) for run in _runs(urls))
 
 
@@ -29,7 +29,7 @@ def _expression(run: Sequence[str]) -> str:
 
 
 def _runs(urls: Sequence[str]) -> list[list[str]]:
-    """The same, with stretches of consecutive numbers kept together."""
+    """Return the URLs in groups of consecutive numbers."""
     runs: list[list[str]] = []
     for url in urls:
         before, digits, after = _numbered(url)
@@ -42,9 +42,9 @@ def _runs(urls: Sequence[str]) -> list[list[str]]:
 
 
 def _numbered(url: str) -> tuple[str, str, str]:
-    """What stands before the last number of a URL, that number, and the rest; a URL without one is all before it."""
-    found = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", url)
-    return (found[1], found[2], found[3]) if found else (url, "", "")
+    """Split a URL into the text before its last number, the number, and the rest; without a number all is before it."""
+    match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", url)
+    return (match[1], match[2], match[3]) if match else (url, "", "")
 
 
 def _escaped(text: str) -> str:

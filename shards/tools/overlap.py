@@ -1,4 +1,4 @@
-"""Samples that two streams share: by key, by the bytes of the image, and by how it looks."""
+"""Overlap of two streams: samples with equal keys, equal image bytes, or near-duplicate images."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +21,19 @@ from shards.reading.shard_stream import ShardStream
 Hashes = NDArray[np.uint64]
 
 DISTANCE = 6
-"""Bits of 64 in which near duplicates may differ. Among CIFAR-10's test images it finds 138 with a twin in train, of
-which 4 or so are merely alike; at 4 bits it finds 74, all of them twins, and at 8 bits 239, a third of them not."""
+"""Default number of the 64 bits in which near duplicates may differ. Of CIFAR-10's test images 138 have such a match in
+train, of which about 4 are only similar; at 4 bits 74 have one, all duplicates, at 8 bits 239, a third only similar."""
 
-_MOST = 15  # beyond that, comparing all with all is as fast, and finds mostly chance
-_FLAT = 4.0  # grey levels: under it, what an encoder adds decides more bits than near duplicates may differ in
-_SIDE, _LOW = 32, slice(1, 9)
-_BANDS, _WIDTH = 4, 16
-_AT_ONCE = 1 << 21
-_PART = 512
+_MAX_DISTANCE = 15  # beyond it, comparing all pairs is as fast, and most matches are chance
+_FLAT_STD = 4.0  # grey levels: below it, noise of the encoder decides too many bits
+_HASHED_SIDE, _LOW_FREQUENCIES = 32, slice(1, 9)
+_BANDS, _BAND_BITS = 4, 16
+_PAIRS_PER_CHUNK = 1 << 21
+_IMAGES_PER_TASK = 512
 
 
 class OverlapPair(NamedTuple):
-    """Keys of a validation sample and of its twin in train; distance: bits in which their perceptual hashes differ."""
+    """Keys of a validation sample and its match in train. distance: bits in which their perceptual hashes differ."""
 
     validation: str
     train: str
@@ -42,14 +42,14 @@ class OverlapPair(NamedTuple):
 
 @dataclass(frozen=True)
 class Overlap:
-    """Validation samples that have a twin in train, each with one twin: the nearest, and of these the first.
+    """Validation samples that have a match in train, each with the nearest match, or the first of equally near ones.
 
     validation, train: samples compared.
-    key:      samples of equal keys, whatever their images are.
+    key:      samples with equal keys, whatever their images are.
     bytes:    samples whose encoded images are equal byte for byte.
-    near:     other samples whose perceptual hashes differ in at most `distance` bits, the nearest first.
+    near:     other samples whose perceptual hashes differ in at most `distance` bits, nearest first.
     flat:     validation samples of (nearly) one colour, which have no perceptual hash.
-    leaked:   validation samples in `key` or `bytes` or both.
+    leaked:   validation samples in `key`, in `bytes`, or in both.
     """
 
     validation: int
@@ -63,134 +63,145 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Prints:
-    """What is kept of images: keys; 16 bytes of BLAKE2b of each file; 64 bits of how it looks; whether it is flat."""
+class ImageFingerprints:
+    """Fingerprints of images: key, 16 bytes of BLAKE2b of the file, perceptual hash, and whether the image is flat."""
 
     key: pa.Array
     digest: pa.Array
-    look: Hashes
+    perceptual: Hashes
     flat: NDArray[np.bool_]
 
 
 def find_overlap(train: ShardStream, validation: ShardStream, distance: int = DISTANCE) -> Overlap:
-    """Compare all samples of two streams. Holds 25 bytes a sample and the keys, never the images.
+    """Return the overlap of two streams. Memory: 25 bytes per sample and the keys, never the images.
 
-    Near duplicates are those that were encoded again, scaled, or changed in brightness or colour; what was mirrored,
-    cropped or turned is not found. Raises ShardError for a sample that cannot be decoded.
+    Near duplicates are images that were encoded again, scaled, or changed in brightness or colour. Images that were
+    mirrored, cropped or rotated are not detected. Raise ShardError for a sample that cannot be decoded.
     """
-    if not 0 <= distance <= _MOST:
-        raise ShardmillError(f"a distance of {distance} bits: it must be from 0 (equal hashes) to {_MOST}")
-    ours, theirs = fingerprints(validation), fingerprints(train)
-    key, exact, near = _first(ours.key, theirs.key), _first(ours.digest, theirs.digest), _near(ours, theirs, distance)
+    if not 0 <= distance <= _MAX_DISTANCE:
+        raise ShardmillError(f"distance={distance} must be from 0 (equal hashes) to {_MAX_DISTANCE} bits")
+    queries, stored = fingerprint_images(validation), fingerprint_images(train)
+    key = _first_match(queries.key, stored.key)
+    exact = _first_match(queries.digest, stored.digest)
+    near = _nearest_match(queries, stored, distance)
     near[exact >= 0] = -1
     return Overlap(
-        validation=len(ours.look),
-        train=len(theirs.look),
-        key=_pairs(ours, theirs, key),
-        bytes=_pairs(ours, theirs, exact),
-        near=sorted(_pairs(ours, theirs, near), key=lambda pair: pair.distance),
-        flat=int(ours.flat.sum()),
+        validation=len(queries.perceptual),
+        train=len(stored.perceptual),
+        key=_pairs(queries, stored, key),
+        bytes=_pairs(queries, stored, exact),
+        near=sorted(_pairs(queries, stored, near), key=lambda pair: pair.distance),
+        flat=int(queries.flat.sum()),
         leaked=int(((key >= 0) | (exact >= 0)).sum()),
         distance=distance,
     )
 
 
-def fingerprints(stream: ShardStream) -> Prints:
-    """Of every sample that a stream takes, in the order of its index, on all cores."""
+def fingerprint_images(stream: ShardStream) -> ImageFingerprints:
+    """Return the fingerprints of all samples of a stream, in the order of its index. Uses all cores."""
     count = len(stream.rows)
-    digest, look, flat = np.empty((count, 16), np.uint8), np.empty(count, np.uint64), np.empty(count, np.bool_)
+    digest, perceptual, flat = np.empty((count, 16), np.uint8), np.empty(count, np.uint64), np.empty(count, np.bool_)
 
-    def part(start: int, encoded: Sequence[Pixels]) -> None:
-        waves = np.zeros((len(encoded), 64), np.float32)  # of an image that the stream skips, as if it were flat
+    def fingerprint(start: int, encoded: Sequence[Pixels]) -> None:
+        frequencies = np.zeros((len(encoded), 64), np.float32)  # an image that the stream skips counts as flat
         for number, data in enumerate(encoded):
             digest[start + number] = np.frombuffer(blake2b(data.data, digest_size=16).digest(), np.uint8)
             try:
-                waves[number] = low_frequencies(decode_rgb(data))
+                frequencies[number] = low_frequencies(decode_rgb(data))
             except CorruptImage as error:
                 stream.replacement(int(stream.rows[start + number]), str(error))
-        look[start : start + len(waves)], flat[start : start + len(waves)] = perceptual_hashes(waves)
+        end = start + len(encoded)
+        perceptual[start:end], flat[start:end] = perceptual_hashes(frequencies)
 
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for first in range(0, count, _PART * available_cores()):
-            starts = range(first, min(first + _PART * available_cores(), count), _PART)
-            list(pool.map(part, starts, [stream.encoded(stream.rows[start : start + _PART]) for start in starts]))
+    cores = available_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        for first in range(0, count, _IMAGES_PER_TASK * cores):
+            starts = range(first, min(first + _IMAGES_PER_TASK * cores, count), _IMAGES_PER_TASK)
+            encoded = [stream.encoded(stream.rows[start : start + _IMAGES_PER_TASK]) for start in starts]
+            list(pool.map(fingerprint, starts, encoded))
     digests = pa.Array.from_buffers(pa.binary(16), count, [None, pa.py_buffer(digest)])
-    return Prints(stream.index.keys.take(pa.array(stream.rows)), digests, look, flat)
+    return ImageFingerprints(stream.index.keys.take(pa.array(stream.rows)), digests, perceptual, flat)
 
 
 def low_frequencies(image: Pixels) -> NDArray[np.float32]:
-    """The 8x8 lowest waves of an image in both directions, without constant rows and columns, as 64 numbers: of the
-    orthonormal DCT of the image at 32x32 in grey."""
-    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    """Return 64 DCT coefficients of an image: the lowest 8x8 of its grey 32x32 version, without the constant ones."""
+    small = cv2.resize(image, (_HASHED_SIDE, _HASHED_SIDE), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.asarray(cv2.dct(grey)[_LOW, _LOW], np.float32).ravel()
+    return np.asarray(cv2.dct(grey)[_LOW_FREQUENCIES, _LOW_FREQUENCIES], np.float32).ravel()
 
 
-def perceptual_hashes(waves: NDArray[np.float32]) -> tuple[Hashes, NDArray[np.bool_]]:
-    """Hashes uint64 (n,), and which images are flat, from low frequencies (n, 64): a bit for each wave that is
-    above the median (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010)."""
-    bits = waves > np.median(waves, axis=1, keepdims=True)
-    flat = np.sqrt(np.mean(waves**2, axis=1)) < _FLAT
+def perceptual_hashes(frequencies: NDArray[np.float32]) -> tuple[Hashes, NDArray[np.bool_]]:
+    """Return hashes uint64 (n,), and which images are flat, for low frequencies (n, 64).
+
+    A bit is set for each coefficient above the median: Zauner, "Implementation and Benchmarking of Perceptual Image
+    Hash Functions", 2010.
+    """
+    bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
+    flat = np.sqrt(np.mean(frequencies**2, axis=1)) < _FLAT_STD
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0], flat
 
 
 def nearest(queries: Hashes, hashes: Hashes, distance: int) -> NDArray[np.int64]:
-    """For each query the place of the nearest hash within `distance` bits, the first of equals, or -1. Exact.
+    """Return for each query the index of the nearest hash within `distance` bits, the first of equals, or -1. Exact.
 
     Of two hashes within d bits, one of four bands of 16 bits differs in at most d // 4 bits (the pigeonhole
     principle), so only hashes that share such a band are compared: Norouzi, Punjani and Fleet, "Fast Search in Hamming
     Space with Multi-Index Hashing", 2012.
     """
-    ours, back = np.unique(queries, return_inverse=True)  # many equal images cost no more than one
-    theirs, first = np.unique(hashes, return_index=True)
-    worst = (distance + 1) * len(hashes)
-    best = np.full(len(ours), worst)  # bits, then the place in `hashes`, as one number
+    # Unique hashes, so that many equal images cost no more than one.
+    unique_queries, inverse = np.unique(queries, return_inverse=True)
+    unique_hashes, first = np.unique(hashes, return_index=True)
+    # The distance and the index in `hashes` as one number, of which the least is the best match.
+    no_match = (distance + 1) * len(hashes)
+    best = np.full(len(unique_queries), no_match)
     for band in range(_BANDS):
-        for one, other in _candidates(_band(ours, band), _band(theirs, band), distance // _BANDS):
-            bits = np.bitwise_count(ours[one] ^ theirs[other])
+        candidates = _candidates(_band(unique_queries, band), _band(unique_hashes, band), distance // _BANDS)
+        for query, candidate in candidates:
+            bits = np.bitwise_count(unique_queries[query] ^ unique_hashes[candidate])
             close = bits <= distance
-            np.minimum.at(best, one[close], bits[close] * np.int64(len(hashes)) + first[other[close]])
-    return np.where(best < worst, best % len(hashes), -1)[back]
+            np.minimum.at(best, query[close], bits[close] * np.int64(len(hashes)) + first[candidate[close]])
+    return np.where(best < no_match, best % len(hashes), -1)[inverse]
 
 
 def _band(hashes: Hashes, band: int) -> NDArray[np.int64]:
-    return ((hashes >> np.uint64(band * _WIDTH)) & np.uint64((1 << _WIDTH) - 1)).astype(np.int64)
+    return ((hashes >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)).astype(np.int64)
 
 
 def _candidates(
-    ours: NDArray[np.int64], theirs: NDArray[np.int64], radius: int
+    queries: NDArray[np.int64], hashes: NDArray[np.int64], radius: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Numbers of the pairs whose bands differ in at most `radius` bits, some at a time."""
-    order = np.argsort(theirs, kind="stable")
-    start = np.searchsorted(theirs[order], np.arange((1 << _WIDTH) + 1))
-    for flipped in (bits for count in range(radius + 1) for bits in combinations(range(_WIDTH), count)):
-        bucket = ours ^ sum(1 << bit for bit in flipped)
+    """Yield the indices of pairs whose bands differ in at most `radius` bits, in chunks."""
+    order = np.argsort(hashes, kind="stable")
+    start = np.searchsorted(hashes[order], np.arange((1 << _BAND_BITS) + 1))
+    for flipped in (bits for count in range(radius + 1) for bits in combinations(range(_BAND_BITS), count)):
+        bucket = queries ^ sum(1 << bit for bit in flipped)
         sizes = start[bucket + 1] - start[bucket]
         ends = np.cumsum(sizes)
-        cuts = np.searchsorted(ends, np.arange(_AT_ONCE, ends[-1], _AT_ONCE), side="right")
-        for some in np.split(np.arange(len(ours)), np.unique(cuts)):
-            count = sizes[some]
+        cuts = np.searchsorted(ends, np.arange(_PAIRS_PER_CHUNK, ends[-1], _PAIRS_PER_CHUNK), side="right")
+        for chunk in np.split(np.arange(len(queries)), np.unique(cuts)):
+            count = sizes[chunk]
             within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-            yield np.repeat(some, count), order[np.repeat(start[bucket[some]], count) + within]
+            yield np.repeat(chunk, count), order[np.repeat(start[bucket[chunk]], count) + within]
 
 
-def _near(ours: Prints, theirs: Prints, distance: int) -> NDArray[np.int64]:
-    """For each of our images the place of the nearest of theirs, or -1; flat ones are left out on both sides."""
-    twin = np.full(len(ours.look), -1)
-    rows, others = np.flatnonzero(~ours.flat), np.flatnonzero(~theirs.flat)
-    if len(rows) and len(others):
-        found = nearest(ours.look[rows], theirs.look[others], distance)
-        twin[rows] = np.where(found >= 0, others[found], -1)
-    return twin
+def _nearest_match(queries: ImageFingerprints, stored: ImageFingerprints, distance: int) -> NDArray[np.int64]:
+    """Return for each query the index of the nearest stored image, or -1. Flat images match nothing."""
+    matches = np.full(len(queries.perceptual), -1)
+    rows, stored_rows = np.flatnonzero(~queries.flat), np.flatnonzero(~stored.flat)
+    if len(rows) and len(stored_rows):
+        indices = nearest(queries.perceptual[rows], stored.perceptual[stored_rows], distance)
+        matches[rows] = np.where(indices >= 0, stored_rows[indices], -1)
+    return matches
 
 
-def _first(ours: pa.Array, theirs: pa.Array) -> NDArray[np.int64]:
-    """For each of ours the first place where it stands among theirs, or -1."""
-    return np.asarray(pc.index_in(ours, value_set=theirs).fill_null(-1), np.int64)
+def _first_match(queries: pa.Array, stored: pa.Array) -> NDArray[np.int64]:
+    """Return for each query the first index at which it is stored, or -1."""
+    return np.asarray(pc.index_in(queries, value_set=stored).fill_null(-1), np.int64)
 
 
-def _pairs(ours: Prints, theirs: Prints, twin: NDArray[np.int64]) -> list[OverlapPair]:
-    rows = np.flatnonzero(twin >= 0)
-    bits = np.bitwise_count(ours.look[rows] ^ theirs.look[twin[rows]]).tolist()
-    keys = (some.key.take(pa.array(places)).to_pylist() for some, places in ((ours, rows), (theirs, twin[rows])))
-    return [OverlapPair(*found) for found in zip(*keys, bits, strict=True)]
+def _pairs(queries: ImageFingerprints, stored: ImageFingerprints, matches: NDArray[np.int64]) -> list[OverlapPair]:
+    rows = np.flatnonzero(matches >= 0)
+    bits = np.bitwise_count(queries.perceptual[rows] ^ stored.perceptual[matches[rows]]).tolist()
+    validation = queries.key.take(pa.array(rows)).to_pylist()
+    train = stored.key.take(pa.array(matches[rows])).to_pylist()
+    return list(map(OverlapPair, validation, train, bits))

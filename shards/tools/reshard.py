@@ -12,16 +12,17 @@ import pyarrow as pa
 
 from shards.codec import detect_format
 from shards.errors import ShardError
+from shards.reading.members import Members
 from shards.reading.selection import read_selection
-from shards.reading.tar_samples import TarSample, member_bytes, map_file, read_tar_samples
-from shards.reading.tar_scan import TarData, Members
+from shards.reading.tar_samples import TarSample, read_tar_samples
+from shards.reading.tar_scan import TarData, map_file, member_bytes
 from shards.sample import MEMBER_EXTENSIONS, Scalar
 from shards.stats import STATS_SUFFIX, Stats
 from shards.storage.commit import sweep_staging
 from shards.storage.locations import ShardFile
-from shards.storage.manifest import read_all_stats, publish_stats
-from shards.storage.shard_cache import ShardCache
+from shards.storage.manifest import publish_stats, read_all_stats
 from shards.storage.open_store import open_store
+from shards.storage.shard_cache import ShardCache
 from shards.writing.dataset_card import DatasetCard, write_card
 from shards.writing.shard_writer import PublishedFile, ShardWriter
 
@@ -146,7 +147,7 @@ class Resharding:
         assert entry.image is not None
         image = entry.members[entry.image]
         return {
-            **{name: entry.facts.get(name) for name in self.fields.names},
+            **{name: entry.metadata.get(name) for name in self.fields.names},
             **{f"{column}_offset": -1 for column in self.columns},
             **{f"{column}_size": 0 for column in self.columns},
             "key": entry.key,

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from shards.errors import ShardError
-from shards.reading.tar_samples import TarSample, member_bytes
-from shards.reading.tar_scan import TarData
+from shards.reading.tar_samples import TarSample
+from shards.reading.tar_scan import TarData, member_bytes
 from shards.stats import STATS_SUFFIX
 from shards.storage.locations import ShardFile, find_tars
 from shards.storage.manifest import read_stats

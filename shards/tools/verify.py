@@ -1,4 +1,4 @@
-"""Checking finished shards against what their stats files say of them."""
+"""Verification of finished shards against their stats files."""
 
 import json
 import tarfile
@@ -17,89 +17,96 @@ from shards.sample import IMAGE_FORMATS, MEMBER_EXTENSIONS
 from shards.stats import STATS_SUFFIX, Stats
 from shards.storage.commit import sha256_of
 from shards.storage.manifest import read_stats
-from shards.storage.store import StoreLike
 from shards.storage.open_store import open_store
-from shards.storage.store import Store, StoredFile, is_temporary
+from shards.storage.store import Store, StoredFile, StoreLike, is_temporary
 
-_CARDS = {"README.md", "_info.json", "sizes.json"}
+_CARD_FILES = {"README.md", "_info.json", "sizes.json"}
+
+StoredMember = tuple[int, bytes]
+"""Offset of a member in its tar, and its bytes."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong. shard: the name of the shard it concerns, if one; text: what, and where."""
+    """A problem. shard: name of its shard, or None; text: what is wrong, and where."""
 
     shard: str | None
     text: str
 
 
-def verify_folder(place: StoreLike, classes: Sequence[str], expected: Iterable[str], plan_digest: str) -> Iterator[Finding]:
-    """Everything that is wrong with a folder of shards, local or in an object store: missing, foreign, short, altered
-    and inconsistent files, wrong labels, and keys that stand in two shards. Reads every byte once; changes nothing.
+def verify_folder(
+    location: StoreLike, classes: Sequence[str], expected: Iterable[str], plan_digest: str
+) -> Iterator[Finding]:
+    """Yield every problem of a folder of shards, local or in an object store.
+
+    Problems are missing, unknown, altered and inconsistent files, wrong labels, and keys that are in two shards.
+    Reads every byte once; changes nothing.
 
     expected: names of all shards of the plan.
     """
-    store, names = open_store(place), list(expected)
-    found = store.entries()
-    yield from _strangers(found, set(names))
-    seen: dict[str, str] = {}
-    for name in names:
-        if f"{name}{STATS_SUFFIX}" not in found:
-            yield Finding(name, f"{name}{STATS_SUFFIX}: missing, the unit is not finished")
+    store, shards = open_store(location), list(expected)
+    files = store.entries()
+    yield from _unknown_files(files, set(shards))
+    shard_of_key: dict[str, str] = {}
+    for shard in shards:
+        if f"{shard}{STATS_SUFFIX}" not in files:
+            yield Finding(shard, f"{shard}{STATS_SUFFIX}: missing, the unit is not finished")
             continue
         try:
-            stats = read_stats(store, name)
-            problems = list(_verify_shard(store, name, stats, classes, plan_digest, seen))
+            stats = read_stats(store, shard)
+            problems = list(_verify_shard(store, shard, stats, classes, plan_digest, shard_of_key))
         except ShardError as error:
             problems = [str(error)]
-        yield from (Finding(name, problem) for problem in problems)
+        yield from (Finding(shard, problem) for problem in problems)
 
 
-def _strangers(found: Mapping[str, StoredFile], names: set[str]) -> Iterator[Finding]:
-    known = _CARDS | {f"{name}{end}" for name in names for end in (".tar", ".parquet", STATS_SUFFIX)}
-    for name in found:
+def _unknown_files(files: Mapping[str, StoredFile], shards: set[str]) -> Iterator[Finding]:
+    known = _CARD_FILES | {f"{shard}{suffix}" for shard in shards for suffix in (".tar", ".parquet", STATS_SUFFIX)}
+    for name in files:
         if name not in known and not is_temporary(name):
             yield Finding(None, f"{name}: not a file of this run")
 
 
 def _verify_shard(
-    store: Store, name: str, stats: Stats, classes: Sequence[str], plan_digest: str, seen: dict[str, str]
+    store: Store, shard: str, stats: Stats, classes: Sequence[str], plan_digest: str, shard_of_key: dict[str, str]
 ) -> Iterator[str]:
-    if stats["plan_digest"] != plan_digest:
-        yield f"{name}{STATS_SUFFIX}: made under another plan ({stats['plan_digest'][:12]}, not {plan_digest[:12]})"
-    for kind in {*stats["planned"], *stats["kept"], *stats["failed"]}:
-        planned, kept, failed = (stats[field].get(kind, 0) for field in ("planned", "kept", "failed"))
-        if planned != kept + failed:
-            yield f"{name}{STATS_SUFFIX}: class {kind}: {planned} planned, but {kept} kept and {failed} failed"
-    files = {facts["name"]: facts for facts in stats["files"]}
-    missing = [f"{file}: missing" for file in files if store.size(file) is None]
+    yield from _verify_stats(f"{shard}{STATS_SUFFIX}", stats, plan_digest)
+    files = {file["name"]: file for file in stats["files"]}
+    missing = [f"{name}: missing" for name in files if store.size(name) is None]
     yield from missing
     if missing:
         return
-    with store.local_copy(f"{name}.tar") as tar, store.local_copy(f"{name}.parquet") as index:
-        altered = [
-            problem
-            for path, facts in zip((tar, index), files.values(), strict=True)
-            for problem in _altered(path, facts)
-        ]
+    with store.local_copy(f"{shard}.tar") as tar, store.local_copy(f"{shard}.parquet") as index:
+        pairs = zip((tar, index), files.values(), strict=True)
+        altered = [problem for path, file in pairs for problem in _altered(path, file)]
         yield from altered
         if not altered:
-            yield from _verify_samples(name, (tar, index), stats, classes, seen)
+            yield from _verify_samples(tar, index, stats, classes, shard_of_key)
 
 
-def _altered(path: Path, facts: Stats) -> Iterator[str]:
-    if path.stat().st_size != facts["size"]:
-        yield f"{facts['name']}: {path.stat().st_size} bytes, not {facts['size']}"
-    elif sha256_of(path) != facts["sha256"]:
-        yield f"{facts['name']}: other bytes than were written (SHA-256 differs)"
+def _verify_stats(name: str, stats: Stats, plan_digest: str) -> Iterator[str]:
+    if stats["plan_digest"] != plan_digest:
+        yield f"{name}: made under another plan ({stats['plan_digest'][:12]}, not {plan_digest[:12]})"
+    for class_name in {*stats["planned"], *stats["kept"], *stats["failed"]}:
+        planned, kept, failed = (stats[field].get(class_name, 0) for field in ("planned", "kept", "failed"))
+        if planned != kept + failed:
+            yield f"{name}: class {class_name}: {planned} planned, but {kept} kept and {failed} failed"
+
+
+def _altered(path: Path, file: Mapping[str, Any]) -> Iterator[str]:
+    if path.stat().st_size != file["size"]:
+        yield f"{file['name']}: {path.stat().st_size} bytes, not {file['size']}"
+    elif sha256_of(path) != file["sha256"]:
+        yield f"{file['name']}: changed since it was written (SHA-256 differs)"
 
 
 def _verify_samples(
-    shard: str, files: tuple[Path, Path], stats: Stats, classes: Sequence[str], seen: dict[str, str]
+    tar: Path, index: Path, stats: Stats, classes: Sequence[str], shard_of_key: dict[str, str]
 ) -> Iterator[str]:
-    (tar, index), name = files, f"{shard}.tar"
+    name = stats["files"][0]["name"]
     try:
         rows = {row["key"]: row for row in pq.read_table(index).to_pylist()}
-        samples = dict(_samples(tar))
+        samples = _read_samples(tar)
     except (tarfile.TarError, pa.ArrowInvalid) as error:
         yield f"{name}: {error}"
         return
@@ -108,29 +115,29 @@ def _verify_samples(
     if Counter(row["class_name"] for row in rows.values()) != Counter(stats["kept"]):
         yield f"{name}: classes in the index differ from the counts in the stats"
     for key, members in samples.items():
-        if key in seen:
-            yield f"{name}: key {key} stands in {seen[key]} as well"
-        seen[key] = name
+        if key in shard_of_key:
+            yield f"{name}: key {key} is in {shard_of_key[key]} as well"
+        shard_of_key[key] = name
         if key not in rows:
             yield f"{name}: key {key} is not in the index"
         else:
             yield from (f"{name}: {key}: {problem}" for problem in _verify_sample(members, rows[key], classes))
 
 
-def _samples(tar: Path) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
-    """Key, and offset and bytes of each member by its extension; samples must be contiguous."""
-    found: dict[str, dict[str, tuple[int, bytes]]] = {}
-    with tarfile.open(tar) as opened:
-        for member in opened:
+def _read_samples(tar: Path) -> dict[str, dict[str, StoredMember]]:
+    """Return the members of each sample, by key and extension."""
+    samples: dict[str, dict[str, StoredMember]] = {}
+    with tarfile.open(tar) as archive:
+        for member in archive:
             key, _, extension = member.name.partition(".")
-            file = opened.extractfile(member)
+            file = archive.extractfile(member)
             if file is None or extension not in MEMBER_EXTENSIONS:
                 raise tarfile.TarError(f"{member.name}: not a member that a shard may have")
-            found.setdefault(key, {})[extension] = (member.offset_data, file.read())
-    yield from found.items()
+            samples.setdefault(key, {})[extension] = (member.offset_data, file.read())
+    return samples
 
 
-def _verify_sample(members: dict[str, tuple[int, bytes]], row: dict[str, Any], classes: Sequence[str]) -> Iterator[str]:
+def _verify_sample(members: Mapping[str, StoredMember], row: dict[str, Any], classes: Sequence[str]) -> Iterator[str]:
     missing = {"cls", "json", "txt", row["image_format"]} - members.keys()
     if missing:
         yield f"members missing: {sorted(missing)}"
@@ -139,7 +146,7 @@ def _verify_sample(members: dict[str, tuple[int, bytes]], row: dict[str, Any], c
     if not (label == row["label"] == meta["label"]) or not 0 <= label < len(classes):
         yield f"labels differ: {label} in .cls, {meta['label']} in .json, {row['label']} in the index"
     elif not classes[label] == row["class_name"] == meta["class_name"]:
-        yield f"label {label} is {classes[label]!r}, but the sample says {meta['class_name']!r}"
+        yield f"label {label} is {classes[label]!r}, but the sample's class is {meta['class_name']!r}"
     if any(meta[field] != row.get(field) for field in meta):
         yield "the .json differs from the index"
     if members["txt"][1].decode() != meta["prompt"]:
@@ -147,7 +154,7 @@ def _verify_sample(members: dict[str, tuple[int, bytes]], row: dict[str, Any], c
     for extension, (offset, data) in members.items():
         column = "image" if extension in IMAGE_FORMATS else extension.removesuffix(".png")
         if (row[f"{column}_offset"], row[f"{column}_size"]) != (offset, len(data)):
-            yield f"the index has another place for .{extension}"
+            yield f"the index has another offset or size for .{extension}"
     try:
         decode_rgb(members[row["image_format"]][1])
     except CorruptImage as error:

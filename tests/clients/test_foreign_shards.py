@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from shards import ShardError, ShardStream
-from shards.reading.tar_scan import Members
+from shards.reading.members import Members
 
 SAMPLES = 12
 

@@ -211,7 +211,7 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
     nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from engine.cluster.batch_size_trial import measure_batch_sizes
-    from jobs.commands.runs import batch_sizes_at_cost
+    from engine.workflows.generation import batch_sizes_at_cost
 
     node = nodes.add()
     run = fake_run(tmp_path / "run", 1, ClusterSpec(), survives=2, seconds=0.05)

@@ -28,7 +28,7 @@ def test_auto_is_measured_once_and_is_a_number_from_then_on(
     spec, place = write_spec(tmp_path, SPEC), tmp_path / "run"
     generate = ["generate", str(spec), "--out", str(place)]
     assert main([*generate, "--dry-run"]) == 0
-    assert "batch size: auto, to be measured when the run begins; 16 in what follows" in capsys.readouterr().out
+    assert "batch size: auto, measured when the run begins; this plan assumes 16" in capsys.readouterr().out
     assert not place.exists()
 
     found = jobs(*generate, timeout=400)

@@ -1,6 +1,7 @@
 """Any bytes as a tar: an index whose every place lies in it, or a ShardError."""
 
-from shards.reading.tar_scan import Members, index_tar
+from shards.reading.members import Members
+from shards.reading.tar_index import index_tar
 from tests.fuzz.expected import our_errors
 from tests.fuzz.tars import sealed, tars
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.__main__ import main
+from jobs.__main__ import main, parser
 
 ROOT = Path(__file__).parents[2]
 # None in sys.modules makes an import fail as that of a package which is not there.
@@ -45,3 +45,14 @@ def test_json_logs_are_json_to_their_last_line(
     told = [json.loads(text) for text in out.splitlines()]
     assert [(one["level"], one["event"], one["exit_code"]) for one in told] == [("error", "failed", code)]
     assert err == f"error: {told[0]['message']}\n"
+
+
+@pytest.mark.parametrize("name", ["digits", "jobs/specs/digits.yaml"])
+def test_shipped_specs_are_found_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parser().parse_args(["lint", name]).spec == str(ROOT / "jobs/specs/digits.yaml")
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert parser().parse_args(["lint", name]).spec == name
+    assert parser().parse_args(["lint", "s3://bucket/digits"]).spec == "s3://bucket/digits"

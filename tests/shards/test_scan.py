@@ -23,7 +23,9 @@ from webdataset.tariterators import base_plus_ext
 from shards.errors import ShardError
 from shards.reading.foreign_index import read_dali_index, read_foreign_index
 from shards.reading.tar_samples import read_tar_samples
-from shards.reading.tar_scan import TarMember, Members, index_tar, scan_members
+from shards.reading.members import Members
+from shards.reading.tar_index import index_tar
+from shards.reading.tar_scan import TarMember, scan_members
 
 Facts = tuple[str, int, int]
 Entry = tuple[str, bytes]

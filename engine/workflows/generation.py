@@ -1,0 +1,190 @@
+"""The job `generate`: from a spec to finished shards, a dataset card and the report.
+
+prepare_run   pin the models, read the real data and plan; nothing is written
+generate      begin or resume the run and make every unit that is not finished
+make_units    the same for a run that has begun; `repair` calls it too
+forecast      the plan, disk, time and cost, for a dry run
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+
+from engine.config.model_settings import DEFAULT_BATCH_SIZE
+from engine.config.spec import Spec
+from engine.errors import BudgetSpent, OutputError, UnitsFailed
+from engine.monitoring.budget import Meter
+from engine.monitoring.contact_sheet import ContactSheet
+from engine.monitoring.cost_file import CostFile, recorded
+from engine.monitoring.estimate import Estimate, Pace, check_disk, estimate
+from engine.monitoring.log import Log
+from engine.monitoring.run_progress import RunProgress
+from engine.monitoring.trace import merge
+from engine.report import write_report
+from engine.run.run import Run, begin_run, is_begun, pinned, plan_run, with_inputs
+from engine.worker.batch_size import BatchSizes
+from engine.workflows.prompt_check import check_prompts
+from shards.storage.open_store import open_store
+
+_SHOWN_WARNINGS = 20
+
+
+def prepare_run(spec: Spec, place: str, log: Log) -> Run:
+    """Pin the models, read the real data and plan the run. Nothing is written.
+
+    Findings about the prompts of a new run are logged as warnings. Raises SpecError, ModelError, DataError, RunMismatch.
+    """
+    store = open_store(place)
+    context = plan_run(pinned(spec, store), store)
+    if not is_begun(store):
+        findings = check_prompts(context).findings
+        for finding in findings[:_SHOWN_WARNINGS]:
+            log.say("prompt_warning", f"warning: {finding}", "warning")
+        if (more := len(findings) - _SHOWN_WARNINGS) > 0:
+            log.say("prompt_warning", f"warning: and {more} more; `lint` shows all", "warning")
+    return Run(store, context)
+
+
+def generate(run: Run, log: Log, *, profile: bool = False) -> None:
+    """Begin or resume a run, make every unit that is not finished, and write the card and the report.
+
+    profile: also write RUN/profile.json, a trace of where the time goes. Raises UnitsFailed after everything else is
+    finished, BudgetSpent, OutputError, Stopped and what `begin_run` raises.
+    """
+    if run.recipe.spec.model.batch_size != "auto":
+        make_units(begin_run(run.recipe, run.store), log, profile=profile)
+        return
+
+    from engine.cluster.ray_session import ray_session
+
+    # The batch size is measured on the Ray that then makes the units, and at the run's cost.
+    with ray_session(run.recipe.spec.cluster):
+        sizes = batch_sizes_at_cost(run, log)
+        begun = begin_run(run.recipe.with_batch_size(sizes.chosen), run.store)
+        sizes.write(begun.store)
+        make_units(begun, log, profile=profile)
+
+
+def make_units(run: Run, log: Log, *, profile: bool = False) -> None:
+    """Make the units of a begun run that are not finished, and write its card and report."""
+    check_disk(run, estimate(run))
+    try:
+        if run.pending():
+            _make_on_ray(run, log, profile)
+    except UnitsFailed:
+        _finish(run, log)
+        raise
+    if left := len(run.pending()):
+        raise OutputError(
+            f"{run.store}: {left} finished units have disappeared; was it moved? run the same command again"
+        )
+    _finish(run, log)
+
+
+def _make_on_ray(run: Run, log: Log, profile: bool) -> None:
+    from engine.cluster.driver import generate as drive
+    from engine.cluster.prometheus import Metrics
+    from engine.cluster.ray_session import ray_session
+
+    context, done = run.recipe, list(run.stats().values())
+    with ExitStack() as stack:
+        if profile:
+            stack.callback(_merge_profile, run, log)
+        stack.enter_context(ray_session(context.spec.cluster))
+        meter = Meter(context.spec, done, recorded(run.store))
+        sheet = stack.enter_context(ContactSheet(run, done, log))
+        costs = stack.enter_context(CostFile(run.store, meter, log))
+        progress = stack.enter_context(RunProgress(context.plan.classes, context.plan.quotas, done, meter, log))
+        drive(run, progress, meter, [Metrics(context, done, meter), sheet, costs], profile=profile)
+
+
+def _merge_profile(run: Run, log: Log) -> None:
+    path = merge(run.store)
+    log.say("profile", f"profile: {path}; open it at https://ui.perfetto.dev", path=path)
+
+
+def _finish(run: Run, log: Log) -> None:
+    run.write_card()
+    log.say("finished", summary(run))
+    path = write_report(run)
+    log.say("report", f"report: {path}", path=path)
+
+
+def summary(run: Run) -> str:
+    """Describe in one line what is finished."""
+    stats, plan = run.stats().values(), run.recipe.plan
+    kept, failed = sum(unit["count"] for unit in stats), sum(len(unit["failures"]) for unit in stats)
+    shards = f"{len(stats)} of {plan.n_units} shards in {run.shards}, {kept:,} images"
+    return f"{shards}; {plan.total:,} slots planned, {failed:,} failed"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will make and take.
+
+    batch_size_is_assumed: the spec says `auto`, and nothing was measured.
+    pace: of one measured batch; None where nothing was measured.
+    """
+
+    run: Run
+    estimate: Estimate
+    pace: Pace | None
+    batch_size_is_assumed: bool
+
+
+def forecast(run: Run, log: Log, *, measure: bool) -> Forecast:
+    """Estimate disk, time and cost of a run. With `measure`, load the model and time one batch."""
+    assumed = False
+    if run.recipe.spec.model.batch_size == "auto":
+        assumed = not measure
+        size = _batch_sizes(run, log).chosen if measure else DEFAULT_BATCH_SIZE
+        run = replace(run, recipe=run.recipe.with_batch_size(size))
+    return Forecast(run, estimate(run), _measure(run) if measure else None, assumed)
+
+
+def _measure(run: Run) -> Pace:
+    from engine.cluster.driver import measure
+    from engine.cluster.ray_session import ray_session
+
+    with _with_assets(run) as stored, ray_session(run.recipe.spec.cluster):
+        return measure(stored.recipe, stored.store)
+
+
+def batch_sizes_at_cost(run: Run, log: Log) -> BatchSizes:
+    """Measure the batch size within the budget. The cost is recorded even if the measurement fails."""
+    meter = Meter(run.recipe.spec, (), recorded(run.store))
+    if spent := meter.exhausted():
+        raise BudgetSpent(f"no batch size was measured: {spent}")
+    try:
+        return _batch_sizes(run, log, meter)
+    finally:
+        if meter.seconds:  # nothing was spent where the output could not even be written
+            CostFile(run.store, meter, log).write()
+
+
+def _batch_sizes(run: Run, log: Log, meter: Meter | None = None) -> BatchSizes:
+    from engine.cluster.batch_size_trial import measure_batch_sizes
+    from engine.cluster.ray_session import ray_session
+
+    with _with_assets(run) as stored, ray_session(run.recipe.spec.cluster):
+        return measure_batch_sizes(stored.recipe, stored.store, log, meter)
+
+
+@contextmanager
+def _with_assets(run: Run) -> Iterator[Run]:
+    """Store the run's assets where actors on other nodes find them.
+
+    In a bucket that is where the run will keep them. For a local folder, which a dry run must not create, it is a
+    temporary folder beside it.
+    """
+    if run.store.local is None:
+        yield with_inputs(run)
+        return
+    beside = next(folder for folder in run.store.local.parents if folder.is_dir())
+    try:
+        temporary = TemporaryDirectory(prefix=".measure-", dir=beside)
+    except OSError as error:
+        raise OutputError(f"--out {run.store}: {beside} cannot be written: {error.strerror}") from None
+    with temporary as place:
+        yield with_inputs(replace(run, store=open_store(place)))

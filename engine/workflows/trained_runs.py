@@ -1,0 +1,84 @@
+"""The jobs `train` and `sweep`: training on a finished run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.config.spec import Spec
+from engine.evaluation.comparison import write_sweep
+from engine.evaluation.measure_progress import Progress
+from engine.evaluation.near_duplicates import Leak, leaks_of
+from engine.evaluation.sweep import prepare_sweep
+from engine.report import write_report
+from engine.run.leakage import prepare_real
+from engine.run.run import Run, begin_run, load_run, pinned, plan_run
+from engine.training.classifier.classifier_job import Job, job_of
+from engine.training.classifier.holdout import before_and_after, find_photos
+from engine.training.classifier.history import Row
+
+_SHOWN_DUPLICATES = 10
+
+Say = Callable[[str], None]
+"""Shows a line to the user, at once."""
+
+
+def open_for_training(spec: Spec, place: str) -> Run:
+    """Open the run at `place` with the `train` and `sweep` sections of `spec`.
+
+    Raises SpecError where there is no run, RunMismatch where it was begun with another spec.
+    """
+    store = load_run(place).store
+    return begin_run(plan_run(pinned(spec, store), store), store)
+
+
+def sweep(run: Run, say: Say, progress: Progress) -> None:
+    """Train every arm at every seed, write sweep.json and the report, and show the answer."""
+    from engine.cluster.ray_session import ray_session
+    from engine.cluster.sweep_trials import run_trials
+
+    prepared = prepare_sweep(run)
+    duplicates = _near_duplicates(run, say, progress)
+    with ray_session(run.recipe.spec.cluster):
+        run_trials(prepared)
+    say(write_sweep(prepared, duplicates))
+    say(f"report: {write_report(run)}")
+
+
+def train(
+    run: Run, photos: Path | None, say: Say, progress: Progress, on_row: Callable[[Row, int, int], None]
+) -> tuple[Job, dict[str, Any] | None]:
+    """Train as the spec's `train` section says, into RUN/train/NAME; resume a training that was interrupted.
+
+    photos: folder of the user's own images, which are classified before and after the training.
+    on_row: is called with each row of the history, its step and the number of steps.
+    Returns the training and, if there are photos, their predictions, which are in its photos.json too.
+    """
+    spec = run.recipe.spec
+    prepare_real(run, ("train", "validation"))
+    job = job_of(run, spec.train)
+    job.begin()
+    images = [] if photos is None else find_photos(photos, job)
+    if job.result() is None:
+        _near_duplicates(run, say, progress)
+
+        from engine.cluster.distributed_training import train_on_ray
+
+        train_on_ray(job, spec.cluster, on_row)
+    else:
+        say(f"{job.store} holds this training already")
+    if not images:
+        return job, None
+    predictions = before_and_after(job, images)
+    job.store.replace("photos.json", f"{json.dumps(predictions, indent=1, ensure_ascii=False)}\n".encode())
+    return job, predictions
+
+
+def _near_duplicates(run: Run, say: Say, progress: Progress) -> list[Leak]:
+    """Show validation and test images that look like training images, before anything is trained."""
+    leaks = leaks_of(run, progress)
+    for leak in leaks[:_SHOWN_DUPLICATES]:
+        say(f"look alike: {leak.text}")
+    if leaks:
+        say(f"{len(leaks)} validation and test images look like ones that are trained on; all count as they are")
+    return leaks
