@@ -21,7 +21,7 @@ import yaml
 
 from bench.machine import ROOT, machine
 from bench.s3_server import S3, serve_s3
-from engine.cluster.assignments import DEPTH
+from engine.cluster.assignments import UNITS_PER_ACTOR
 from engine.config.spec_file import load_spec
 from engine.generators.registry import load_generator
 from engine.monitoring.run_progress import RunProgress
@@ -87,7 +87,7 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
     from engine.cluster.actor_pool import ActorPool
     from engine.cluster.assignments import ActorHandle
 
-    @ray.remote(num_cpus=0, max_concurrency=DEPTH * ACTORS)
+    @ray.remote(num_cpus=0, max_concurrency=UNITS_PER_ACTOR * ACTORS)
     class Simulator:
         async def node(self) -> str:
             return str(ray.get_runtime_context().get_node_id())
@@ -139,12 +139,12 @@ def _ray_alone(simulator: Any, units: int) -> float:
     """Seconds of a core for the same calls by a loop that does nothing else, and looks for answers as the driver."""
     import ray
 
-    from engine.cluster.actor_pool import answered
+    from engine.cluster.actor_pool import wait_for_results
 
     cpu, numbers, done = time.process_time(), iter(range(units)), 0
-    making = {simulator.make.remote(number) for number in islice(numbers, DEPTH * ACTORS)}
+    making = {simulator.make.remote(number) for number in islice(numbers, UNITS_PER_ACTOR * ACTORS)}
     while making:
-        ready = answered(list(making), _UNIT_S)
+        ready = wait_for_results(list(making), _UNIT_S)
         for ref in ready:
             done += bool(ray.get(ref)["count"])
         making.difference_update(ready)

@@ -7,8 +7,9 @@ A plug-in is one file with a settings class, a factory and one registration:
 
     FILTERS.register(SharpSettings, SharpFilter)
 
-The settings class names the plug-in: the field that the family calls its key is a Literal of one value. A family finds
-its plug-ins in a folder of this package, and in other distributions by an entry point that names such a file.
+The settings class names the plug-in: the field that the family calls its key is a Literal of its name, or of the names
+of several models that one file makes. A family finds its plug-ins in a folder of this package, and in other
+distributions by an entry point that names such a file.
 """
 
 import json
@@ -45,19 +46,19 @@ class PluginFamily(Generic[Settings]):
 
     def register(self, settings: type[Settings], factory: Callable[..., Any], *, default: bool = False) -> None:
         """Add a plug-in; a spec that names none uses the default one. Raises ValueError where the name is taken."""
-        name = self.name_of(settings)
-        other = self._plugins.get(name)
-        # An actor that unpickles settings imports their module under the same name: that is the same plug-in.
-        if other is not None and other[0].__qualname__ != settings.__qualname__:
-            raise ValueError(f"{self.what} {name!r} is registered by {other[0].__module__} and {settings.__module__}")
-        self._plugins[name] = settings, factory
+        for name in get_args(settings.model_fields[self.key].annotation):
+            other = self._plugins.get(name)
+            # An actor that unpickles settings imports their module under the same name: that is the same plug-in.
+            if other is not None and other[0].__qualname__ != settings.__qualname__:
+                modules = f"{other[0].__module__} and {settings.__module__}"
+                raise ValueError(f"{self.what} {name!r} is registered by {modules}")
+            self._plugins[name] = settings, factory
         if default:
             self._defaults.append(settings)
 
     def name_of(self, settings: type[Settings]) -> str:
-        """Return the name of the plug-in that these settings belong to."""
-        (name,) = get_args(settings.model_fields[self.key].annotation)
-        return str(name)
+        """Return the first name of the plug-in that these settings belong to."""
+        return str(get_args(settings.model_fields[self.key].annotation)[0])
 
     @property
     def known(self) -> Mapping[str, type[Settings]]:
@@ -74,7 +75,7 @@ class PluginFamily(Generic[Settings]):
     def make(self, settings: Settings, *arguments: Any) -> Any:
         """Call the factory of the plug-in that these settings configure."""
         self._discover()
-        return self._plugins[self.name_of(type(settings))][1](settings, *arguments)
+        return self._plugins[getattr(settings, self.key)][1](settings, *arguments)
 
     def parse(self, value: Any) -> Settings:
         """Validate the settings of a plug-in.

@@ -8,8 +8,8 @@ from shards.mixing.mixed_stream import MixedStream
 from shards.mixing.mixture import Source
 from shards.mixing.schedule import Constant, Cosine, Linear, Steps
 from shards.reading.batch import Batch, Item
-from shards.reading.shard_stream import ShardStream
 from shards.reading.members import Members
+from shards.reading.shard_stream import ShardStream
 from shards.sample import Sample
 from shards.storage.shard_cache import ShardCache
 from shards.writing.shard_writer import ShardWriter

@@ -1,4 +1,4 @@
-"""Between encoded images and uint8 RGB arrays of shape (height, width, 3)."""
+"""Encodes and decodes images, as uint8 RGB arrays of shape (height, width, 3), and masks."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,23 @@ Pixels = NDArray[np.uint8]
 Encoded = bytes | NDArray[np.uint8]
 """An encoded file: bytes, or a uint8 array over them, which may be a piece of a memory map."""
 
-_MOST_PIXELS = 1 << 30  # cv2's own limit
+_MAX_PIXELS = 1 << 30  # cv2's own limit
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is said by our own errors
-cv2.setNumThreads(1)  # we run one image per thread; cv2's own pool would only fight with those
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own errors report what cannot be read
+cv2.setNumThreads(1)  # we decode one image per thread; cv2's own pool would compete with them
 
 
 class CorruptImage(ValueError):
-    """Bytes that no decoder takes for an image."""
+    """The bytes are no image, or a damaged one."""
 
 
 def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
-    """Decode png, jpg, webp and what else cv2 reads: grey is repeated, alpha dropped, 16 bits cut to 8, EXIF turned.
+    """Decode png, jpg, webp and other formats of cv2 to RGB.
 
-    out: contiguous array that a JPEG of its very shape is decoded into; it is what is returned then, and else another
-    array. Raises CorruptImage, also for a JPEG that is cut short.
+    Grey is repeated, alpha is dropped, 16 bits are cut to 8, and EXIF rotation is applied.
+
+    out: contiguous array. A JPEG of exactly its shape is decoded into it, and it is returned. Else a new array is.
+    Raises CorruptImage, also for a JPEG that is cut short.
     """
     array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     if not len(array):
@@ -44,31 +46,31 @@ def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
 
 
 def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:
-    """By libjpeg-turbo directly, which spares a copy and cv2's allocation; None for what only cv2 can decode."""
+    """Decode by libjpeg-turbo, which saves a copy and cv2's allocation. Return None if only cv2 can decode it."""
     try:
-        if out is None:  # into which no larger one is decoded
+        if out is None:  # nothing larger than `out` is decoded into it
             height, width, *_ = simplejpeg.decode_jpeg_header(array)
-            if height * width > _MOST_PIXELS:
+            if height * width > _MAX_PIXELS:
                 raise CorruptImage(f"{width:,} x {height:,} pixels are more than an image may have")
         pixels = simplejpeg.decode_jpeg(array, "RGB", buffer=out)
         return out if out is not None and out.shape == pixels.shape else np.asarray(pixels, np.uint8)
     except CorruptImage:
         raise
     except ValueError as error:
-        if "premature end" in str(error).lower():  # of file or of data: cv2 would make something up
+        if "premature end" in str(error).lower():  # of file or of data; cv2 would invent the rest
             raise CorruptImage(f"JPEG cut short: {error}") from None
-    if out is not None:  # perhaps it was only too small for this image
+    if out is not None:  # it may have been too small
         return _decode_jpeg(array, None)
     return None
 
 
 def _has_exif(array: Pixels) -> bool:
-    """Whether a JPEG has EXIF data, which may turn it: they are to be its first segment, or to follow that of JFIF."""
+    """Return whether a JPEG has EXIF data, which may rotate it. It is the first segment, or follows that of JFIF."""
     return b"Exif" in array[:64].tobytes()
 
 
 def detect_format(data: bytes) -> str | None:
-    """png, jpg or webp, by how encoded bytes begin; None for anything else."""
+    """Return png, jpg or webp, by the first bytes of an encoded image; None for anything else."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -77,7 +79,7 @@ def detect_format(data: bytes) -> str | None:
 
 
 def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
-    """Encode as png (lossless, `quality` unused), jpg or webp. Equal pixels give equal bytes."""
+    """Encode as png (lossless, `quality` is not used), jpg or webp. Equal pixels give equal bytes."""
     options: Sequence[int] = {
         "png": [],
         "jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
@@ -90,7 +92,7 @@ def encode_rgb(pixels: Pixels, format: str, quality: int = 95) -> bytes:
 
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:
-    """Class indices (height, width) as a grey PNG."""
+    """Encode class indices (height, width) as a grey PNG."""
     done, encoded = cv2.imencode(".png", mask)
     if not done:
         raise ValueError(f"cannot encode a mask of shape {mask.shape}")
@@ -98,7 +100,7 @@ def encode_mask(mask: NDArray[np.uint8]) -> bytes:
 
 
 def decode_mask(data: Encoded) -> NDArray[np.uint8]:
-    """Class indices (height, width) of a grey PNG. Raises CorruptImage."""
+    """Decode the class indices (height, width) of a grey PNG. Raises CorruptImage."""
     array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     try:
         mask = cv2.imdecode(array, cv2.IMREAD_UNCHANGED) if len(array) else None
@@ -110,30 +112,33 @@ def decode_mask(data: Encoded) -> NDArray[np.uint8]:
 
 
 def fit_rgb(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Scaled until it covers height x width, then cut to that around the centre: cubic when it grows, averaged over
-    areas (so antialiased) when it shrinks."""
+    """Scale an image until it covers height x width, and crop it to that around the centre.
+
+    Interpolation is cubic for growing, and averages areas (so it is antialiased) for shrinking.
+    """
     scale, size = _cover(pixels, height, width)
-    return _centre(_resized(pixels, size, cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), height, width)
+    return _crop(_resize(pixels, size, cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), height, width)
 
 
 def fit_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The same for class indices, which are never averaged: the nearest one."""
+    """Scale and crop class indices as `fit_rgb` does, but take the nearest one instead of an average."""
     _, size = _cover(mask, height, width)
-    return _centre(_resized(mask, size, cv2.INTER_NEAREST_EXACT), height, width)
+    return _crop(_resize(mask, size, cv2.INTER_NEAREST_EXACT), height, width)
 
 
 def _cover(pixels: Pixels, height: int, width: int) -> tuple[float, tuple[int, int]]:
-    have_height, have_width = pixels.shape[:2]
-    scale = max(height / have_height, width / have_width)
-    return scale, (max(width, round(have_width * scale)), max(height, round(have_height * scale)))
+    """Return the scale at which an image covers height x width, and its size (width, height) then."""
+    old_height, old_width = pixels.shape[:2]
+    scale = max(height / old_height, width / old_width)
+    return scale, (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
+def _resize(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
     if size == pixels.shape[1::-1]:
         return pixels
     return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
 
 
-def _centre(pixels: Pixels, height: int, width: int) -> Pixels:
+def _crop(pixels: Pixels, height: int, width: int) -> Pixels:
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])

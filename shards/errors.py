@@ -6,7 +6,7 @@
     |-- NotReal               a synthetic sample in a stream that was opened as real only
     `-- (engine.errors)       SpecError, DataError, ModelError, RunMismatch, UnitsFailed, ...
 
-Anything else that escapes is a bug.
+Any other error is a bug.
 """
 
 
@@ -21,7 +21,7 @@ class ShardError(ShardmillError):
 
 
 class CommitConflict(ShardError):
-    """A file was to be published under a name that holds other bytes already."""
+    """A file cannot be published, because its name holds other bytes already."""
 
 
 class NotReal(ShardmillError):

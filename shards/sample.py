@@ -1,4 +1,4 @@
-"""One sample: an image, its label and what is known of it, under one key."""
+"""One sample: an image, its label and its metadata, under one key."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from shards.errors import ShardError
 
 Scalar = str | int | float | bool
-"""What a metadata field may hold. A field keeps one of these types in every sample of a run."""
+"""The value of a metadata field. A field has the same type in every sample of a run."""
 
 IMAGE_FORMATS = ("png", "jpg", "webp")
 MEMBER_EXTENSIONS = (*IMAGE_FORMATS, "cls", "json", "txt", "mask.png")
-"""The only members that we write or read: a reader that decodes by extension runs `.pyd` as a pickle."""
+"""The only members that we write or read. A reader that decodes by extension would run a `.pyd` as a pickle."""
 
 _KEY = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -21,13 +21,13 @@ _KEY = re.compile(r"[a-z0-9_-]{1,64}")
 class Sample:
     """An encoded image with its label.
 
-    key:    1 to 64 of `a-z 0-9 _ -`, unique in the run (a dot would cut the key in every client).
+    key:    1 to 64 of `a-z 0-9 _ -`, unique in the run. A dot would cut the key in every client.
     image:  encoded bytes, in `format`.
     format: one of IMAGE_FORMATS.
-    label:  class index that was intended, >= 0.
-    meta:   written as `.json` and as columns of the index; same names and types in every sample. `prompt` in it is also
+    label:  intended class index, >= 0.
+    meta:   written as `.json` and as columns of the index; same names and types in every sample. Its `prompt` is also
             the `.txt` member; "" for a real image.
-    mask:   a PNG of class indices as large as the image, for dense labels.
+    mask:   a PNG of class indices of the image's size, for dense labels.
     """
 
     key: str
@@ -38,15 +38,15 @@ class Sample:
     mask: bytes | None = None
 
     def members(self) -> list[tuple[str, bytes]]:
-        """Extension and bytes of each tar member, in the order in which they are written."""
+        """Return extension and bytes of each tar member, in the order of the tar. Raises ShardError."""
         if not _KEY.fullmatch(self.key):
             raise ShardError(f"sample key {self.key!r} must match {_KEY.pattern}")
         if self.format not in IMAGE_FORMATS:
             raise ShardError(f"image format {self.format!r} must be one of {IMAGE_FORMATS}")
-        found = [
+        members = [
             (self.format, self.image),
             ("cls", str(self.label).encode()),
             ("json", json.dumps(self.meta, ensure_ascii=False, allow_nan=False).encode()),
             ("txt", str(self.meta["prompt"]).encode()),
         ]
-        return found if self.mask is None else [*found, ("mask.png", self.mask)]
+        return members if self.mask is None else [*members, ("mask.png", self.mask)]

@@ -1,4 +1,4 @@
-"""The actors of a generation, and what each is doing."""
+"""The actors of a run: starting them, assigning units to them, draining and killing them."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -9,146 +9,153 @@ import ray
 from ray.exceptions import RayError
 
 from engine.cluster.actor import start_actor
-from engine.cluster.assignments import ActorHandle, Assignment, Openings, queued, settle
+from engine.cluster.assignments import ActorHandle, Assignment, FreeCapacity, queued_assignments
 from engine.cluster.work_queue import WorkQueue
 from engine.run.run import Run
 from shards.stats import Stats
 
 Ref = ray.ObjectRef
 
-_DUE_S = 5.0
-_PAUSE_S = 25e-6
-"""For each open call, before all are looked at, which takes Ray and the driver microseconds for each: what is answered
-meanwhile is seen by the same look. A twentieth of a second for 1,000 actors."""
+_NODE_TIMEOUT_S = 5.0
+_WAIT_PER_CALL_S = 25e-6
+"""Delay for each pending call before all are polled: 0.025 s for 1,000 actors. A poll costs microseconds for each
+pending call, so it pays to find many results with one poll."""
 
 
 class ActorPool:
-    """Actors: those that wait for a node or load the model, those that are ready, and the units that these have.
+    """The actors of a run.
 
-    profile: whether they write down where the time of each unit goes.
+    loading: the actors that wait for a node or load the model, by the pending call.
+    ready:   the actors that have loaded the model.
+    running: the units that actors have, by the pending call.
+    profile: actors write down how long each stage of a unit takes.
     """
 
     def __init__(self, run: Run, profile: bool = False) -> None:
         self._run, self._profile = run, profile
         self.loading: dict[Ref[str], ActorHandle] = {}
         self.ready: list[ActorHandle] = []
-        self.making: dict[Ref[Stats | None], Assignment] = {}
+        self.running: dict[Ref[Stats | None], Assignment] = {}
 
     def __iter__(self) -> Iterator[ActorHandle]:
         yield from self.loading.values()
         yield from self.ready
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of actors."""
         return len(self.loading) + len(self.ready)
 
     @property
     def idle(self) -> list[ActorHandle]:
-        """Those that are ready and have no unit."""
-        return [maker for maker in self.ready if not maker.leases]
+        """The actors that are ready and have no unit."""
+        return [actor for actor in self.ready if not actor.assignments]
 
-    def ask_for(self, count: int, avoided: Collection[str]) -> None:
-        """Ask Ray for so many more, on other nodes than these. Those that find no room wait, which is what makes an
-        autoscaler start nodes."""
+    def start(self, count: int, avoided_nodes: Collection[str]) -> None:
+        """Ask Ray for `count` more actors on other nodes than `avoided_nodes`."""
+        # An actor that fits on no node stays pending. Pending actors make an autoscaler start nodes.
         for _ in range(count):
-            actor = start_actor(self._run.recipe, self._run.store, avoided, self._profile)
-            maker = ActorHandle(actor, actor.node.remote(), self._run.recipe.spec.model.fixed_batch_size())
-            self.loading[actor.load.remote()] = maker
+            ray_actor = start_actor(self._run.recipe, self._run.store, avoided_nodes, self._profile)
+            # The node is asked for before the model is loaded, so it is known even if loading fails.
+            node_ref = ray_actor.node.remote()
+            actor = ActorHandle(ray_actor, node_ref, self._run.recipe.spec.model.fixed_batch_size())
+            self.loading[ray_actor.load.remote()] = actor
 
-    def deal(self, backlog: WorkQueue) -> None:
-        """Give out the units that wait, see `Openings`; recall queued ones that idle actors could begin."""
-        openings = Openings(self.ready)
-        while backlog and (maker := openings.take(backlog.next_alone)) is not None:
-            alone, number = backlog.next_alone, backlog.take()
-            maker.leases.append(Assignment(maker, number, time.monotonic(), alone))
-            self.making[maker.actor.make.remote(number)] = maker.leases[-1]
-        if not backlog:
-            self._recall(list(queued(self.ready))[: len(self.idle)])
+    def assign(self, queue: WorkQueue) -> None:
+        """Assign waiting units to the actors that can take one.
 
-    def recall(self) -> None:
-        """Ask for all units back that are queued; those that have begun are finished."""
-        self._recall(queued(self.ready))
+        If no unit waits and some actors are idle, as many queued units of other actors are cancelled. They return to
+        the queue, and the next call assigns them to the idle actors.
+        """
+        capacity = FreeCapacity(self.ready)
+        while queue and (actor := capacity.take(queue.next_is_exclusive)) is not None:
+            exclusive, number = queue.next_is_exclusive, queue.pop()
+            assignment = Assignment(actor, number, time.monotonic(), exclusive)
+            actor.assignments.append(assignment)
+            self.running[actor.ray_actor.generate_unit.remote(number)] = assignment
+        if not queue:
+            self._cancel(list(queued_assignments(self.ready))[: len(self.idle)])
+
+    def cancel_queued(self) -> None:
+        """Ask the actors to return all queued units. Units that have begun are finished."""
+        self._cancel(queued_assignments(self.ready))
 
     def wait(self, seconds: float) -> "list[Ref[Any]]":
-        """Until an actor has loaded or made something, or this time is over; older units come first."""
-        ready = answered([*self.loading, *self.making], seconds)
-        self._locate()
-        return ready
+        """Return the calls that have ended, older ones first; wait up to `seconds` for the first one."""
+        finished = wait_for_results([*self.loading, *self.running], seconds)
+        self._update_nodes()
+        return finished
 
-    def loaded(self, ref: "Ref[str]") -> None:
-        """An actor is ready for units."""
+    def mark_ready(self, ref: "Ref[str]") -> None:
+        """Move the actor of a finished load call to the ready actors."""
         self.ready.append(self.loading.pop(ref))
 
-    def made(self, ref: "Ref[Stats | None]") -> None:
-        """An actor has this unit no more."""
-        settle(self.making.pop(ref), time.monotonic())
+    def release(self, ref: "Ref[Stats | None]") -> None:
+        """Take the unit of a finished call from its actor."""
+        assignment = self.running.pop(ref)
+        assignment.actor.remove(assignment, time.monotonic())
 
-    def locate(self, maker: ActorHandle) -> None:
-        """Note the node of an actor whose loading has ended; it was asked for before that, so the answer is due."""
-        if not maker.node:
-            found, _ = ray.wait([maker.placed], timeout=_DUE_S)
-            with suppress(RayError):  # it ended before it could tell
-                maker.node = ray.get(found[0]) if found else ""
+    def wait_for_node(self, actor: ActorHandle) -> None:
+        """Set the node of an actor whose load call has ended. Its node call came first, so the answer is due."""
+        if not actor.node:
+            finished, _ = ray.wait([actor.node_ref], timeout=_NODE_TIMEOUT_S)
+            with suppress(RayError):  # the process died before it could answer
+                actor.node = ray.get(finished[0]) if finished else ""
 
-    def leave(self, nodes: Collection[str]) -> None:
-        """End the actors on these nodes that have no unit; those that have one may finish it, and begin no other."""
-        for maker in [one for one in self if one.node in nodes and not one.leaving]:
-            maker.leaving = True
-            self._recall(queued([maker]))
-        for maker in [one for one in self if one.leaving and not one.leases]:
-            self.end(maker)
+    def drain(self, nodes: Collection[str]) -> None:
+        """Kill the idle actors on these nodes. Busy ones finish their running unit and get no other."""
+        for actor in self:
+            if actor.node in nodes and not actor.draining:
+                actor.draining = True
+                self._cancel(queued_assignments([actor]))
+        for actor in [actor for actor in self if actor.draining and not actor.assignments]:
+            self.kill(actor)
 
-    def shrink(self, surplus: int) -> None:
-        """End so many of those that have no unit, first those that are still far from making one."""
+    def remove_surplus(self, surplus: int) -> None:
+        """Kill up to `surplus` actors that have no unit, first those that need longest until they can take one."""
         if surplus > 0:
-            by_progress = [*sorted(self.loading.values(), key=lambda maker: bool(maker.node)), *self.idle]
-            for maker in by_progress[:surplus]:
-                self.end(maker)
+            loading = sorted(self.loading.values(), key=lambda actor: bool(actor.node))
+            for actor in [*loading, *self.idle][:surplus]:
+                self.kill(actor)
 
-    def lose(self, maker: ActorHandle) -> tuple[int, list[int]]:
-        """End an actor that has units; gives the one that it was making, and those queued behind."""
-        making, *behind = (lease.number for lease in maker.leases)
-        self.end(maker)
-        return making, behind
-
-    def end(self, maker: ActorHandle) -> None:
-        """End an actor; what it was making is finished, or is made anew, whatever was published of it."""
-        self._kill(maker)
-        self.ready = [one for one in self.ready if one is not maker]
-        self.loading = {ref: one for ref, one in self.loading.items() if one is not maker}
-        self.making = {ref: lease for ref, lease in self.making.items() if lease.maker is not maker}
+    def kill(self, actor: ActorHandle) -> list[int]:
+        """Kill an actor; return the numbers of its units, the running one first. Files of theirs may be published."""
+        self._kill_process(actor)
+        self.ready = [other for other in self.ready if other is not actor]
+        self.loading = {ref: other for ref, other in self.loading.items() if other is not actor}
+        self.running = {ref: item for ref, item in self.running.items() if item.actor is not actor}
+        return [assignment.unit_number for assignment in actor.assignments]
 
     def close(self) -> None:
-        """End all."""
-        for maker in list(self):
-            self.end(maker)
+        """Kill all actors."""
+        for actor in list(self):
+            self.kill(actor)
 
-    def _kill(self, maker: ActorHandle) -> None:
-        with suppress(RayError):  # it may be gone, with its node
-            ray.kill(maker.actor)
+    def _kill_process(self, actor: ActorHandle) -> None:
+        with suppress(RayError):  # the process or its node may be gone already
+            ray.kill(actor.ray_actor)
 
-    def _recall(self, leases: Iterable[Assignment]) -> None:
-        for lease in leases:
-            lease.recalled = True
-            lease.maker.actor.recall.remote(lease.number)
+    def _cancel(self, assignments: Iterable[Assignment]) -> None:
+        for assignment in assignments:
+            assignment.cancelled = True
+            assignment.actor.ray_actor.cancel_unit.remote(assignment.unit_number)
 
-    def _locate(self) -> None:
-        """Note on which nodes those that were waiting have started: told before they load, so known when that fails."""
-        unknown = {maker.placed: maker for maker in self.loading.values() if not maker.node}
+    def _update_nodes(self) -> None:
+        """Set the nodes of the loading actors that have started since the last call."""
+        unknown = {actor.node_ref: actor for actor in self.loading.values() if not actor.node}
         if unknown:
-            found, _ = ray.wait(list(unknown), num_returns=len(unknown), timeout=0)
-            for ref in found:
-                with suppress(RayError):  # it ended; what it was loading tells why
+            finished, _ = ray.wait(list(unknown), num_returns=len(unknown), timeout=0)
+            for ref in finished:
+                with suppress(RayError):  # the process died; its load call raises the reason
                     unknown[ref].node = ray.get(ref)
 
 
-def answered(calls: "list[Ref[Any]]", seconds: float) -> "list[Ref[Any]]":
-    """Those of these open calls that are answered, in their order; until one is, or this time is over."""
-    if not calls:
+def wait_for_results(refs: "list[Ref[Any]]", seconds: float) -> "list[Ref[Any]]":
+    """Return the calls that have ended, in their order; wait up to `seconds` for the first one."""
+    if not refs:
         time.sleep(seconds)
         return []
-    time.sleep(_PAUSE_S * len(calls))
-    ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
-    if not ready:
-        ready, _ = ray.wait(calls, timeout=seconds)
-    return ready
+    time.sleep(_WAIT_PER_CALL_S * len(refs))
+    finished, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+    if not finished:
+        finished, _ = ray.wait(refs, timeout=seconds)
+    return finished

@@ -1,87 +1,95 @@
-"""Which actor makes which unit: one that each is making, and one queued behind it, so that no device waits for the
-driver or for the storage of the unit before."""
+"""Actors as the driver sees them, and the units that are assigned to each."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-DEPTH = 2
-"""Units that an actor may have: one on the device, and one before or behind it."""
+UNITS_PER_ACTOR = 2
+"""One unit has the device. The other one is queued or is being published, so that the device never waits for the driver
+or for the storage."""
 
 
 @dataclass(slots=True, eq=False)
 class ActorHandle:
     """An actor.
 
-    placed:     what will tell its node; node: that id, "" as long as it waits for a node or is starting.
-    batch_size: of the last unit that it made.
-    leases:     its units in the order in which it makes them.
-    leaving:    whether it gets no further unit.
-    proven:     whether it has finished a unit; failed: the one that failed last, if none was finished since.
+    node_ref:          the pending Ray call that returns the id of the actor's node.
+    batch_size:        of the last unit that the actor finished.
+    node:              the node's id; "" while the actor waits for a node or starts.
+    assignments:       its units, in the order in which the actor runs them.
+    draining:          the actor gets no further unit.
+    has_finished_unit: the actor has finished at least one unit.
+    last_failed_unit:  number of the unit that failed last, None if a unit has finished since.
     """
 
-    actor: Any
-    placed: Any
+    ray_actor: Any
+    node_ref: Any
     batch_size: int
     node: str = ""
-    leases: "list[Assignment]" = field(default_factory=list)
-    leaving: bool = False
-    proven: bool = False
-    failed: int | None = None
+    assignments: "list[Assignment]" = field(default_factory=list)
+    draining: bool = False
+    has_finished_unit: bool = False
+    last_failed_unit: int | None = None
+
+    def remove(self, assignment: "Assignment", now: float) -> None:
+        """Remove a unit. If it was the running one, the next unit counts as started now."""
+        was_running = self.assignments[0] is assignment
+        self.assignments.remove(assignment)
+        if was_running and self.assignments:
+            self.assignments[0].started_at = now
 
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """A unit in the hands of an actor.
+    """A unit that is assigned to an actor.
 
-    since:    when the actor turned to it, by the driver's monotonic clock in seconds; at the earliest, if queued.
-    alone:    whether nothing may be queued behind it.
-    recalled: whether the actor was asked to give it back if it has not begun.
+    started_at: the driver's monotonic clock, in seconds, when the actor started the unit. For a queued unit, when it
+                was assigned.
+    exclusive:  the actor gets no other unit meanwhile.
+    cancelled:  the actor was asked to return the unit unless it has begun it.
     """
 
-    maker: ActorHandle
-    number: int
-    since: float
-    alone: bool = False
-    recalled: bool = False
+    actor: ActorHandle
+    unit_number: int
+    started_at: float
+    exclusive: bool = False
+    cancelled: bool = False
 
 
-class Openings:
-    """Actors that can take a unit, each as often as it has room: those without a unit first, and of these last the ones
-    where something failed, which is to be tried elsewhere. All are looked through once for all the units that they
-    take, not for each."""
+class FreeCapacity:
+    """The actors that can take a unit. It is built once for a round of assignments, not once for each unit."""
 
-    def __init__(self, makers: Iterable[ActorHandle]) -> None:
-        staying = [maker for maker in makers if not maker.leaving]
-        idle = (maker for maker in staying if not maker.leases)
-        self._idle = deque(sorted(idle, key=lambda maker: maker.failed is not None))
-        self._room = deque(maker for maker in staying if 0 < len(maker.leases) < DEPTH and not maker.leases[0].alone)
+    def __init__(self, actors: Iterable[ActorHandle]) -> None:
+        available = [actor for actor in actors if not actor.draining]
+        idle = (actor for actor in available if not actor.assignments)
+        # A unit should be retried by another actor, so the idle actors where a unit failed come last.
+        self._idle = deque(sorted(idle, key=lambda actor: actor.last_failed_unit is not None))
+        self._busy = deque(
+            actor
+            for actor in available
+            if 0 < len(actor.assignments) < UNITS_PER_ACTOR and not actor.assignments[0].exclusive
+        )
 
-    def take(self, alone: bool) -> ActorHandle | None:
-        """The actor for the next unit, if any. alone: whether it must be the only one there."""
+    def take(self, exclusive: bool) -> ActorHandle | None:
+        """Return the actor for the next unit: an idle one, else a busy one with room; None if there is none.
+
+        exclusive: the unit must be the only one of its actor.
+        """
         if self._idle:
-            maker = self._idle.popleft()
-            if not alone:
-                self._room.append(maker)
-            return maker
-        return None if alone or not self._room else self._room.popleft()
+            actor = self._idle.popleft()
+            if not exclusive:
+                self._busy.append(actor)
+            return actor
+        return None if exclusive or not self._busy else self._busy.popleft()
 
 
-def queued(makers: Iterable[ActorHandle]) -> Iterator[Assignment]:
-    """Units behind others, which were not recalled yet."""
-    return (lease for maker in makers for lease in maker.leases[1:] if not lease.recalled)
+def queued_assignments(actors: Iterable[ActorHandle]) -> Iterator[Assignment]:
+    """Yield the units that wait behind another unit of their actor and are not cancelled yet."""
+    return (item for actor in actors for item in actor.assignments[1:] if not item.cancelled)
 
 
-def late(makers: Iterable[ActorHandle], now: float, allowed: float) -> list[Assignment]:
-    """Units that their actors turned to more than `allowed` seconds ago. A queued one cannot be late."""
-    return [maker.leases[0] for maker in makers if maker.leases and now - maker.leases[0].since > allowed]
-
-
-def settle(lease: Assignment, now: float) -> None:
-    """An actor has a unit no more, and turns to the next: it may have done so earlier, but it had both until now."""
-    leases = lease.maker.leases
-    first = leases[0] is lease
-    leases.remove(lease)
-    if first and leases:
-        leases[0].since = now
+def overdue_assignments(actors: Iterable[ActorHandle], now: float, timeout_s: float) -> list[Assignment]:
+    """Return the running units that started more than `timeout_s` seconds ago. Queued units are never overdue."""
+    running = [actor.assignments[0] for actor in actors if actor.assignments]
+    return [assignment for assignment in running if now - assignment.started_at > timeout_s]

@@ -1,4 +1,4 @@
-"""Measuring the batch size of a run on an actor as the run will have."""
+"""Measuring the batch size of a run on one actor of the run's kind."""
 
 from typing import Any
 
@@ -15,20 +15,22 @@ from engine.worker.batch_size import BatchSizes, largest, measure
 from shards.storage.store import Store
 
 
-def measure_batch_sizes(recipe: RunContext, store: Store, log: Log, meter: Meter | None = None) -> BatchSizes:
-    """Measure the sizes that pay on one actor, which is alone on its device; nothing is written. Raises ModelError.
+def measure_batch_sizes(context: RunContext, store: Store, log: Log, meter: Meter | None = None) -> BatchSizes:
+    """Measure the rate of each batch size on an actor that has its device to itself. Nothing is written.
 
     meter: counts how long the actor has its device.
+
+    Raises ModelError.
     """
-    actor = start_actor(recipe.with_batch_size(1), store)
+    actor = start_actor(context.with_batch_size(1), store)
     try:
-        ray.get(actor.node.remote())  # answers once it has its device, which an autoscaler may have to start
+        ray.get(actor.node.remote())  # returns once the actor has its device; an autoscaler may have to start a node
         if meter is not None:
             meter.tick(1)
         device, rates = ray.get(actor.load.remote()), dict[int, float | None]()
         log.say("batch_size_measuring", f"batch size: measured on {device}", device=device)
-        for size, rate in measure(lambda size: _rate(actor, size), largest(recipe.plan)):
-            text = "no room in the device's memory" if rate is None else f"{rate:.1f} img/s"
+        for size, rate in measure(lambda size: _images_per_second(actor, size), largest(context.plan)):
+            text = "does not fit into the device's memory" if rate is None else f"{rate:.1f} img/s"
             log.say("batch_size_measured", f"batch size {size}: {text}", batch_size=size, images_per_second=rate)
             rates[size] = rate
     except RayTaskError as error:
@@ -39,15 +41,15 @@ def measure_batch_sizes(recipe: RunContext, store: Store, log: Log, meter: Meter
         ray.kill(actor)
         if meter is not None:
             meter.tick(0)
-    found = BatchSizes(device, rates)
-    log.say("batch_size_chosen", f"batch size: {found.chosen} for the whole run", batch_size=found.chosen)
-    return found
+    sizes = BatchSizes(device, rates)
+    log.say("batch_size_chosen", f"batch size: {sizes.chosen} for the whole run", batch_size=sizes.chosen)
+    return sizes
 
 
-def _rate(actor: Any, size: int) -> float | None:
-    """None also where the host's memory was too small and the process was ended for it."""
+def _images_per_second(actor: Any, size: int) -> float | None:
+    """Return the rate; None if the device's memory is too small, or if the host's was and the process was killed."""
     try:
-        rate: float | None = ray.get(actor.rate.remote(size))
+        rate: float | None = ray.get(actor.images_per_second.remote(size))
     except RayTaskError:
         raise
     except RayError:

@@ -1,4 +1,4 @@
-"""Before a run is given to a cluster: whether others can run code there, and whether the job tells a secret."""
+"""Checks before a run joins a cluster: that strangers cannot run code there, and that the job exposes no secret."""
 
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
@@ -7,30 +7,31 @@ from ipaddress import ip_address
 from engine.config.credentials import is_secret
 from engine.errors import SpecError
 
-_TRUST = "where everyone who reaches that cluster may do so, --set cluster.trusted=true"
-_PATIENCE_S = 5.0
+_OVERRIDE = "If everyone who can reach the cluster is trusted, pass --set cluster.trusted=true"
+_TIMEOUT_S = 5.0
 
 
 def check_cluster(dashboard: str | None, variables: Mapping[str, str]) -> None:
-    """Raises SpecError for a cluster that must not be trusted with a run.
+    """Raise SpecError if a cluster must not be trusted with a run.
 
-    dashboard: `host:port`, as Ray's context tells it. variables: `env_vars` of the job's runtime environment.
+    dashboard: `host:port`, from Ray's context.
+    variables: `env_vars` of the job's runtime environment.
     """
-    if dashboard and _elsewhere(dashboard) and _serves_anyone(dashboard):
+    if dashboard and _is_public(dashboard) and _answers_without_token(dashboard):
         raise SpecError(
-            f"cluster: Ray's dashboard at {dashboard} runs code for everyone who reaches it; start Ray on every node "
-            "with RAY_AUTH_MODE=token\nand a token (ray get-auth-token --generate), or its head with "
-            f"--dashboard-host=127.0.0.1; {_TRUST}"
+            f"cluster: Ray's dashboard at {dashboard} runs code for everyone who can reach it. Start Ray on every node "
+            "with RAY_AUTH_MODE=token\nand a token (ray get-auth-token --generate), or the head with "
+            f"--dashboard-host=127.0.0.1. {_OVERRIDE}"
         )
-    if told := sorted(name for name, value in variables.items() if is_secret(name, value)):
+    if secrets := sorted(name for name, value in variables.items() if is_secret(name, value)):
         raise SpecError(
-            f"cluster: {told[0]} stands in the job's runtime_env, which Ray shows in its dashboard and its logs; set "
-            f"it on the nodes,\nas cluster.yaml does, and have it renewed; {_TRUST}"
+            f"cluster: {secrets[0]} is set in the job's runtime_env, which Ray shows in its dashboard and its logs. "
+            f"Set it on the nodes,\nas cluster.yaml does, and revoke the exposed value. {_OVERRIDE}"
         )
 
 
-def _elsewhere(dashboard: str) -> bool:
-    """Whether the dashboard listens to other hosts too: else Ray tells a loopback address."""
+def _is_public(dashboard: str) -> bool:
+    """Return whether the dashboard listens to other hosts. If it does not, Ray reports a loopback address."""
     host = dashboard.rpartition(":")[0].strip("[]")
     try:
         return not ip_address(host).is_loopback
@@ -38,10 +39,10 @@ def _elsewhere(dashboard: str) -> bool:
         return host != "localhost"
 
 
-def _serves_anyone(dashboard: str) -> bool:
-    """Whether the jobs API answers a request without a token. What cannot be reached from here serves nobody here."""
-    # Neither through a proxy nor to another page: the answer is to be Ray's own.
-    connection = HTTPConnection(dashboard, timeout=_PATIENCE_S)
+def _answers_without_token(dashboard: str) -> bool:
+    """Return whether the jobs API answers a request without a token; False if it cannot be reached from here."""
+    # http.client uses no proxy and follows no redirect, so the answer is Ray's own.
+    connection = HTTPConnection(dashboard, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/api/jobs/")
         return connection.getresponse().status == 200

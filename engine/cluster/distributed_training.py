@@ -1,4 +1,4 @@
-"""A training on Ray Train: workers that share every batch, and that go on from the checkpoint when one dies."""
+"""Training a classifier on Ray Train: several workers share every batch, and resume from the checkpoint if one dies."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,88 +24,92 @@ from engine.training.classifier.train_worker import Worker
 from shards.errors import ShardmillError
 from shards.storage.locations import filesystem
 
-Say = Callable[[Row, int, int], None]
-"""Told of the last row, the step, and how many there are to be."""
+OnRow = Callable[[Row, int, int], None]
+"""A callback that receives the last row of the history, its step, and the number of steps."""
 
-_ATTEMPTS = 3
-"""Deaths in a row without a new checkpoint or evaluation."""
-_PATIENCE_S = 0.2
+_MAX_DEATHS = 3
+"""Deaths of workers in a row, without a new checkpoint or evaluation between them, that end a training."""
+_POLL_S = 0.2
 
 
-def train_on_ray(job: Job, cluster: ClusterSpec, say: Say) -> None:
-    """Run a job that was begun, on `spec.workers` processes. `say` is told of each evaluation and checkpoint.
+def train_on_ray(job: Job, cluster: ClusterSpec, on_row: OnRow) -> None:
+    """Run a training that was begun, on `job.spec.workers` processes.
 
-    Raises what the training raises, SpecError where this machine has too few GPUs, and WorkersLost.
+    on_row: is called after each evaluation and checkpoint.
+
+    Raises what the training raises, SpecError if this machine has too few GPUs, and WorkersLost.
     """
     workers = job.spec.workers
-    wanted = cluster.model_copy(update={"min_actors": max(cluster.min_actors, workers), "max_actors": None})
-    with ray_session(wanted):
+    minimum = {"min_actors": max(cluster.min_actors, workers), "max_actors": None}
+    with ray_session(cluster.model_copy(update=minimum)):
         _check_gpus(workers, cluster)
-        ears = _Ears(say)
-        failures = 0
-        # A worker may die after another one has written the result.
-        while (error := _attempt(job, cluster, ears)) is not None and job.result() is None:
-            failures = 1 if ears.heard() else failures + 1
-            if failures == _ATTEMPTS:
+        messages = _WorkerMessages(on_row)
+        deaths = 0
+        # A worker may die after another one has written the result: then the training is finished.
+        while (error := _train_until_death(job, cluster, messages)) is not None and job.result() is None:
+            deaths = 1 if messages.has_progressed() else deaths + 1
+            if deaths == _MAX_DEATHS:
                 raise error
 
 
-class _Ears:
-    """What the workers tell, on the driver."""
+class _WorkerMessages:
+    """The rows and errors that the workers send to the driver."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, on_row: OnRow) -> None:
         self.queue = Queue(actor_options={"num_cpus": 0})
-        self._say, self._step, self._before = say, 0, 0
+        self._on_row, self._step, self._last_step = on_row, 0, 0
 
-    def listen(self, seconds: float) -> None:
-        """Pass on what was told, waiting for the first of it. Raises the error that a worker ended with."""
+    def receive(self, seconds: float) -> None:
+        """Pass all rows on; wait up to `seconds` for the first one. Raises the error that a worker sent."""
         try:
             while True:
-                told = self.queue.get(timeout=seconds)
-                if isinstance(told, ShardmillError):
-                    raise told
-                row, self._step, steps = told
-                self._say(row, self._step, steps)
+                message = self.queue.get(timeout=seconds)
+                if isinstance(message, ShardmillError):
+                    raise message
+                row, self._step, steps = message
+                self._on_row(row, self._step, steps)
                 seconds = 0.01
         except Empty:
             return
 
-    def heard(self) -> bool:
-        """Whether the training got further since this was last asked."""
-        further, self._before = self._step > self._before, self._step
-        return further
+    def has_progressed(self) -> bool:
+        """Return whether a later step was received since the last call."""
+        progressed, self._last_step = self._step > self._last_step, self._step
+        return progressed
 
 
-def _attempt(job: Job, cluster: ClusterSpec, ears: _Ears) -> ShardmillError | None:
-    """Train until the end, or until a process dies; gives None, or what to say if that was the last attempt."""
-    failed: list[BaseException] = []
-    with _storage(job) as storage:
-        trainer = _trainer(job, cluster, ears.queue, storage)
+def _train_until_death(job: Job, cluster: ClusterSpec, messages: _WorkerMessages) -> ShardmillError | None:
+    """Train until the end, or until a process dies. Return None, or the error to raise if that was the last death."""
+    errors: list[BaseException] = []
+    with _ray_storage(job) as storage:
+        trainer = _trainer(job, cluster, messages.queue, storage)
 
         def fit() -> None:
             try:
                 trainer.fit()
             except BaseException as error:
-                failed.append(error)
+                errors.append(error)
 
-        # In the main thread Ray Train would make an exit code of 0 of Ctrl-C.
+        # Not in the main thread: there Ray Train turns Ctrl-C into exit code 0.
         thread = threading.Thread(target=fit, daemon=True)
         thread.start()
         while thread.is_alive():
-            ears.listen(_PATIENCE_S)
-    ears.listen(_PATIENCE_S)
-    if not failed:
+            messages.receive(_POLL_S)
+    messages.receive(_POLL_S)
+    if not errors:
         return None
-    (error,) = failed
+    (error,) = errors
     if not any(_is_death(reason) for reason in getattr(error, "worker_failures", {}).values()):
         raise error
-    return WorkersLost(f"{job.store}: a worker died {_ATTEMPTS} times in a row; see Ray's logs, and run this again")
+    return WorkersLost(
+        f"{job.store}: a worker died {_MAX_DEATHS} times in a row; see Ray's logs, and run the same command again"
+    )
 
 
 def _is_death(reason: BaseException) -> bool:
-    """Whether a worker's process or node went, rather than its code; Ray Train wraps what it found."""
-    found = getattr(reason, "health_check_failure", reason)
-    return isinstance(found, RayActorError)
+    """Return whether a worker's process or node died, rather than its code having raised an exception."""
+    # Ray Train wraps the error of a worker whose health check failed.
+    return isinstance(getattr(reason, "health_check_failure", reason), RayActorError)
 
 
 def _trainer(job: Job, cluster: ClusterSpec, queue: Queue, storage: tuple[Any, str]) -> TorchTrainer:
@@ -113,7 +117,7 @@ def _trainer(job: Job, cluster: ClusterSpec, queue: Queue, storage: tuple[Any, s
     resources = {"CPU": float(cluster.cpus_per_actor)} | ({"GPU": gpus} if gpus else {})
     fs, path = storage
     return TorchTrainer(
-        _work,
+        _run_worker,
         train_loop_config={"job": job, "cluster": cluster, "queue": queue},
         scaling_config=ScalingConfig(
             num_workers=job.spec.workers,
@@ -125,8 +129,8 @@ def _trainer(job: Job, cluster: ClusterSpec, queue: Queue, storage: tuple[Any, s
     )
 
 
-def _work(config: dict[str, Any]) -> None:
-    """What every worker process does."""
+def _run_worker(config: dict[str, Any]) -> None:
+    """Run the training as one of the workers, in the worker's process."""
     import torch
 
     job, cluster, queue = config["job"], config["cluster"], config["queue"]
@@ -136,39 +140,39 @@ def _work(config: dict[str, Any]) -> None:
     worker = Worker(
         context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cluster.cpus_per_actor
     )
+
+    def send(rows: Sequence[Row], step: int, steps: int) -> None:
+        queue.put((rows[-1], step, steps))
+
     try:
-        job.run(worker, lambda rows, step, steps: _tell(queue, rows, step, steps))
+        job.run(worker, send)
     except ShardmillError as error:
         queue.put(error)
         raise
     except RuntimeError as error:
         if out_of_memory(error):
-            queue.put(ModelError("train.batch_size: the device has no room for it; lower it, or raise train.workers"))
+            text = "train.batch_size: does not fit into the device's memory; lower it, or raise train.workers"
+            queue.put(ModelError(text))
         raise
 
 
-def _tell(queue: Queue, rows: Sequence[Row], step: int, steps: int) -> None:
-    queue.put((rows[-1], step, steps))
-
-
 @contextmanager
-def _storage(job: Job) -> Iterator[tuple[Any, str]]:
-    """Where Ray Train keeps its own state for a while: beside ours, where all nodes see it."""
+def _ray_storage(job: Job) -> Iterator[tuple[Any, str]]:
+    """Return a temporary folder for the state of Ray Train, beside our files, where all nodes can reach it."""
     store = job.store / f"ray-{token_hex(4)}"
     fs, path = filesystem(store.url)
     fs.makedirs(path, exist_ok=True)
     try:
         yield pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
     finally:
-        with suppress(OSError):  # of a bucket's folder nothing is there until something is in it
+        with suppress(OSError):  # a folder of a bucket does not exist until it has a file
             fs.rm(path, recursive=True)
 
 
 def _check_gpus(workers: int, cluster: ClusterSpec) -> None:
-    """A cluster may yet get nodes; this machine alone will not."""
-    have = ray.cluster_resources().get("GPU", 0)
-    if not joins_cluster() and have < workers * cluster.gpus_per_actor:
+    gpus = ray.cluster_resources().get("GPU", 0)
+    if not joins_cluster() and gpus < workers * cluster.gpus_per_actor:
         raise SpecError(
-            f"train.workers: {workers} workers of cluster.gpus_per_actor {cluster.gpus_per_actor:g} do not fit on the "
-            f"{have:g} GPUs of this machine; lower one of them, or set RAY_ADDRESS to join a cluster"
+            f"train.workers: {workers} workers with cluster.gpus_per_actor={cluster.gpus_per_actor:g} need more than "
+            f"the {gpus:g} GPUs of this machine; lower one of them, or set RAY_ADDRESS to join a cluster"
         )

@@ -1,10 +1,4 @@
-"""The driver of a generation: leases units to actors until every one is finished or quarantined.
-
-It owns all retries. A unit is charged only for what it may have caused: an exception of its own, or the death of the
-process that was making it. A lost node, a preemption, an unreachable actor or store costs it nothing but time. Units
-that were in a process that died are made alone from then on, so that none is charged for another more than once. An
-actor on which one unit after another fails is replaced, see `FailurePolicy`.
-"""
+"""The driver: assigns the units of a run to actors until each unit is finished or quarantined."""
 
 import time
 from collections.abc import Sequence
@@ -14,239 +8,231 @@ from ray.exceptions import RayError, RayTaskError
 
 from engine.cluster.actor import start_actor
 from engine.cluster.actor_pool import ActorPool, Ref
-from engine.cluster.assignments import ActorHandle, Assignment, late
-from engine.cluster.failure_policy import FailurePolicy
+from engine.cluster.assignments import ActorHandle, Assignment, overdue_assignments
+from engine.cluster.driver_log import DriverLog
+from engine.cluster.failure_policy import FailureDecision, FailurePolicy
 from engine.cluster.node_health import NodeHealth
 from engine.cluster.nodes import Nodes
-from engine.cluster.ray_errors import brief, cause_of, is_the_units_doing, no_room
+from engine.cluster.ray_errors import brief, cause_of
 from engine.cluster.ray_session import joins_cluster
+from engine.cluster.stop_conditions import StopConditions
 from engine.cluster.stop_signals import StopSignals
 from engine.cluster.store_backoff import StoreBackoff
 from engine.cluster.work_queue import WorkQueue
-from engine.errors import BudgetSpent, ModelError, NoStagingRoom, OutputError, Stopped
+from engine.errors import ModelError, OutputError
 from engine.monitoring.budget import Meter
 from engine.monitoring.estimate import Pace
 from engine.monitoring.run_progress import Listener, RunProgress
 from engine.run.run import Run
 from engine.run.run_context import RunContext
 from shards.stats import Stats
-from shards.storage.retries import AccessRefused, StoreUnreachable, first_line
 from shards.storage.store import Store
 
-_POLL_SECONDS = 0.5
-_PATIENCE_S = 600.0
+_POLL_S = 0.5
+_WAIT_FOR_NODE_S = 600.0
 
 
 class Driver:
-    """Brings units and actors together. It holds O(actors) besides the numbers of waiting units."""
+    """The main loop of a run. It carries out what these objects decide.
+
+    _nodes, _node_health:   where actors fit, and where none is started.
+    _pool, _queue:          the actors with their units, and the units that wait.
+    _policy, _backoff:      what follows from a failed unit, and from a store that does not answer.
+    _stopping, _signals:    why no further unit is assigned, and the signals that were received.
+
+    Memory grows with the number of actors; of the waiting units only the numbers are held.
+    """
 
     def __init__(
         self, run: Run, progress: RunProgress, meter: Meter | None, listeners: Sequence[Listener], profile: bool = False
     ) -> None:
         self._run, self._cluster = run, run.recipe.spec.cluster
-        self._progress, self._meter, self._listeners = progress, meter, (progress, *listeners)
+        self._meter, self._listeners, self._log = meter, (progress, *listeners), DriverLog(progress)
         self._nodes = Nodes(self._cluster)
-        self._loads = NodeHealth(_PATIENCE_S if joins_cluster() else 0.0)
-        self._crew, self._backlog, self._outage = ActorPool(run, profile), WorkQueue(run), StoreBackoff()
-        self._blame = FailurePolicy()
-        self._signals = StopSignals()
-        self._ending, self._spent = False, ""
-        self._unwritable: OutputError | None = None
+        self._node_health = NodeHealth(_WAIT_FOR_NODE_S if joins_cluster() else 0.0)
+        self._pool, self._queue = ActorPool(run, profile), WorkQueue(run)
+        self._policy = FailurePolicy(self._cluster.unit_attempts, one_disk=run.shards.local is not None)
+        self._backoff = StoreBackoff()
+        self._stopping, self._signals = StopConditions(), StopSignals()
+        self._has_logged_stop = False
 
-    def dispatch(self) -> None:
-        """Work until nothing is left. Raises UnitsFailed, Stopped, OutputError, and what a model fails to load with."""
+    def run(self) -> None:
+        """Work until no unit is left. Raises UnitsFailed, Stopped, OutputError, and what a model fails to load with."""
         with self._signals:
             try:
-                while self._crew.making or (self._backlog and not self._ending):
-                    self._step()
+                while self._pool.running or (self._queue and not self._stopping.reason):
+                    self._nodes.refresh()
+                    self._scale_pool()
+                    self._assign_units()
+                    self._handle_results()
+                    self._kill_overdue_actors()
+                    self._report_progress()
+                    self._check_stop_conditions()
             finally:
-                self._crew.close()
-                self._backlog.sweep()
-        if self._unwritable is not None:
-            raise self._unwritable
-        left = len(self._backlog)
-        if left and self._spent:
-            raise BudgetSpent(f"stopped with {left} units to make: {self._spent}")
-        if left:
-            raise Stopped(f"stopped with {left} units to make; run the same command again to go on")
-        self._backlog.check()
+                self._pool.close()
+                self._queue.sweep()
+        if error := self._stopping.error(len(self._queue)):
+            raise error
+        self._queue.raise_if_failed()
 
-    def _step(self) -> None:
-        self._nodes.look()
-        self._crew.leave(self._nodes.draining)
-        self._staff()
-        if self._ending or self._outage.waiting:  # no further unit is to begin
-            self._crew.recall()
+    # The steps of the main loop, in their order.
+
+    def _scale_pool(self) -> None:
+        """Scale the pool to the number of unfinished units, counting only actors on nodes that are not draining."""
+        draining, avoided = self._nodes.draining, self._avoided_nodes()
+        self._pool.drain(draining)
+        staying = [actor for actor in self._pool if actor.node not in draining]
+        unfinished = sum(len(actor.assignments) for actor in staying)
+        if not self._stopping.reason:
+            unfinished += len(self._queue)
+        wanted = min(unfinished, self._nodes.target_actors(avoided))
+        self._pool.start(wanted - len(staying), avoided)
+        # An autoscaler may then end the nodes of the surplus actors.
+        self._pool.remove_surplus(len(staying) - unfinished)
+
+    def _assign_units(self) -> None:
+        if self._stopping.reason or self._backoff.is_active:
+            self._pool.cancel_queued()
         else:
-            self._crew.deal(self._backlog)
-        for ref in self._crew.wait(_POLL_SECONDS):
-            if ref in self._crew.loading:
-                self._settle_load(ref)
-            elif ref in self._crew.making:  # else its actor was ended a moment ago
-                self._settle_unit(ref)
-        self._end_hung()
-        self._tell()
-        self._look_for_an_end()
+            self._pool.assign(self._queue)
 
-    def _staff(self) -> None:
-        """As many actors on nodes that stay as have something to do."""
-        draining, avoided = self._nodes.draining, self._avoided()
-        staying = sum(maker.node not in draining for maker in self._crew)
-        making = sum(len(maker.leases) for maker in self._crew if maker.node not in draining)
-        useful = making + (0 if self._ending else len(self._backlog))
-        self._crew.ask_for(min(useful, self._nodes.actors_wanted(avoided)) - staying, avoided)
-        # An autoscaler may end the nodes of those that no unit is left for.
-        self._crew.shrink(staying - useful)
+    def _handle_results(self) -> None:
+        for ref in self._pool.wait(_POLL_S):
+            if ref in self._pool.loading:
+                self._handle_load(ref)
+            elif ref in self._pool.running:  # else its actor was killed because of an earlier result
+                self._handle_unit(ref)
 
-    def _avoided(self) -> frozenset[str]:
-        """The nodes that are given no further actor."""
-        avoided = self._loads.avoided
-        return avoided | self._blame.avoided(self._nodes.usable.keys() - avoided)
+    def _kill_overdue_actors(self) -> None:
+        # Only actors whose model is loaded run units, so the time of loading does not count.
+        timeout_s = self._cluster.unit_timeout_s
+        for assignment in overdue_assignments(self._pool.ready, time.monotonic(), timeout_s):
+            error = TimeoutError(f"not finished after {timeout_s:g} s (cluster.unit_timeout_s)")
+            self._lose_actor(assignment.actor, error, self._policy.on_timeout())
 
-    def _end_hung(self) -> None:
-        allowed = self._cluster.unit_timeout_s
-        for lease in late(self._crew.ready, time.monotonic(), allowed):
-            error = TimeoutError(f"not finished after {allowed:g} s (cluster.unit_timeout_s)")
-            self._lost(lease.maker, error, charged=True)
-
-    def _tell(self) -> None:
-        crew, waiting = self._crew, len(self._backlog)
+    def _report_progress(self) -> None:
         if self._meter is not None:
-            self._meter.tick(sum(bool(maker.node) for maker in crew))
-            self._spent = self._spent or self._meter.exhausted() or ""
+            self._meter.tick(sum(bool(actor.node) for actor in self._pool))
+            self._stopping.budget = self._stopping.budget or self._meter.exhausted() or ""
+        actors, loading, waiting = len(self._pool.ready), len(self._pool.loading), len(self._queue)
         for listener in self._listeners:
-            listener.tick(actors=len(crew.ready), loading=len(crew.loading), waiting=waiting)
+            listener.tick(actors=actors, loading=loading, waiting=waiting)
 
-    def _look_for_an_end(self) -> None:
-        """Notes that no further unit is to begin. Raises what ends the run at once."""
-        self._signals.check()
-        if self._loads.hopeless(self._nodes.usable, bool(self._crew.ready)):
-            raise self._loads.error()
-        if not self._ending and (self._spent or self._unwritable or self._signals.draining):
-            self._ending = True
-            why = self._spent or self._unwritable or "once more Ctrl-C stops at once"
-            self._progress.log(f"finishing the units in flight; {why}", "draining")
+    def _check_stop_conditions(self) -> None:
+        """Log once when no further unit is assigned. Raises the error that ends the run at once."""
+        self._signals.raise_if_stopped()
+        if self._node_health.should_give_up(self._nodes.usable, bool(self._pool.ready)):
+            raise self._node_health.error()
+        self._stopping.interrupted = self._signals.drain_requested
+        if self._stopping.reason and not self._has_logged_stop:
+            self._has_logged_stop = True
+            self._log.run_draining(self._stopping.reason)
 
-    def _settle_load(self, ref: "Ref[str]") -> None:
-        maker = self._crew.loading[ref]
-        self._crew.locate(maker)
+    # Results of calls to actors.
+
+    def _handle_load(self, ref: "Ref[str]") -> None:
+        actor = self._pool.loading[ref]
+        self._pool.wait_for_node(actor)
         try:
             device = ray.get(ref)
         except RayError as error:
-            self._load_failed(maker, error)
+            self._handle_load_failure(actor, error)
         else:
-            self._loads.succeeded(maker.node)
-            self._crew.loaded(ref)
-            self._progress.actor_ready(device, maker.node)
+            self._node_health.record_success(actor.node)
+            self._pool.mark_ready(ref)
+            self._log.actor_ready(actor, device)
 
-    def _load_failed(self, maker: ActorHandle, error: RayError) -> None:
-        self._crew.end(maker)
-        self._progress.log(f"an actor could not start: {brief(error)}", "load_failed", "warning", node=maker.node)
-        if not maker.node or self._stays(maker.node):
-            self._loads.failed(maker.node, error)
-        if maker.node in self._loads.avoided:
-            text = f"node {maker.node} gets no more actors: the model fails to load there"
-            self._progress.log(text, "node_avoided", "warning", node=maker.node)
+    def _handle_load_failure(self, actor: ActorHandle, error: RayError) -> None:
+        self._pool.kill(actor)
+        self._log.model_load_failed(actor, error)
+        if not actor.node or self._is_usable(actor.node):
+            self._node_health.record_failure(actor.node, error)
+        if actor.node in self._node_health.avoided_nodes:
+            self._log.node_avoided(actor.node, "the model fails to load there")
 
-    def _settle_unit(self, ref: "Ref[Stats | None]") -> None:
-        lease = self._crew.making[ref]
+    def _handle_unit(self, ref: "Ref[Stats | None]") -> None:
+        assignment = self._pool.running[ref]
         try:
             stats = ray.get(ref)
-        except RayTaskError as error:
-            self._crew.made(ref)
-            self._raised(lease, error)
-        except RayError as error:
-            charged = is_the_units_doing(error, self._stays(lease.maker.node))
-            if charged:
-                self._backlog.suspect(one.number for one in lease.maker.leases)
-            self._lost(lease.maker, error, charged=charged)
+        except RayTaskError as error:  # the unit raised an exception; the actor lives
+            self._pool.release(ref)
+            self._handle_unit_error(assignment, error)
+        except RayError as error:  # the actor died or cannot be reached
+            node_is_usable = self._is_usable(assignment.actor.node)
+            self._lose_actor(assignment.actor, error, self._policy.on_actor_death(error, node_is_usable))
         else:
-            self._crew.made(ref)
-            if stats is None:  # it was recalled
-                self._backlog.give_back(lease.number)
+            self._pool.release(ref)
+            if stats is None:  # the unit was cancelled before it began
+                self._queue.put_back(assignment.unit_number)
             else:
-                self._finished(lease, stats)
+                self._finish_unit(assignment, stats)
 
-    def _raised(self, lease: Assignment, error: RayTaskError) -> None:
-        cause, maker, charged = cause_of(error), lease.maker, False
-        self._unwritable = self._unwritable or self._why_unwritable(cause)
-        if isinstance(cause, NoStagingRoom):
-            self._loads.shun(maker.node, error)
-            self._retire(maker, first_line(cause))
-        elif not (self._unwritable or self._is_outage(cause)):
-            verdict = self._blame.failed(maker, lease.number, cause, len(self._crew))
-            charged = verdict.charged
-            if verdict.ended:
-                self._retire(maker, "units fail there, and may not elsewhere")
-        self._failed(lease.number, error, charged=charged)
-
-    def _retire(self, maker: ActorHandle, why: str) -> None:
-        """End an actor for what is wrong with it; the units that it still has go back."""
-        self._backlog.give_back(*(lease.number for lease in maker.leases))
-        self._crew.end(maker)
-        self._progress.log(f"an actor is ended: {why}", "actor_ended", "warning", node=maker.node)
-        if maker.node in self._avoided():
-            text = f"node {maker.node} gets no more actors: {why}"
-            self._progress.log(text, "node_avoided", "warning", node=maker.node)
-
-    def _finished(self, lease: Assignment, stats: Stats) -> None:
-        self._outage.over()
-        self._blame.finished(lease.maker)
-        self._backlog.done(lease.number)
-        self._notice_batch_size(lease.maker, stats)
+    def _finish_unit(self, assignment: Assignment, stats: Stats) -> None:
+        actor = assignment.actor
+        self._backoff.reset()
+        self._policy.on_success(actor)
+        self._queue.mark_done(assignment.unit_number)
+        if stats["batch_size"] < actor.batch_size:
+            self._log.batch_size_reduced(actor, stats["batch_size"])
+        actor.batch_size = stats["batch_size"]
         for listener in self._listeners:
             listener.unit_done(stats)
 
-    def _lost(self, maker: ActorHandle, error: Exception, *, charged: bool) -> None:
-        """End an actor: what failed is the unit that it was making, and those behind that go back."""
-        making, behind = self._crew.lose(maker)
-        self._backlog.give_back(*behind)
-        self._failed(making, error, charged=charged)
+    def _handle_unit_error(self, assignment: Assignment, error: RayTaskError) -> None:
+        actor, number, cause = assignment.actor, assignment.unit_number, cause_of(error)
+        decision = self._policy.on_unit_error(actor, number, cause, len(self._pool))
+        if decision.stop_run:
+            self._stopping.output_error = self._stopping.output_error or self._output_error(cause)
+        if decision.pause:
+            self._log.store_unreachable(self._backoff.record_failure(cause))
+        if decision.exclude_node:
+            self._node_health.exclude(actor.node, error)
+        if decision.stop_actor:
+            self._queue.put_back(*self._pool.kill(actor))
+            self._log.actor_stopped(actor, decision.stop_actor)
+            if actor.node in self._avoided_nodes():
+                self._log.node_avoided(actor.node, decision.stop_actor)
+        self._record_failure(number, error, decision)
 
-    def _stays(self, node: str) -> bool:
-        """Whether a node is neither lost nor about to go."""
-        self._nodes.look_now()
+    def _lose_actor(self, actor: ActorHandle, error: Exception, decision: FailureDecision) -> None:
+        """Kill an actor. The failure is that of its running unit; its queued units return to the queue."""
+        running, *queued = self._pool.kill(actor)
+        if decision.isolate_units:
+            self._queue.isolate([running, *queued])
+        self._queue.put_back(*queued)
+        self._record_failure(running, error, decision)
+
+    def _record_failure(self, number: int, error: Exception, decision: FailureDecision) -> None:
+        is_final = False
+        if not decision.charge_unit:
+            self._queue.put_back(number)
+        elif self._policy.may_retry(self._queue.attempts_used(number) + 1):
+            self._queue.retry(number, error)
+        else:
+            self._queue.quarantine(number, error)
+            is_final = True
+        plan, used = self._run.recipe.plan, self._queue.attempts_used(number)
+        self._log.unit_attempt_failed(number, plan.shard_name(number), error, used, self._cluster.unit_attempts)
+        if is_final:
+            for listener in self._listeners:
+                listener.unit_failed(brief(error), len(plan.unit(number)))
+
+    def _is_usable(self, node: str) -> bool:
+        """Return whether a node is alive and does not drain, by a state that is asked for now."""
+        self._nodes.refresh_now()
         return node in self._nodes.usable
 
-    def _failed(self, number: int, error: Exception, *, charged: bool) -> None:
-        if charged:
-            given_up = self._backlog.charge(number, error)
-        else:
-            self._backlog.give_back(number)
-            given_up = False
-        name, used = self._run.recipe.plan.shard_name(number), self._backlog.used(number)
-        text = f"unit {name}: {brief(error)} ({used} of {self._cluster.unit_attempts} attempts used)"
-        self._progress.log(text, "unit_attempt_failed", "warning", unit=number)
-        if given_up:
-            for listener in self._listeners:
-                listener.unit_failed(brief(error), len(self._run.recipe.plan.unit(number)))
+    def _avoided_nodes(self) -> frozenset[str]:
+        avoided = self._node_health.avoided_nodes
+        return avoided | self._policy.avoided_nodes(self._nodes.usable.keys() - avoided)
 
-    def _notice_batch_size(self, maker: ActorHandle, stats: Stats) -> None:
-        if stats["batch_size"] < maker.batch_size:
-            text = f"an actor went down to batches of {stats['batch_size']}: more do not fit into its device's memory"
-            self._progress.log(text, "batch_size", "warning", node=maker.node)
-        maker.batch_size = stats["batch_size"]
-
-    def _is_outage(self, cause: BaseException) -> bool:
-        """Whether the store did not answer. Then no unit begins for a while. Raises OutputError where it stays so."""
-        if not isinstance(cause, StoreUnreachable):
-            return False
-        wait_s = self._outage.failed(cause)
-        self._progress.log(
-            f"the store does not answer; units begin again in {wait_s:.0f} s", "store_unreachable", "warning"
-        )
-        return True
-
-    def _why_unwritable(self, cause: BaseException) -> OutputError | None:
-        """Where no other unit could be stored either. Those in flight find that out themselves, and clean up."""
-        if isinstance(cause, OSError) and self._run.shards.local is not None and no_room(cause):
+    def _output_error(self, cause: BaseException) -> OutputError:
+        if isinstance(cause, OSError):
             return OutputError(
-                f"{self._run.shards}: {cause.strerror}; nothing that was finished is lost: make room and run the same "
-                "command again"
+                f"{self._run.shards}: {cause.strerror}; finished shards are kept: make room and run the same command "
+                "again"
             )
-        if isinstance(cause, AccessRefused):
-            return OutputError(f"{cause}; nothing that was finished is lost: run the same command again")
-        return None
+        return OutputError(f"{cause}; finished shards are kept: run the same command again")
 
 
 def generate(
@@ -257,28 +243,29 @@ def generate(
     *,
     profile: bool = False,
 ) -> None:
-    """Make every unit of the run that is not finished. Ray must be connected; see `Driver.dispatch` for errors.
+    """Generate every unfinished unit of the run. Ray must be connected; see `Driver.run` for the errors.
 
-    The first Ctrl-C and a spent budget finish the units in flight, the second Ctrl-C and SIGTERM stop at once; in each
-    case the same command goes on where this one stopped.
+    The first Ctrl-C and a spent budget let the units in flight finish. A second Ctrl-C and SIGTERM stop at once. After
+    each of these the same command resumes the run.
 
-    meter:   keeps the run's budget; None if there is no limit. listeners: those besides `progress`.
-    profile: whether each unit leaves a file for `profile.merge`.
+    meter:     counts the cost and knows the run's budget; None if there is no limit.
+    listeners: receive the same calls as `progress`.
+    profile:   write a timeline of each unit, for `profile.merge`.
     """
-    Driver(run, progress, meter, listeners, profile).dispatch()
+    Driver(run, progress, meter, listeners, profile).run()
 
 
-def measure(recipe: RunContext, store: Store) -> Pace:
-    """Time one batch of the plan's first slots on one actor; nothing is written."""
-    nodes = Nodes(recipe.spec.cluster)
-    actor = start_actor(recipe, store)
+def measure(context: RunContext, store: Store) -> Pace:
+    """Time one batch of the plan's first slots on one actor, and count the actors that fit. Nothing is written."""
+    nodes = Nodes(context.spec.cluster)
+    actor = start_actor(context, store)
     try:
         ray.get(actor.load.remote())
-        nodes.look()
-        return Pace(ray.get(actor.time_batch.remote()), nodes.actors_wanted())
+        nodes.refresh()
+        return Pace(ray.get(actor.time_batch.remote()), nodes.target_actors())
     except RayTaskError as error:
         raise error.cause from None
     except RayError as error:
-        raise ModelError(f"model: no batch could be timed ({brief(error)}); the logs of Ray say more") from None
+        raise ModelError(f"model: no batch could be timed ({brief(error)}); see Ray's logs") from None
     finally:
         ray.kill(actor)

@@ -1,60 +1,125 @@
-"""Whether a unit that failed is to blame, or the actor that was making it."""
+"""What follows from a failure: all rules for retries are in this file. The driver carries out what is decided here."""
 
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ray.exceptions import ActorDiedError, RayActorError, RayError
+
 from engine.cluster.assignments import ActorHandle
-from engine.errors import SlotFailed
+from engine.cluster.ray_errors import is_disk_full
+from engine.errors import NoStagingRoom, SlotFailed
 from engine.models.memory import breaks_device
 from shards.errors import ShardError
+from shards.storage.retries import AccessRefused, StoreUnreachable, first_line
 
-_STRIKES = 3
-_OF_THE_UNIT = (SlotFailed, ShardError)
-"""Errors of the host with a unit's own content or files, which no other actor would be spared."""
+_MAX_STOPS = 3
+"""Stopped actors after which a node is avoided, and, times the size of the pool, after which units are charged."""
+_UNIT_ERRORS = (SlotFailed, ShardError)
+"""Errors of a unit's own content or files. They would be the same on every actor."""
 
 
 @dataclass(frozen=True)
-class FailureVerdict:
-    """charged: whether the unit's attempt is used up. ended: whether the actor makes nothing more."""
+class FailureDecision:
+    """What follows from a failure. A unit that is not charged is retried at once, as often as needed.
 
-    charged: bool
-    ended: bool
+    charge_unit:   the failure uses up one attempt of the unit.
+    isolate_units: all units of the actor run alone from now on.
+    stop_actor:    why the actor is killed; "" if it goes on. An actor that was lost or timed out is killed anyway.
+    exclude_node:  no further actor is started on the actor's node.
+    pause:         no unit is assigned for a while.
+    stop_run:      no unit is assigned any more, since no unit could be stored.
+    """
+
+    charge_unit: bool = False
+    isolate_units: bool = False
+    stop_actor: str = ""
+    exclude_node: bool = False
+    pause: bool = False
+    stop_run: bool = False
 
 
 class FailurePolicy:
-    """What failed where since something was finished there.
+    """The rules that decide whether a failure is charged to the unit, the actor, the node, the store or the run.
 
-    After an illegal access or a fault of the hardware each further call of that process fails within milliseconds: were
-    all of that charged to units, one device would use up a run. So an actor is ended where its error says that it will
-    not recover, and at the second failure in a row, which is not charged to another unit than the first one was. What
-    is not charged thus ends an actor that has charged, and the run ends. As long as no actor finishes anything, three
-    ended ones for each that there is are enough: then it is the units, which need no further actors to fail on.
+    After an illegal memory access or a hardware fault, every further call of a process fails within milliseconds. If
+    units were charged for all of these failures, one broken device would quarantine a whole run. So an actor is stopped
+    if its error shows that the device will not recover, and at its second failure in a row. That second failure is
+    charged only if it hit the same unit as the first one. Each failure that is not charged to a unit removes one actor
+    that has charged a unit or cannot go on, so the run terminates.
+
+    If no unit finishes anywhere, the units are at fault and not the actors. After three stopped actors for each actor
+    of the pool, units are charged and no actor is stopped.
+
+    max_attempts:  charged failures after which a unit is quarantined.
+    one_disk:      all actors store shards on the same file system. If it is full, no unit can be stored.
     """
 
-    def __init__(self) -> None:
-        self._ended = 0
-        self._strikes: Counter[str] = Counter()
+    def __init__(self, max_attempts: int, one_disk: bool) -> None:
+        self._max_attempts, self._one_disk = max_attempts, one_disk
+        self._stopping_run = False
+        self._stopped_actors = 0
+        self._stops_by_node: Counter[str] = Counter()
 
-    def finished(self, maker: ActorHandle) -> None:
-        """An actor finished a unit."""
-        if not maker.proven:  # later ones say nothing of those that were started there since
-            del self._strikes[maker.node]
-        maker.proven, maker.failed, self._ended = True, None, 0
+    def may_retry(self, attempts: int) -> bool:
+        """Return whether a unit is retried after so many charged failures."""
+        return attempts < self._max_attempts
 
-    def failed(self, maker: ActorHandle, number: int, error: BaseException, actors: int) -> FailureVerdict:
-        """A unit raised this. actors: that there are."""
-        if isinstance(error, _OF_THE_UNIT):
-            return FailureVerdict(charged=True, ended=False)
-        broken, before, maker.failed = breaks_device(error), maker.failed, number
-        if (before is None and not broken) or self._ended >= _STRIKES * actors:
-            return FailureVerdict(charged=True, ended=False)
-        self._ended += 1
-        self._strikes[maker.node] += not maker.proven
-        return FailureVerdict(charged=before in (None, number), ended=True)
+    def on_success(self, actor: ActorHandle) -> None:
+        """Record that an actor finished a unit."""
+        if not actor.has_finished_unit:  # a later unit tells nothing about actors that started there meanwhile
+            del self._stops_by_node[actor.node]
+        actor.has_finished_unit, actor.last_failed_unit, self._stopped_actors = True, None, 0
 
-    def avoided(self, nodes: Collection[str]) -> frozenset[str]:
-        """Those of these nodes where three actors in a row were ended before they finished anything; none if that is
-        all of them, for then it may be the units."""
-        found = frozenset(node for node in nodes if self._strikes[node] >= _STRIKES)
-        return found if found != set(nodes) else frozenset()
+    def on_unit_error(self, actor: ActorHandle, number: int, error: BaseException, pool_size: int) -> FailureDecision:
+        """Decide what follows from an exception that was raised while an actor made a unit."""
+        if isinstance(error, NoStagingRoom):
+            return FailureDecision(stop_actor=first_line(error), exclude_node=True)
+        # Units in flight meet the same full disk or refused access. None of them is charged for it.
+        self._stopping_run |= isinstance(error, AccessRefused) or (self._one_disk and is_disk_full(error))
+        if self._stopping_run:
+            return FailureDecision(stop_run=True)
+        if isinstance(error, StoreUnreachable):
+            return FailureDecision(pause=True)
+        if isinstance(error, _UNIT_ERRORS):
+            return FailureDecision(charge_unit=True)
+        return self._on_unknown_error(actor, number, error, pool_size)
+
+    def on_actor_death(self, error: RayError, node_is_usable: bool) -> FailureDecision:
+        """Decide what follows from the end of an actor's process, or from an actor that cannot be reached.
+
+        node_is_usable: the actor's node is alive and does not drain.
+        """
+        charge = True  # for other errors than these: the process was lost alone, as to the node's memory monitor
+        if isinstance(error, RayActorError):
+            # After ActorUnavailableError nobody knows whether the process lives. A killed node shows as this error
+            # after 2 s, and Ray declares it dead only after 15 s.
+            charge = isinstance(error, ActorDiedError) and not error.preempted and node_is_usable
+        return FailureDecision(charge_unit=charge, isolate_units=charge)
+
+    def on_timeout(self) -> FailureDecision:
+        """Decide what follows from a unit that ran longer than cluster.unit_timeout_s."""
+        return FailureDecision(charge_unit=True)
+
+    def avoided_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        """Return those of these nodes where three actors in a row were stopped before they finished a unit.
+
+        If that is all of the nodes, return none: the units may be at fault.
+        """
+        avoided = frozenset(node for node in nodes if self._stops_by_node[node] >= _MAX_STOPS)
+        return avoided if avoided != set(nodes) else frozenset()
+
+    def _on_unknown_error(
+        self, actor: ActorHandle, number: int, error: BaseException, pool_size: int
+    ) -> FailureDecision:
+        """Decide about an error for which the unit or the device may be at fault."""
+        broken, last_failed, actor.last_failed_unit = breaks_device(error), actor.last_failed_unit, number
+        is_first_failure = last_failed is None and not broken
+        if is_first_failure or self._stopped_actors >= _MAX_STOPS * pool_size:
+            return FailureDecision(charge_unit=True)
+        self._stopped_actors += 1
+        self._stops_by_node[actor.node] += not actor.has_finished_unit
+        return FailureDecision(
+            charge_unit=last_failed in (None, number),
+            stop_actor="its units fail, and may succeed on another actor",
+        )

@@ -1,4 +1,4 @@
-"""The Ray nodes of this machine, as their cluster knows them."""
+"""The Ray nodes of this machine, and draining them."""
 
 import socket
 import time
@@ -13,9 +13,9 @@ from ray.exceptions import RayError
 from shards.errors import ShardmillError
 from shards.storage.retries import first_line
 
-_CALL_S = 10.0
-_REGISTERS_S = 300.0
-_AGAIN_S = 1.0
+_CALL_TIMEOUT_S = 10.0
+_REGISTRATION_TIMEOUT_S = 300.0
+_RETRY_S = 1.0
 _REMEDY = "start Ray on this machine first, or set RAY_ADDRESS"
 
 
@@ -24,67 +24,71 @@ class NotInCluster(ShardmillError):
 
 
 class LocalNodes:
-    """The live Ray nodes with an address of this machine: usually one.
+    """The live Ray nodes with an address of this machine; usually there is one.
 
-    Ray has no public call that drains a node: those here are of its own autoscaler and of `ray start --block`.
-
-    only: id of the node to look at, where several share the machine and not all of them go.
+    only: the id of the one node to consider, if several nodes share the machine.
     """
+
+    # Ray has no public call that drains a node. These are the calls of its autoscaler and of `ray start --block`.
 
     def __init__(self, only: str | None = None) -> None:
         self._only = only
         try:
-            # RAY_ADDRESS, else what the last `ray start` here joined.
+            # RAY_ADDRESS, or else the cluster that the last `ray start` on this machine joined.
             self.cluster = canonicalize_bootstrap_address_or_die("auto")
             self._gcs = GcsClient(address=self.cluster)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            raise NotInCluster(f"no Ray cluster: {first_line(error).rstrip('.')}; {_REMEDY}") from None
+            raise NotInCluster(f"no Ray cluster: {_one_line(error)}; {_REMEDY}") from None
 
-    def await_nodes(self) -> list[str]:
-        """Their ids, once there is one: a node that just started registers some seconds later. Raises NotInCluster."""
-        return self._keep_trying(self._nodes, time.time() + _REGISTERS_S)
+    def wait_for_nodes(self) -> list[str]:
+        """Return the ids of the nodes as soon as there is one. Raises NotInCluster."""
+        # A node that was just started registers some seconds later.
+        return self._retry_until(time.time() + _REGISTRATION_TIMEOUT_S, self._node_ids)
 
     def drain(self, reason: str, deadline: float) -> list[str]:
-        """Have the cluster give them no more work, as they end at `deadline` (Unix time in seconds); gives their ids.
+        """Make the cluster assign no more work to the nodes; return their ids. Retries until the deadline.
 
-        Tried until then, where the cluster does not answer. Raises NotInCluster.
+        deadline: when the nodes end, in seconds of Unix time.
+
+        Raises NotInCluster.
         """
-        return self._keep_trying(lambda: [self._drain(node, reason, deadline) for node in self._nodes()], deadline)
+        return self._retry_until(deadline, lambda: [self._drain(node, reason, deadline) for node in self._node_ids()])
 
-    def _nodes(self) -> list[str]:
-        alive = self._gcs.get_all_node_info(timeout=_CALL_S, state_filter=GcsNodeInfo.GcsNodeState.ALIVE)
-        here = [node.hex() for node, info in alive.items() if _is_ours(info.node_manager_address)]
-        return here if self._only is None else [node for node in here if node == self._only]
+    def _node_ids(self) -> list[str]:
+        alive = self._gcs.get_all_node_info(timeout=_CALL_TIMEOUT_S, state_filter=GcsNodeInfo.GcsNodeState.ALIVE)
+        local = [node.hex() for node, info in alive.items() if _is_local(info.node_manager_address)]
+        return local if self._only is None else [node for node in local if node == self._only]
 
-    def _drain(self, node: str, reason: str, deadline: float) -> str:
-        why = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # which, other than idleness, is never refused
-        self._gcs.drain_node(node, why, reason, int(1000 * deadline), timeout=_CALL_S)
+    def _drain(self, node: str, message: str, deadline: float) -> str:
+        # Ray may refuse to drain a node for idleness, and never refuses a preemption.
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        self._gcs.drain_node(node, reason, message, int(1000 * deadline), timeout=_CALL_TIMEOUT_S)
         return node
 
-    def _keep_trying(self, act: Callable[[], list[str]], until: float) -> list[str]:
-        """What `act` gives, once that is something."""
+    def _retry_until(self, deadline: float, call: Callable[[], list[str]]) -> list[str]:
+        """Return the first result of `call` that is not empty."""
         while True:
             problem = "none of its nodes has an address of this machine"
             try:
-                if found := act():
-                    return found
+                if nodes := call():
+                    return nodes
             except RayError as error:
-                problem = _said(error)
-            if time.time() >= until:
+                problem = _one_line(error)
+            if time.time() >= deadline:
                 raise NotInCluster(f"Ray cluster {self.cluster}: {problem}; {_REMEDY}")
-            time.sleep(_AGAIN_S)
+            time.sleep(_RETRY_S)
 
 
-def _is_ours(address: str) -> bool:
-    """Whether an IP address is one of this machine's, or of this pod's: only to such a one can a socket be bound."""
+def _is_local(address: str) -> bool:
+    """Return whether an IP address belongs to this machine or pod."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind((address, 0))
+            probe.bind((address, 0))  # a socket can be bound to local addresses only
         except OSError:
             return False
     return True
 
 
-def _said(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return first_line(error).rstrip(".")

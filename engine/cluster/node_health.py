@@ -1,4 +1,4 @@
-"""Where the model could be loaded, and where not, or for nothing."""
+"""Model-load failures by node: which nodes get no further actor, and when the run gives up."""
 
 import time
 from collections import Counter
@@ -10,67 +10,70 @@ from engine.cluster.ray_errors import brief, cause_of
 from engine.errors import ModelError
 from shards.errors import ShardmillError
 
-_STRIKES = 3
+_MAX_FAILURES = 3
 
 
 class NodeHealth:
-    """Attempts to load the model, by node. After three failures in a row a node is given no further actor.
+    """A record of model-load failures by node. After three failures in a row, a node gets no further actor.
 
-    patience_s: how long to wait for a new node, once the model has been loaded on one.
-    Nodes are named by their ids; "" is that of a process that ended before it could say where it was.
+    Nodes are named by their ids; "" stands for the node of a process that died before it could name its node.
+
+    wait_for_node_s: how long to wait for a new node, if the model was loaded once and every present node fails.
     """
 
-    def __init__(self, patience_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._patience, self._clock = patience_s, clock
-        self._strikes: Counter[str] = Counter()
-        self._refusing: set[str] = set()
-        self._shunned: set[str] = set()
-        self._last: RayError = RayError()
-        self._succeeded = False
-        self._stuck_since: float | None = None
+    def __init__(self, wait_for_node_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._wait_for_node_s, self._clock = wait_for_node_s, clock
+        self._failures: Counter[str] = Counter()
+        self._nodes_with_error: set[str] = set()
+        self._excluded: set[str] = set()
+        self._last_error: RayError = RayError()
+        self._has_loaded = False
+        self._failing_since: float | None = None
 
-    def succeeded(self, node: str) -> None:
-        """It was loaded there."""
-        self._succeeded = True
-        self._refusing.discard(node)
-        del self._strikes[node], self._strikes[""]
+    def record_success(self, node: str) -> None:
+        """Record that the model was loaded on a node."""
+        self._has_loaded = True
+        self._nodes_with_error.discard(node)
+        del self._failures[node], self._failures[""]
 
-    def failed(self, node: str, error: RayError) -> None:
-        """It could not be loaded there."""
-        self._strikes[node] += 1
-        self._last = error
-        # A process that was killed while it loaded may have met with an accident.
+    def record_failure(self, node: str, error: RayError) -> None:
+        """Record that the model could not be loaded on a node."""
+        self._failures[node] += 1
+        self._last_error = error
+        # A process that was killed while it loaded says nothing about the model: only an exception does.
         if isinstance(error, RayTaskError) or (isinstance(error, RayActorError) and error.actor_init_failed):
-            self._refusing.add(node)
+            self._nodes_with_error.add(node)
 
-    def shun(self, node: str, error: RayError) -> None:
-        """Nothing can be stored from there, wherever it is loaded."""
-        self._shunned.add(node)
-        self._last = error
+    def exclude(self, node: str, error: RayError) -> None:
+        """Start no further actor on a node, even if the model loads there."""
+        self._excluded.add(node)
+        self._last_error = error
 
     @property
-    def avoided(self) -> frozenset[str]:
-        """The nodes that are given no further actor."""
-        return frozenset(self._shunned.union(node for node, n in self._strikes.items() if node and n >= _STRIKES))
+    def avoided_nodes(self) -> frozenset[str]:
+        """The nodes that get no further actor."""
+        failing = (node for node, count in self._failures.items() if node and count >= _MAX_FAILURES)
+        return frozenset(self._excluded.union(failing))
 
-    def hopeless(self, nodes: Collection[str], working: bool) -> bool:
-        """Whether to give up: no node is left to try it on. working: whether an actor has it loaded.
+    def should_give_up(self, nodes: Collection[str], any_actor_ready: bool) -> bool:
+        """Return whether the run must end, because no usable node can load the model.
 
-        Where it was never loaded, an error on each of the nodes is enough, or on three of them.
+        If the model was never loaded, an exception on each node, or on three of them, is enough.
         """
-        refusing = self._refusing & {*nodes, ""}
-        if nodes and not self._succeeded and len(refusing) >= min(_STRIKES, len(nodes)):
+        with_error = self._nodes_with_error & {*nodes, ""}
+        if nodes and not self._has_loaded and len(with_error) >= min(_MAX_FAILURES, len(nodes)):
             return True
-        if working or not self._fails_everywhere(nodes):
-            self._stuck_since = None
+        if any_actor_ready or not self._fails_everywhere(nodes):
+            self._failing_since = None
             return False
-        self._stuck_since = self._stuck_since or self._clock()
-        return not self._succeeded or self._clock() - self._stuck_since >= self._patience
+        self._failing_since = self._failing_since or self._clock()
+        return not self._has_loaded or self._clock() - self._failing_since >= self._wait_for_node_s
 
     def error(self) -> ShardmillError:
-        """What it failed with at last."""
-        cause = cause_of(self._last)
-        return cause if isinstance(cause, ShardmillError) else ModelError(brief(self._last))
+        """Return the last error, as one for the user."""
+        cause = cause_of(self._last_error)
+        return cause if isinstance(cause, ShardmillError) else ModelError(brief(self._last_error))
 
     def _fails_everywhere(self, nodes: Collection[str]) -> bool:
-        return bool(nodes) and (set(nodes) <= self.avoided or self._strikes[""] >= _STRIKES * len(nodes))
+        unknown_node = self._failures[""] >= _MAX_FAILURES * len(nodes)
+        return bool(nodes) and (set(nodes) <= self.avoided_nodes or unknown_node)

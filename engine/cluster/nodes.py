@@ -1,4 +1,4 @@
-"""The nodes of the cluster, as far as actors depend on them."""
+"""The nodes of the cluster, and how many actors fit on each."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -7,69 +7,75 @@ import ray
 
 from engine.config.cluster_spec import ClusterSpec
 
-_SECONDS = 1.0
-_ACCELERATOR = "accelerator_type:"
-_ANY_SHARE = 0.001
-"""What Ray itself asks for of the resource that marks a kind of GPU, of which a node has 1."""
+_REFRESH_S = 1.0
+_ACCELERATOR_PREFIX = "accelerator_type:"
+# An actor with accelerator_type asks Ray for 0.001 of the resource that marks the kind of GPU; a node has 1.
+_ACCELERATOR_SHARE = 0.001
 
 
 class Nodes:
-    """What is known of the nodes, a second old at most.
+    """The state of the nodes, at most a second old.
 
-    live:     how many actors each node could hold by its resources, by node id; those of no use are left out.
-    draining: ids of the nodes that will end soon, by an interruption notice or for being idle.
+    capacity: how many actors each live node can hold, by node id. Nodes that can hold none are left out.
+    draining: ids of the nodes that will end soon, because of an interruption notice or because they are idle.
     """
 
     def __init__(self, cluster: ClusterSpec) -> None:
         self._cluster = cluster
-        self._looked = float("-inf")
-        self.live: dict[str, int] = {}
+        self._refreshed_at = float("-inf")
+        self.capacity: dict[str, int] = {}
         self.draining: frozenset[str] = frozenset()
 
-    def look(self) -> None:
-        """Ask Ray, unless that was done within the last second."""
-        if time.monotonic() - self._looked >= _SECONDS:
-            self.look_now()
+    def refresh(self) -> None:
+        """Ask Ray for the state, unless that was done within the last second."""
+        if time.monotonic() - self._refreshed_at >= _REFRESH_S:
+            self.refresh_now()
 
-    def look_now(self) -> None:
-        """Ask Ray."""
-        self._looked = time.monotonic()
-        found = {one["NodeID"]: holds(one["Resources"], self._cluster) for one in ray.nodes() if one["Alive"]}
-        self.live = {node: room for node, room in found.items() if room}
-        self.draining = _draining()
+    def refresh_now(self) -> None:
+        """Ask Ray for the state."""
+        self._refreshed_at = time.monotonic()
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        capacity = {node["NodeID"]: actors_that_fit(node["Resources"], self._cluster) for node in alive}
+        self.capacity = {node: count for node, count in capacity.items() if count}
+        self.draining = _draining_nodes()
 
     @property
     def usable(self) -> dict[str, int]:
-        """Those of the live nodes that stay."""
-        return {node: room for node, room in self.live.items() if node not in self.draining}
+        """The capacity of the live nodes that do not drain."""
+        return {node: count for node, count in self.capacity.items() if node not in self.draining}
 
-    def actors_wanted(self, avoided: Collection[str] = ()) -> int:
-        """How many actors the run should have: as many as these nodes hold, but for those avoided, within the spec's
-        bounds. Where it sets a maximum that many: actors that wait are what an autoscaler looks at."""
-        room = sum(room for node, room in self.usable.items() if node not in avoided)
-        return max(self._cluster.min_actors, room) if self._cluster.max_actors is None else self._cluster.max_actors
+    def target_actors(self, avoided: Collection[str] = ()) -> int:
+        """Return how many actors the run should have: `max_actors` if the spec sets it, else as many as the usable
+        nodes hold that are not avoided, but at least `min_actors`."""
+        if self._cluster.max_actors is not None:
+            return self._cluster.max_actors  # actors that fit on no node make an autoscaler start more
+        capacity = sum(count for node, count in self.usable.items() if node not in avoided)
+        return max(self._cluster.min_actors, capacity)
 
 
-def holds(resources: Mapping[str, float], cluster: ClusterSpec) -> int:
-    """How many actors these resources hold at once."""
-    room = int(resources.get("CPU", 0) // cluster.cpus_per_actor)
-    gpus, each = resources.get("GPU", 0), cluster.gpus_per_actor
-    if each > 0:
-        # No actor gets parts of two GPUs.
-        room = min(room, int(gpus) * int(1 / each) if each < 1 else int(gpus // each))
-    if cluster.accelerator_type is not None and resources.get(_ACCELERATOR + cluster.accelerator_type, 0) < _ANY_SHARE:
+def actors_that_fit(resources: Mapping[str, float], cluster: ClusterSpec) -> int:
+    """Return how many actors these resources of a node hold at once."""
+    by_cpu = int(resources.get("CPU", 0) // cluster.cpus_per_actor)
+    gpus, per_actor = resources.get("GPU", 0), cluster.gpus_per_actor
+    accelerator = cluster.accelerator_type
+    if accelerator is not None and resources.get(_ACCELERATOR_PREFIX + accelerator, 0) < _ACCELERATOR_SHARE:
         return 0
-    return room
+    if per_actor == 0:
+        return by_cpu
+    # Ray never gives an actor parts of two GPUs.
+    return min(by_cpu, int(gpus) * int(1 / per_actor) if per_actor < 1 else int(gpus // per_actor))
 
 
 def accelerator_types() -> set[str]:
-    """The kinds of GPUs that the cluster has now."""
-    return {name.removeprefix(_ACCELERATOR) for name in ray.cluster_resources() if name.startswith(_ACCELERATOR)}
+    """Return the kinds of GPUs that the cluster has now."""
+    names = ray.cluster_resources()
+    return {name.removeprefix(_ACCELERATOR_PREFIX) for name in names if name.startswith(_ACCELERATOR_PREFIX)}
 
 
-def _draining() -> frozenset[str]:
-    """Ids of the nodes that drain. The call is private to Ray, whose own trainer uses it: a version without it goes on
-    without the warning, and loses what a node was making when that ends."""
+def _draining_nodes() -> frozenset[str]:
+    """Return the ids of the draining nodes."""
+    # Ray has no public call for this; Ray Train uses the same private one. A Ray version without it gives no warning
+    # before a node ends, and the run loses the units in flight there.
     try:
         return frozenset(ray._private.state.state.get_draining_nodes())
     except AttributeError:

@@ -19,15 +19,19 @@ from engine.errors import SpecError
 
 @contextmanager
 def ray_session(cluster: ClusterSpec) -> Iterator[None]:
-    """Connected to Ray within the block: to RAY_ADDRESS if that is set (as it is within a Ray job), else to a cluster
-    that is started here for this process alone, with room for `min_actors` actors. Raises SpecError where that cluster
-    will never hold an actor, or must not be trusted with one. Within a session, another is the same."""
+    """Connect to Ray within the block; a session within another one uses the same connection.
+
+    Joins the cluster of RAY_ADDRESS if that is set, as it is within a Ray job. Else starts a cluster on this machine
+    for this process alone, with room for `min_actors` actors.
+
+    Raises SpecError if the cluster will never hold an actor, or must not be trusted with one.
+    """
     if ray.is_initialized():
         yield
         return
     handler = signal.getsignal(signal.SIGTERM)
     context = _connect(cluster)
-    signal.signal(signal.SIGTERM, handler)  # that of ray.init makes an exit code of 15 of it
+    signal.signal(signal.SIGTERM, handler)  # ray.init replaces the handler; Ray's one exits with code 15
     try:
         _check_gpus(cluster)
         _check_accelerator(cluster)
@@ -39,7 +43,7 @@ def ray_session(cluster: ClusterSpec) -> Iterator[None]:
 
 
 def joins_cluster() -> bool:
-    """Whether a session joins a cluster, which may yet get nodes; that of this process alone does not."""
+    """Return whether sessions join a running cluster. Such a cluster may get more nodes; a local one never does."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -47,30 +51,29 @@ def _connect(cluster: ClusterSpec) -> Any:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if joins_cluster():
         return ray.init(address=os.environ["RAY_ADDRESS"], **quiet)
-    # "local", because a stale address file of another cluster misleads a bare init.
     cpus = max(os.cpu_count() or 1, cluster.min_actors * cluster.cpus_per_actor)
+    # "local", because without an address a stale address file of another cluster misleads ray.init.
     return ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
 
 
 def _check_gpus(cluster: ClusterSpec) -> None:
-    """This machine alone will get no GPUs by waiting, as an autoscaling cluster may."""
-    have = ray.cluster_resources().get("GPU", 0)
-    if not joins_cluster() and have < cluster.gpus_per_actor:
+    gpus = ray.cluster_resources().get("GPU", 0)
+    if not joins_cluster() and gpus < cluster.gpus_per_actor:
         raise SpecError(
-            f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, and this machine has {have:g} GPUs; set it to 0 to "
-            "compute on the CPU, or RAY_ADDRESS to join a cluster"
+            f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, but this machine has {gpus:g} GPUs; set it to 0 to "
+            "compute on the CPU, or set RAY_ADDRESS to join a cluster"
         )
 
 
 def _check_accelerator(cluster: ClusterSpec) -> None:
-    """A kind that is not there may come with a new node, if it is one at all."""
-    wanted, have = cluster.accelerator_type, accelerator_types()
+    """Raise SpecError for a kind of GPU that is not there. In a cluster, a kind that Ray knows may come later."""
+    wanted, present = cluster.accelerator_type, accelerator_types()
     known = {name for constant, name in vars(accelerators).items() if constant.isupper()}
-    if wanted is None or wanted in have or (joins_cluster() and wanted in known):
+    if wanted is None or wanted in present or (joins_cluster() and wanted in known):
         return
-    near = {name.lower(): name for name in sorted(known | have)}
-    guess = difflib.get_close_matches(wanted.lower(), near, n=1)
-    advice = f"did you mean {near[guess[0]]!r}?" if guess and near[guess[0]] != wanted else "see `ray list nodes`"
+    by_lower_case = {name.lower(): name for name in sorted(known | present)}
+    matches = [by_lower_case[name] for name in difflib.get_close_matches(wanted.lower(), by_lower_case, n=1)]
+    advice = f"did you mean {matches[0]!r}?" if matches and matches[0] != wanted else "see `ray list nodes`"
     raise SpecError(
-        f"cluster.accelerator_type: no node has {wanted!r}, but {', '.join(sorted(have)) or 'none'}; {advice}"
+        f"cluster.accelerator_type: no node has {wanted!r}; present: {', '.join(sorted(present)) or 'none'}; {advice}"
     )

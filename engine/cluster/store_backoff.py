@@ -1,44 +1,44 @@
-"""What to do while the store does not answer."""
+"""A pause in the assignment of units while the store does not answer."""
 
 import time
 from collections.abc import Callable
 
 from engine.errors import OutputError
-from shards.storage.retries import StoreUnreachable
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
-_PATIENCE_S = 15 * 60.0
+_GIVE_UP_S = 15 * 60.0
 
 
 class StoreBackoff:
-    """Keeps units from being made for nothing: none begins for a while, twice as long after each further failure."""
+    """A pause that doubles with each failure of the store. It saves work on units that could not be stored."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.over()
+        self.reset()
 
-    def over(self) -> None:
-        """A unit was stored."""
-        self._since: float | None = None
-        self._until, self._wait = 0.0, _FIRST_WAIT_S
+    def reset(self) -> None:
+        """End the pause: a unit was stored."""
+        self._failing_since: float | None = None
+        self._pause_until, self._next_wait = 0.0, _FIRST_WAIT_S
 
-    def failed(self, error: StoreUnreachable) -> float:
-        """A unit could not be stored or its inputs not be read; gives the seconds to wait.
+    def record_failure(self, error: BaseException) -> float:
+        """Begin or continue a pause; return its remaining seconds.
 
-        Raises OutputError where that is so for a quarter of an hour.
+        Raises OutputError if the store has failed for a quarter of an hour.
         """
         now = self._clock()
-        self._since = now if self._since is None else self._since
-        if now - self._since >= _PATIENCE_S:
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        failing_s = now - self._failing_since
+        if failing_s >= _GIVE_UP_S:
             raise OutputError(
-                f"{error}; so for {(now - self._since) / 60:.0f} minutes. Nothing that was finished is lost: run the "
-                "same command again"
+                f"{error}, for {failing_s / 60:.0f} minutes. Finished shards are kept: run the same command again"
             )
-        if not self.waiting:  # units in flight fail together, and are one failure
-            self._until, self._wait = now + self._wait, min(2 * self._wait, _LONGEST_WAIT_S)
-        return self._until - now
+        if not self.is_active:  # units in flight fail together: during a pause they count as one failure
+            self._pause_until = now + self._next_wait
+            self._next_wait = min(2 * self._next_wait, _LONGEST_WAIT_S)
+        return self._pause_until - now
 
     @property
-    def waiting(self) -> bool:
-        """Whether no unit is to begin now."""
-        return self._clock() < self._until
+    def is_active(self) -> bool:
+        """Whether no unit may be assigned now."""
+        return self._clock() < self._pause_until

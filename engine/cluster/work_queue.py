@@ -1,4 +1,4 @@
-"""The units of a run that are not finished."""
+"""The queue of unfinished units, and the quarantine of units that failed for good."""
 
 import json
 import traceback
@@ -11,88 +11,88 @@ from engine.run.run import Run
 
 
 class WorkQueue:
-    """Which units wait, how many attempts the failed ones have used up, and which were given up.
+    """A queue of unfinished units.
 
-    It holds the numbers of the waiting units and little else. A unit that is given up has a file in RUN/quarantine.
+    It holds the numbers of the waiting units, the tracebacks of failed attempts, and the errors of quarantined units.
+    A quarantined unit has a file in RUN/quarantine.
     """
 
     def __init__(self, run: Run) -> None:
         self._plan = run.recipe.plan
-        self._allowed = run.recipe.spec.cluster.unit_attempts
         self._waiting = deque(run.pending())
-        self._attempts: dict[int, list[str]] = {}
-        self._given_up: dict[int, str] = {}
-        self._suspects: set[int] = set()
-        self._quarantine = run.store / "quarantine"
-        self._files = set(self._quarantine.entries())
+        self._tracebacks: dict[int, list[str]] = {}
+        self._quarantined: dict[int, str] = {}
+        self._isolated: set[int] = set()
+        self._store = run.store / "quarantine"
+        self._files = set(self._store.entries())
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return the number of waiting units."""
         return len(self._waiting)
 
     @property
-    def next_alone(self) -> bool:
-        """Whether the next one shares a process with no other, for one that it was in has died."""
-        return self._waiting[0] in self._suspects
+    def next_is_exclusive(self) -> bool:
+        """Whether the next unit must be the only one of its actor."""
+        return self._waiting[0] in self._isolated
 
-    def take(self) -> int:
-        """The next one."""
+    def pop(self) -> int:
+        """Remove and return the next unit."""
         return self._waiting.popleft()
 
-    def give_back(self, *numbers: int) -> None:
-        """They go first, in this order, and none of their attempts is used up."""
+    def put_back(self, *numbers: int) -> None:
+        """Put units at the front of the queue, in this order. No attempt is used up."""
         self._waiting.extendleft(reversed(numbers))
 
-    def suspect(self, numbers: Iterable[int]) -> None:
-        """These were in a process that died, and one of them may have ended it."""
-        self._suspects.update(numbers)
+    def isolate(self, numbers: Iterable[int]) -> None:
+        """Run these units alone from now on: their process died, and one of them may have killed it."""
+        self._isolated.update(numbers)
 
-    def charge(self, number: int, error: Exception) -> bool:
-        """One attempt of a unit is used up; whether that was its last. The next one comes after all other units: not at
-        once on the same actor, or on its replacement with the same broken device."""
-        attempts = self._attempts.setdefault(number, [])
-        attempts.append("".join(traceback.format_exception(error)))
-        if len(attempts) < self._allowed:
-            self._waiting.append(number)
-            return False
-        self._given_up[number] = brief(error)
-        content = {"unit": number, **_place(cause_of(error)), "attempts": attempts}
-        self._quarantine.replace(
-            self._file(number), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
-        )
-        self._files.add(self._file(number))
-        return True
+    def retry(self, number: int, error: Exception) -> None:
+        """Record a failed attempt of a unit and put the unit at the end of the queue."""
+        self._record(number, error)
+        # Not at the front: the same actor, or its replacement on the same broken device, would take it at once.
+        self._waiting.append(number)
 
-    def used(self, number: int) -> int:
-        """How many attempts of a unit are used up."""
-        return self._allowed if number in self._given_up else len(self._attempts.get(number, ()))
+    def quarantine(self, number: int, error: Exception) -> None:
+        """Record the last attempt of a unit and write its quarantine file. The unit does not return to the queue."""
+        self._record(number, error)
+        self._quarantined[number] = brief(error)
+        cause = cause_of(error)
+        slot = {"slot": cause.key, "prompt": cause.prompt} if isinstance(cause, SlotFailed) else {}
+        content = {"unit": number, **slot, "attempts": self._tracebacks[number]}
+        name = self._file_name(number)
+        self._store.replace(name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        self._files.add(name)
 
-    def done(self, number: int) -> None:
-        """A unit is finished: whatever was held against it is forgotten."""
-        self._attempts.pop(number, None)
-        self._suspects.discard(number)
-        if self._file(number) in self._files:
-            self._files.discard(self._file(number))
-            self._quarantine.remove(self._file(number))
+    def attempts_used(self, number: int) -> int:
+        """Return how many attempts of a unit have failed."""
+        return len(self._tracebacks.get(number, ()))
 
-    def check(self) -> None:
-        """Raises UnitsFailed where units were given up."""
-        if self._given_up:
-            number, why = next(iter(self._given_up.items()))
-            failed, total = len(self._given_up), self._plan.n_units
+    def mark_done(self, number: int) -> None:
+        """Forget the failures of a finished unit, and remove its quarantine file of an earlier command."""
+        self._tracebacks.pop(number, None)
+        self._isolated.discard(number)
+        name = self._file_name(number)
+        if name in self._files:
+            self._files.discard(name)
+            self._store.remove(name)
+
+    def raise_if_failed(self) -> None:
+        """Raise UnitsFailed if a unit was quarantined."""
+        if self._quarantined:
+            number, error = next(iter(self._quarantined.items()))
+            failed, total = len(self._quarantined), self._plan.n_units
             raise UnitsFailed(
-                f"{failed} of {total} units failed, the first is {self._plan.shard_name(number)}: {why}; "
-                f"see {self._quarantine}, and run the same command again to try them anew"
+                f"{failed} of {total} units failed, the first is {self._plan.shard_name(number)}: {error}; "
+                f"see {self._store}; run the same command again to retry them"
             )
 
     def sweep(self) -> None:
-        """Remove what dead writers left beside the files of the quarantine."""
-        self._quarantine.sweep()
+        """Remove temporary files that killed processes left in the quarantine folder."""
+        self._store.sweep()
 
-    def _file(self, number: int) -> str:
+    def _record(self, number: int, error: Exception) -> None:
+        self._tracebacks.setdefault(number, []).append("".join(traceback.format_exception(error)))
+
+    def _file_name(self, number: int) -> str:
         return f"{self._plan.shard_name(number)}.json"
-
-
-def _place(cause: BaseException) -> dict[str, str]:
-    """The slot that an error comes from, and its prompt, where that can be told."""
-    return {"slot": cause.key, "prompt": cause.prompt} if isinstance(cause, SlotFailed) else {}

@@ -44,13 +44,13 @@ class Spec(Strict):
     cluster: ClusterSpec = ClusterSpec()
     budget: BudgetSpec = BudgetSpec()
     sweep: SweepSpec = SweepSpec()
-    train: TrainSpec = TrainSpec()
+    train: TrainSpec = Field(default_factory=TrainSpec)
 
     @property
     def mask_palette(self) -> Palette | None:
         """Colours of the classes that masks have, in the order of their indices; None where there are no masks."""
         given: Palette | None = getattr(self.condition, "palette", None)
-        return given or (None if self.data is None or self.data.masks is None else self.data.masks.palette)
+        return given or (None if self.data is None else self.data.mask_palette)
 
     @model_validator(mode="after")
     def _model_gets_what_it_takes(self) -> Self:
@@ -63,10 +63,10 @@ class Spec(Strict):
 
     @model_validator(mode="after")
     def _masks_mean_the_same(self) -> Self:
-        real = None if self.data is None else self.data.masks
+        real = None if self.data is None else self.data.mask_palette
         if self.condition is not None and self.condition.source == "masks" and real is None:
             raise ValueError("condition.source 'masks' takes those of the real images: give data.masks")
-        if real is not None and list(real.palette) != list(self.mask_palette or ()):
+        if real is not None and list(real) != list(self.mask_palette or ()):
             raise ValueError("condition.palette and data.masks.palette name other classes, or in another order")
         return self
 
@@ -93,6 +93,6 @@ class Spec(Strict):
                 changed = self.train.changed(changes)
             except ValueError as error:
                 raise ValueError(f"sweep.arms.{name}.{error}") from None
-            if "unet" in {self.train.model, changed.model} and changed.model != self.train.model:
+            if changed.model.labels_pixels != self.train.model.labels_pixels:
                 raise ValueError(f"sweep.arms.{name}.model: masks cannot be compared with classes; choose another")
         return self

@@ -243,8 +243,13 @@ def _tags(model: type[BaseModel]) -> set[str]:
 
 
 def _annotation(field: FieldInfo) -> Any:
-    """The field's type, or the plug-in family whose settings it holds."""
-    return next((one for one in field.metadata if isinstance(one, PluginFamily)), field.annotation)
+    """Return the field's type, or the plug-in family whose settings it holds."""
+    parts = [*field.metadata, *_parts(field.annotation)]
+    return next((part for part in parts if isinstance(part, PluginFamily)), field.annotation)
+
+
+def _parts(annotation: Any) -> list[Any]:
+    return [inner for part in get_args(annotation) for inner in (part, *_parts(part))]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,5 +1,7 @@
-"""Classes as folder names and keys as file names: nearly always the very name, harmless on any file system, and
-reversible."""
+"""Class names as folder names, and keys as file names.
+
+The name stays as it is where it is harmless on every file system. Otherwise it is percent-encoded, and reversible.
+"""
 
 import re
 import unicodedata
@@ -12,8 +14,8 @@ from shards.sample import IMAGE_FORMATS, Sample
 
 _MAX_BYTES = 255
 _UNSAFE = re.compile(
-    r"""[\x00-\x1f\x7f-\x9f\u2028\u2029<>:"/\\|?*]  # no file system's, or no terminal's
-    | %(?=[0-9a-fA-F]{2})                           # would read as one of ours
+    r"""[\x00-\x1f\x7f-\x9f\u2028\u2029<>:"/\\|?*]  # not allowed on some file system or unsafe on a terminal
+    | %(?=[0-9a-fA-F]{2})                           # would read as our encoding
     | ^\. | ^_(?=_) | ^\ | [. ]$                    # hidden, left out by hub clients, or cut
     | ^(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)      # devices on Windows""",
     re.VERBOSE | re.IGNORECASE,
@@ -22,27 +24,27 @@ _TAKEN = ("readme.md", "metadata.jsonl")
 
 
 def folder_names(classes: Iterable[str]) -> tuple[str, ...]:
-    """A folder name for each class, distinct also where neither case nor Unicode form is told apart.
+    """Return a folder name for each class; the names stay distinct on file systems that ignore case or Unicode form.
 
-    What must not stand in a folder name becomes %XX (RFC 3986, of the UTF-8 bytes), in a name that is taken everything.
-    `class_name` gives the class back. Raises SpecError for a name that is empty or too long.
+    Unsafe characters become %XX of their UTF-8 bytes (RFC 3986); of a name that would collide, all characters do.
+    `class_name` returns the class again. Raises SpecError for a name that is empty or too long.
     """
     names, taken = [], set(_TAKEN)
-    for one in classes:
-        name = _UNSAFE.sub(lambda found: _percent(found.group()), one)
+    for label in classes:
+        name = _UNSAFE.sub(lambda match: _percent(match.group()), label)
         if _folded(name) in taken:
-            name = _percent(one)
+            name = _percent(label)
         if not 0 < len(name.encode()) <= _MAX_BYTES:
             length = len(name.encode())
-            raise SpecError(f"class {one[:40]!r}: {length} bytes as a folder name, not 1 to {_MAX_BYTES}; rename it")
+            raise SpecError(f"class {label[:40]!r}: {length} bytes as a folder name, not 1 to {_MAX_BYTES}; rename it")
         taken.add(_folded(name))
         names.append(name)
     return tuple(names)
 
 
 def file_name(sample: Sample) -> str:
-    """KEY.<format>, its key quoted as a folder's name is. Raises ShardError for what no image file is called."""
-    name = f"{_UNSAFE.sub(lambda found: _percent(found.group()), sample.key)}.{sample.format}"
+    """Return KEY.<format>, the key encoded as folder names are. Raises ShardError for what cannot be an image file."""
+    name = f"{_UNSAFE.sub(lambda match: _percent(match.group()), sample.key)}.{sample.format}"
     if sample.format not in IMAGE_FORMATS or len(name.encode()) > _MAX_BYTES:
         known = ", ".join(IMAGE_FORMATS)
         raise ShardError(
@@ -53,10 +55,10 @@ def file_name(sample: Sample) -> str:
 
 
 def class_name(folder: str) -> str:
-    """The class that a folder was named for; a name that was not quoted is the class."""
+    """Return the class that a folder was named for."""
     try:
         return unquote(folder, errors="strict")
-    except UnicodeDecodeError:  # another tool's, with a % of its own
+    except UnicodeDecodeError:  # another tool wrote the name, with a % in it
         return folder
 
 

@@ -13,31 +13,33 @@ Mask = NDArray[np.uint8]
 """Class index of every pixel: uint8 (height, width)."""
 
 _PLACE_VALUES = np.array([1 << 16, 1 << 8, 1])
-"""Make one number of the three channels of a colour."""
+"""Weights that make one number of the three channels of a colour."""
 
 
 def colours_of(palette: Mapping[str, Colour]) -> NDArray[np.uint8]:
-    """uint8 (classes, 3): the colour of each index."""
+    """Return the colour of each class index: uint8 (classes, 3)."""
     return np.array(list(palette.values()), np.uint8)
 
 
 def read_mask(data: bytes, palette: Mapping[str, Colour], origin: str, key: str) -> Mask:
-    """Class indices from a PNG in the palette's colours or of grey indices. key: the palette's, in the spec. Raises
-    DataError for anything else."""
+    """Decode a PNG in the palette's colours, or of grey class indices.
+
+    key: of the palette in the spec, for errors. Raises DataError for anything else.
+    """
     try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error:
-        found = None
-    if found is None or found.dtype != np.uint8:
-        raise DataError(f"{origin}: not a PNG of 8 bits a channel, or broken off; save the mask again")
-    if found.ndim == 3:
-        return _indices(np.asarray(cv2.cvtColor(found[..., :3], cv2.COLOR_BGR2RGB), np.uint8), palette, origin, key)
-    if (highest := int(found.max())) >= len(palette):
+        pixels = None
+    if pixels is None or pixels.dtype != np.uint8:
+        raise DataError(f"{origin}: not a PNG of 8 bits a channel, or truncated; save the mask again")
+    if pixels.ndim == 3:
+        return _indices(np.asarray(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB), np.uint8), palette, origin, key)
+    if (highest := int(pixels.max())) >= len(palette):
         raise DataError(
             f"{origin}: a grey mask holds class indices, and {highest} is none of the {len(palette)} of {key}; save it "
-            "in the palette's colours as RGB, or mend it"
+            "in the palette's colours as RGB, or correct it"
         )
-    return np.asarray(found, np.uint8)
+    return np.asarray(pixels, np.uint8)
 
 
 def _indices(pixels: NDArray[np.uint8], palette: Mapping[str, Colour], origin: str, key: str) -> Mask:

@@ -1,4 +1,4 @@
-"""The protocol of a source of real images."""
+"""Real images, as a source returns them."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from shards.codec import CorruptImage, Pixels, decode_rgb
 
 @dataclass(frozen=True)
 class RealImage:
-    """One real image, read when asked for.
+    """A real image that is read on demand.
 
-    label:     index into its set's classes.
-    origin:    where it is, for messages and provenance.
-    read:      gives its encoded bytes.
-    read_mask: gives the class of every pixel, where the set has masks; all images of a set have one, or none has.
-    generation: how many generations of synthetic data lie behind it: 0, but where synthetic images are asked for.
+    label:      index into the classes of its set.
+    origin:     path and position, for messages and provenance.
+    read:       returns the encoded bytes.
+    read_mask:  returns the class of every pixel. Either all images of a set have one, or none has.
+    generation: generations of synthetic data behind the image; 0 unless a spec takes synthetic images for real ones.
     """
 
     label: int
@@ -30,38 +30,38 @@ class RealImage:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the encoded bytes, in hex: its identity, so that a copy under another name is the same image."""
+        """SHA-256 of the encoded bytes, in hex. It identifies the image, whatever its name."""
         return hashlib.sha256(self.read()).hexdigest()
 
     def pixels(self) -> Pixels:
-        """Decoded to uint8 (height, width, 3). Raises DataError with the place of an image that cannot be read."""
+        """Decode to uint8 (height, width, 3). Raises DataError where the image cannot be read."""
         try:
             return decode_rgb(self.read())
         except CorruptImage as error:
-            raise DataError(f"{self.origin}: corrupt image ({error}); mend or remove it and run again") from None
+            raise DataError(f"{self.origin}: corrupt image ({error}); repair or remove it and run again") from None
 
     def mask(self) -> Mask:
-        """Class indices, uint8 (height, width), of the image's pixels or of a whole multiple of them on both sides.
+        """Return class indices, uint8 (height, width), in the image's size or a whole multiple of it.
 
-        Raises DataError for a mask that cannot be read or is of another size; of a set without masks none may be asked.
+        Raises DataError where the mask cannot be read or has another size. The set must have masks.
         """
         assert self.read_mask is not None
-        (high, wide), found = self.pixels().shape[:2], self.read_mask()
-        times = found.shape[0] // high
-        if not times or found.shape != (times * high, times * wide):
+        (height, width), mask = self.pixels().shape[:2], self.read_mask()
+        times = mask.shape[0] // height
+        if not times or mask.shape != (times * height, times * width):
             raise DataError(
-                f"{self.origin}: is {wide}x{high} pixels, and its mask {found.shape[1]}x{found.shape[0]}; save the "
+                f"{self.origin}: is {width}x{height} pixels, and its mask {mask.shape[1]}x{mask.shape[0]}; save the "
                 "mask in the image's size, or in a whole multiple of it"
             )
-        return found
+        return mask
 
 
 @dataclass(frozen=True)
 class RealSet:
-    """All images of one place.
+    """All images of a source.
 
-    classes: names in label order.
-    held_out: the images that the data set itself keeps for validation and test; empty if it does not.
+    classes:  names in label order.
+    held_out: images that the data set itself reserves for validation and test; may be empty.
     """
 
     classes: tuple[str, ...]

@@ -1,11 +1,11 @@
-"""The real images of a split as shards of the same form as the synthetic ones, so that one stream reads both."""
+"""Real images as shards of the same form as the synthetic ones, so that one stream reads both."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from engine.config.output_spec import ImageSpec
-from engine.data import SPLITS, Splits
+from engine.data.splits import SPLITS, Splits
 from shards.codec import encode_mask, encode_rgb, fit_mask, fit_rgb
 from shards.sample import Sample, Scalar
 from shards.stats import Stats
@@ -19,9 +19,11 @@ _PER_SHARD = 1000
 
 
 def write_real_shards(splits: Splits, real: StoreLike, image: ImageSpec, shape: tuple[int, int]) -> None:
-    """Write `real/<split>/` for every split, in the size (height, width) and format of the synthetic images: neither
-    may tell a classifier which is which. Masks of a set that has them are cut as their images are. What is finished
-    already is left. Raises DataError for a corrupt image, and for a mask that is none of its image."""
+    """Write `real/<split>/` for every split; finished shards stay as they are.
+
+    shape: height and width. Raises DataError for a corrupt image and for a mask that does not fit its image.
+    """
+    # Size and format are those of the synthetic images: neither may tell a classifier which images are synthetic.
     for split in SPLITS:
         store, images = open_store(real) / split, splits[split]
         done, numbers = set(finished_shards(store)), range(len(images))
@@ -61,12 +63,13 @@ def _samples(
 def write_shard(
     place: StoreLike, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
 ) -> None:
-    """Publish one shard of samples that are no unit of a run: tar, index and stats.
+    """Publish one shard of samples that are not a unit of a run: tar, index and stats.
 
-    failures: images that were to be in it, as in `shards.stats`. facts: more for its stats file.
+    failures: images that are missing from it, as in `shards.stats`.
+    facts:    further fields of its stats file.
     """
     kept: Counter[str] = Counter()
-    failed = Counter(str(one["class_name"]) for one in failures)
+    failed = Counter(str(failure["class_name"]) for failure in failures)
     with ShardWriter(place, name) as writer:
         for sample in samples:
             writer.add(sample)

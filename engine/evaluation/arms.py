@@ -1,4 +1,4 @@
-"""The arms of a sweep: what is trained, each for the same number of steps, at every seed."""
+"""Arms of a sweep: training configurations that are compared after the same number of steps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from engine.errors import SpecError
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of training.
+    """One training configuration.
 
-    alpha:   place on the curve; None for the oracle and for alternatives.
-    changes: of an alternative, what it changes in `train`.
-    train:   the training at seed 0.
+    alpha:   synthetic fraction on the curve; None for the oracle and for alternatives.
+    train:   the training with seed 0.
+    changes: what an alternative changes in `train`; None for other arms.
     """
 
     name: str
@@ -24,21 +24,21 @@ class Arm:
     train: TrainSpec
     changes: dict[str, Any] | None = None
 
-    def at(self, seed: int) -> TrainSpec:
-        """The training at another seed."""
+    def with_seed(self, seed: int) -> TrainSpec:
+        """Return the training with another seed."""
         return self.train.model_copy(update={"seed": seed})
 
 
 def arms_of(spec: Spec, real_train: int) -> tuple[Arm, ...]:
-    """Baseline and alphas in order, then the oracle, which has the real images of the world split, then alternatives.
+    """Return the arms: each alpha in ascending order, the oracle, then the alternatives.
 
-    real_train: real train images. Raises SpecError for what cannot be compared.
+    real_train: number of real train images. Raises SpecError if the arms would not be comparable.
     """
     if spec.train.epochs is not None:
         raise SpecError("train.epochs: a sweep gives every arm the same number of steps; give train.steps instead")
     steps = spec.train.steps or DEFAULT_STEPS
     fixed: dict[str, Any] = {"name": "sweep", "seed": 0, "alpha": 0.0, "total": None, "workers": 1, "steps": steps}
-    # Only the last evaluation counts, unless one before it may end the training.
+    # Only the last evaluation counts, unless an earlier one may end the training.
     fixed |= {} if spec.train.early_stopping else {"evaluate_every": steps}
     base = spec.train.model_copy(update=fixed)
     return (*_curve(spec, base, real_train), Arm(ORACLE, None, base), *_alternatives(spec, base))

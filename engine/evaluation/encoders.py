@@ -1,4 +1,4 @@
-"""What the measures see of an image: features, and how well it fits each class."""
+"""Encoders: models that turn images into features, and score how well an image fits each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ OFFLINE = "offline"
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What an encoder sees in images.
+    """The output of an encoder.
 
-    features: float64 (images, dimensions), each row of length sqrt(dimensions), so that the kernel of KID is
-              (cosine + 1)^3 whatever the encoder.
-    scores:   float64 (images, classes), how well each class fits; None where the encoder knows none.
+    features: float64 (images, dimensions), rows of length sqrt(dimensions), so that the kernel of KD is (cosine + 1)^3
+              whatever the encoder.
+    scores:   float64 (images, classes), fit to each class; None if the encoder knows no classes.
     """
 
     features: NDArray[np.float64]
@@ -29,38 +29,44 @@ class EncodedImages:
 
 
 class Encoder(Protocol):
-    """Sees images.
+    """A model that encodes images.
 
-    name:   for the result: `offline`, or the hub id or folder. revision: a hub model's commit; "" otherwise.
-    told:   what it is, in a sentence, and what a margin is then.
-    batch:  how many images it takes at a time.
+    name:        `offline`, a hub id or a folder. revision: commit of a hub model; "" for others.
+    description: what the model is, and what a margin means with it.
+    batch:       images of a call.
     """
 
     name: str
     revision: str
-    told: str
+    description: str
     batch: int
 
-    def see(self, images: Pixels) -> EncodedImages:
-        """Of uint8 images (batch, height, width, 3)."""
+    def encode(self, images: Pixels) -> EncodedImages:
+        """Encode uint8 images (batch, height, width, 3)."""
         ...
 
 
 def open_encoder(name: str, prompts: Sequence[str]) -> Encoder:
-    """An encoder of the hub or in a folder, with a text for each class, in label order. Raises ModelError."""
+    """Load an encoder from the hub or a folder. Raises ModelError.
+
+    prompts: a text for each class, in label order.
+    """
     from engine.evaluation.hub_encoder import HubEncoder
 
     return HubEncoder(name, prompts)
 
 
 def scaled(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of length sqrt(dimensions)."""
+    """Scale rows to length sqrt(dimensions)."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True).clip(min=1e-12)
     return np.asarray(features * (np.sqrt(features.shape[1]) / lengths), np.float64)
 
 
 def margins(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The score of each image's intended class less the best other one's, and which that is. Two classes at least."""
+    """Return each image's score of its class less that of the best other class, and the other class.
+
+    There must be at least two classes.
+    """
     rows = np.arange(len(labels))
     others = scores.copy()
     others[rows, labels] = -np.inf
@@ -69,10 +75,10 @@ def margins(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDA
 
 
 class ClassifierEncoder:
-    """A classifier that was trained on real images: what its last layer sees, and its log-probabilities."""
+    """A classifier that was trained on real images: features of its last layer, and log-probabilities as scores."""
 
     name, revision, batch = OFFLINE, "", 256
-    told = (
+    description = (
         "a small classifier trained on the real world split; margin: its log-probability of the intended class less "
         "that of the best other one"
     )
@@ -80,8 +86,8 @@ class ClassifierEncoder:
     def __init__(self, model: "Network") -> None:
         self._model = model
 
-    def see(self, images: Pixels) -> EncodedImages:
-        """See Encoder."""
+    def encode(self, images: Pixels) -> EncodedImages:
+        """Encode images; see Encoder."""
         import torch
 
         with torch.inference_mode():

@@ -1,11 +1,11 @@
-"""The images of a run, by class and prompt strategy, and the real ones beside them."""
+"""Encoded images of a run: synthetic ones by class and prompt strategy, and real ones."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data import Splits
+from engine.data.splits import Splits
 from engine.errors import SpecError
 from engine.evaluation.encoders import Encoder
 from engine.evaluation.measure_progress import Progress
@@ -21,11 +21,11 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class GroupFeatures:
-    """Images that were looked at.
+    """Encoded images.
 
-    key:      one str each. label: int64 (images,).
+    key:      str (images,). label: int64 (images,).
     small:    thumbnails, float32 (images, 192).
-    features: float64 (images, dimensions). scores: float64 (images, classes), or None. See `encoder.Seen`.
+    features: float64 (images, dimensions). scores: float64 (images, classes), or None. See EncodedImages.
     """
 
     key: NDArray[np.str_]
@@ -38,42 +38,42 @@ class GroupFeatures:
         return len(self.label)
 
     def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "GroupFeatures":
-        """Some of them."""
+        """Return some of the images."""
         scores = None if self.scores is None else self.scores[rows]
         return GroupFeatures(self.key[rows], self.label[rows], self.small[rows], self.features[rows], scores)
 
 
-def reference(splits: Splits) -> str:
-    """The split that synthetic images are compared with: validation where it has images, else train."""
-    found = next((split for split in ("validation", "train") if splits[split]), None)
-    if found is None:
+def reference_split(splits: Splits) -> str:
+    """Return the split that synthetic images are compared with: validation if it has images, else train."""
+    split = next((split for split in ("validation", "train") if splits[split]), None)
+    if split is None:
         raise SpecError("data.splits: no image falls into validation or train; give one of them a larger share")
-    return found
+    return split
 
 
-def open_shards(place: Store, *, real: bool) -> ShardStream:
-    """The samples of finished shards in their order. Raises SpecError where there is none."""
-    if not finished_shards(place):
-        raise SpecError(f"{place}: no finished shard to measure; run generate first")
-    return ShardStream(place.url, shuffle=False, real_only=real)
+def open_shards(folder: Store, *, real: bool) -> ShardStream:
+    """Open the samples of finished shards in their order. Raises SpecError if there is none."""
+    if not finished_shards(folder):
+        raise SpecError(f"{folder}: no finished shard to measure; run generate first")
+    return ShardStream(folder.url, shuffle=False, real_only=real)
 
 
-def strategies(run: Run, stream: ShardStream) -> NDArray[np.str_]:
-    """The prompt strategy of each synthetic sample, in the order of the stream."""
-    told = {row["key"]: row["strategy"] for row in read_rows(run.shards, ["key", "strategy"])}
-    return np.array([told[key] for key in stream.index.keys.to_pylist()])
+def strategies_of(run: Run, stream: ShardStream) -> NDArray[np.str_]:
+    """Return the prompt strategy of each synthetic sample, in the order of the stream."""
+    strategies = {row["key"]: row["strategy"] for row in read_rows(run.shards, ["key", "strategy"])}
+    return np.array([strategies[key] for key in stream.index.keys.to_pylist()])
 
 
-def look(
+def encode_samples(
     stream: ShardStream, rows: NDArray[np.int64], encoder: Encoder, progress: Progress, text: str
 ) -> GroupFeatures:
-    """Look at the samples at these positions of a stream, one at least."""
-    parts = []
+    """Encode the samples at these positions of a stream; there must be at least one."""
+    batches = []
     for start in progress(range(0, len(rows), encoder.batch), len(rows), text):
         batch = stream.read(rows[start : start + encoder.batch])
-        seen = encoder.see(batch.image)
-        parts.append((batch.key, batch.label, thumbnails(batch.image), seen.features, seen.scores))
-    key, label, small, features, scores = zip(*parts, strict=True)
+        encoded = encoder.encode(batch.image)
+        batches.append((batch.key, batch.label, thumbnails(batch.image), encoded.features, encoded.scores))
+    key, label, small, features, scores = zip(*batches, strict=True)
     return GroupFeatures(
         np.concatenate(key),
         np.concatenate(label),
@@ -83,16 +83,17 @@ def look(
     )
 
 
-def small_ones(stream: ShardStream, progress: Progress, text: str) -> tuple[list[str], NDArray[np.float32]]:
-    """Keys and thumbnails of all samples of a stream, of whatever sizes, in the order of its index.
+def read_thumbnails(stream: ShardStream, progress: Progress, text: str) -> tuple[list[str], NDArray[np.float32]]:
+    """Return the keys and thumbnails of all samples, which may differ in size, in the order of the index.
 
-    Raises ShardError for one that cannot be decoded.
+    Raises ShardError for a sample that cannot be decoded.
     """
-    parts = []
+    batches = []
     for start in progress(range(0, len(stream), _BATCH), len(stream), text):
         rows = stream.rows[start : start + _BATCH]
-        parts.append(thumbnails([_decoded(stream, *one) for one in zip(rows, stream.encoded(rows), strict=True)]))
-    return stream.index.keys.take(stream.rows).to_pylist(), np.concatenate(parts)
+        images = [_decoded(stream, row, data) for row, data in zip(rows, stream.encoded(rows), strict=True)]
+        batches.append(thumbnails(images))
+    return stream.index.keys.take(stream.rows).to_pylist(), np.concatenate(batches)
 
 
 def _decoded(stream: ShardStream, row: int, data: Pixels) -> Pixels:

@@ -1,11 +1,11 @@
-"""Telling how far a measurement is."""
+"""Progress of a measurement."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 Progress = Callable[[Iterable[int], int, str], Iterator[int]]
-"""Passes on how much is done, of a total, and tells somebody; the text says what."""
+"""Yields the counts that it is given while it shows them; arguments: counts, total, what is counted."""
 
 
-def untold(done: Iterable[int], total: int, text: str) -> Iterator[int]:
-    """A Progress that tells nobody."""
-    return iter(done)
+def noop(counts: Iterable[int], total: int, text: str) -> Iterator[int]:
+    """Yield the counts and show nothing."""
+    return iter(counts)

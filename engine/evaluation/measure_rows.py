@@ -1,174 +1,168 @@
-"""The table: a row for each prompt strategy and class, from images that were looked at. Pure."""
+"""The table of measures: a row for each prompt strategy and class, from encoded images."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.distances import Features, Kid, Manifold, TooFew, fid, kid, manifold
 from engine.evaluation.encoders import margins
 from engine.evaluation.image_groups import GroupFeatures
+from engine.evaluation.manifold import FEWEST
+from engine.evaluation.measure_plugin import FeaturePair, Measure, MeasuredImages, TooFew, Values
+from engine.evaluation.measure_result import ALL_CLASSES, REAL, MeasureRow
 
-ALL = "all classes"
-REAL = "real (world)"
-"""The group of real images that no classifier is judged on, measured as the synthetic ones are."""
-FEWEST = 6
-"""Images that a comparison needs on both sides: one more than the neighbours that `manifold` counts."""
-_UNUSUAL = 0.01
+_OUTLIER_QUANTILE = 0.01
 
 
 @dataclass(frozen=True)
-class MeasureRow:
-    """The images of one class that one prompt strategy made, or of all classes.
+class ClassFits:
+    """How well images fit their class.
 
-    images:   that were looked at; of these `compared` with so many `real` ones.
-    fid, kid, manifold: see `distances`; None where there are too few. Of all classes: the mean over those that have
-              them; but FID of all at once, with equally many of each class.
-    margin:   the mean, see `encoder`; outliers: images with a smaller one than 99 of 100 real images of their class.
-              None where the encoder knows no classes. copies: images that are copies of real ones.
+    margin: float64 (images,). best_other: int64 (images,), the best other class. outlier: bool (images,).
     """
 
-    strategy: str
-    class_name: str
-    images: int
-    compared: int
-    real: int
-    fid: float | None
-    kid: Kid | None
-    manifold: Manifold | None
-    margin: float | None
-    outliers: int | None
-    copies: int | None
-
-    def as_json(self) -> dict[str, Any]:
-        """For measures.json."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How well images fit their class: margin, float64 (images,); the best other class; which are outliers."""
-
     margin: NDArray[np.float64]
-    other: NDArray[np.int64]
+    best_other: NDArray[np.int64]
     outlier: NDArray[np.bool_]
 
-    def __getitem__(self, rows: NDArray[np.bool_]) -> "Fit":
-        """Of some of the images."""
-        return Fit(self.margin[rows], self.other[rows], self.outlier[rows])
+    def __getitem__(self, rows: NDArray[np.bool_]) -> "ClassFits":
+        """Return those of some of the images."""
+        return ClassFits(self.margin[rows], self.best_other[rows], self.outlier[rows])
 
 
 @dataclass(frozen=True)
 class MeasureGroup:
-    """The images of a prompt strategy, with what is known of each of them."""
+    """The images of a prompt strategy with what is known of each of them; None where it is not known."""
 
-    looked: GroupFeatures
-    fit: Fit | None
-    copied: NDArray[np.bool_] | None
+    images: GroupFeatures
+    fits: ClassFits | None
+    copies: NDArray[np.bool_] | None
 
-
-def judge(looked: GroupFeatures, real: GroupFeatures) -> Fit | None:
-    """Images beside real ones of their class; None where the encoder knows no classes, or there is but one."""
-    if looked.scores is None or real.scores is None or looked.scores.shape[1] < 2:
-        return None
-    margin, other = margins(looked.scores, looked.label)
-    usual, _ = margins(real.scores, real.label)
-    outlier = np.zeros(len(looked), np.bool_)
-    for label in np.unique(looked.label):
-        if (of_class := real.label == label).any():
-            outlier |= (looked.label == label) & (margin < np.quantile(usual[of_class], _UNUSUAL))
-    return Fit(margin, other, outlier)
+    def measured(self, rows: NDArray[np.bool_], pairs: Sequence[FeaturePair]) -> MeasuredImages:
+        """Return what measures see of some of the images."""
+        return MeasuredImages(
+            pairs,
+            None if self.fits is None else self.fits.margin[rows],
+            None if self.fits is None else self.fits.outlier[rows],
+            None if self.copies is None else self.copies[rows],
+        )
 
 
-def make_rows(groups: Mapping[str, MeasureGroup], real: GroupFeatures, classes: Sequence[str]) -> list[MeasureRow]:
-    """For each group a row of all classes, and then, class by class, one for each group that has images of it.
+def fit_to_classes(images: GroupFeatures, real: GroupFeatures) -> ClassFits | None:
+    """Return the margins of images; outliers are below those of 99 of 100 real images of their class.
 
-    Of a class every strategy that has images enough is compared by equally many, its first ones, for the measures
-    depend on that number; REAL by no more.
+    None if the encoder knows no classes, or only one.
     """
-    labels = range(len(classes))
-    chosen = {name: [np.flatnonzero(group.looked.label == label) for label in labels] for name, group in groups.items()}
-    for label in labels:
-        counts = [len(places[label]) for name, places in chosen.items() if name != REAL]
-        enough = min((count for count in counts if count >= FEWEST), default=0)
-        for places in chosen.values():
-            places[label] = places[label][:enough]
-    found = []
-    for name, group in groups.items():
-        rows = [_of_class(name, group, chosen[name][label], real, label, classes[label]) for label in labels]
-        found.append([_of_all(name, group, chosen[name], real, [row for row in rows if row.images]), *rows])
-    return [row for one in zip(*found, strict=True) for row in one if row.images]
+    if images.scores is None or real.scores is None or images.scores.shape[1] < 2:
+        return None
+    margin, best_other = margins(images.scores, images.label)
+    real_margin, _ = margins(real.scores, real.label)
+    outlier = np.zeros(len(images), np.bool_)
+    for label in np.unique(images.label):
+        if (of_class := real.label == label).any():
+            threshold = np.quantile(real_margin[of_class], _OUTLIER_QUANTILE)
+            outlier |= (images.label == label) & (margin < threshold)
+    return ClassFits(margin, best_other, outlier)
 
 
-def _of_class(
-    name: str, group: MeasureGroup, chosen: NDArray[np.int64], real: GroupFeatures, label: int, class_name: str
-) -> MeasureRow:
-    ours, theirs = group.looked.features[chosen], real.features[real.label == label]
-    enough = min(len(ours), len(theirs)) >= FEWEST
-    return MeasureRow(
-        name,
-        class_name,
-        compared=len(ours),
-        real=len(theirs),
-        fid=_fid(theirs, ours) if enough else None,
-        kid=kid(theirs, ours) if enough else None,
-        manifold=manifold(theirs, ours) if enough else None,
-        **_counts(group, group.looked.label == label),
-    )
+def make_rows(
+    groups: Mapping[str, MeasureGroup], real: GroupFeatures, classes: Sequence[str], measures: Sequence[Measure]
+) -> list[MeasureRow]:
+    """Return the rows: first ALL_CLASSES, then class by class one for each group that has images of the class.
+
+    Measures combine the classes of the first rows, for a pooled set would count other shares of classes as a distance.
+    """
+    compared = _compared(groups, len(classes))
+    of_groups = [
+        _GroupTable(name, group, compared[name], real, classes, measures).rows() for name, group in groups.items()
+    ]
+    return [row for rows in zip(*of_groups, strict=True) for row in rows if row.images]
 
 
-def _of_all(
-    name: str, group: MeasureGroup, chosen: Sequence[NDArray[np.int64]], real: GroupFeatures, rows: Sequence[MeasureRow]
-) -> MeasureRow:
-    """Class by class, for a pooled measure would count other shares of the classes as a distance."""
-    compared = [label for label, some in enumerate(chosen) if min(len(some), (real.label == label).sum()) >= FEWEST]
-    kids = [row.kid for row in rows if row.kid is not None]
-    manifolds = [row.manifold for row in rows if row.manifold is not None]
-    ours = _evenly([group.looked.features[chosen[label]] for label in compared])
-    theirs = _evenly([real.features[real.label == label] for label in compared])
-    return MeasureRow(
-        name,
-        ALL,
-        compared=sum(len(chosen[label]) for label in compared),
-        real=sum(row.real for row in rows if row.kid is not None),
-        fid=None if ours is None or theirs is None else _fid(theirs, ours),
-        kid=_mean_kid(kids) if kids else None,
-        manifold=_mean_manifold(manifolds) if manifolds else None,
-        **_counts(group, np.ones(len(group.looked), np.bool_)),
-    )
+def _compared(groups: Mapping[str, MeasureGroup], classes: int) -> dict[str, list[NDArray[np.int64]]]:
+    """Return the positions of the images of each group and class that are compared with real ones.
 
-
-def _counts(group: MeasureGroup, where: NDArray[np.bool_]) -> dict[str, Any]:
-    fit, copied = group.fit, group.copied
-    return {
-        "images": int(where.sum()),
-        "margin": None if fit is None or not where.any() else float(fit.margin[where].mean()),
-        "outliers": None if fit is None else int(fit.outlier[where].sum()),
-        "copies": None if copied is None else int(copied[where].sum()),
+    Measures depend on the number of images. So all strategies that have enough images of a class are compared by equally
+    many, their first ones, and REAL by no more.
+    """
+    compared = {
+        name: [np.flatnonzero(group.images.label == label) for label in range(classes)]
+        for name, group in groups.items()
     }
+    for label in range(classes):
+        counts = [len(of_classes[label]) for name, of_classes in compared.items() if name != REAL]
+        limit = min((count for count in counts if count >= FEWEST), default=0)
+        for of_classes in compared.values():
+            of_classes[label] = of_classes[label][:limit]
+    return compared
 
 
-def _fid(real: Features, synthetic: Features) -> float | None:
+@dataclass(frozen=True)
+class _GroupTable:
+    """The rows of one group. compared: positions of the images of each class that are compared."""
+
+    name: str
+    group: MeasureGroup
+    compared: Sequence[NDArray[np.int64]]
+    real: GroupFeatures
+    classes: Sequence[str]
+    measures: Sequence[Measure]
+
+    def rows(self) -> list[MeasureRow]:
+        """Return the row of all classes, then one for each class; `images` is 0 if the group has none of the class."""
+        pairs = [
+            FeaturePair(self.real.features[self.real.label == label], self.group.images.features[positions])
+            for label, positions in enumerate(self.compared)
+        ]
+        of_classes = [self._of_class(label, pair) for label, pair in enumerate(pairs)]
+        return [self._of_all(list(filter(_enough, pairs)), [row.values for row in of_classes if row.images]), *of_classes]
+
+    def _of_class(self, label: int, pair: FeaturePair) -> MeasureRow:
+        rows = self.group.images.label == label
+        values: dict[str, int | float | None] = {}
+        if rows.any():
+            images = self.group.measured(rows, [pair] if _enough(pair) else [])
+            for measure in self.measures:
+                values |= _complete(measure, partial(measure.of_class, images))
+        return self._row(self.classes[label], int(rows.sum()), [pair], values)
+
+    def _of_all(self, pairs: Sequence[FeaturePair], of_classes: Sequence[Values]) -> MeasureRow:
+        count = len(self.group.images)
+        images = self.group.measured(np.ones(count, np.bool_), pairs)
+        values: dict[str, int | float | None] = {}
+        for measure in self.measures:
+            own = [{name: row[name] for name in _value_names(measure)} for row in of_classes]
+            values |= _complete(measure, partial(measure.of_all, images, own))
+        return self._row(ALL_CLASSES, count, pairs, values)
+
+    def _row(
+        self, class_name: str, images: int, pairs: Sequence[FeaturePair], values: dict[str, int | float | None]
+    ) -> MeasureRow:
+        return MeasureRow(
+            strategy=self.name,
+            class_name=class_name,
+            images=images,
+            compared=sum(len(pair.synthetic) for pair in pairs),
+            real=sum(len(pair.real) for pair in pairs),
+            values=values,
+        )
+
+
+def _enough(pair: FeaturePair) -> bool:
+    return min(len(pair.real), len(pair.synthetic)) >= FEWEST
+
+
+def _value_names(measure: Measure) -> list[str]:
+    names = [[column.name, column.standard_error] for column in measure.columns]
+    return [name for of_column in names for name in of_column if name is not None]
+
+
+def _complete(measure: Measure, compute: Callable[[], Values]) -> Values:
+    """Return the values of a measure with None for those that it does not give."""
     try:
-        return fid(real, synthetic)
+        values = compute()
     except TooFew:
-        return None
-
-
-def _evenly(of_classes: Sequence[Features]) -> Features | None:
-    """Equally many of each class, the first ones."""
-    if not of_classes:
-        return None
-    count = min(map(len, of_classes))
-    return np.concatenate([features[:count] for features in of_classes])
-
-
-def _mean_kid(found: Sequence[Kid]) -> Kid:
-    error = np.sqrt(sum(one.standard_error**2 for one in found)) / len(found)
-    return Kid(float(np.mean([one.mean for one in found])), float(error))
-
-
-def _mean_manifold(found: Sequence[Manifold]) -> Manifold:
-    return Manifold(*np.mean([list(asdict(one).values()) for one in found], axis=0).tolist())
+        values = {}
+    return {name: values.get(name) for name in _value_names(measure)}

@@ -1,54 +1,48 @@
-"""The guard of held-out images: that they are real, and that nothing trained on is a copy of one of them."""
+"""Held-out images that look like training images, and would flatter a classifier."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from engine.evaluation.image_groups import small_ones
-from engine.evaluation.measure_progress import Progress, untold
-from engine.evaluation.neighbours import find_copies
+from engine.evaluation.image_groups import read_thumbnails
+from engine.evaluation.measure_progress import Progress, noop
+from engine.evaluation.neighbours import match_pixels
+from engine.evaluation.sweep_result import NearCopy
 from engine.run.run import Run
 from shards import ShardStream
 from shards.storage.manifest import finished_shards
 
 
-@dataclass(frozen=True)
-class Leak:
-    """Keys of a held-out image and of the training image that it is a copy of; see `neighbours` for the rest."""
+def find_near_copies(
+    train: Sequence[ShardStream], held_out: ShardStream, progress: Progress = noop
+) -> list[NearCopy]:
+    """Return held-out images that are copies of training images, the clearest first.
 
-    held_out: str
-    train: str
-    mirrored: bool
-    ratio: float
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        how = "the mirror image" if self.mirrored else "a copy"
-        return f"{self.held_out} is {how} of {self.train}"
-
-
-def find_leaks(train: Sequence[ShardStream], held_out: ShardStream, progress: Progress = untold) -> list[Leak]:
-    """Exact copies and near-copies, the clearest first.
-
-    train: all that is trained on, real and synthetic: a synthetic copy of a held-out image gives it away as well.
+    train: everything that is trained on, also synthetic images: a synthetic copy gives a held-out image away too.
     """
-    seen = [small_ones(stream, progress, "training images") for stream in train]
-    keys = [key for some, _ in seen for key in some]
-    judged, small = small_ones(held_out, progress, "held-out images")
-    found = find_copies(small, np.concatenate([some for _, some in seen]), progress)
-    rows = np.flatnonzero(found.found)
+    searched = [read_thumbnails(stream, progress, "training images") for stream in train]
+    train_keys = [key for keys, _ in searched for key in keys]
+    held_out_keys, small = read_thumbnails(held_out, progress, "held-out images")
+    matches = match_pixels(small, np.concatenate([of_stream for _, of_stream in searched]), progress)
+    rows = np.flatnonzero(matches.is_copy)
     return [
-        Leak(judged[row], keys[found.place[row]], bool(found.mirrored[row]), float(found.ratio[row]))
-        for row in rows[np.argsort(found.ratio[rows], kind="stable")]
+        NearCopy(
+            held_out=held_out_keys[row],
+            train=train_keys[matches.row[row]],
+            mirrored=bool(matches.mirrored[row]),
+            distance_ratio=float(matches.distance_ratio[row]),
+        )
+        for row in rows[np.argsort(matches.distance_ratio[rows], kind="stable")]
     ]
 
 
-def leaks_of(run: Run, progress: Progress = untold) -> list[Leak]:
-    """Of the validation and test images of a run, beside all that may be trained on. Raises NotReal."""
+def near_copies_of(run: Run, progress: Progress = noop) -> list[NearCopy]:
+    """Compare a run's validation and test images with all images that may be trained on.
+
+    Raises NotReal for a held-out image that is synthetic.
+    """
     real = run.store / "real"
-    seen = [real / split for split in ("train", "world") if finished_shards(real / split)]
-    judged = [(real / split).url for split in ("validation", "test") if finished_shards(real / split)]
-    trained_on = [ShardStream(place.url, shuffle=False) for place in (*seen, run.shards) if finished_shards(place)]
-    return find_leaks(trained_on, ShardStream(judged, shuffle=False, real_only=True), progress)
+    folders = [folder for folder in (real / "train", real / "world", run.shards) if finished_shards(folder)]
+    held_out = [(real / split).url for split in ("validation", "test") if finished_shards(real / split)]
+    train = [ShardStream(folder.url, shuffle=False) for folder in folders]
+    return find_near_copies(train, ShardStream(held_out, shuffle=False, real_only=True), progress)

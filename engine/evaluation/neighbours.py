@@ -1,9 +1,10 @@
-"""The nearest real images of synthetic ones, and which of them are copies.
+"""Nearest real images of synthetic ones by features, and copies by pixels.
 
-By pixels, an image is 8x8 means of its colours, freed from brightness and contrast: encoding, scaling, noise or another
-exposure hardly move it. It is a copy where its nearest real image, or the mirror image of one, is nearer than a quarter
-of what is usual between a real image and the nearest other. Of CIFAR-10's 10,000 test images that finds 55 in train,
-hardly any of them merely alike; copies that were cut or shifted by more than a few percent are not found.
+Pixels are compared as thumbnails: 8x8 mean colours, normalised in brightness and contrast, so that encoding, scaling,
+noise and exposure hardly change them. An image is a copy if its nearest real image, or the mirror image of one, is
+nearer than a quarter of the usual distance between a real image and its nearest neighbour. This finds 55 images of
+CIFAR-10's 10,000 test images in train, with hardly any false ones. It does not find copies that were cropped or shifted
+by more than a few percent.
 """
 
 from collections.abc import Sequence
@@ -14,98 +15,99 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluation.distances import Features, squared_distances
-from engine.evaluation.measure_progress import Progress, untold
+from engine.evaluation.measure_progress import Progress, noop
 from shards.codec import Pixels
 
 _SIDE = 8
-_FLAT = 4.0  # grey levels of deviation: what varies less is noise, and stays small
-_WHOLE = 0.999
-_COPY = 0.25
-_DRAWN = 2000
-_PART = 4096
+_FLAT = 4.0  # standard deviation in grey levels: smaller variation is noise and is not amplified
+_FULL_CONTRAST = 0.999
+_COPY_RATIO = 0.25
+_SAMPLED = 2000
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest images of another set, the nearest first.
+    """Nearest images of another set, the nearest first.
 
-    place:    int64 (images, count), their rows there.
+    row:      int64 (images, count), rows of the other set.
     distance: float64 (images, count), Euclidean.
     """
 
-    place: NDArray[np.int64]
+    row: NDArray[np.int64]
     distance: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Copies:
-    """The real image that each image is most like by pixels.
+class PixelMatches:
+    """The real image that is most like each image by pixels.
 
-    place:    int64 (images,), its row. mirrored: bool (images,), whether the image is its mirror image.
-    ratio:    float64 (images,), its distance as a share of the usual one of real images to each other.
+    row:            int64 (images,), row of the real image.
+    mirrored:       bool (images,), whether its mirror image is the match.
+    distance_ratio: float64 (images,), distance as a share of the usual distance of real images to each other.
     """
 
-    place: NDArray[np.int64]
+    row: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
-    ratio: NDArray[np.float64]
+    distance_ratio: NDArray[np.float64]
 
     @property
-    def found(self) -> NDArray[np.bool_]:
-        """Which images are copies."""
-        return self.ratio < _COPY
+    def is_copy(self) -> NDArray[np.bool_]:
+        """Which images are copies: bool (images,)."""
+        return self.distance_ratio < _COPY_RATIO
 
 
 def nearest(ours: Features, theirs: Features, count: int) -> Nearest:
-    """Of each of ours the `count` nearest of theirs, all of them where there are fewer."""
+    """Return the `count` nearest of `theirs` for each of `ours`; all of them if there are fewer."""
     count = min(count, len(theirs))
-    place, distance = np.empty((len(ours), count), np.int64), np.empty((len(ours), count))
-    for rows, squared in squared_distances(ours, theirs):
+    row, distance = np.empty((len(ours), count), np.int64), np.empty((len(ours), count))
+    for block, squared in squared_distances(ours, theirs):
         chosen = np.argpartition(squared, count - 1, axis=1)[:, :count]
-        found = np.take_along_axis(squared, chosen, axis=1)
-        order = np.lexsort((chosen, found), axis=1)
-        place[rows] = np.take_along_axis(chosen, order, axis=1)
-        distance[rows] = np.sqrt(np.take_along_axis(found, order, axis=1))
-    return Nearest(place, distance)
+        of_chosen = np.take_along_axis(squared, chosen, axis=1)
+        order = np.lexsort((chosen, of_chosen), axis=1)
+        row[block] = np.take_along_axis(chosen, order, axis=1)
+        distance[block] = np.sqrt(np.take_along_axis(of_chosen, order, axis=1))
+    return Nearest(row, distance)
 
 
-def find_copies(ours: Features, theirs: Features, progress: Progress = untold) -> Copies:
-    """Compare thumbnails with those of real images. An image of (nearly) one colour is a copy of none."""
-    usual, parts = usual_distance(theirs), []
-    for start in progress(range(0, len(ours), _PART), len(ours), "compared with real images"):
-        some = ours[start : start + _PART]
-        straight, mirror = (nearest(one, theirs, 1) for one in (some, mirrored(some)))
-        turned = mirror.distance < straight.distance
-        place = np.where(turned, mirror.place, straight.place)
-        ratio = np.minimum(mirror.distance, straight.distance) / usual
-        flat = np.linalg.norm(some, axis=1, keepdims=True) < _WHOLE
-        parts.append((place, turned, np.where(flat, np.maximum(ratio, 1), ratio)))
-    return Copies(*(np.concatenate(one)[:, 0] for one in zip(*parts, strict=True)))
+def match_pixels(ours: Features, theirs: Features, progress: Progress = noop) -> PixelMatches:
+    """Find the real thumbnail that is most like each thumbnail. An image of nearly one colour is never a copy."""
+    usual, chunks = usual_distance(theirs), []
+    for start in progress(range(0, len(ours), _CHUNK), len(ours), "compared with real images"):
+        chunk = ours[start : start + _CHUNK]
+        direct, mirror = nearest(chunk, theirs, 1), nearest(mirrored(chunk), theirs, 1)
+        mirror_wins = mirror.distance < direct.distance
+        row = np.where(mirror_wins, mirror.row, direct.row)
+        ratio = np.minimum(mirror.distance, direct.distance) / usual
+        flat = np.linalg.norm(chunk, axis=1, keepdims=True) < _FULL_CONTRAST
+        chunks.append((row, mirror_wins, np.where(flat, np.maximum(ratio, 1), ratio)))
+    return PixelMatches(*(np.concatenate(column)[:, 0] for column in zip(*chunks, strict=True)))
 
 
 def usual_distance(features: Features) -> float:
-    """The median distance of an image to the nearest other one of its set, from at most 2,000 spread over the set.
+    """Return the median distance of an image to its nearest neighbour in the set, from at most 2,000 images.
 
-    A median, so that a few copies within the set do not matter. 1 where there is no other.
+    A few copies within the set do not change a median. Returns 1 for a single image.
     """
     if len(features) < 2:
         return 1.0
-    drawn = np.unique(np.linspace(0, len(features) - 1, min(_DRAWN, len(features))).astype(np.int64))
-    near = nearest(features[drawn], features, 2)
-    other = np.where(near.place[:, 0] == drawn, near.distance[:, 1], near.distance[:, 0])
+    sampled = np.unique(np.linspace(0, len(features) - 1, min(_SAMPLED, len(features))).astype(np.int64))
+    near = nearest(features[sampled], features, 2)
+    other = np.where(near.row[:, 0] == sampled, near.distance[:, 1], near.distance[:, 0])
     return max(float(np.median(other)), 1e-6)
 
 
 def thumbnails(images: Sequence[Pixels] | Pixels) -> NDArray[np.float32]:
-    """What `find_copies` compares: (images, 192), of mean 0 and, but for those of one colour, of length 1."""
-    found = np.empty((len(images), _SIDE * _SIDE * 3), np.float32)
+    """Return thumbnails, (images, 192), with mean 0 and length 1; images of one colour are shorter."""
+    small = np.empty((len(images), _SIDE * _SIDE * 3), np.float32)
     for row, image in enumerate(images):
-        found[row] = cv2.resize(image.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel()
-    found -= found.mean(axis=1, keepdims=True)
-    deviation = np.sqrt(np.square(found).mean(axis=1, keepdims=True))
-    found /= np.maximum(deviation, _FLAT) * np.sqrt(found.shape[1])
-    return found
+        small[row] = cv2.resize(image.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel()
+    small -= small.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.square(small).mean(axis=1, keepdims=True))
+    small /= np.maximum(deviation, _FLAT) * np.sqrt(small.shape[1])
+    return small
 
 
 def mirrored(small: Features) -> Features:
-    """Thumbnails of the mirror images."""
+    """Return the thumbnails of the mirror images."""
     return small.reshape(-1, _SIDE, _SIDE, 3)[:, :, ::-1].reshape(len(small), -1)

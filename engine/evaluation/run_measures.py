@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data import SPLITS, Splits
+from engine.data.splits import SPLITS, Splits
 from engine.errors import SpecError
 from engine.evaluation.encoders import OFFLINE, ClassifierEncoder, Encoder, open_encoder
 from engine.evaluation.image_groups import GroupFeatures, look, open_shards, reference, small_ones, strategies

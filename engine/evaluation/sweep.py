@@ -1,54 +1,55 @@
-"""Did it help, and at which alpha? Every training of the comparison, and the answer.
+"""The trainings of a sweep. Each compares with the others at equal steps, on the same real validation images.
 
-RUN/sweep/<arm>-<seed>.json   what one training says of validation and test
-RUN/sweep/<arm>-<seed>.pt     where it stands, until it is done
-RUN/sweep.json                every arm, and the answer
+RUN/sweep/<arm>-<seed>.json   result of one training
+RUN/sweep/<arm>-<seed>.pt     checkpoint of one training, until it is done
+RUN/sweep.json                comparison of all arms
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from engine.config.sweep_spec import ORACLE
-from engine.data import SPLITS
+from engine.data.splits import SPLITS
 from engine.errors import SpecError
 from engine.evaluation.arms import Arm, arms_of
+from engine.evaluation.trial_result import TrialPredictions, TrialResult
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
+from engine.training.classifier.evaluate import MaskPredictions, Predictions
 from engine.training.classifier.train_worker import Worker
 from engine.training.classifier.trainer import Tell, Trained, Trainer, silent
 from engine.training.classifier.training_data import TrainData
 from shards.storage.manifest import finished_shards
-from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
-_TRIALS = "sweep"
+_FOLDER = "sweep"
 JUDGED = ("validation", "test")
+"""Splits that trained networks are judged on."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: an arm at a seed."""
+    """One training: an arm with a seed."""
 
     arm: str
     seed: int
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Name of its files."""
         return f"{self.arm}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished run with its real images as shards: all that a trial needs, on any node that sees the place.
+    """Everything that a trial needs, on any node that can read `store`: a finished run with its real images as shards.
 
-    fingerprint: of the images.
+    fingerprint: digest of the plan and all real images.
     """
 
     store: Store
@@ -59,37 +60,36 @@ class Sweep:
     fingerprint: str
 
     def trials(self) -> list[Trial]:
-        """Every training, all arms of a seed after another: what is stopped half-way compares what it has."""
+        """Return all trainings, seed by seed, so that an interrupted sweep has equally many of each arm."""
         return [Trial(arm.name, seed) for seed in range(self.seeds) for arm in self.arms]
 
     def pending(self) -> list[Trial]:
-        """Trials without a result."""
+        """Return the trials without a result."""
         return [trial for trial in self.trials() if self.result(trial) is None]
 
-    def result(self, trial: Trial) -> dict[str, Any] | None:
-        """What an earlier command found, if it was for these very settings and images."""
-        try:
-            found: dict[str, Any] = json.loads((self.store / _TRIALS).read(f"{trial.name}.json"))
-        except FileMissing:
-            return None
-        return found if found.get("fingerprint") == self._fingerprint(trial) else None
+    def result(self, trial: Trial) -> TrialResult | None:
+        """Return the result of a trial if it was trained with equal settings and images."""
+        result = TrialResult.read(self.store / _FOLDER, trial.name)
+        return result if result is not None and result.fingerprint == self.fingerprint_of(trial) else None
 
     def run(self, trial: Trial, device: str, tell: Tell = silent) -> float:
-        """Train and judge one trial, from its checkpoint on, and keep what it says; gives its quality on validation."""
-        spec, place = self._arm(trial).at(trial.seed), self.store / _TRIALS
+        """Train and judge one trial, from its checkpoint if there is one. Write its result and return its quality."""
+        spec, folder = self._by_name[trial.arm].with_seed(trial.seed), self.store / _FOLDER
         worker = Worker(device=device, precision=spec.precision)
-        checkpoint = Checkpoint(place, self._fingerprint(trial), f"{trial.name}.pt")
+        checkpoint = Checkpoint(folder, self.fingerprint_of(trial), f"{trial.name}.pt")
         trained = Trainer(spec, self._data(trial), worker, checkpoint).run(tell)
-        place.replace(f"{trial.name}.json", f"{json.dumps(self._content(trial, trained))}\n".encode())
+        self._result(trial, trained).write(folder)
         checkpoint.remove()
         return trained.scores["validation"].quality
+
+    def fingerprint_of(self, trial: Trial) -> str:
+        """Return a digest of everything that the result of a trial depends on."""
+        settings = self._by_name[trial.arm].with_seed(trial.seed).model_dump(mode="json", exclude={"checkpoint_every"})
+        return hashlib.sha256(json.dumps([self.fingerprint, settings], sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _by_name(self) -> dict[str, Arm]:
         return {arm.name: arm for arm in self.arms}
-
-    def _arm(self, trial: Trial) -> Arm:
-        return self._by_name[trial.arm]
 
     def _data(self, trial: Trial) -> TrainData:
         real, oracle = self.store / "real", trial.arm == ORACLE
@@ -101,30 +101,27 @@ class Sweep:
             classes=self.classes,
         )
 
-    def _fingerprint(self, trial: Trial) -> str:
-        """Changes whenever the trial would come out differently."""
-        settings = self._arm(trial).at(trial.seed).model_dump(mode="json", exclude={"checkpoint_every"})
-        return hashlib.sha256(json.dumps([self.fingerprint, settings], sort_keys=True).encode()).hexdigest()
+    def _result(self, trial: Trial, trained: Trained) -> TrialResult:
+        return TrialResult(
+            arm=trial.arm,
+            seed=trial.seed,
+            fingerprint=self.fingerprint_of(trial),
+            scores=dict(trained.scores),
+            predictions={split: trial_predictions(found) for split, found in trained.predictions.items()},
+        )
 
-    def _content(self, trial: Trial, trained: Trained) -> dict[str, Any]:
-        return {
-            "arm": trial.arm,
-            "alpha": self._arm(trial).alpha,
-            "seed": trial.seed,
-            "fingerprint": self._fingerprint(trial),
-            "scores": {split: found.as_json() for split, found in trained.scores.items()},
-            "predictions": {
-                split: {name: np.round(value, 6).tolist() for name, value in found.as_columns().items()}
-                for split, found in trained.predictions.items()
-            },
-        }
+
+def trial_predictions(predictions: Predictions | MaskPredictions) -> TrialPredictions:
+    """Return what a trial's result keeps of predictions, rounded to six digits."""
+    columns = predictions.as_columns()
+    return TrialPredictions(**{name: tuple(np.round(column, 6).tolist()) for name, column in columns.items()})
 
 
 def prepare_sweep(run: Run) -> Sweep:
-    """Write the real images as shards beside the synthetic ones, and settle what is trained.
+    """Write a run's real images as shards and return the trainings to compare.
 
-    Raises what `prepare_real` raises, and SpecError for units that are to be made, an empty split, and arms that cannot
-    be compared.
+    Raises what `prepare_real` raises, and SpecError for unfinished units, an empty split, and arms that cannot be
+    compared.
     """
     spec, missing = run.recipe.spec, len(run.pending())
     if missing:

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from engine.data.class_folders import class_name
 from engine.data.real_image import RealImage
-from engine.data.sources.imagefolder import open_imagefolder
+from engine.data.folder_listing import list_class_folders
 from engine.data.splits import distinct
 from engine.errors import DataError, SpecError
 from engine.export.sidecar import Sidecar
@@ -84,7 +84,7 @@ def read_foreign_images(said: Sidecar, like: Sequence[str] | None = None) -> For
     Raises DataError where there is no image, one cannot be opened, or one stands in two classes; SpecError for a folder
     of no class.
     """
-    found = open_imagefolder(str(said.folder), "import")
+    found = list_class_folders(str(said.folder), "import")
     names = [class_name(folder) for folder in found.classes]
     classes = _classes(said.folder, names, like)
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.data import SPLITS
+from engine.data.splits import SPLITS
 from engine.errors import RunMismatch
 from engine.evaluation.intervals import Interval
 from shards.storage.retries import FileMissing

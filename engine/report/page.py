@@ -14,16 +14,16 @@ from engine.config.spec_file import dump_spec
 from engine.monitoring.cost_file import recorded
 from engine.monitoring.estimate import megabytes
 from engine.report.alternatives import compare
-from engine.report.charts import curve
+from engine.report.alpha_curve import curve
 from engine.report.confusion import confusions
 from engine.report.findings import Findings, read_findings
 from engine.report.gallery import make_gallery
-from engine.report.likeness import likeness
+from engine.report.nearest_images import likeness
 from engine.report.measured import Measured, read_measured
 from engine.report.pictures import Picture
 from engine.report.run_totals import RunTotals, tally
-from engine.report.scatter import scatter
-from engine.report.sheets import pictures
+from engine.report.gain_scatter import scatter
+from engine.report.class_images import pictures
 from engine.run.run import Run
 
 _SHEETS = 20

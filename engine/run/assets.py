@@ -15,7 +15,8 @@ from pathlib import Path
 
 from engine.config.condition_spec import LayoutCondition, MasksCondition, RealCondition
 from engine.config.spec import Spec
-from engine.data import RealImage, Splits
+from engine.data.splits import Splits
+from engine.data.real_image import RealImage
 from engine.data.masks import colours_of, read_mask
 from engine.data.real_shards import write_shard
 from engine.errors import RunMismatch, SpecError

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.config.model_settings import ModelSettings
-from engine.data import SPLITS, Splits, load_splits
+from engine.data.splits import SPLITS, Splits, load_splits
 from engine.data.real_shards import write_real_shards
 from engine.errors import DataError, SpecError
 from engine.models.resolve import learned_digests

@@ -2,7 +2,7 @@
 
 from engine.config.condition_spec import ConditionSpec, MasksCondition, ShapesCondition
 from engine.config.spec import Spec
-from engine.data import Splits
+from engine.data.splits import Splits
 from engine.errors import SpecError
 from engine.models.resolve import taught_palette
 from engine.run.run_context import RunContext

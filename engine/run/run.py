@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from engine.config.spec import Spec
 from engine.config.spec_file import differences, dump_spec, identity, parse_as
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import OutputError, RunMismatch, SpecError
 from engine.models.resolve import check_models, pin
 from engine.run.assets import Assets, check_stored, gather_assets, store_assets, stored_assets

@@ -1,38 +1,78 @@
-"""Where a killed training goes on: one file, replaced as a whole."""
+"""The state of an interrupted training: one file, replaced as a whole, removed at the end."""
 
 import io
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from engine.errors import ModelError
 from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
+State = dict[str, Any]
 
-@dataclass(frozen=True)
+
+@dataclass
 class Checkpoint:
-    """The state of a training in its folder. fingerprint: of all that the training follows from."""
+    """The saved state of a training, in a file of its folder.
+
+    fingerprint:   of everything that the training depends on.
+    every_seconds: interval of `save_if_due`.
+    """
 
     store: Store
     fingerprint: str
     name: str = "checkpoint.pt"
+    every_seconds: float = 0.0
+    _saved_at: float = field(default_factory=time.monotonic)
 
-    def load(self) -> dict[str, Any] | None:
-        """The last saved state on the CPU; None at the start, and where the file belongs to another training."""
-        try:
-            data = self.store.read(self.name)
-        except FileMissing:
-            return None
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return state if state.pop("fingerprint") == self.fingerprint else None
+    def load(self) -> State | None:
+        """Return the last saved state on the CPU; None if there is none, or if the file is another training's."""
+        state = self._read()
+        return None if state is None or state.pop("fingerprint") != self.fingerprint else state
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the file: a kill at any moment leaves the old one or the new one."""
-        buffer = io.BytesIO()
-        torch.save(state | {"fingerprint": self.fingerprint}, buffer)
-        self.store.replace(self.name, buffer.getvalue())
+    def check_owner(self) -> None:
+        """Raise ModelError if the file belongs to another training, which `save` would overwrite."""
+        state = self._read()
+        if state is not None and state["fingerprint"] != self.fingerprint:
+            raise ModelError(
+                f"{self.store}/{self.name} belongs to another spec or other data; give --out an empty folder, or "
+                "remove that file"
+            )
+
+    def save(self, state: State) -> None:
+        """Replace the file. A kill at any moment leaves the old version or the new one."""
+        content = {**state, "fingerprint": self.fingerprint}
+        folder = self.store.local
+        if folder is None:
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            self.store.replace(self.name, buffer.getvalue())
+        else:  # Not by way of memory: the state of a large ControlNet has many gigabytes.
+            staged = self.store.staging(self.name)
+            try:
+                torch.save(content, staged)
+                staged.replace(folder / self.name)
+            finally:
+                staged.unlink(missing_ok=True)
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self, state: Callable[[], State]) -> None:
+        """Save if the interval has passed."""
+        if time.monotonic() - self._saved_at >= self.every_seconds:
+            self.save(state())
 
     def remove(self) -> None:
-        """After the training."""
+        """Remove the file, after the training."""
         self.store.remove(self.name)
+
+    def _read(self) -> State | None:
+        try:
+            with self.store.local_copy(self.name) as path:
+                state: State = torch.load(path, map_location="cpu", weights_only=True)
+        except FileMissing:
+            return None
+        return state

@@ -1,56 +1,80 @@
-"""AdamW with warm-up and cosine decay, gradient clipping, and a state that a stage can go on from."""
-
-from __future__ import annotations
+"""Learning-rate schedules as functions of the step, and AdamW as the generators are trained with it."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.training.stage_checkpoint import StageCheckpoint, State
+from engine.config.train_spec import TrainSpec
+from engine.training.checkpoint import State
+
+# Of one_cycle, as in torch's OneCycleLR: rates at both ends as shares of the highest, and the fraction of rising steps.
+_START, _END = 1 / 25, 1 / 25e4
+_RISE = 0.3
 
 
-def schedule(step: int, warmup: int, steps: int) -> float:
-    """Share of the learning rate at a step: linear warm-up, then a cosine to zero at `steps`."""
+def learning_rate(spec: TrainSpec, step: int, steps: int) -> float:
+    """Return the learning rate of a classifier's step, from 0 to steps - 1."""
+    if spec.schedule == "one_cycle":
+        return spec.learning_rate * _one_cycle(step, steps, _RISE if spec.warmup is None else spec.warmup)
+    warmup = round((spec.warmup or 0.0) * steps)
+    if step < warmup:
+        return spec.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    shares = {"linear": 1 - done, "cosine": _cosine(1.0, 0.0, done), "constant": 1.0}
+    return spec.learning_rate * shares[spec.schedule]
+
+
+def warmup_cosine(step: int, warmup: int, steps: int) -> float:
+    """Return the share of the highest rate: a linear warm-up, then a cosine down to zero at `steps`."""
     if step < warmup:
         return (step + 1) / warmup
-    done = (step - warmup) / max(steps - warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    return _cosine(1.0, 0.0, (step - warmup) / max(1, steps - warmup))
 
 
-@dataclass
-class Optimiser:
-    """One learning rate for all parameters, on that schedule."""
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """Set one learning rate for all parameters of a torch optimizer."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
-    parameters: Sequence[nn.Parameter]
-    rate: float
-    warmup: int
-    steps: int
-    _adam: torch.optim.AdamW = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._adam = torch.optim.AdamW(self.parameters, lr=self.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+def _one_cycle(step: int, steps: int, rise: float) -> float:
+    peak = max(0.0, rise * steps - 1)
+    if step <= peak:
+        return _cosine(_START, 1.0, step / peak if peak else 1.0)
+    return _cosine(1.0, _END, (step - peak) / max(1e-9, steps - 1 - peak))
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    """Interpolate along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+class ClippedAdamW:
+    """AdamW with a warm-up, a cosine decay and gradients clipped to norm 1.
+
+    rate: the highest learning rate. warmup, steps: in optimizer steps.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], rate: float, warmup: int, steps: int) -> None:
+        self._parameters, self._rate, self._warmup, self._steps = parameters, rate, warmup, steps
+        self._adam = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
     def step(self, loss: Tensor, step: int) -> None:
-        """One update; `step` counts from 0 and fixes the learning rate."""
-        for group in self._adam.param_groups:
-            group["lr"] = self.rate * schedule(step, self.warmup, self.steps)
+        """Update the parameters; `step` counts from 0 and decides the learning rate."""
+        set_learning_rate(self._adam, self._rate * warmup_cosine(step, self._warmup, self._steps))
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._adam.step()
 
-    def state(self, model: nn.Module, done: int) -> State:
-        """What `resume` needs: the model, the moments, and how many steps are done."""
-        return {"model": model.state_dict(), "adam": self._adam.state_dict(), "done": done}
+    def state(self, model: nn.Module) -> State:
+        """Return the weights of the model and the moments of its gradients."""
+        return {"model": model.state_dict(), "adam": self._adam.state_dict()}
 
-    def resume(self, checkpoint: StageCheckpoint, model: nn.Module) -> int:
-        """Take up the saved state, if there is one; returns the number of steps done."""
-        state = checkpoint.load()
-        if state is None:
-            return 0
+    def restore(self, state: State, model: nn.Module) -> None:
+        """Load what `state` returned."""
         model.load_state_dict(state["model"])
         self._adam.load_state_dict(state["adam"])
-        return int(state["done"])

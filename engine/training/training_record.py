@@ -1,7 +1,5 @@
 """`training.json`: what a training did. It is written last, so a folder that has it is finished."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,7 +13,7 @@ _RECORD = "training.json"
 
 
 def is_done(out: Path, fingerprint: str) -> bool:
-    """Whether `out` holds this very training, finished. Raises ModelError if it holds another."""
+    """Return whether `out` holds this training, finished. Raises ModelError if it holds another."""
     if not (out / _RECORD).exists():
         return False
     if json.loads((out / _RECORD).read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
@@ -24,7 +22,7 @@ def is_done(out: Path, fingerprint: str) -> bool:
 
 
 def weights_revision(folder: Path) -> str:
-    """What the weights are called: a digest of their bytes."""
+    """Return a digest of the bytes of all weights, which names the model's revision."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.safetensors")):
         digest.update(file.read_bytes())
@@ -32,6 +30,6 @@ def weights_revision(folder: Path) -> str:
 
 
 def write_record(out: Path, content: Mapping[str, Any]) -> None:
-    """Mark the training in `out` as finished."""
+    """Write `training.json`, which marks the training in `out` as finished."""
     replace_text(out / _RECORD, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     sweep_staging(out)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.config.spec import Spec
-from engine.data.splits import open_source
+from engine.data.open_source import open_source
 from engine.errors import SpecError
 from engine.prompts.visual_genome import choose_synsets, count_attributes, ranked, with_hyponyms
 from engine.prompts.wordnet import WordNet

@@ -84,7 +84,7 @@ def make_units(run: Run, log: Log, *, profile: bool = False) -> None:
 
 def _make_on_ray(run: Run, log: Log, profile: bool) -> None:
     from engine.cluster.driver import generate as drive
-    from engine.cluster.prometheus import Metrics
+    from engine.cluster.prometheus import PrometheusMetrics
     from engine.cluster.ray_session import ray_session
 
     context, done = run.recipe, list(run.stats().values())
@@ -96,7 +96,7 @@ def _make_on_ray(run: Run, log: Log, profile: bool) -> None:
         sheet = stack.enter_context(ContactSheet(run, done, log))
         costs = stack.enter_context(CostFile(run.store, meter, log))
         progress = stack.enter_context(RunProgress(context.plan.classes, context.plan.quotas, done, meter, log))
-        drive(run, progress, meter, [Metrics(context, done, meter), sheet, costs], profile=profile)
+        drive(run, progress, meter, [PrometheusMetrics(context, done, meter), sheet, costs], profile=profile)
 
 
 def _merge_profile(run: Run, log: Log) -> None:

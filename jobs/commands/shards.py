@@ -60,17 +60,17 @@ def inspect(arguments: Namespace) -> None:
     from shards.errors import ShardError
     from shards.storage.locations import find_tars
     from shards.storage.shard_cache import ShardCache
-    from shards.tools.survey import Survey, as_json, told_names, unfinished
+    from shards.tools.survey import Survey, read_class_names, unfinished_tars
 
     place = _place(arguments.path)
     found, cache = find_tars(place), ShardCache()
     tars = found[: arguments.first]
-    survey = Survey(_roles(arguments), arguments.decode, told_names(tars[0]))
+    survey = Survey(_roles(arguments), arguments.decode, read_class_names(tars[0]))
     for _ in shown(_look(survey, tars, cache), len(tars), "shards read"):
         pass
-    skipped = unfinished(place)
+    skipped = unfinished_tars(place)
     if arguments.json:
-        content = {"path": place, **as_json(survey), "shards_in_all": len(found), "unfinished": skipped}
+        content = {"path": place, **survey.as_json(), "shards_in_all": len(found), "unfinished": skipped}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
         say(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
@@ -84,23 +84,27 @@ def inspect(arguments: Namespace) -> None:
 def reshard(arguments: Namespace) -> None:
     """Write the shards that are not finished; say what was left out."""
     from jobs.progress import shown
-    from shards.tools.reshard import Wanted, wanted_keys
-    from shards.tools.reshard_plan import ReshardPlan
+    from shards.storage.shard_cache import ShardCache
+    from shards.tools.reshard import Resharder
+    from shards.tools.reshard_options import ReshardOptions, read_selected_keys
+    from shards.tools.reshard_plan import ReshardPlanner
 
-    select = None if arguments.select is None else wanted_keys(arguments.select)
-    wanted = Wanted(arguments.samples_per_shard, arguments.shards, select, arguments.members, _roles(arguments))
-    tally = ReshardPlan([_place(one) for one in arguments.sources], wanted)
-    for _ in shown(tally.look(), tally.shards, "shards read"):
+    select = None if arguments.select is None else read_selected_keys(arguments.select)
+    roles, cache = _roles(arguments), ShardCache()
+    options = ReshardOptions(arguments.samples_per_shard, arguments.shards, select, arguments.members, roles)
+    planner = ReshardPlanner([_place(source) for source in arguments.sources], options, cache)
+    for _ in shown(planner.scan(), planner.shard_count, "shards read"):
         pass
-    plan = tally.decide()
-    plan.take(arguments.out)
-    for extension, count in plan.left_out.items():
+    plan = planner.plan()
+    resharder = Resharder(plan, arguments.out, cache)
+    resharder.prepare_folder()
+    for extension, count in plan.dropped_members.items():
         say(f"note: .{extension} of {count:,} samples is left out; --members {extension} keeps it")
     if plan.imageless:
         say(f"note: {plan.imageless:,} samples without an image are left out")
-    for _ in shown(plan.write(arguments.out), plan.total, "samples written"):
+    for _ in shown(resharder.write(), plan.total, "samples written"):
         pass
-    shards = len(wanted.cuts(plan.total))
+    shards = len(options.shard_ranges(plan.total))
     say(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
 
 

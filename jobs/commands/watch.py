@@ -1,4 +1,4 @@
-"""Leaving a spot machine in time."""
+"""The command that drains a spot machine before its cloud takes it."""
 
 from argparse import Namespace
 
@@ -6,22 +6,22 @@ from jobs.arguments import AddCommand
 
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
+    """Add the command of this file."""
     text = "Run beside Ray on each spot machine: when its cloud says that it takes the machine, drain the Ray node."
-    added = command("watch", watch, text, "watch")
-    added.add_argument("--node-id", metavar="ID", help="drain this Ray node; by default, every one on this machine")
+    parser = command("watch", watch, text, "watch")
+    parser.add_argument("--node-id", metavar="ID", help="drain this Ray node; by default, every one on this machine")
 
 
 def watch(arguments: Namespace) -> None:
-    """Wait for the notice, drain, and end."""
+    """Wait for an interruption notice, and drain the Ray nodes of this machine."""
     from engine.cluster.local_nodes import LocalNodes
-    from engine.cluster.spot_notices import await_interruption, find_cloud
+    from engine.cluster.spot_notices import detect_cloud, wait_for_interruption
     from engine.monitoring.log import TextLog
 
     log = TextLog()
-    cloud = find_cloud()
-    machine = LocalNodes(arguments.node_id)
-    log.say("watching", f"watching {cloud.name} for notices to Ray node {', '.join(machine.await_nodes())}")
-    notice = await_interruption(cloud, log)
-    drained = machine.drain(notice.text, notice.deadline)
-    log.say("drained", f"{notice.text}: drained Ray node {', '.join(drained)}", "warning")
+    cloud = detect_cloud()
+    nodes = LocalNodes(arguments.node_id)
+    log.say("spot_watch_started", f"watching {cloud.name} for notices to Ray node {', '.join(nodes.wait_for_nodes())}")
+    notice = wait_for_interruption(cloud, log)
+    drained = nodes.drain(notice.text, notice.deadline)
+    log.say("node_drained", f"{notice.text}: drained Ray node {', '.join(drained)}", "warning")

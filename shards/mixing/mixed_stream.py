@@ -177,7 +177,7 @@ class MixedStream:
             cursor, mask = self._mixture.cursors[number], cursors == number
             rows[mask], sources[mask] = cursor.rows(positions[mask]), cursor.number
         return [
-            BatchPart(stream, rows[indices], indices, number)
+            BatchPart(stream.reader, rows[indices], indices, number)
             for number, stream in enumerate(self.sources)
             if len(indices := np.flatnonzero(sources == number))
         ]
@@ -203,7 +203,7 @@ def _check_origin(sources: Sequence[Source], synthetic: bool) -> None:
         if len(wrong):
             actual, declared = ("real", "synthetic") if synthetic else ("synthetic", "real")
             raise NotReal(
-                f"{stream.place(int(wrong[0]))} is {actual}, but its stream was passed as {declared}: "
+                f"{stream.reader.locate(int(wrong[0]))} is {actual}, but its stream was passed as {declared}: "
                 "alpha would be wrong"
             )
 
@@ -216,5 +216,5 @@ def _check_compatible(streams: Sequence[ShardStream]) -> None:
     for stream in streams:
         check_same_classes(names, stream.classes)
         names |= stream.classes
-        if (stream.masked, stream.decoder.size) != (streams[0].masked, streams[0].decoder.size):
+        if (stream.reader.has_masks, stream.decoder.size) != (streams[0].reader.has_masks, streams[0].decoder.size):
             raise ValueError("streams of one mix must be opened with the same `mask` and `size`")

@@ -62,7 +62,7 @@ class SourceCursor(SampleCounter):
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the index rows of the samples at these positions of the order."""
-        return self.source.stream.order(positions, self._order)
+        return self.source.stream.rows_at(positions, self._order)
 
     def share(self) -> Fraction:
         """Return the share among the sources of its side; a class has its part of the source's weight."""

@@ -82,7 +82,10 @@ def gather(parts: Sequence[BatchPart], decoder: Decoder) -> Batch:
     label, source = np.empty(count, np.int64), np.empty(count, np.int64)
     synthetic = np.empty(count, np.bool_)
     for part in parts:
-        label[part.positions], synthetic[part.positions] = part.reader.label[part.rows], part.reader.synthetic[part.rows]
+        label[part.positions], synthetic[part.positions] = (
+            part.reader.label[part.rows],
+            part.reader.synthetic[part.rows],
+        )
         source[part.positions] = part.source
     key = tuple(_scatter(parts, [part.reader.keys(part.rows) for part in parts]))
     mask = _masks(parts, decoder, image.shape[1:3]) if parts[0].reader.has_masks else None

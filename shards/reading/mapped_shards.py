@@ -1,4 +1,4 @@
-"""The bytes of shards: mapped into memory, from this disk or from the cache of remote ones."""
+"""Memory maps of shards, from this disk or from the cache of remote ones."""
 
 import mmap
 from collections import OrderedDict
@@ -14,60 +14,57 @@ from shards.reading.shard_index import recorded_sha256
 from shards.storage.locations import ShardFile
 from shards.storage.shard_cache import ShardCache
 
-_MAPPED = 256
-"""Shards that are mapped at a time: each costs a file descriptor."""
+_MAX_MAPS = 256  # each costs a file descriptor
 
 
 class MappedShards:
-    """Shards by their number in an index.
+    """Memory maps of shards, by their number in an index.
 
-    cache:  where remote ones are brought; a whole one at a time.
-    check_hashes: compare each with the SHA-256 in its stats file before anything of it is used.
-    window: how many are needed at a time (see EpochOrder); None: any.
+    cache:  where whole remote shards are downloaded to.
+    check_hashes: compare each shard with the SHA-256 in its stats file before it is used.
+    window: how many shards are needed at a time (see EpochOrder); None: any.
     """
 
     def __init__(self, tars: Sequence[ShardFile], cache: ShardCache, check_hashes: bool, window: int | None) -> None:
         self._tars, self._cache, self._check_hashes = tars, cache, check_hashes
-        self._fetched = window is not None and any(tar.local is None for tar in tars)
-        # What is mapped stays on the disk, even if the cache has let it go.
-        self._kept = 2 * window if self._fetched and window else _MAPPED
+        self._prefetches = window is not None and any(tar.local is None for tar in tars)
+        # A map keeps an evicted shard on the disk, so maps of remote shards are few.
+        self._max_maps = 2 * window if self._prefetches and window else _MAX_MAPS
         self._maps: OrderedDict[int, Pixels] = OrderedDict()
-        self._ahead: tuple[int, int] | None = None
+        self._prefetched: tuple[int, int] | None = None  # epoch and window
 
     def data(self, shard: int) -> Pixels:
-        """All of it. Raises ShardError where it cannot be read, or has not the recorded hash."""
-        found = self._maps.get(shard)
-        if found is None:
+        """Return all bytes of a shard. Raises ShardError if it cannot be read or has another hash."""
+        data = self._maps.get(shard)
+        if data is None:
             tar = self._tars[shard]
-            found = self._maps[shard] = self._mapped(tar, recorded_sha256(tar) if self._check_hashes else None)
-            if len(self._maps) > self._kept:
-                self._maps.popitem(last=False)  # what is being decoded of it holds it still
-        return found
+            data = self._maps[shard] = self._map(tar, recorded_sha256(tar) if self._check_hashes else None)
+            if len(self._maps) > self._max_maps:
+                self._maps.popitem(last=False)  # slices that are being decoded keep their map open
+        return data
 
-    def _mapped(self, tar: ShardFile, sha256: str | None) -> Pixels:
+    def _map(self, tar: ShardFile, sha256: str | None) -> Pixels:
         path = self._cache.path(tar, sha256)
         try:
             with path.open("rb") as file:
                 return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        except FileNotFoundError as error:
-            if tar.local is None:  # another process has evicted it since
-                return self._mapped(tar, sha256)
-            raise ShardError(f"{tar.url}: cannot be read: {error}; run verify") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # mmap refuses an empty file
+            if isinstance(error, FileNotFoundError) and tar.local is None:  # evicted by another process
+                return self._map(tar, sha256)
             raise ShardError(f"{tar.url}: cannot be read: {error}; run verify") from None
 
-    def fetch_ahead(self, order: EpochOrder, position: int) -> None:
-        """Have remote shards brought that this position of an order needs, and those of the window after it."""
-        if not self._fetched:
+    def prefetch(self, order: EpochOrder, position: int) -> None:
+        """Start to download the remote shards of the window at a position of an order, and of the next window."""
+        if not self._prefetches:
             return
         epoch, place = divmod(position, len(order))
         windows = order.windows(epoch)
         number = next(i for i, window in enumerate(windows) if place < window.end)
-        if self._ahead != (epoch, number):
-            self._ahead = epoch, number
+        if self._prefetched != (epoch, number):
+            self._prefetched = epoch, number
             following = windows[number + 1] if number + 1 < len(windows) else order.windows(epoch + 1)[0]
-            wanted = dict.fromkeys((*windows[number].shards, *following.shards))
-            self._cache.prefetch([self._tars[shard] for shard in wanted])
+            shards = dict.fromkeys((*windows[number].shards, *following.shards))
+            self._cache.prefetch([self._tars[shard] for shard in shards])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": OrderedDict()}  # a worker process has its own
+        return {**self.__dict__, "_maps": OrderedDict()}  # a worker process makes its own maps

@@ -1,4 +1,4 @@
-"""The index of shards: which samples there are, and where in which tar."""
+"""The index of shards: which samples they hold, and where each member is in which tar."""
 
 import io
 import json
@@ -19,25 +19,25 @@ from shards.reading.foreign_index import read_foreign_index
 from shards.reading.members import Members
 from shards.stats import STATS_SUFFIX
 from shards.storage.locations import ShardFile, find_tars, read_bytes
-from shards.storage.retries import FileMissing, AccessRefused, first_line
+from shards.storage.retries import AccessRefused, FileMissing, first_line
 from shards.storage.shard_cache import ShardCache
 
 ByteRanges = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Offset and size in bytes of one member of each sample; offset -1 where a sample lacks it."""
+"""Offset and size in bytes of one member of each sample; offset -1 for a sample without it."""
 
-_AT_ONCE = 16
+_THREADS = 16
 _NEVER_NULL = ("key", "_offset", "_size")
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Samples of all shards of a place, in the order of shard names and then of the tar.
+    """All samples of some shards, in the order of shard names and then of the tar.
 
-    tars:      the shard files; `shard[i]` is an index into them.
-    label:     class index; -1 where the shards tell none.
-    synthetic: where a shard does not say, `known` is false.
-    class_of:  name of each sample's class; null where the shards tell none.
-    places:    of `image`, and of those of `mask`, `json`, `txt` that were asked for.
+    tars:            the shards; `shard[i]` is the number of sample i's among them.
+    label:           class index; -1 if the shards have no labels.
+    synthetic:       valid where `synthetic_known` is true.
+    class_of:        name of each sample's class; null if the shards have no names.
+    ranges:          of `image`, and of the extra members that were requested.
     """
 
     tars: tuple[ShardFile, ...]
@@ -45,143 +45,150 @@ class ShardIndex:
     shard: NDArray[np.int32]
     label: NDArray[np.int64]
     synthetic: NDArray[np.bool_]
-    known: NDArray[np.bool_]
+    synthetic_known: NDArray[np.bool_]
     class_of: pa.DictionaryArray
-    places: Mapping[str, ByteRanges]
+    ranges: Mapping[str, ByteRanges]
 
     def __len__(self) -> int:
         return len(self.shard)
 
     def key(self, i: int) -> str:
-        """Key of sample i."""
+        """Return the key of sample i."""
         return str(self.keys[i].as_py())
 
-    def pairs(self) -> tuple[list[tuple[int, str | None]], NDArray[np.int64]]:
-        """The distinct (label, class name), and for each sample the number of its own among them."""
+    def class_pairs(self) -> tuple[list[tuple[int, str | None]], NDArray[np.int64]]:
+        """Return the distinct pairs of label and class name, and the number of each sample's pair."""
         names = [*self.class_of.dictionary.to_pylist(), None]
-        code = self.class_of.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-        labels, label = np.unique(self.label, return_inverse=True)  # numbered, for products of large ones overflow
-        distinct, which = np.unique(label * len(names) + code, return_inverse=True)
-        return [(int(labels[one // len(names)]), names[one % len(names)]) for one in distinct], which
+        name = self.class_of.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
+        # Numbers stand for labels, because a product with a large label would overflow.
+        labels, label = np.unique(self.label, return_inverse=True)
+        pairs, pair_of = np.unique(label * len(names) + name, return_inverse=True)
+        return [(int(labels[pair // len(names)]), names[pair % len(names)]) for pair in pairs], pair_of
 
 
 def open_index(
     shards: str | Path | Sequence[str | Path],
     *,
     members: Members | None = None,
-    also: Sequence[str] = (),
+    extra: Sequence[str] = (),
     cache: ShardCache | None = None,
     check_hashes: bool = False,
 ) -> ShardIndex:
-    """Read, or make by scanning, the index of every shard of a place.
+    """Read the index of every shard, or make it by scanning the tar.
 
     shards: a folder, a tar, a pattern with `{00000..00099}`, `*` or `?`, a URL of any of these, or a list of such.
-    members: which members are what, in shards that others wrote. also: members besides the image, whose places are
-    wanted too. check_hashes: compare an index that lies beside its tar with the SHA-256 in the stats file there.
-    Raises ShardError where there are none, or one is damaged.
+    members: names of members, for shards of other tools. extra: members to index besides the image: `mask`, `json`,
+    `txt`. check_hashes: compare an index beside its tar with the SHA-256 in the stats file.
+    Raises ShardError if there is no shard, or one is damaged.
     """
     tars = find_tars(shards)
-    opener = _Opener(members or Members(), also, cache, check_hashes)
-    with ThreadPoolExecutor(min(_AT_ONCE, len(tars))) as pool:
-        tables = list(pool.map(opener.table, tars))
-    kept = [(tar, table) for tar, table in zip(tars, tables, strict=True) if table.num_rows]
-    if not kept:
+    reader = _IndexReader(members or Members(), ("image", *extra), cache, check_hashes)
+    with ThreadPoolExecutor(min(_THREADS, len(tars))) as pool:
+        tables = list(pool.map(reader.read, tars))
+    nonempty = [(tar, table) for tar, table in zip(tars, tables, strict=True) if table.num_rows]
+    if not nonempty:
         raise ShardError(f"{shards}: every shard is empty")
-    table = pa.concat_tables([table for _, table in kept])
-    places = {}
-    for name in ("image", *also):
-        offset, size = (table[f"{name}_{fact}"].to_numpy() for fact in ("offset", "size"))
-        places[name] = (offset, size)
+    table = pa.concat_tables([table for _, table in nonempty])
     return ShardIndex(
-        tars=tuple(tar for tar, _ in kept),
+        tars=tuple(tar for tar, _ in nonempty),
         keys=table["key"].combine_chunks(),
-        shard=np.repeat(np.arange(len(kept), dtype=np.int32), [t.num_rows for _, t in kept]),
+        shard=np.repeat(np.arange(len(nonempty), dtype=np.int32), [table.num_rows for _, table in nonempty]),
         label=table["label"].fill_null(-1).to_numpy(),
         synthetic=table["synthetic"].fill_null(False).to_numpy(),
-        known=table["synthetic"].is_valid().to_numpy(),
+        synthetic_known=table["synthetic"].is_valid().to_numpy(),
         class_of=table["class_name"].combine_chunks().dictionary_encode(),
-        places=places,
+        ranges={name: _byte_ranges(table, name) for name in reader.indexed},
     )
 
 
 @dataclass(frozen=True)
-class _Opener:
+class _IndexReader:
+    """A reader of the indexes of single shards. indexed: members whose byte ranges are read."""
+
     members: Members
-    also: Sequence[str]
+    indexed: Sequence[str]
     cache: ShardCache | None
     check_hashes: bool
 
-    def table(self, tar: ShardFile) -> pa.Table:
-        """The wanted columns of one shard's index, all of them, in the same types."""
-        table = self._own(tar)
-        if table is None:
+    def read(self, tar: ShardFile) -> pa.Table:
+        """Return one shard's index, with the same columns and types for every shard."""
+        index = self._own_index(tar)
+        if index is None:
             local = tar.local or (self.cache or ShardCache()).path(tar)
-            table = read_foreign_index(local, tar.url, tar.version, self.members)
-        wanted = {
+            index = read_foreign_index(local, tar.url, tar.version, self.members)
+        types = {
             "key": pa.large_string(),
             "label": pa.int64(),
             "synthetic": pa.bool_(),
             "class_name": pa.large_string(),
         }
-        wanted |= {f"{name}_{fact}": pa.int64() for name in ("image", *self.also) for fact in ("offset", "size")}
-        rows = table.num_rows
+        types |= {f"{name}_{column}": pa.int64() for name in self.indexed for column in ("offset", "size")}
         try:
-            found = pa.table({name: _column(table, name, kind, rows) for name, kind in wanted.items()})
-            found.validate(full=True)
-            _check(found, ("image", *self.also))
+            table = pa.table({name: _column(index, name, type_) for name, type_ in types.items()})
+            table.validate(full=True)
+            _check_values(table, self.indexed)
         except (pa.ArrowException, LookupError, ValueError) as error:
-            what = f"says what cannot be: {first_line(error)!r}"
             raise ShardError(
-                f"{tar.sibling('.parquet')}: {what}; run verify, or remove it: the tar is read then"
+                f"{tar.sibling('.parquet')}: has invalid values: {first_line(error)!r}; run verify, or remove it: the "
+                "tar is read then"
             ) from None
-        return found
+        return table
 
-    def _own(self, tar: ShardFile) -> pa.Table | None:
-        """What our writer wrote beside the tar; None where there is no such file, or it is another program's."""
+    def _own_index(self, tar: ShardFile) -> pa.Table | None:
+        """Return the index that our writer wrote beside the tar; None if there is none."""
         place = tar.sibling(".parquet")
         try:
             content = None if tar.local and not self.check_hashes else read_bytes(place)
             table = pq.ParquetFile(place if content is None else io.BytesIO(content)).read()
-            names = table.column_names
-        except (FileNotFoundError, FileMissing, AccessRefused):  # a store that may not be listed says this of what is not there
+            columns = table.column_names
+        except (FileNotFoundError, FileMissing, AccessRefused):  # refused: how a store without listing says missing
             return None
         except (OSError, ValueError, pa.ArrowException) as error:
             raise ShardError(f"{place}: cannot be read: {first_line(error)!r}") from None
-        if table.num_rows and "image_offset" not in names:
-            return None
+        if table.num_rows and "image_offset" not in columns:
+            return None  # another program's
         if content is not None and self.check_hashes:
-            found, recorded = sha256(content).hexdigest(), recorded_sha256(tar, ".parquet")
-            if found != recorded:
-                raise ShardError(f"{place}: SHA-256 is {found}, and its stats file says {recorded}; run verify")
+            actual, recorded = sha256(content).hexdigest(), recorded_sha256(tar, ".parquet")
+            if actual != recorded:
+                raise ShardError(f"{place}: SHA-256 is {actual}, and its stats file says {recorded}; run verify")
         return table
 
 
-def _check(table: pa.Table, members: Sequence[str]) -> None:
-    """Raises ValueError for a sample without a key, and for places that no file has."""
+def _byte_ranges(table: pa.Table, member: str) -> ByteRanges:
+    return table[f"{member}_offset"].to_numpy(), table[f"{member}_size"].to_numpy()
+
+
+def _check_values(table: pa.Table, members: Sequence[str]) -> None:
+    """Raise ValueError for a sample without a key, and for impossible byte ranges."""
     if nulls := [name for name in table.column_names if name.endswith(_NEVER_NULL) and table[name].null_count]:
         raise ValueError(f"{nulls[0]} is null")
     for name in members:
-        offset, size = (table[f"{name}_{fact}"].to_numpy() for fact in ("offset", "size"))
+        offset, size = _byte_ranges(table, name)
         absent = (offset == -1) & (size == 0)
         if not (absent | (offset >= 0) & (size >= 0) & (offset + size >= 0)).all():  # a sum that overflows is negative
-            raise ValueError(f"{name}_offset and {name}_size are no place in a file")
+            raise ValueError(f"{name}_offset and {name}_size are no range of bytes in a file")
 
 
-def _column(table: pa.Table, name: str, kind: pa.DataType, rows: int) -> pa.ChunkedArray | pa.Array:
+def _column(table: pa.Table, name: str, type_: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """Return a column in a type, with the value for an absent member if the table lacks it."""
     if name in table.column_names:
-        return table[name].cast(kind)
+        return table[name].cast(type_)
     if name.endswith("_offset"):
-        return pa.array(np.full(rows, -1), kind)
-    return pa.array(np.zeros(rows, np.int64), kind) if name.endswith("_size") else pa.nulls(rows, kind)
+        return pa.array(np.full(table.num_rows, -1), type_)
+    return (
+        pa.array(np.zeros(table.num_rows, np.int64), type_)
+        if name.endswith("_size")
+        else pa.nulls(table.num_rows, type_)
+    )
 
 
 def recorded_sha256(tar: ShardFile, suffix: str = ".tar") -> str:
-    """The SHA-256 that the stats file beside a tar names, of it or its index. Raises ShardError where there is none."""
+    """Return the SHA-256 of a tar or its index in the stats file beside it. Raises ShardError if there is none."""
     place, name = tar.sibling(STATS_SUFFIX), tar.name.removesuffix(".tar") + suffix
     try:
-        (found,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == name)
-        if not re.fullmatch("[0-9a-f]{64}", found):
-            raise ValueError("it is no hash")
+        (digest,) = (file["sha256"] for file in json.loads(read_bytes(place))["files"] if file["name"] == name)
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"{digest[:80]!r} is no hash")
     except (ShardError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ShardError(f"{place}: names no SHA-256 of {name} ({error}), so it cannot be checked") from None
-    return str(found)
+    return str(digest)

@@ -78,9 +78,7 @@ def _metadata(data: TarData, members: Mapping[str, TarMember]) -> dict[str, Any]
     return metadata
 
 
-def _label(
-    data: TarData, members: Mapping[str, TarMember], metadata: Mapping[str, Any], roles: Members
-) -> int | None:
+def _label(data: TarData, members: Mapping[str, TarMember], metadata: Mapping[str, Any], roles: Members) -> int | None:
     if roles.label_field is not None:
         value = metadata.get(roles.label_field)
         if value is not None and type(value) is not int:

@@ -73,17 +73,19 @@ def open_client_mix(real: str, synthetic: str | None, alpha: float | None) -> Cl
     if synthetic is None:
         if alpha is not None:
             raise ShardError(f"alpha {alpha} is the share of synthetic shards: name these shards too")
-        return ClientMix([_source(open_index(real, also=("txt",)))], [Fraction(1)])
+        return ClientMix([_source(open_index(real, extra=("txt",)))], [Fraction(1)])
     if alpha is None or not 0 < alpha < 1:
         raise ShardError(f"alpha {alpha}: the synthetic share must be between 0 and 1; for 0 or 1 name one source")
-    indexes = [open_index(location, also=("txt",)) for location in (real, synthetic)]
-    check_same_classes(*({label: name for label, name in index.pairs()[0] if name is not None} for index in indexes))
+    indexes = [open_index(location, extra=("txt",)) for location in (real, synthetic)]
+    check_same_classes(
+        *({label: name for label, name in index.class_pairs()[0] if name is not None} for index in indexes)
+    )
     share = Fraction(str(alpha))  # of the decimal text, so that 0.1 is a tenth
     return ClientMix([_source(index) for index in indexes], [1 - share, share])
 
 
 def _source(index: ShardIndex) -> ClientSource:
-    offset, size = index.places["txt"]
+    offset, size = index.ranges["txt"]
     lengths, captioned = (
         np.bincount(shard, minlength=len(index.tars)).tolist() for shard in (index.shard, index.shard[offset >= 0])
     )

@@ -109,7 +109,7 @@ def fingerprint_images(stream: ShardStream) -> ImageFingerprints:
             try:
                 frequencies[number] = low_frequencies(decode_rgb(data))
             except CorruptImage as error:
-                stream.replacement(int(stream.rows[start + number]), str(error))
+                stream.reader.replacement(int(stream.rows[start + number]), str(error))
         end = start + len(encoded)
         perceptual[start:end], flat[start:end] = perceptual_hashes(frequencies)
 
@@ -117,7 +117,7 @@ def fingerprint_images(stream: ShardStream) -> ImageFingerprints:
     with ThreadPoolExecutor(cores) as pool:
         for first in range(0, count, _IMAGES_PER_TASK * cores):
             starts = range(first, min(first + _IMAGES_PER_TASK * cores, count), _IMAGES_PER_TASK)
-            encoded = [stream.encoded(stream.rows[start : start + _IMAGES_PER_TASK]) for start in starts]
+            encoded = [stream.reader.encoded(stream.rows[start : start + _IMAGES_PER_TASK]) for start in starts]
             list(pool.map(fingerprint, starts, encoded))
     digests = pa.Array.from_buffers(pa.binary(16), count, [None, pa.py_buffer(digest)])
     return ImageFingerprints(stream.index.keys.take(pa.array(stream.rows)), digests, perceptual, flat)

@@ -1,4 +1,4 @@
-"""Looking at the sources of a reshard, to decide all of it before anything is written."""
+"""The plan of a reshard, which follows from one look at the sources: all is decided before anything is written."""
 
 import json
 from collections import Counter
@@ -17,170 +17,206 @@ from shards.stats import STATS_SUFFIX
 from shards.storage.locations import ShardFile, find_tars
 from shards.storage.manifest import read_stats
 from shards.storage.shard_cache import ShardCache
-from shards.tools.reshard import Resharding, Wanted
-from shards.tools.survey import KeyBook, Survey, common_keys, told_names
+from shards.tools.key_hashes import KeyHashes, shared_keys
+from shards.tools.reshard_options import ReshardOptions
+from shards.tools.survey import Survey, read_class_names
 
-_ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-_STANDARD = {"key": pa.string(), "label": pa.int64(), "class_name": pa.string(), "synthetic": pa.bool_()}
-_MADE_BY = ("model", "revision", "license", "pipeline", "scheduler", "generation")
+_ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+_STANDARD_FIELDS = {"key": pa.string(), "label": pa.int64(), "class_name": pa.string(), "synthetic": pa.bool_()}
+_PROVENANCE_FIELDS = ("model", "revision", "license", "pipeline", "scheduler", "generation")
+
+
+@dataclass(frozen=True)
+class ReshardPlan:
+    """All that is decided before anything is written.
+
+    tars:            the sources' shards, in order.
+    total:           samples to write.
+    classes:         names in label order; without class names they are the labels as text.
+    has_class_names: whether the sources have class names.
+    fields:          index columns that are fields of the .json.
+    columns:         names of the members in the index.
+    digest:          hash of samples and options; equal digests mean equal results.
+    dropped_members: members that are not written, by extension.
+    imageless:       samples without an image, which are not written.
+    tags:            of the dataset card.
+    provenance:      what the sources' stats files agree on.
+    """
+
+    tars: tuple[ShardFile, ...]
+    total: int
+    classes: tuple[str, ...]
+    has_class_names: bool
+    fields: pa.Schema
+    columns: tuple[str, ...]
+    digest: str
+    dropped_members: Mapping[str, int]
+    imageless: int
+    tags: tuple[str, ...]
+    provenance: Mapping[str, Any]
+    options: ReshardOptions
 
 
 @dataclass
-class _Kept(Survey):
-    """The survey of one source: of the samples that are wanted, and of those without an image."""
+class _SourceSurvey(Survey):
+    """A survey of one source: of the samples that are kept, and of those without an image."""
 
-    wanted: Wanted = field(default_factory=Wanted)
+    options: ReshardOptions = field(default_factory=ReshardOptions)
     columns: dict[str, None] = field(default_factory=dict)
     digest: Any = field(default_factory=sha256)
 
-    def _count(self, entry: TarSample, data: TarData, tar: ShardFile) -> None:
-        if entry.image is not None and not self.wanted.sample(entry):
+    def _add_sample(self, sample: TarSample, data: TarData, tar: ShardFile) -> None:
+        if sample.image is not None and not self.options.keeps_sample(sample):
             return
-        super()._count(entry, data, tar)
-        if entry.image is None:
+        super()._add_sample(sample, data, tar)
+        if sample.image is None:
             return
-        for extension, member in entry.members.items():
-            if self.wanted.member(extension):
-                self.columns[self.wanted.column(extension, entry)] = None
-                # Of an image the size alone: reading it here would double the time.
-                said = member.size if extension == entry.image else member_bytes(data, member)
-                self.digest.update(repr((member.name, said)).encode())
+        for extension, member in sample.members.items():
+            if self.options.keeps_member(extension):
+                self.columns[self.options.column(extension, sample)] = None
+                # Of an image only the size: reading it here would double the time.
+                content = member.size if extension == sample.image else member_bytes(data, member)
+                self.digest.update(repr((member.name, content)).encode())
 
 
-class ReshardPlan:
-    """Reads the sources once, a shard at a time. Memory: 8 bytes a sample, and one shard's members."""
+class ReshardPlanner:
+    """A planner that reads the sources once, shard by shard. Memory: 8 bytes per sample, and one shard's members."""
 
-    def __init__(self, places: Sequence[str], wanted: Wanted, cache: ShardCache | None = None) -> None:
-        self._tars = [find_tars(place) for place in places]
-        find_tars(places)  # refuses a shard that is named twice
-        self._places, self._wanted, self._cache = places, wanted, cache or ShardCache()
-        keys = KeyBook()
-        self._surveys = [_Kept(roles=wanted.roles, keys=keys, wanted=wanted) for _ in places]
+    def __init__(self, locations: Sequence[str], options: ReshardOptions, cache: ShardCache) -> None:
+        self._tars_by_source = [find_tars(location) for location in locations]
+        self._tars = find_tars(locations)  # raises for a shard that is named twice
+        self._locations, self._options, self._cache = locations, options, cache
+        keys = KeyHashes()
+        self._surveys = [_SourceSurvey(roles=options.roles, keys=keys, options=options) for _ in locations]
 
     @property
-    def shards(self) -> int:
-        """How many there are to read."""
-        return sum(map(len, self._tars))
+    def shard_count(self) -> int:
+        """Number of shards to scan."""
+        return len(self._tars)
 
-    def look(self) -> Iterator[int]:
-        """Read them all; gives the number of those behind it. Raises ShardError where something is wrong with one."""
+    def scan(self) -> Iterator[int]:
+        """Read all shards; yield the number of shards read so far. Raise ShardError for a damaged shard."""
         done = 0
-        for survey, tars in zip(self._surveys, self._tars, strict=True):
+        for survey, tars in zip(self._surveys, self._tars_by_source, strict=True):
             for tar in tars:
                 survey.add(tar, self._cache.path(tar))
                 if survey.problems:
                     raise ShardError(
-                        f"{survey.damaged[0]}; mend it, or leave it out by --select or naming other shards"
+                        f"{survey.damaged[0]}; repair it, or leave it out: use --select or name other shards"
                     )
                 done += 1
                 yield done
 
-    def decide(self) -> Resharding:
-        """Raises ShardError where a key comes twice, class names disagree, or a selected key is not there."""
-        self._refuse_repeated()
+    def plan(self) -> ReshardPlan:
+        """Return the plan.
+
+        Raise ShardError for a repeated key, for class names that disagree, and for a selected key that is missing.
+        """
+        self._check_keys_unique()
         total = sum(survey.samples - survey.imageless for survey in self._surveys)
         self._check_selected(total)
-        self._wanted.cuts(total)
-        named, classes = self._classes()
-        fields, columns = self._fields(), tuple({name: None for one in self._surveys for name in one.columns})
-        parts = [one.digest.hexdigest() for one in self._surveys]
-        versions = [tar.version for tars in self._tars for tar in tars]  # what images of the same size hold
-        identity = [parts, versions, classes, self._wanted.per_shard, self._wanted.shards]
+        self._options.shard_ranges(total)
+        names = self._class_names()
+        labels = {label for survey in self._surveys for label, _ in survey.classes if label is not None}
+        classes = tuple(names.get(label, str(label)) for label in range(1 + max({*names, *labels}, default=-1)))
+        columns = tuple({name: None for survey in self._surveys for name in survey.columns})
         members = sum((survey.members for survey in self._surveys), Counter[str]())
-        synthetic = sum((survey.synthetic for survey in self._surveys), Counter[bool | None]())
-        tags = [name for name, said in (("synthetic", True), ("real", False)) if synthetic[said]]
-        return Resharding(
-            tars=tuple(tar for tars in self._tars for tar in tars),
+        return ReshardPlan(
+            tars=tuple(self._tars),
             total=total,
             classes=classes,
-            named=named,
-            fields=pa.schema([field for field in fields if field.name not in _places(columns)]),
+            has_class_names=bool(names),
+            fields=self._fields(columns),
             columns=columns,
-            digest=sha256(json.dumps(identity).encode()).hexdigest(),
-            left_out={name: count for name, count in sorted(members.items()) if not self._wanted.member(name)},
+            digest=self._digest(classes),
+            dropped_members={ext: n for ext, n in sorted(members.items()) if not self._options.keeps_member(ext)},
             imageless=sum(survey.imageless for survey in self._surveys),
-            tags=(*tags, "webdataset"),
-            made_by=_made_by([tar for tars in self._tars for tar in tars]),
-            wanted=self._wanted,
-            cache=self._cache,
+            tags=self._tags(),
+            provenance=_provenance(self._tars),
+            options=self._options,
         )
 
-    def _named(self) -> str:
-        return " and ".join(self._places)
+    def _digest(self, classes: Sequence[str]) -> str:
+        surveys = [survey.digest.hexdigest() for survey in self._surveys]
+        versions = [tar.version for tar in self._tars]  # changes if an image changes but keeps its size
+        identity = [surveys, versions, classes, self._options.per_shard, self._options.shards]
+        return sha256(json.dumps(identity).encode()).hexdigest()
 
-    def _refuse_repeated(self) -> None:
-        tars = [tar for several in self._tars for tar in several]
+    def _tags(self) -> tuple[str, ...]:
+        synthetic = sum((survey.synthetic for survey in self._surveys), Counter[bool | None]())
+        return (*(tag for tag, value in (("synthetic", True), ("real", False)) if synthetic[value]), "webdataset")
+
+    def _sources(self) -> str:
+        return " and ".join(self._locations)
+
+    def _check_keys_unique(self) -> None:
+        select = self._options.select
         _, pairs = self._surveys[0].keys.repeated()
         for pair in pairs:
-            both = [(tars[number], self._cache.path(tars[number])) for number in dict.fromkeys(pair)]
-            for key, one, other in common_keys(both, self._wanted.roles):
-                if self._wanted.select is None or key in self._wanted.select:
-                    raise ShardError(f"key {key!r} stands in {one} and in {other}; a key must be that of one sample")
+            tars = [self._tars[number] for number in dict.fromkeys(pair)]
+            for key, first, second in shared_keys([(tar, self._cache.path(tar)) for tar in tars], self._options.roles):
+                if select is None or key in select:
+                    raise ShardError(f"key {key!r} is in {first} and in {second}; every sample needs its own key")
 
     def _check_selected(self, total: int) -> None:
-        select = self._wanted.select
+        select = self._options.select
         if select is not None and total < len(select):
             missing = f"{len(select) - total:,} of {len(select):,} keys"
-            raise ShardError(f"--select: {missing} are of no sample with an image in {self._named()}")
+            raise ShardError(f"--select: {missing} have no sample with an image in {self._sources()}")
         if not total:
-            raise ShardError(f"{self._named()}: no sample with an image")
+            raise ShardError(f"{self._sources()}: no sample with an image")
 
-    def _classes(self) -> tuple[bool, tuple[str, ...]]:
-        """Whether there are names, and a name for every label. Raises ShardError where sources disagree."""
-        found: dict[int, str] = {}
-        for number, (survey, tars) in enumerate(zip(self._surveys, self._tars, strict=True)):
-            names = _names(survey, tars)
-            if number and bool(names) != bool(found):
+    def _class_names(self) -> dict[int, str]:
+        """Return the names of the labels, or none. Raise ShardError where sources disagree."""
+        names: dict[int, str] = {}
+        for number, (survey, tars) in enumerate(zip(self._surveys, self._tars_by_source, strict=True)):
+            source_names = _source_class_names(survey, tars)
+            if number and bool(source_names) != bool(names):
                 raise ShardError(
-                    f"of {self._named()} some tell class names and others none, so equal labels may be other classes; "
-                    "put an _info.json with `classes` beside those"
+                    f"of {self._sources()} some have class names and others do not, so equal labels may mean different "
+                    "classes; put an _info.json with `classes` beside the shards without names"
                 )
-            _check_agree(found, names, self._places[number])
-            found |= names
-        labels = {label for survey in self._surveys for label, _ in survey.classes if label is not None}
-        last = max({*found, *labels}, default=-1)
-        return bool(found), tuple(found.get(label, str(label)) for label in range(1 + last))
+            _check_names_agree(names, source_names, self._locations[number])
+            names |= source_names
+        return names
 
-    def _fields(self) -> pa.Schema:
-        """Fields of one plain type in every .json that has them, and the standard ones."""
+    def _fields(self, columns: Sequence[str]) -> pa.Schema:
+        """Return the standard fields, and those that have one plain type in every .json."""
         types: dict[str, set[str]] = {}
         for survey in self._surveys:
             for name, counts in survey.fields.items():
                 types.setdefault(name, set()).update(counts)
-        kinds = {name: _ARROW.get("".join(found - {"null"})) for name, found in types.items()}
-        plain = {name: kind for name, kind in kinds.items() if kind is not None or name in _STANDARD}
-        return pa.schema(list((plain | _STANDARD).items()))
+        plain = {name: _ARROW_TYPES.get("".join(kinds - {"null"})) for name, kinds in types.items()}
+        reserved = {"image_format"} | {f"{column}_{part}" for column in columns for part in ("offset", "size")}
+        fields = {name: kind for name, kind in plain.items() if kind is not None or name in _STANDARD_FIELDS}
+        return pa.schema([item for item in (fields | _STANDARD_FIELDS).items() if item[0] not in reserved])
 
 
-def _places(columns: Sequence[str]) -> set[str]:
-    return {"image_format"} | {f"{column}_{fact}" for column in columns for fact in ("offset", "size")}
-
-
-def _names(survey: Survey, tars: Sequence[ShardFile]) -> dict[int, str]:
-    names = dict(enumerate(told_names(tars[0])))
-    for label, several in sorted(survey.names().items()):
-        if len(several | {names.get(label, min(several))}) > 1:
-            shown = ", ".join(sorted(several | {names.get(label, min(several))}))
-            raise ShardError(f"{tars[0].url}: label {label} has several names ({shown}); mend the shards")
-        names[label] = min(several)
+def _source_class_names(survey: Survey, tars: Sequence[ShardFile]) -> dict[int, str]:
+    names = dict(enumerate(read_class_names(tars[0])))
+    for label, in_shards in sorted(survey.names().items()):
+        all_names = in_shards | ({names[label]} if label in names else set())
+        if len(all_names) > 1:
+            raise ShardError(f"{tars[0].url}: label {label} has several names: {', '.join(sorted(all_names))}")
+        names[label] = min(all_names)
     return names
 
 
-def _check_agree(found: Mapping[int, str], names: Mapping[int, str], place: str) -> None:
-    labels = {name: label for label, name in found.items()}
-    for label, name in names.items():
-        if found.get(label, name) != name or labels.get(name, label) != label:
-            before = f"it is {found[label]!r}" if label in found else f"{name!r} has label {labels[name]}"
+def _check_names_agree(names: Mapping[int, str], source_names: Mapping[int, str], location: str) -> None:
+    labels = {name: label for label, name in names.items()}
+    for label, name in source_names.items():
+        if names.get(label, name) != name or labels.get(name, label) != label:
+            earlier = f"label {label} is {names[label]!r}" if label in names else f"{name!r} has label {labels[name]}"
             raise ShardError(
-                f"{place}: label {label} is {name!r}, but in the sources before it {before}; classes must agree by name"
+                f"{location}: label {label} is {name!r}, but in the sources before it {earlier}; classes must agree"
             )
 
 
-def _made_by(tars: Sequence[ShardFile]) -> dict[str, Any]:
-    """What all stats files of local sources say alike of what made the samples."""
+def _provenance(tars: Sequence[ShardFile]) -> dict[str, Any]:
+    """Return the provenance fields that are equal in the stats files of all shards; none if a stats file is missing."""
     paths = [tar.local for tar in tars if tar.local is not None]
     if len(paths) < len(tars) or not all(Path(tar.sibling(STATS_SUFFIX)).exists() for tar in tars):
         return {}
     first, *others = [read_stats(path.parent, path.stem) for path in paths]
-    told = [name for name in _MADE_BY if name in first]
-    return {name: first[name] for name in told if all(one.get(name) == first[name] for one in others)}
+    names = [name for name in _PROVENANCE_FIELDS if name in first]
+    return {name: first[name] for name in names if all(stats.get(name) == first[name] for stats in others)}

@@ -145,7 +145,7 @@ class Survey:
         self.members.update(sample.members.keys())
         self.synthetic[sample.synthetic] += 1
         self.classes[self._class(sample)] += 1
-        for name, value in sample.facts.items():
+        for name, value in sample.metadata.items():
             self.fields.setdefault(name, Counter())[_type_name(value)] += 1
         for problem in sample.problems:
             self._add_problem(f"{tar.url}, sample {sample.key!r}: {problem}")

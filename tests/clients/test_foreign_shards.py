@@ -202,7 +202,7 @@ def test_webdataset_reads_the_same_samples(tmp_path: Path) -> None:
     by_webdataset(tmp_path)
     theirs = WebDataset([str(path) for path in sorted(tmp_path.glob("*.tar"))], shardshuffle=False, empty_check=False)
     stream = ShardStream(tmp_path, synthetic=False, shuffle=False)
-    ours = stream.encoded(stream.rows)
+    ours = stream.reader.encoded(stream.rows)
     for sample, item, encoded in zip(theirs, stream, ours, strict=True):
         assert (sample["__key__"], int(sample["cls"])) == (item.key, item.label)
         assert sample["png"] == encoded.tobytes()

@@ -1,4 +1,4 @@
-"""What `python -m jobs mix` prints, run with the real clients: both sources come, at their share, rightly labelled."""
+"""The text of `python -m jobs mix`, run by the real clients: both sources come at their share, with their labels."""
 
 import gc
 import random
@@ -6,7 +6,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,15 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from braceexpand import braceexpand
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.data.real_shards import write_shard
-from shards import Sample, ShardError
+from shards import Sample
 from shards.codec import encode_rgb
-from shards.tools.interop import CLIENTS, ClientSource, Mix, open_mix
-from shards.tools.number_patterns import braces, python_list
+from shards.tools.interop import CLIENTS
 from tests.conftest import Jobs
 
 CLASSES = ("cat", "dog", "eel")
@@ -139,18 +134,18 @@ leaves_files_open = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWar
 
 
 def printed(jobs: Jobs, *arguments: object) -> str:
-    found = jobs("mix", *arguments)
-    assert found.returncode == 0, found.stderr
-    return found.stdout
+    result = jobs("mix", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
-def test_every_client_of_the_command_is_read_here() -> None:
+def test_every_client_has_a_reader_here() -> None:
     assert READERS.keys() == CLIENTS.keys()
 
 
 @leaves_files_open
 @client
-def test_a_mix_gives_both_sources_at_their_share(client: str, folders: tuple[Path, Path], jobs: Jobs) -> None:
+def test_a_client_sees_both_sources_at_their_share(client: str, folders: tuple[Path, Path], jobs: Jobs) -> None:
     random.seed(0)
     text = printed(jobs, *folders, "--alpha", ALPHA, "--for", client)
     rows = list(islice(READERS[client](text), 6000))
@@ -168,7 +163,7 @@ def test_a_mix_gives_both_sources_at_their_share(client: str, folders: tuple[Pat
 
 @leaves_files_open
 @client
-def test_one_source_alone(client: str, folders: tuple[Path, Path], jobs: Jobs) -> None:
+def test_a_client_reads_one_source(client: str, folders: tuple[Path, Path], jobs: Jobs) -> None:
     rows = list(islice(READERS[client](printed(jobs, folders[0], "--for", client)), sum(REAL)))
     gc.collect()
     assert len(rows) >= sum(REAL)
@@ -178,71 +173,8 @@ def test_one_source_alone(client: str, folders: tuple[Path, Path], jobs: Jobs) -
         assert sorted(label for *_, label in rows) == sorted(labels), "an epoch is every sample once"
 
 
-def source(lengths: Sequence[int], name: str = "/data/{:05d}.tar") -> ClientSource:
-    return ClientSource([name.format(i) for i in range(len(lengths))], lengths, lengths, 0, True)
-
-
-LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=20)
-
-
-@given(LENGTHS, LENGTHS, st.integers(1, 999))
-def test_shares_are_exact(real: list[int], synthetic: list[int], share: int) -> None:
-    alpha = Fraction(share, 1000)
-    mix = Mix([source(real), source(synthetic)], [1 - alpha, alpha])
-    counts = [times * one.samples for times, one in zip(mix.times, mix.sources, strict=True)]
-    assert counts[1] / sum(counts) == alpha
-    assert min(mix.times) == 1
-    for one, times, (whole, more) in zip(mix.sources, mix.times, mix.whole_shards(), strict=True):
-        off = whole * one.samples + sum(one.lengths[:more]) - times * one.samples
-        assert whole >= 1
-        assert abs(off) <= max(one.lengths) / 2
-
-
-NUMBERS = st.lists(st.integers(0, 30), min_size=1, max_size=25, unique=True).map(sorted)
-
-
-@given(
-    NUMBERS, st.sampled_from(["/a/{:05d}.tar", "/a b/it's {{x}},{{1..3}}/{}.tar", "gs://b2/s-{:02d}-train.tar", "/v{}"])
-)
-def test_patterns_and_lists_name_exactly_the_tars(numbers: list[int], name: str) -> None:
-    urls = [name.format(i) for i in numbers]
-    assert [url for pattern in braces(urls) for url in braceexpand(pattern)] == urls
-    assert eval(python_list(urls)) == urls
-    if numbers == list(range(numbers[0], numbers[-1] + 1)) and name.startswith("/a/"):
-        assert len(braces(urls)) == 1, "consecutive shards are one pattern"
-
-
-def test_webdataset_reads_s3_by_a_command() -> None:
-    one = source([3, 4], "s3://bucket/{:05d}.tar")
-    for client in ("open_clip", "timm"):
-        assert "pipe:aws s3 cp s3://bucket/{00000..00001}.tar -" in CLIENTS[client](Mix([one], [Fraction(1)]))
-    assert "pipe:aws s3 cp s3://bucket/{n:05d}.tar -" in CLIENTS["webdataset"](Mix([one], [Fraction(1)]))
-    assert "pipe:aws s3 cp" not in CLIENTS["ray"](Mix([one], [Fraction(1)]))
-
-
-def test_what_cannot_be_mixed_is_said(folders: tuple[Path, Path], jobs: Jobs, tmp_path: Path) -> None:
-    real, synthetic = (str(folder) for folder in folders)
-    for alpha in (None, 0.0, 1.0, 1.5):
-        with pytest.raises(ShardError, match="between 0 and 1"):
-            open_mix(real, synthetic, alpha)
-    with pytest.raises(ShardError, match="say where those are"):
-        open_mix(real, None, 0.5)
+def test_the_command_refuses_other_class_names(folders: tuple[Path, Path], jobs: Jobs, tmp_path: Path) -> None:
     other = write(tmp_path / "other", [3], True, "png", names=("dog", "cat", "eel"))
-    found = jobs("mix", real, other, "--alpha", 0.5, "--for", "timm")
-    assert found.returncode == 1
-    assert "label 0 is 'cat' in one stream and 'dog' in another" in found.stderr
-    unlabelled = ClientSource(["/a.tar"], [3], [3], 0, False)
-    with pytest.raises(ShardError, match="timm trains on labels"):
-        CLIENTS["timm"](Mix([unlabelled], [Fraction(1)]))
-    assert '"txt"' in CLIENTS["webdataset"](Mix([unlabelled], [Fraction(1)]))
-    with pytest.raises(ShardError, match="open_clip trains on captions"):
-        CLIENTS["open_clip"](Mix([ClientSource(["/a.tar"], [3], [0], 0, True)], [Fraction(1)]))
-
-
-def test_open_clip_counts_only_samples_with_captions() -> None:
-    """Two shards of ten of which open_clip drops five: the factor follows from the five."""
-    whole, half = source([10, 10]), ClientSource(["/b/0.tar", "/b/1.tar"], [10, 10], [5, 0], 2, True)
-    text = CLIENTS["open_clip"](Mix([whole, half], [Fraction(1, 2)] * 2))
-    assert "--train-data-upsampling-factors 1.0::4.0" in text
-    assert "--train-num-samples 40" in text
-    assert "# 2 captions are empty.\n" in text
+    result = jobs("mix", folders[0], other, "--alpha", 0.5, "--for", "timm")
+    assert result.returncode == 1
+    assert "label 0 is 'cat' in one stream and 'dog' in another" in result.stderr

@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
 from engine.cluster.node_health import NodeHealth
-from engine.cluster.nodes import Nodes, holds
+from engine.cluster.nodes import Nodes, actors_that_fit
 from engine.cluster.ray_errors import brief, is_the_units_doing
 from engine.cluster.stop_signals import StopSignals
 from engine.cluster.store_backoff import StoreBackoff
@@ -123,7 +123,7 @@ def test_a_run_that_once_had_a_good_node_waits_for_another() -> None:
     ],
 )
 def test_how_many_actors_a_node_holds(resources: dict[str, float], cluster: dict, room: int) -> None:
-    assert holds(resources, ClusterSpec(**cluster)) == room
+    assert actors_that_fit(resources, ClusterSpec(**cluster)) == room
 
 
 def test_how_many_actors_are_asked_for() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cluster.actor_pool import ActorPool
-from engine.cluster.assignments import DEPTH, ActorHandle, Assignment, late, queued, settle
+from engine.cluster.assignments import UNITS_PER_ACTOR, ActorHandle, Assignment, overdue_assignments, queued_assignments, settle
 from engine.cluster.failure_policy import FailurePolicy
 from engine.cluster.work_queue import WorkQueue
 from engine.config.cluster_spec import ClusterSpec
@@ -110,14 +110,14 @@ def test_a_unit_is_timed_from_when_its_actor_turned_to_it() -> None:
     maker = ActorHandle(None, None, 4)
     maker.leases = [Assignment(maker, 7, since=100.0), Assignment(maker, 8, since=101.0)]
     first, second = maker.leases
-    assert late([maker], 200.0, 100.0) == []
-    assert late([maker], 200.1, 100.0) == [first]
+    assert overdue_assignments([maker], 200.0, 100.0) == []
+    assert overdue_assignments([maker], 200.1, 100.0) == [first]
     settle(first, 190.0)
-    assert late([maker], 289.0, 100.0) == []
-    assert late([maker], 291.0, 100.0) == [second]
+    assert overdue_assignments([maker], 289.0, 100.0) == []
+    assert overdue_assignments([maker], 291.0, 100.0) == [second]
     maker.leases.append(Assignment(maker, 9, since=200.0))
     settle(maker.leases[1], 285.0)  # it was recalled, which is no news of the first
-    assert late([maker], 291.0, 100.0) == [second]
+    assert overdue_assignments([maker], 291.0, 100.0) == [second]
 
 
 def test_when_a_process_dies_one_unit_is_charged_and_those_that_were_in_it_are_made_alone(tmp_path: Path) -> None:
@@ -188,13 +188,13 @@ def _check(crew: Held, backlog: WorkQueue, done: list[int], units: int) -> None:
     assert len(held) + len(backlog) + len(done) == units
     assert not set(held) & set(done)
     for maker in crew.ready:
-        assert len(maker.leases) <= DEPTH
+        assert len(maker.leases) <= UNITS_PER_ACTOR
         assert not any(lease.alone for lease in maker.leases) or len(maker.leases) == 1
     free = [maker for maker in crew.idle if not maker.leaving]
     if free:
         assert not backlog, "an actor without a unit, and a unit without an actor"
         recalled = [lease for maker in crew.ready for lease in maker.leases[1:] if lease.recalled]
-        assert not list(queued(crew.ready)) or len(recalled) >= len(free)
+        assert not list(queued_assignments(crew.ready)) or len(recalled) >= len(free)
 
 
 @pytest.mark.parametrize("alone", [True, False])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from engine.cluster.prometheus import Metrics
+from engine.cluster.prometheus import PrometheusMetrics
 from engine.monitoring.budget import Meter
 from engine.run.run import Run
 from tests.conftest import ROOT
@@ -51,7 +51,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
 
 def _tell(run: Run) -> None:
     before, now = run.stats()["00001"] | {"duration_s": 50.0}, run.stats()["00000"]
-    metrics = Metrics(run.recipe, [before], Meter(run.recipe.spec, [before]))
+    metrics = PrometheusMetrics(run.recipe, [before], Meter(run.recipe.spec, [before]))
     metrics.tick(actors=2, loading=1, waiting=4)
     metrics.unit_done(now | {"duration_s": 8.0, "seconds": {"denoise": 6.0, "decode": 0.0, "wait": 2.0}})
     metrics.unit_failed("ValueError: prompt 17 is bad", 6)

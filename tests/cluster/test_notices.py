@@ -11,17 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cluster.spot_notices import (
-    Cloud,
-    Ec2,
-    Gce,
-    Interruption,
-    NoNotices,
-    await_interruption,
-    ec2_notices,
-    find_cloud,
-    gce_notices,
-)
+from engine.cluster.spot_notices import Cloud, Ec2, Gce, Interruption, NoSpotNotices, wait_for_interruption, ec2_notices, detect_cloud, gce_notices
 from tests.cluster.conftest import Generate
 from tests.conftest import ROOT, Jobs, command, hashes, text_of
 from tests.metadata import Metadata, serve_metadata
@@ -61,17 +51,17 @@ class Watching:
 
     def __init__(self, cloud: Cloud) -> None:
         self.log = Lines()
-        self.ended: list[Interruption | NoNotices] = []
+        self.ended: list[Interruption | NoSpotNotices] = []
         self._thread = Thread(target=self._run, args=(cloud,), daemon=True)
         self._thread.start()
 
     def _run(self, cloud: Cloud) -> None:
         try:
-            self.ended.append(await_interruption(cloud, self.log))
-        except NoNotices as error:
+            self.ended.append(wait_for_interruption(cloud, self.log))
+        except NoSpotNotices as error:
             self.ended.append(error)
 
-    def end(self) -> Interruption | NoNotices:
+    def end(self) -> Interruption | NoSpotNotices:
         self._thread.join(10)
         (found,) = self.ended
         return found
@@ -129,14 +119,14 @@ def test_host_maintenance_that_stops_the_machine_is_an_interruption(gce: Metadat
 def test_a_metadata_service_without_preemptions_is_named(gce: Metadata) -> None:
     gce.say(preempted=None)
     found = Watching(Gce(pause_s=0.01)).end()
-    assert isinstance(found, NoNotices)
+    assert isinstance(found, NoSpotNotices)
     assert "GKE's hides that from pods" in str(found)
 
 
 @pytest.mark.parametrize(("cloud", "kind"), [("ec2", Ec2), ("gce", Gce)])
 def test_the_cloud_is_found_by_who_answers(cloud: str, kind: type) -> None:
     with serve_metadata(cloud) as service, service.environment():
-        assert type(find_cloud()) is kind
+        assert type(detect_cloud()) is kind
 
 
 def test_elsewhere_the_command_says_so(jobs: Jobs) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.config.spec_file import load_as, load_spec
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.evaluation.sweep import prepare_sweep
 from engine.generators.registry import load_generator
 from engine.run.run import Run, begin_run, pinned, plan_run

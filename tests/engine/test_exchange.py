@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.config.data_spec import DataSpec
 from engine.data.class_folders import class_name, folder_names
-from engine.data.sources.parquet import open_parquet
+from engine.data.open_source import open_source
 from engine.errors import OutputError, SpecError
 from engine.export import coco, output_folder, parquet_files
 from engine.export.export_samples import FORMS, Form, export
@@ -28,6 +27,7 @@ from shards.sample import Sample
 from shards.storage.commit import sha256_of
 from shards.storage.manifest import finished_tars
 from tests.engine.shardsets import PALETTE, make_shards, mask_of, masked, plain_shards, sample
+from tests.specs import data_spec
 
 CLASSES = ("zebra", "sea lion", "größe")
 # What would escape, hide, collide, or be taken for something else.
@@ -247,8 +247,8 @@ def test_no_synthetic_image_judges_under_the_name_of_real(tmp_path: Path) -> Non
 def test_parquet_gives_our_own_source_equal_images_and_labels(form: str, tmp_path: Path) -> None:
     shards = plain_shards(tmp_path / "shards", CLASSES, form=form)
     out = exported(shards, tmp_path / "out", "parquet")
-    spec = DataSpec(source="parquet", path=str(out), image_column="image", label_column="label")
-    found = open_parquet(str(out), spec)
+    spec = data_spec(source="parquet", path=str(out), image_column="image", label_column="label")
+    found = open_source(spec)
     assert found.classes == CLASSES
     assert [(one.label, one.read()) for one in found.images] == [(one.label, one.image) for one in stored(shards)]
     assert files(exported(shards, tmp_path / "again", "parquet")) == files(out)

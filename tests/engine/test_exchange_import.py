@@ -20,7 +20,7 @@ from jobs.__main__ import main
 from shards import MixedStream, NotReal, ShardStream
 from shards.codec import encode_rgb
 from shards.storage.commit import sha256_of
-from shards.storage.manifest import read_all_stats, finished_tars, read_rows
+from shards.storage.manifest import finished_tars, read_all_stats, read_rows
 from shards.tools.verify import verify_folder
 from tests.engine.shardsets import make_shards, picture, plain_shards, sample
 

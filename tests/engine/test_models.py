@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from engine.errors import ModelError
 from engine.config.model_settings import ModelPart
+from engine.errors import ModelError
 from engine.models.resolve import fetch, license_of
 from tests import hub as hubs
 

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config.data_spec import DataSpec
 from engine.config.output_spec import OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import ClassPrompts, PromptsSpec
@@ -17,12 +16,13 @@ from engine.errors import SpecError
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.plan import Plan, make_plan
 from engine.seeds import _STRIDE, permute, sample_seed
+from tests.specs import data_spec
 
 CLASSES = ("cat", "dog", "owl")
 
 
 def plan_of(plan: PlanSpec, real: tuple[int, ...] = (0, 0, 0), **more: object) -> Plan:
-    spec = Spec(name="x", data=DataSpec(source="digits"), plan=plan, model=TextToImageSettings(source="m"), **more)  # type: ignore[arg-type]
+    spec = Spec(name="x", data=data_spec(source="digits"), plan=plan, model=TextToImageSettings(source="m"), **more)  # type: ignore[arg-type]
     return make_plan(spec, CLASSES, real)
 
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from engine.config.prompts_spec import ClassPrompts, ClustersSpec, PromptsSpec, Strategy
 from engine.errors import SpecError
-from engine.prompts.prompt_sampler import PromptSampler
 from engine.prompts.coverage import Coverage
 from engine.prompts.prompt_bank import BankRow, write_bank
+from engine.prompts.prompt_sampler import PromptSampler
 from engine.run.plan import Plan
 from engine.types import Slot
 

@@ -12,7 +12,7 @@ from engine.evaluation.near_duplicates import Leak
 from engine.profiling import STAGES
 from engine.report import write_report
 from engine.report.pictures import spread
-from engine.report.sheets import pictures
+from engine.report.class_images import pictures
 from engine.run.run import Run
 from shards.errors import ShardError
 from tests.engine.fakes import FakeGenerator

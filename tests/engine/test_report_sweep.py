@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import RunMismatch
 from engine.evaluation.intervals import Interval
 from engine.generators.protocol import Request
@@ -20,7 +20,7 @@ from engine.report.axis import axis
 from engine.report.confusion import confusions
 from engine.report.findings import Arm, Findings, NearCopies, read_findings
 from engine.report.gallery import Prediction, choose
-from engine.report.scatter import scatter
+from engine.report.gain_scatter import scatter
 from engine.run.run import Run
 from shards.codec import Pixels, encode_rgb, fit_rgb
 from shards.storage.manifest import read_rows

@@ -18,8 +18,8 @@ from engine.config.prompts_spec import PromptsSpec
 from engine.config.spec import Spec
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.protocol import Images, Request
-from engine.run.image_shape import image_shape
 from engine.profiling import DEVICE, STAGES, Span, gaps
+from engine.run.image_shape import image_shape
 from engine.run.plan import make_plan
 from engine.run.run import Run
 from engine.run.run_context import RunContext

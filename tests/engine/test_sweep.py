@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config.data_spec import DataSpec, SplitSpec
+from engine.config.data_spec import SourceSettings, SplitSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
@@ -27,13 +27,14 @@ from shards import NotReal, ShardStream
 from shards.storage.manifest import read_rows
 from shards.storage.open_store import open_store
 from tests.engine.fakes import FakeGenerator
+from tests.specs import data_spec
 
-DATA = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
+DATA = data_spec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
 SWEEP = SweepSpec(alphas=(0.5,), seeds=2, arms={"oversampling": {"balance": "oversample"}})
 TRAIN = TrainSpec(steps=4, batch_size=8, checkpoint_every=1)
 
 
-def make(folder: Path, data: DataSpec | None = DATA, sweep: SweepSpec = SWEEP, train: TrainSpec = TRAIN) -> Run:
+def make(folder: Path, data: SourceSettings | None = DATA, sweep: SweepSpec = SWEEP, train: TrainSpec = TRAIN) -> Run:
     """A finished run over the digits with drawn images; the model's folder is only looked into, never loaded."""
     source = folder / "model"
     source.mkdir()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from engine.errors import ModelError
 from engine.config.model_settings import ModelPart
+from engine.errors import ModelError
 from engine.models.weight_files import choose, fingerprint
 
 XL = {

@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
-from engine.config.data_spec import DataSpec, SplitSpec
+from engine.config.data_spec import SourceSettings, SplitSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec, Strategy
 from engine.config.spec import Spec
 from engine.config.train_spec import TrainSpec
-from engine.data import load_splits
-from engine.data.splits import open_source
+from engine.data.open_source import open_source
+from engine.data.splits import load_splits
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.protocol import Request
 from engine.run.run import Run, begin_run, plan_run
@@ -25,10 +25,11 @@ from engine.worker.runner import run_unit
 from jobs.__main__ import main
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
 from tests.engine.fakes import FakeGenerator
+from tests.specs import data_spec
 
 SIZE, EACH = 16, 12
 # Train keeps three images of each class, so most real images are in no split: a generator that draws them is ideal.
-DATA = DataSpec(
+DATA = data_spec(
     source="digits", splits=SplitSpec(world=0.35, train=0.4, validation=0.25, test=0), train_per_class=3
 )  # fmt: skip
 STRATEGIES = ("good", "copied", "wrong", "noise")
@@ -38,7 +39,7 @@ class KnownGenerator(FakeGenerator):
     """good: real images that no split has; copied: those of train, paler and mirrored by turns; wrong: good ones of the
     next class; noise."""
 
-    def __init__(self, data: DataSpec) -> None:
+    def __init__(self, data: SourceSettings) -> None:
         super().__init__(batch_size=8, size=SIZE)
         splits = load_splits(data)
         used = {image.digest for split in (splits.world, splits.train, splits.validation) for image in split}
@@ -61,7 +62,7 @@ class KnownGenerator(FakeGenerator):
         return shown[seed % len(shown)]
 
 
-def make(folder: Path, data: DataSpec | None, strategies: Sequence[str] = STRATEGIES, each: int = EACH) -> Run:
+def make(folder: Path, data: SourceSettings | None, strategies: Sequence[str] = STRATEGIES, each: int = EACH) -> Run:
     source = folder / "model"
     source.mkdir(parents=True)
     (source / "model_index.json").write_text("{}")
@@ -184,7 +185,7 @@ def test_what_was_measured_is_measured_again_once_shards_changed(tmp_path: Path)
 
 
 def test_without_validation_train_is_what_images_are_compared_with(tmp_path: Path) -> None:
-    data = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0.5, validation=0, test=0))
+    data = data_spec(source="digits", splits=SplitSpec(world=0.5, train=0.5, validation=0, test=0))
     run = make(tmp_path, data, ("noise",), each=8)
     assert main(["measure", str(run.store)]) == 0
     found = json.loads(run.store.read("measures.json"))
@@ -216,13 +217,13 @@ def refusal(run: Run, capsys: pytest.CaptureFixture[str], *options: str) -> str:
 def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unreal = make(tmp_path / "unreal", None, ("noise",))
     assert "its spec has no data, and there are no real images to compare with; add data" in refusal(unreal, capsys)
-    worldless = DataSpec(source="digits", splits=SplitSpec(world=0, train=0.5, validation=0.5, test=0))
+    worldless = data_spec(source="digits", splits=SplitSpec(world=0, train=0.5, validation=0.5, test=0))
     run = make(tmp_path / "worldless", worldless, ("noise",))
     assert "data.splits.world: the offline encoder is trained on it" in refusal(run, capsys)
     for name in [name for name in run.shards.entries() if name.endswith("_stats.json")]:
         run.shards.remove(name)
     assert "no finished shard to measure; run generate first" in refusal(run, capsys)
-    unheld = DataSpec(source="digits", splits=SplitSpec(world=0.5, train=0, validation=0, test=0.5))
+    unheld = data_spec(source="digits", splits=SplitSpec(world=0.5, train=0, validation=0, test=0.5))
     run = make(tmp_path / "unheld", unheld, ("noise",))
     assert "no image falls into validation or train" in refusal(run, capsys)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.data.open_source import open_source
 from tests.conftest import ROOT
+from tests.specs import data_spec
 
 CIFAR10 = ROOT.parent / "shared/data/cifar10"
 HALVES = "data.splits={world: 0, train: 0.5, validation: 0.5, test: 0}"
@@ -15,12 +17,10 @@ def write_photos(folder: Path, counts: Mapping[str, int]) -> Path:
     """So many of the first photos of each class. Skips the test where CIFAR-10 is not beside this checkout."""
     if not CIFAR10.is_dir():
         pytest.skip("the real CIFAR-10 parquet files are not beside this checkout")
-    from engine.config.data_spec import DataSpec
-    from engine.data.sources.parquet import open_parquet
 
     path = str(CIFAR10 / "test.parquet")
     left = dict(counts)
-    for image in open_parquet(path, DataSpec(source="parquet", path=path)).images:
+    for image in open_source(data_spec(source="parquet", path=path)).images:
         if left.get(image.class_name):
             left[image.class_name] -= 1
             place = folder / image.class_name / f"{left[image.class_name]:03d}.png"

@@ -18,12 +18,12 @@ from PIL import Image
 
 from engine.cluster.driver import measure
 from engine.config.spec import Spec
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import ModelError
 from engine.generators.protocol import Generator
 from engine.generators.registry import load_generator
 from engine.report import write_report
-from engine.report.sheets import pictures
+from engine.report.class_images import pictures
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay
 from engine.worker.runner import run_unit

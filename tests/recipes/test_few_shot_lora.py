@@ -7,7 +7,7 @@ import pytest
 
 from engine.config.spec import Spec
 from engine.config.spec_file import load_as
-from engine.data.sources.digits import open_digits
+from engine.data.open_source import open_source
 from engine.errors import DataError
 from engine.generators.registry import load_generator
 from engine.run.leakage import prepare_real
@@ -18,6 +18,7 @@ from engine.worker.runner import run_unit
 from shards.storage.manifest import read_rows
 from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
 from tests.recipes.models import make_sd
+from tests.specs import data_spec
 
 BIRDS = {"shoebill": 7, "heron": 0}
 
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """model/: a small Stable Diffusion; birds/<class>/: forty images each; shoebill/: the adapter."""
     place = tmp_path_factory.mktemp("few-shot")
     make_sd(place / "model")
-    images = open_digits().images
+    images = open_source(data_spec()).images
     for name, label in BIRDS.items():
         (place / "birds" / name).mkdir(parents=True)
         for number, image in enumerate([one for one in images if one.label == label][:40]):

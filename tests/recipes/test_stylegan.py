@@ -15,8 +15,8 @@ from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
 from engine.generators.protocol import Generator, Request
 from engine.generators.registry import load_generator
-from engine.types import Prompt
 from engine.run.run import Run
+from engine.types import Prompt
 from shards.codec import decode_rgb
 from shards.storage.commit import sha256_of
 from tests.conftest import Jobs, text_of

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.config.data_spec import DataSpec, SplitSpec
+from engine.config.data_spec import SplitSpec
 from engine.config.spec import Spec
-from engine.data import RealImage, Splits, load_splits
+from engine.data.real_image import RealImage
+from engine.data.splits import Splits, load_splits
 from engine.errors import SpecError
 from engine.generators.protocol import Request
 from engine.generators.registry import load_generator
@@ -17,6 +18,7 @@ from engine.run.run import Run, begin_run, plan_run
 from shards.codec import Pixels
 from tests.recipes.harness import make_everywhere, rows, shipped
 from tests.recipes.photos import HALVES, write_photos
+from tests.specs import data_spec
 
 PHOTOS = {"cat": 8, "frog": 34, "ship": 40}
 QUOTAS = {"cat": 10, "frog": 3, "ship": 0}
@@ -31,7 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def splits(photos: Path) -> Splits:
     halves = SplitSpec(world=0, train=0.5, validation=0.5, test=0)
-    return load_splits(DataSpec(source="imagefolder", path=str(photos), splits=halves))
+    return load_splits(data_spec(source="imagefolder", path=str(photos), splits=halves))
 
 
 def caption(image: RealImage) -> str:

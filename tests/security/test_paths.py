@@ -91,7 +91,7 @@ def test_what_is_no_file_of_an_image_is_refused(sample: tuple[str, str]) -> None
 )
 def test_an_index_of_impossible_places_is_refused(row: dict[str, Any], tmp_path: Path) -> None:
     shards = changed(plain_shards(tmp_path / "shards", CLASSES), lambda _: row)
-    with pytest.raises(ShardError, match=r"00000\.parquet: says what cannot be: .*; run verify"):
+    with pytest.raises(ShardError, match=r"00000\.parquet: has invalid values: .*; run verify"):
         ShardStream(shards)
 
 

@@ -1,4 +1,4 @@
-"""Batches for PyTorch: the same ones from threads, from any number of workers, and after any stop."""
+"""PyTorch loaders: equal batches from threads, from any number of workers, and after resuming."""
 
 import json
 from collections.abc import Iterable
@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from shards import MixedStream, ShardError, ShardStream, Source
+from shards import Linear, MixedStream, ShardError, ShardStream, Source
 from shards.loader import ShardDataset, ShardLoader
-from shards.mixing.schedule import Linear
 from tests.shards.folders import write
 
 
@@ -31,23 +30,21 @@ def keys(batches: Iterable[dict[str, Any]]) -> list[list[str]]:
     return [batch["key"] for batch in batches]
 
 
-def truth(folders: tuple[Path, Path], steps: int, **more: Any) -> list[list[str]]:
+def expected_keys(folders: tuple[Path, Path], steps: int, **more: Any) -> list[list[str]]:
     return [list(batch.key) for batch in islice(mix(folders, **more), steps)]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_the_same_batches_for_any_number_of_ranks_and_workers(
-    folders: tuple[Path, Path], workers: int, world_size: int
-) -> None:
+def test_batches_are_equal_for_any_ranks_and_workers(folders: tuple[Path, Path], workers: int, world_size: int) -> None:
     expected = list(islice(mix(folders), 7))
     together = [[""] * 12 for _ in range(7)]
     for rank in range(world_size):
         dataset = ShardDataset(mix(folders, rank=rank, world_size=world_size), steps=7)
-        found = list(DataLoader(dataset, batch_size=None, num_workers=workers))
-        assert len(found) == 7
-        for batch, place, whole in zip(found, together, expected, strict=True):
-            place[rank::world_size] = batch["key"]
+        batches = list(DataLoader(dataset, batch_size=None, num_workers=workers))
+        assert len(batches) == 7
+        for batch, merged, whole in zip(batches, together, expected, strict=True):
+            merged[rank::world_size] = batch["key"]
             assert batch["image"].shape == (12 // world_size, 3, 4, 4)
             assert batch["image"][:, 0, 0, 0].tolist() == [int(key[1:]) for key in batch["key"]]
             assert batch["label"].tolist() == whole.label[rank::world_size].tolist()
@@ -56,24 +53,22 @@ def test_the_same_batches_for_any_number_of_ranks_and_workers(
 
 
 @pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
-def test_a_pass_that_was_left_changes_no_other(folders: tuple[Path, Path], workers: int, persistent: bool) -> None:
+def test_an_abandoned_pass_does_not_change_the_next(folders: tuple[Path, Path], workers: int, persistent: bool) -> None:
     dataset = ShardDataset(mix(folders), steps=9)
     loader = DataLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=persistent)
     assert len(list(islice(loader, 3))) == 3
-    assert keys(loader) == keys(loader) == truth(folders, 9)
+    assert keys(loader) == keys(loader) == expected_keys(folders, 9)
 
 
-def test_the_loader_gives_the_same_and_goes_on_pass_after_pass(folders: tuple[Path, Path]) -> None:
+def test_a_loader_continues_in_the_next_pass(folders: tuple[Path, Path]) -> None:
     loader = ShardLoader(mix(folders, threads=2), steps=4)
     assert len(loader) == 4
-    assert keys(loader) + keys(loader) + keys(loader) == truth(folders, 12)
+    assert keys(loader) + keys(loader) + keys(loader) == expected_keys(folders, 12)
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
 @pytest.mark.parametrize("stop", range(9))
-def test_a_loader_resumes_after_the_batches_that_were_given_out(
-    folders: tuple[Path, Path], stop: int, ahead: int
-) -> None:
+def test_a_loader_resumes_after_the_returned_batches(folders: tuple[Path, Path], stop: int, ahead: int) -> None:
     loader = ShardLoader(mix(folders), steps=8, ahead=ahead)
     seen = []
     for batch in loader:
@@ -90,39 +85,40 @@ def test_a_loader_resumes_after_the_batches_that_were_given_out(
             ShardLoader(mix(folders, rank=rank, world_size=world_size, threads=2), steps=3)
             for rank in range(world_size)
         ]
-        for one in resumed:
-            one.load_state_dict(state)
+        for loader in resumed:
+            loader.load_state_dict(state)
         rest = [sorted(chain.from_iterable(parts)) for parts in zip(*map(keys, resumed), strict=True)]
-        assert rest == [sorted(batch) for batch in truth(folders, stop + 3)[stop:]]
+        assert rest == [sorted(batch) for batch in expected_keys(folders, stop + 3)[stop:]]
 
 
-def test_a_loader_ends_with_its_mix_and_raises_what_its_thread_met(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_loader_ends_with_its_mix(folders: tuple[Path, Path]) -> None:
     real = ShardStream(folders[0])
-    assert len(keys(ShardLoader(MixedStream(Source(real, when_out="once"), batch_size=5)))) == 4
+    assert len(keys(ShardLoader(MixedStream(Source(real, on_exhausted="once"), batch_size=5)))) == 4
+
+
+def test_a_loader_raises_the_error_of_its_thread(tmp_path: Path) -> None:
     broken = write(tmp_path, "r", 16, False)
     (broken / "00001.tar").write_bytes(b"")
     loader = ShardLoader(MixedStream(ShardStream(broken, shuffle=False), batch_size=8))
     with pytest.raises(ShardError, match=r"00001\.tar"):
         list(loader)
+
+
+@pytest.mark.parametrize("kind", [ShardLoader, ShardDataset])
+def test_without_steps_there_is_no_length(folders: tuple[Path, Path], kind: type[ShardLoader | ShardDataset]) -> None:
     with pytest.raises(TypeError, match="no length"):
-        len(loader)
-
-
-def test_a_state_of_another_mix_is_refused(folders: tuple[Path, Path]) -> None:
-    state = ShardLoader(mix(folders)).state_dict()
-    with pytest.raises(ShardError, match="another mix"):
-        ShardLoader(mix(folders, alpha=0.1)).load_state_dict(state)
+        len(kind(mix(folders)))
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_worker_has_threads_of_its_own(folders: tuple[Path, Path]) -> None:
+def test_a_forked_worker_starts_its_own_threads(folders: tuple[Path, Path]) -> None:
     stream = MixedStream(ShardStream(folders[0], threads=2), None, 0.0, batch_size=8)
     expected = stream.batch(0).key  # starts the threads of this process
-    (found,) = DataLoader(ShardDataset(stream, steps=1), batch_size=None, num_workers=1, timeout=60)
-    assert tuple(found["key"]) == expected
+    (batch,) = DataLoader(ShardDataset(stream, steps=1), batch_size=None, num_workers=1, timeout=60)
+    assert tuple(batch["key"]) == expected
 
 
-def test_transforms_of_torchvision_are_drawn_from_the_batch(folders: tuple[Path, Path]) -> None:
+def test_random_transforms_follow_from_the_batch(folders: tuple[Path, Path]) -> None:
     v2 = pytest.importorskip("torchvision.transforms.v2")
     transform = v2.Compose([v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True), v2.GaussianNoise()])
     expected = [batch["image"] for batch in ShardLoader(mix(folders), 6, transform=transform)]
@@ -134,11 +130,11 @@ def test_transforms_of_torchvision_are_drawn_from_the_batch(folders: tuple[Path,
     assert torch.equal(torch.get_rng_state(), before)
     resumed = ShardLoader(mix(folders), 2, transform=transform)
     resumed.load_state_dict({"batch": 4})
-    assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
-    assert all(torch.equal(one, batch["image"]) for one, batch in zip(expected[4:], resumed, strict=True))
+    assert all(torch.equal(first, second) for first, second in zip(expected, again, strict=True))
+    assert all(torch.equal(image, batch["image"]) for image, batch in zip(expected[4:], resumed, strict=True))
 
 
-def test_a_transform_leaves_the_trainers_gpus_their_own_draws(
+def test_a_transform_does_not_seed_the_trainers_gpus(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeded: list[int] = []
@@ -162,7 +158,7 @@ def test_a_transform_moves_the_mask_with_its_image(folders: tuple[Path, Path]) -
 @pytest.mark.filterwarnings("ignore:.set_vital.:UserWarning")  # of torchdata's own
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [1, 3, 6])
-def test_torchdata_saves_and_restores_it(folders: tuple[Path, Path], workers: int, stop: int) -> None:
+def test_torchdata_resumes_a_dataset(folders: tuple[Path, Path], workers: int, stop: int) -> None:
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     def loader() -> Any:
@@ -173,11 +169,11 @@ def test_torchdata_saves_and_restores_it(folders: tuple[Path, Path], workers: in
     state = first.state_dict()
     second = loader()
     second.load_state_dict(state)
-    assert seen + keys(second) == truth(folders, 8)
+    assert seen + keys(second) == expected_keys(folders, 8)
 
 
 @pytest.mark.filterwarnings("ignore")  # of Lightning's own
-def test_lightning_saves_and_restores_it(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_lightning_resumes_a_loader(folders: tuple[Path, Path], tmp_path: Path) -> None:
     import lightning
 
     class Model(lightning.LightningModule):
@@ -209,11 +205,11 @@ def test_lightning_saves_and_restores_it(folders: tuple[Path, Path], tmp_path: P
     seen, trainer = fit(4, None)
     trainer.save_checkpoint(tmp_path / "middle.ckpt")
     resumed, _ = fit(9, tmp_path / "middle.ckpt")
-    assert seen == truth(folders, 4)
-    assert resumed == truth(folders, 9)[4:]
+    assert seen == expected_keys(folders, 4)
+    assert resumed == expected_keys(folders, 9)[4:]
 
 
 @pytest.mark.parametrize("alpha", [Linear(1.0, 0.0, over=8), {"*": 0.3}])
-def test_every_form_of_alpha_goes_to_workers(folders: tuple[Path, Path], alpha: Any) -> None:
+def test_workers_accept_every_form_of_alpha(folders: tuple[Path, Path], alpha: Any) -> None:
     loader = DataLoader(ShardDataset(mix(folders, alpha), steps=6), batch_size=None, num_workers=2)
-    assert keys(loader) == truth(folders, 6, alpha=alpha)
+    assert keys(loader) == expected_keys(folders, 6, alpha=alpha)

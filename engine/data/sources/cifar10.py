@@ -1,16 +1,32 @@
 """CIFAR-10 as torchvision reads and downloads it; its own test set is the held-out part."""
 
 from functools import partial
+from typing import Literal
 
+from engine.config.data_spec import SOURCES, SourceSettings
 from engine.data.real_image import RealImage, RealSet
 from engine.errors import DataError
 from shards.codec import Pixels, encode_rgb
 
 
-def open_cifar10(path: str) -> RealSet:
-    """Read `path`/cifar-10-batches-py, and download it there if it is missing."""
+class Cifar10Settings(SourceSettings):
+    """Settings of the source `cifar10`."""
+
+    source: Literal["cifar10"]
+    path: str
+    """Folder that holds cifar-10-batches-py; it is downloaded there if it is missing."""
+
+    @property
+    def location(self) -> str:
+        """The path as the spec has it."""
+        return self.path
+
+
+def open_cifar10(settings: Cifar10Settings) -> RealSet:
+    """Read PATH/cifar-10-batches-py. Raises DataError where it is missing and cannot be downloaded."""
     from torchvision.datasets import CIFAR10
 
+    path = settings.path
     try:
         parts = [CIFAR10(path, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:
@@ -28,3 +44,6 @@ def open_cifar10(path: str) -> RealSet:
 
 def _png(pixels: Pixels) -> bytes:
     return encode_rgb(pixels, "png")
+
+
+SOURCES.register(Cifar10Settings, open_cifar10)

@@ -1,44 +1,60 @@
 """The handwritten digits that scikit-learn ships: 1,797 images of 8x8, from the UCI Optical Recognition data set."""
 
 from functools import partial
+from typing import Literal, Self
 
 import cv2
 import numpy as np
+from pydantic import model_validator
 
+from engine.config.data_spec import SOURCES, MaskPalette, SourceSettings
 from engine.config.palette import Palette
 from engine.data.masks import Mask
 from engine.data.real_image import RealImage, RealSet
-from engine.errors import SpecError
 from shards.codec import Pixels, encode_rgb
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _FINER = 4
-"""The images were counted from bitmaps of 32x32, in cells of so many pixels a side."""
+"""Side in pixels of the cells of the 32x32 bitmaps from which the 8x8 images were counted."""
 
 
-def open_digits(palette: Palette | None = None) -> RealSet:
-    """Read the digits; their 17 grey levels become 0 to 255.
+class DigitsSettings(SourceSettings):
+    """Settings of the source `digits`, which needs no file."""
 
-    palette: of masks, if these are asked for. Raises SpecError for one that has not 11 classes.
-    """
+    source: Literal["digits"]
+    masks: MaskPalette | None = None
+    """Dense labels: the background, then the ten digits; a stroke has its digit's class."""
+
+    @property
+    def mask_palette(self) -> Palette | None:
+        """Colours of the classes in the masks."""
+        return None if self.masks is None else self.masks.palette
+
+    @model_validator(mode="after")
+    def _palette_has_all_classes(self) -> Self:
+        if self.masks is not None and len(self.masks.palette) != 1 + len(CLASSES):
+            raise ValueError(
+                f"masks.palette: has {len(self.masks.palette)} classes; the digits' masks have 11: the background, "
+                "then the ten digits"
+            )
+        return self
+
+
+def open_digits(settings: DigitsSettings) -> RealSet:
+    """Read the digits; their 17 grey levels become 0 to 255."""
     from sklearn.datasets import load_digits
 
-    if palette is not None and len(palette) != 1 + len(CLASSES):
-        raise SpecError(
-            f"data.masks.palette: has {len(palette)} classes; those of the digits' masks are 11: what is behind the "
-            "strokes, then the ten digits"
-        )
-    found = load_digits()
-    grey = np.rint(found.images * (255 / 16)).astype(np.uint8)
+    data = load_digits()
+    grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
     images = (
         RealImage(
             int(label),
             CLASSES[label],
             f"digits[{i}]",
             partial(_png, grey[i]),
-            None if palette is None else partial(_strokes, grey[i], int(label)),
+            None if settings.masks is None else partial(_strokes, grey[i], int(label)),
         )
-        for i, label in enumerate(found.target)
+        for i, label in enumerate(data.target)
     )
     return RealSet(CLASSES, tuple(images))
 
@@ -48,7 +64,10 @@ def _png(grey: Pixels) -> bytes:
 
 
 def _strokes(grey: Pixels, label: int) -> Mask:
-    """0, and label + 1 where at least half is ink, in the pixels of the bitmap: (32, 32)."""
+    """Return the mask in the bitmap's pixels, (32, 32): label + 1 where at least half is ink, else 0."""
     side = _FINER * len(grey)
     fine = cv2.resize(grey, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.where(fine > 127, label + 1, 0).astype(np.uint8)
+
+
+SOURCES.register(DigitsSettings, open_digits)

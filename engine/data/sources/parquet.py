@@ -3,16 +3,33 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.config.data_spec import DataSpec
+from engine.config.data_spec import SOURCES, FileSourceSettings
+from engine.data.open_source import with_held_out
 from engine.data.real_image import RealImage, RealSet
 from engine.errors import DataError
 
 
-def open_parquet(path: str, spec: DataSpec) -> RealSet:
+class ParquetSettings(FileSourceSettings):
+    """Settings of the source `parquet`: one file, or a folder of them."""
+
+    source: Literal["parquet"]
+    image_column: str = "img"
+    """Column of the encoded image."""
+    label_column: str = "label"
+    """Column of the class index."""
+
+
+def open_parquet(settings: ParquetSettings) -> RealSet:
+    """Read the files of both parts. Raises DataError."""
+    return with_held_out(settings, lambda path: _open(path, settings))
+
+
+def _open(path: str, spec: ParquetSettings) -> RealSet:
     """Read one file, or every *.parquet of a folder in the order of their names.
 
     Class names come from the schema's `huggingface` metadata (a ClassLabel), else they are the labels as text.
@@ -36,7 +53,7 @@ def open_parquet(path: str, spec: DataSpec) -> RealSet:
     return RealSet(classes, tuple(named))
 
 
-def _read(file: Path, spec: DataSpec) -> pa.Table:
+def _read(file: Path, spec: ParquetSettings) -> pa.Table:
     """The image and label columns, once they are seen to be such."""
     try:
         schema = pq.read_schema(file)
@@ -46,7 +63,7 @@ def _read(file: Path, spec: DataSpec) -> pa.Table:
         raise DataError(f"{file}: {str(error).splitlines()[0]}") from None
 
 
-def _check_columns(file: Path, schema: pa.Schema, spec: DataSpec) -> None:
+def _check_columns(file: Path, schema: pa.Schema, spec: ParquetSettings) -> None:
     for key, column in (("image_column", spec.image_column), ("label_column", spec.label_column)):
         if column not in schema.names:
             raise DataError(f"{file}: no column {column!r}; set data.{key} to one of: {', '.join(schema.names)}")
@@ -68,3 +85,6 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
 
 def _bytes(column: pa.Array, row: int) -> bytes:
     return bytes(column[row].as_py() or b"")
+
+
+SOURCES.register(ParquetSettings, open_parquet)

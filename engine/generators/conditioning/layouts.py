@@ -11,8 +11,8 @@ import numpy as np
 from engine.config.condition_spec import LayoutCondition
 from engine.data.masks import Mask
 from engine.data.real_image import RealImage
-from engine.data.sources.imagefolder import open_imagefolder
-from engine.data.sources.webdataset import open_masks
+from engine.data.folder_listing import list_class_folders
+from engine.data.tar_samples import open_masks
 from engine.errors import DataError
 from shards.codec import encode_mask
 
@@ -33,7 +33,7 @@ def open_layouts(spec: LayoutCondition, classes: Sequence[str]) -> tuple[RealIma
             )
         names, layouts = (classes[0],), tuple(RealImage(0, classes[0], str(file), file.read_bytes) for file in flat)
     else:
-        found = open_imagefolder(str(place), "condition.path")
+        found = list_class_folders(str(place), "condition.path")
         names, layouts = found.classes, found.images
     known = {name: label for label, name in enumerate(classes)}
     if unknown := [name for name in names if name not in known]:

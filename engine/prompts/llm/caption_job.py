@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from engine.data import RealImage, load_splits
+from engine.data.splits import load_splits
+from engine.data.real_image import RealImage
 from engine.errors import DataError, SpecError
 from engine.prompts.llm.answers import Line, Response, read_caption
 from engine.prompts.llm.bank_spec import CaptionBankSpec, fill

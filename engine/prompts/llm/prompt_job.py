@@ -21,7 +21,7 @@ def write_prompts(spec: PromptBankSpec, out: Path, log: Log) -> Bank:
 def _classes(spec: PromptBankSpec) -> Sequence[str]:
     if spec.data is None:
         return spec.classes or ()
-    from engine.data.splits import open_source
+    from engine.data.open_source import open_source
 
     classes = open_source(spec.data).classes
     if unknown := spec.words.keys() - set(classes):

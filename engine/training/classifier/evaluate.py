@@ -68,7 +68,7 @@ class MaskPredictions:
 def evaluate(model: Network, stream: ShardStream, worker: Worker) -> tuple[Scores, Predictions | MaskPredictions]:
     """Scores of all samples, and what is predicted for each, on every rank."""
     model.eval()
-    if stream.masked:
+    if stream.reader.has_masks:
         return _evaluate_masks(model, stream, worker)
     found = predict(model, stream, worker)
     return found.scores(len(model.form.classes)), found

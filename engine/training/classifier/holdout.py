@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engine.data.real_image import RealImage
-from engine.data.sources.imagefolder import SUFFIXES, open_imagefolder
+from engine.data.folder_listing import SUFFIXES, list_class_folders
 from engine.errors import DataError, SpecError
 from engine.training.classifier.classifier_job import Job
 from engine.training.classifier.network_factory import Network
@@ -46,7 +46,7 @@ def _listed(folder: Path, classes: Sequence[str]) -> list[RealImage]:
         raise DataError(f"--photos: {folder} is not a folder; give one with photos, or with a folder of them per class")
     if flat := [file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES]:
         return [RealImage(-1, "", str(file), file.read_bytes) for file in flat]
-    found = open_imagefolder(str(folder), "--photos")
+    found = list_class_folders(str(folder), "--photos")
     if unknown := [name for name in found.classes if name not in classes]:
         raise DataError(f"--photos: {folder}/{unknown[0]} is no class; the network knows {', '.join(classes[:20])}")
     return list(found.images)

@@ -79,9 +79,9 @@ class TrainData:
         if images is not None and images != len(stream):
             stream = opened(select=_first_keys(stream, images, place))
         labels = stream.label[stream.rows]
-        if stream.masked and len(bare := stream.rows[stream.index.places["mask"][0][stream.rows] < 0]):
-            raise DataError(f"{stream.place(int(bare[0]))} has no mask, and unet learns from masks; name another model")
-        if not stream.masked and not 0 <= labels.min() <= labels.max() < len(self.classes):
+        if stream.reader.has_masks and len(bare := stream.rows[stream.index.ranges["mask"][0][stream.rows] < 0]):
+            raise DataError(f"{stream.reader.locate(int(bare[0]))} has no mask, and unet learns from masks; name another model")
+        if not stream.reader.has_masks and not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise DataError(
                 f"{place}: labels go from {labels.min()} to {labels.max()}, for {len(self.classes)} classes"
             )

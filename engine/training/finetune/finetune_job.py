@@ -15,7 +15,7 @@ import torch
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.data.class_folders import folder_names
 from engine.data.masks import Mask
 from engine.errors import ModelError, OutputError, SpecError

@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engine.data import RealImage, Splits
+from engine.data.splits import Splits
+from engine.data.real_image import RealImage
 from engine.data.masks import Mask, colours_of
 from engine.errors import DataError, SpecError
 from engine.generators.conditioning.warp import draw_warp

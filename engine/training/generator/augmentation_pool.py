@@ -1,7 +1,4 @@
-"""The training pool: world images at the training size, with changed copies, each with its measured attributes."""
-
-from __future__ import annotations
-
+"""The training pool: world images at the training size and changed copies of them, with their measured attributes."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data import Splits
+from engine.data.splits import Splits
 from engine.errors import DataError
 from engine.training.generator.generator_spec import PoolSpec
 from engine.training.generator.image_attributes import Thresholds, measure
@@ -18,11 +15,11 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class World:
-    """The world split, decoded.
+class WorldImages:
+    """The decoded images of the world split.
 
-    images: RGB uint8 (N, size, size, 3); labels: (N,); digests: sha256 hex, sorted.
-    generation: the most generations of synthetic data that lie behind an image; 0 where all are real.
+    images: RGB uint8 (N, size, size, 3). labels: (N,). digests: sha256 hex, sorted.
+    generation: the most generations of synthetic data behind an image; 0 if all are real.
     """
 
     images: Image
@@ -33,9 +30,10 @@ class World:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """images: RGB uint8 (N, size, size, 3); labels: (N,); sources: index of the world image of each.
+class AugmentationPool:
+    """World images and changed copies of them.
 
+    images: RGB uint8 (N, size, size, 3). labels: (N,). sources: (N,), index of the world image of each.
     words: the attribute words of each image.
     """
 
@@ -46,13 +44,13 @@ class Pool:
     thresholds: Thresholds
 
 
-def load_world(splits: Splits, size: int) -> World:
-    """Decode the world split at the training size, in the order of digests."""
+def load_world(splits: Splits, size: int) -> WorldImages:
+    """Decode the world split at the training size, in the order of digests. Raises DataError for a class without any."""
     if 0 in splits.counts("world"):
-        lacking = [name for name, count in zip(splits.classes, splits.counts("world"), strict=True) if count == 0]
-        raise DataError(f"the world split has no image of {lacking}: give `data.splits.world` a larger share")
+        missing = [name for name, count in zip(splits.classes, splits.counts("world"), strict=True) if count == 0]
+        raise DataError(f"the world split has no image of {missing}: give `data.splits.world` a larger share")
     ordered = sorted(splits.world, key=lambda image: image.digest)
-    return World(
+    return WorldImages(
         images=np.stack([resize(image.pixels(), size) for image in ordered]),
         labels=np.array([image.label for image in ordered], dtype=np.int64),
         classes=splits.classes,
@@ -62,14 +60,13 @@ def load_world(splits: Splits, size: int) -> World:
 
 
 def resize(rgb: Image, size: int) -> Image:
-    """RGB uint8 (H, W, 3) -> (size, size, 3)."""
-    smaller = min(rgb.shape[:2]) > size
-    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    """Resize an RGB uint8 image (H, W, 3) to (size, size, 3)."""
+    method = cv2.INTER_AREA if min(rgb.shape[:2]) > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(rgb, (size, size), interpolation=method), dtype=np.uint8)
 
 
-def make_pool(world: World, attributes: Sequence[str], spec: PoolSpec, seed: int) -> Pool:
-    """Copy 0 of an image is the image itself; the others are changed. Follows from the arguments alone."""
+def make_pool(world: WorldImages, attributes: Sequence[str], spec: PoolSpec, seed: int) -> AugmentationPool:
+    """Make `spec.copies` copies of each image: copy 0 is the image itself, the others are changed."""
     images, labels = [], []
     for index, (image, label) in enumerate(zip(world.images, world.labels, strict=True)):
         for copy in range(spec.copies):
@@ -81,14 +78,14 @@ def make_pool(world: World, attributes: Sequence[str], spec: PoolSpec, seed: int
     thresholds = Thresholds.from_values(values, labels, len(world.classes))
     words = tuple(thresholds.words(value, int(label)) for value, label in zip(values, labels, strict=True))
     sources = np.repeat(np.arange(len(world.images)), spec.copies)
-    return Pool(stacked, stacked_labels, sources, words, thresholds)
+    return AugmentationPool(stacked, stacked_labels, sources, words, thresholds)
 
 
 def change(image: Image, spec: PoolSpec, rng: np.random.Generator) -> Image:
-    """A small affine change, a thinner or bolder stroke, a lower contrast, a mirror image."""
-    turn, lean, wide, high, right, down, stroke = rng.uniform(-1, 1, size=7)
-    wide, high = 1 + wide * spec.scale, 1 + high * spec.scale
-    matrix = _affine(image.shape[0], turn * spec.rotation, lean * spec.shear, wide, high)
+    """Apply a small affine change, a thinner or bolder stroke, a lower contrast and a mirror image."""
+    rotation, shear, width, height, right, down, stroke = rng.uniform(-1, 1, size=7)
+    width, height = 1 + width * spec.scale, 1 + height * spec.scale
+    matrix = _affine(image.shape[0], rotation * spec.rotation, shear * spec.shear, width, height)
     matrix[:, 2] += (right * spec.shift, down * spec.shift)
     border = cv2.BORDER_CONSTANT if spec.border == "black" else cv2.BORDER_REFLECT_101
     moved = cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=border)
@@ -101,10 +98,10 @@ def change(image: Image, spec: PoolSpec, rng: np.random.Generator) -> Image:
     return changed[:, ::-1] if rng.random() < spec.flip else changed
 
 
-def _affine(side: int, degrees: float, shear: float, wide: float, high: float) -> NDArray[np.float64]:
-    """A (2, 3) matrix about the centre: scale, then lean, then turn."""
-    turn = np.radians(degrees)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    linear = rotation @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([wide, high])
+def _affine(side: int, degrees: float, shear: float, width: float, height: float) -> NDArray[np.float64]:
+    """Return a (2, 3) matrix about the centre: scale, then shear, then rotation."""
+    angle = np.radians(degrees)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotation @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([width, height])
     centre = np.full(2, (side - 1) / 2)
     return np.hstack([linear, (centre - linear @ centre)[:, None]])

@@ -1,11 +1,7 @@
 """The autoencoder: RGB images to a smaller latent, and back."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
-from functools import partial
-
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -13,19 +9,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from engine.training.checkpoint import Checkpoint
+from engine.training.generator.diffusers_types import Autoencoder
 from engine.training.generator.generator_spec import GeneratorSpec
-from engine.training.generator.untyped import Autoencoder
-from engine.training.optimizer import Optimiser
+from engine.training.optimizer import ClippedAdamW
 from engine.training.random_streams import numpy_rng, seeded_init, torch_rng
-from engine.training.stage_checkpoint import StageCheckpoint
-from engine.training.training_log import Log, TrainingProgress
+from engine.training.training_loop import LogLine, TrainingLoop
 
-#: Images that the latents' mean and variance are taken over, at most: more would not change them.
 _STANDARDISED_ON = 10_000
+"""Most images that the mean and variance of latents are taken over. More would not change them."""
 
 
 def make_autoencoder(spec: GeneratorSpec) -> Autoencoder:
-    """An untrained AutoencoderKL."""
+    """Return an untrained AutoencoderKL."""
     levels = len(spec.autoencoder.channels)
     with seeded_init(spec.seed, "autoencoder"):
         return AutoencoderKL(
@@ -41,40 +37,39 @@ def make_autoencoder(spec: GeneratorSpec) -> Autoencoder:
 
 
 def to_model(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """RGB uint8 (N, H, W, 3) -> float (N, 3, H, W) in [-1, 1], in channels_last."""
+    """Convert RGB uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1], in channels_last."""
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train_autoencoder(
-    model: Autoencoder, images: NDArray[np.uint8], spec: GeneratorSpec, checkpoint: StageCheckpoint, log: Log
+    model: Autoencoder, images: NDArray[np.uint8], spec: GeneratorSpec, checkpoint: Checkpoint, log: LogLine
 ) -> float:
-    """Train in place on RGB images (N, H, W, 3), then standardise the latents. Returns `reconstruction`.
+    """Train in place on RGB images (N, H, W, 3), then standardise the latents. Returns the `reconstruction_error`.
 
     Loss: mean absolute plus mean squared error per pixel, and the KL term of Rombach et al. 2022 per latent element.
     """
-    plan = spec.autoencoder
+    stage = spec.autoencoder
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
-    optimiser = Optimiser(list(model.parameters()), rate=plan.rate, warmup=50, steps=plan.steps)
-    start = optimiser.resume(checkpoint, model)
-    progress = TrainingProgress("autoencoder", plan.steps, plan.batch, log)
-    for step in range(start, plan.steps):
-        chosen = numpy_rng(spec.seed, "autoencoder", step).integers(len(images), size=plan.batch)
+    optimizer = ClippedAdamW(list(model.parameters()), rate=stage.rate, warmup=50, steps=stage.steps)
+
+    def do_step(step: int) -> float:
+        chosen = numpy_rng(spec.seed, "autoencoder", step).integers(len(images), size=stage.batch)
         target = to_model(images[chosen], device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
             posterior = model.encode(target).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=torch_rng(spec.seed, "autoencoder", step)).to(device)
             output = model.decode(posterior.mean + posterior.std * noise).sample.float()
         pixels = functional.l1_loss(output, target) + functional.mse_loss(output, target)
-        loss = pixels + plan.kl_weight * posterior.kl().float().mean() / posterior.mean[0].numel()
-        optimiser.step(loss, step)
-        progress.update(step + 1, float(pixels.detach()))
-        checkpoint.save_if_due(partial(optimiser.state, model, step + 1))
-    if start < plan.steps:
-        checkpoint.save(optimiser.state(model, plan.steps))
+        loss = pixels + stage.kl_weight * posterior.kl().float().mean() / posterior.mean[0].numel()
+        optimizer.step(loss, step)
+        return float(pixels.detach())
+
+    loop = TrainingLoop("autoencoder", stage.steps, stage.batch, checkpoint, log)
+    loop.run(do_step, lambda: optimizer.state(model), lambda state: optimizer.restore(state, model))
     model.eval()
     standardise(model, images)
-    error = reconstruction(model, images)
+    error = reconstruction_error(model, images)
     log(f"autoencoder: mean error of a pixel {error:.4f} of full white")
     return error
 
@@ -83,37 +78,37 @@ def train_autoencoder(
 def standardise(model: Autoencoder, images: NDArray[np.uint8]) -> None:
     """Give every latent channel mean 0 and variance 1 over the images, and set `scaling_factor` to 1.
 
-    The shift and the scale go into the 1x1 convolutions on both sides of the latent, so decoding stays the same.
+    The shift and the scale go into the 1x1 convolutions on both sides of the latent, so decoding does not change.
     """
-    mean, std = encode_all(model, images[:: math.ceil(len(images) / _STANDARDISED_ON)])
-    centre = mean.mean(dim=(0, 2, 3)).to(model.device)
-    spread = (mean.var(dim=(0, 2, 3)) + std.square().mean(dim=(0, 2, 3))).sqrt().to(model.device)
+    means, stds = encode_all(model, images[:: math.ceil(len(images) / _STANDARDISED_ON)])
+    centre = means.mean(dim=(0, 2, 3)).to(model.device)
+    scale = (means.var(dim=(0, 2, 3)) + stds.square().mean(dim=(0, 2, 3))).sqrt().to(model.device)
     before, after, channels = model.quant_conv, model.post_quant_conv, len(centre)
     after.bias += after.weight[:, :, 0, 0] @ centre
-    after.weight *= spread.view(1, -1, 1, 1)
-    before.weight[:channels] /= spread.view(-1, 1, 1, 1)
-    before.bias[:channels] = (before.bias[:channels] - centre) / spread
-    before.bias[channels:] -= 2 * spread.log()
+    after.weight *= scale.view(1, -1, 1, 1)
+    before.weight[:channels] /= scale.view(-1, 1, 1, 1)
+    before.bias[:channels] = (before.bias[:channels] - centre) / scale
+    before.bias[channels:] -= 2 * scale.log()
     model.register_to_config(scaling_factor=1.0)
 
 
 def batches(images: NDArray[np.uint8], size: int = 256) -> Iterator[NDArray[np.uint8]]:
-    """The images, at most `size` at a time."""
+    """Yield the images, at most `size` at a time."""
     for start in range(0, len(images), size):
         yield images[start : start + size]
 
 
 @torch.no_grad()
 def encode_all(model: Autoencoder, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every image's latent, unscaled, each (N, C, h, w), on the CPU."""
+    """Return mean and standard deviation of every image's latent, unscaled, each (N, C, h, w), on the CPU."""
     device = next(model.parameters()).device
-    found = [model.encode(to_model(batch, device)).latent_dist for batch in batches(images)]
-    return torch.cat([each.mean.cpu() for each in found]), torch.cat([each.std.cpu() for each in found])
+    posteriors = [model.encode(to_model(batch, device)).latent_dist for batch in batches(images)]
+    return torch.cat([one.mean.cpu() for one in posteriors]), torch.cat([one.std.cpu() for one in posteriors])
 
 
 @torch.no_grad()
-def reconstruction(model: Autoencoder, images: NDArray[np.uint8], count: int = 512) -> float:
-    """Mean absolute error per pixel of encoding and decoding, on the scale 0 to 1."""
+def reconstruction_error(model: Autoencoder, images: NDArray[np.uint8], count: int = 512) -> float:
+    """Return the mean absolute error per pixel of encoding and decoding, on the scale 0 to 1."""
     target = to_model(images[:: max(len(images) // count, 1)], next(model.parameters()).device)
     output = model.decode(model.encode(target).latent_dist.mean).sample
     return float((output - target).abs().mean()) / 2

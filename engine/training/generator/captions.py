@@ -1,7 +1,5 @@
 """Captions: the class and the measured attributes of an image in words, in many orders and with parts left out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,7 +12,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def vocabulary(classes: Sequence[str], attributes: Sequence[str], spec: CaptionSpec) -> tuple[str, ...]:
-    """Every word that a caption may hold, in a fixed order, each once."""
+    """Return every word that a caption may hold, in a fixed order, each once."""
     words = [word for name in attributes for word in ATTRIBUTES[name].words]
     aliases = [alias for others in spec.aliases.values() for alias in others]
     empty = [template.format(listed="", clauses="", name="") for template in spec.templates]
@@ -23,26 +21,26 @@ def vocabulary(classes: Sequence[str], attributes: Sequence[str], spec: CaptionS
 
 
 def caption(name: str, words: Mapping[str, str], spec: CaptionSpec, rng: np.random.Generator) -> str:
-    """One caption of an image of class `name`; draws which facts to tell, their order and the wording."""
+    """Return a caption of an image of class `name`. Which facts it holds, their order and its wording are drawn."""
     if rng.random() < spec.drop_all:
         return ""
-    told = [words[attribute] for attribute in rng.permutation(sorted(words)) if rng.random() >= spec.drop_attribute]
+    facts = [words[attribute] for attribute in rng.permutation(sorted(words)) if rng.random() >= spec.drop_attribute]
     if rng.random() < spec.drop_class:
         name = ""
     elif rng.random() < spec.alias:
-        others = spec.aliases.get(name, (name,))
-        name = others[int(rng.integers(len(others)))]
-    text = _fill(spec.templates[int(rng.integers(len(spec.templates)))], name, told)
+        aliases = spec.aliases.get(name, (name,))
+        name = aliases[int(rng.integers(len(aliases)))]
+    text = _fill(spec.templates[int(rng.integers(len(spec.templates)))], name, facts)
     return _with_strange_word(text, rng) if rng.random() < spec.strange_word else text
 
 
 def prompt(spec: CaptionSpec, name: str, *words: str) -> str:
-    """What quality is asked with: the first template, with these attribute words."""
+    """Return the first template with these attribute words: the prompt of the quality measurement."""
     return _fill(spec.templates[0], name, words)
 
 
 def plain_prompts(classes: Sequence[str], count: int, spec: CaptionSpec) -> Iterator[tuple[int, str]]:
-    """`count` prompts without attributes, classes in turn, as (label, prompt)."""
+    """Yield `count` prompts without attributes as (label, prompt), cycling through the classes."""
     for index in range(count):
         label = index % len(classes)
         yield label, prompt(spec, classes[label])
@@ -54,7 +52,7 @@ def _fill(template: str, name: str, words: Sequence[str]) -> str:
 
 
 def _with_strange_word(text: str, rng: np.random.Generator) -> str:
-    """Put a random word somewhere: what an unseen word of a prompt looks like to the tokenizer."""
+    """Insert a random word at a random place, so that the model learns to ignore unknown words of prompts."""
     word = "".join(rng.choice(list(_LETTERS), size=int(rng.integers(2, 7))))
     parts = text.split()
     parts.insert(int(rng.integers(len(parts) + 1)), word)

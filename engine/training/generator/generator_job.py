@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import DataError
 from engine.training.generator.augmentation_pool import Pool, World, load_world, make_pool
 from engine.training.generator.autoencoder import encode_all, make_autoencoder, train_autoencoder

@@ -1,4 +1,4 @@
-"""Attributes: what can be measured on the pixels of an image, and the words for a low, middle and high value.
+"""Attributes that are measured on the pixels of an image, and the words for a low, middle and high value.
 
 All measures are continuous, so that their quantiles divide any set of images into equal parts.
 """
@@ -19,14 +19,16 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Attribute:
-    """words: for the lowest, middle and highest third. unit, told: of the measure, for the model card.
+    """A measure and its words.
 
-    measure: takes an RGB uint8 image (H, W, 3).
+    words:            for the lowest, middle and highest third.
+    unit, definition: of the measure, for the model card.
+    measure:          takes an RGB uint8 image (H, W, 3).
     """
 
     words: tuple[str, str, str]
     unit: str
-    told: str
+    definition: str
     measure: Callable[[Rgb], float]
 
 
@@ -82,20 +84,20 @@ _PHOTOGRAPHS = {
     ),
 }
 
-#: By name, as a spec chooses them; no word stands for two things.
 ATTRIBUTES: dict[str, Attribute] = _STROKES | _PHOTOGRAPHS
+"""By name, as a spec chooses them. No word belongs to two attributes."""
 
 
 def measure(image: Rgb, attributes: Sequence[str]) -> Values:
-    """These measures of an RGB uint8 image (H, W, 3)."""
+    """Measure these attributes of an RGB uint8 image (H, W, 3)."""
     return {name: ATTRIBUTES[name].measure(image) for name in attributes}
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The lower and upper third of each measure, for each class by itself: attribute -> class label -> (low, high).
+    """The boundaries of the thirds of each measure: attribute -> class label -> (low, high).
 
-    They are taken within a class because a bold one holds less ink than a thin eight, and ships are blue by their sea.
+    Each class has its own, because classes differ: a bold one holds less ink than a thin eight.
     """
 
     cuts: dict[str, tuple[tuple[float, float], ...]]
@@ -103,25 +105,25 @@ class Thresholds:
     @classmethod
     def from_values(cls, values: Sequence[Values], labels: Sequence[int], classes: int) -> Thresholds:
         """Cut the measured values of labelled images at the thirds of each class."""
-        where = np.asarray(labels)
+        label_of = np.asarray(labels)
         cuts = {}
         for name in values[0]:
             column = np.array([value[name] for value in values])
-            thirds = [np.quantile(column[where == label], (1 / 3, 2 / 3)) for label in range(classes)]
+            thirds = [np.quantile(column[label_of == label], (1 / 3, 2 / 3)) for label in range(classes)]
             cuts[name] = tuple((round(float(low), 4), round(float(high), 4)) for low, high in thirds)
         return cls(cuts)
 
     def words(self, values: Values, label: int) -> dict[str, str]:
-        """The word of every attribute for the measured values of one image of a known class."""
+        """Return the word of every attribute for the measured values of one image of a known class."""
         return {name: ATTRIBUTES[name].words[self.rank(name, value, label)] for name, value in values.items()}
 
     def rank(self, attribute: str, value: float, label: int) -> int:
-        """0, 1 or 2: the third that a measured value falls into."""
+        """Return the third that a measured value falls into: 0, 1 or 2."""
         low, high = self.cuts[attribute][label]
         return int(value >= low) + int(value >= high)
 
     def to_json(self, classes: Sequence[str]) -> dict[str, object]:
-        """For `attributes.json`: words, units and cuts by class name."""
+        """Return the content of `attributes.json`: words, units and cuts by class name."""
         return {
             name: {
                 "words": list(ATTRIBUTES[name].words),

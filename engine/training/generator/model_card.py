@@ -1,6 +1,4 @@
-"""The model card: what the model is, what it was trained on, what it was measured to do, and how to use it."""
-
-from __future__ import annotations
+"""The model card of a generator: what it is, how to use it, its training data, and its measured quality."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,11 +12,11 @@ LICENSE = "apache-2.0"
 
 
 def model_card(record: Mapping[str, Any]) -> str:
-    """README.md of the model folder, from the contents of `training.json`."""
+    """Return the README.md of the model folder, from the contents of `training.json`."""
     quality = record["quality"]
     spec = record["spec"]
     captions = CaptionSpec.model_validate_json(json.dumps(spec["captions"]))
-    words = [words[-1] for words in record["attributes"].values()]
+    highest_words = [words[-1] for words in record["attributes"].values()]
     return f"""---
 license: {LICENSE}
 library_name: diffusers
@@ -35,7 +33,7 @@ A text-to-image latent diffusion model of {len(record["classes"])} classes at {s
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("this/folder")
-pipeline("{prompt(captions, record["classes"][-1], *words[:2])}", height={spec["size"]}, width={spec["size"]},
+pipeline("{prompt(captions, record["classes"][-1], *highest_words[:2])}", height={spec["size"]}, width={spec["size"]},
          num_inference_steps={spec["inference_steps"]}, guidance_scale={spec["guidance"]}).images[0]
 ```
 
@@ -48,7 +46,7 @@ train, validation or test split was seen.{_copies(spec["pool"])} Images made by 
 
 ## Words
 
-Classes: {", ".join(_named(name, captions) for name in record["classes"])}. Attributes, each optional, in any order:
+Classes: {", ".join(_with_aliases(name, captions) for name in record["classes"])}. Attributes, each optional, in any order:
 
 | attribute | words, from low to high | measured as |
 |---|---|---|
@@ -81,18 +79,18 @@ It cannot add what {record["world_images"]} images do not hold.
 
 
 def _copies(pool: Mapping[str, Any]) -> str:
-    """The changes that a spec asks for, with their bounds."""
+    """Describe the changed copies of the pool, with their bounds."""
     if pool["copies"] == 1:
         return ""
-    unchanged = PoolSpec().model_dump()
-    asked = [f"{name} {value}" for name, value in pool.items() if name != "copies" and value != unchanged[name]]
+    defaults = PoolSpec().model_dump()
+    changes = [f"{name} {value}" for name, value in pool.items() if name != "copies" and value != defaults[name]]
     return (
-        f" Besides itself, each is in the training pool {pool['copies'] - 1} times changed ({', '.join(asked)}), so "
+        f" Besides itself, each is in the training pool {pool['copies'] - 1} times changed ({', '.join(changes)}), so "
         "the model also knows these variations, which a classifier trained on unchanged images does not."
     )
 
 
-def _named(name: str, captions: CaptionSpec) -> str:
+def _with_aliases(name: str, captions: CaptionSpec) -> str:
     aliases = ", ".join(f"`{alias}`" for alias in captions.aliases.get(name, ()))
     return f"`{name}`" + (f" (also {aliases})" if aliases else "")
 
@@ -103,7 +101,7 @@ def _guidance(scale: float) -> str:
 
 def _attribute_table(attributes: Mapping[str, Sequence[str]]) -> str:
     rows = [
-        f"| {name} | {', '.join(f'`{word}`' for word in words)} | {ATTRIBUTES[name].told} |"
+        f"| {name} | {', '.join(f'`{word}`' for word in words)} | {ATTRIBUTES[name].definition} |"
         for name, words in attributes.items()
     ]
     return "\n".join(rows)
@@ -113,7 +111,7 @@ def _adherence_table(adherence: Mapping[str, Mapping[str, Mapping[str, float]]])
     rows = ["| attribute | word | mean | share |", "|---|---|---|---|"]
     for attribute, words in adherence.items():
         rows += [
-            f"| {attribute} ({ATTRIBUTES[attribute].unit}) | {word} | {found['mean']:.2f} | {found['share']:.2f} |"
-            for word, found in words.items()
+            f"| {attribute} ({ATTRIBUTES[attribute].unit}) | {word} | {effect['mean']:.2f} | {effect['share']:.2f} |"
+            for word, effect in words.items()
         ]
     return "\n".join(rows)

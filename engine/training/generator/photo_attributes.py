@@ -1,9 +1,7 @@
-"""What can be measured on a photograph and has a word: brightness, tones, saturation, warmth and detail.
+"""Measures of photographs: brightness, tones, saturation, warmth and detail.
 
-All take an RGB uint8 image (H, W, 3) and reckon on the scale 0 to 1.
+All take an RGB uint8 image (H, W, 3) and return a number on the scale 0 to 1, except `warmth` and `detail`.
 """
-
-from __future__ import annotations
 
 import cv2
 import numpy as np
@@ -13,28 +11,28 @@ Rgb = NDArray[np.uint8]
 
 
 def brightness(image: Rgb) -> float:
-    """Mean luma (ITU-R BT.601)."""
+    """Return the mean luma (ITU-R BT.601)."""
     return float(_luma(image).mean())
 
 
 def tones(image: Rgb) -> float:
-    """Standard deviation of luma over the pixels: contrast as a whole, wherever in the image it is."""
+    """Return the standard deviation of luma over the pixels: the global contrast."""
     return float(_luma(image).std())
 
 
 def saturation(image: Rgb) -> float:
-    """Mean chroma: the highest less the lowest of a pixel's three channels, so that dark noise does not count."""
+    """Return the mean chroma, a pixel's highest minus its lowest channel. Dark noise hardly counts in it."""
     return float((image.max(axis=2).astype(np.float32) - image.min(axis=2)).mean()) / 255.0
 
 
 def warmth(image: Rgb) -> float:
-    """Mean of red less blue, from -1 to 1."""
+    """Return the mean of red minus blue, from -1 to 1."""
     red, _, blue = image.reshape(-1, 3).mean(axis=0)
     return float(red - blue) / 255.0
 
 
 def detail(image: Rgb) -> float:
-    """Mean absolute difference of neighbouring pixels' luma, relative to `tones`: how much of the contrast is fine."""
+    """Return the mean absolute luma difference of neighbouring pixels, relative to `tones`: the share of fine contrast."""
     luma = _luma(image)
     steps = (np.abs(np.diff(luma, axis=0)).mean() + np.abs(np.diff(luma, axis=1)).mean()) / 2
     return float(steps) / max(float(luma.std()), 1e-3)

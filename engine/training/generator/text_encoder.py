@@ -1,6 +1,4 @@
-"""The text side: a CLIP tokenizer with its own small vocabulary, and the CLIP text encoder to be trained."""
-
-from __future__ import annotations
+"""A CLIP tokenizer with its own small vocabulary, and an untrained CLIP text encoder."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,9 +14,9 @@ _STOP = "</w>"
 
 
 def make_tokenizer(words: Sequence[str], tokens: int) -> CLIPTokenizer:
-    """A byte-pair tokenizer in which each of `words` is one token.
+    """Return a byte-pair tokenizer in which each of `words` is one token.
 
-    Other words of latin letters fall into known pieces, every other character becomes the unknown token.
+    Other words of latin letters are split into known pieces. Every other character becomes the unknown token.
     A merge that is added later ranks lower, so it never splits a word that was added before it.
     """
     vocab = [UNKNOWN, PAD, START, END, *_SINGLES, *(single + _STOP for single in _SINGLES)]
@@ -41,7 +39,7 @@ def make_tokenizer(words: Sequence[str], tokens: int) -> CLIPTokenizer:
 
 
 def _split(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
-    """Byte-pair encoding of one word: the merge of the lowest rank first, until none applies."""
+    """Encode one word by byte pairs: apply the merge of the lowest rank first, until none applies."""
     pieces = [*word[:-1], word[-1] + _STOP]
     while True:
         pairs = [(ranks[pair], at) for at, pair in enumerate(pairwise(pieces)) if pair in ranks]
@@ -52,7 +50,7 @@ def _split(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer, spec: TextSpec, seed: int) -> CLIPTextModel:
-    """An untrained encoder; its output (B, tokens, width) is what the denoiser attends to."""
+    """Return an untrained encoder, to whose output (B, tokens, width) the denoiser attends."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=spec.width,

@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.generators.adapters import Adapters
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
@@ -46,11 +46,12 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty real zeros, as many real sevens turned by a right angle, which no model knows, and a class without any."""
-    from engine.data.sources.digits import open_digits
+    from engine.data.open_source import open_source
+    from tests.specs import data_spec
 
     folder = tmp_path_factory.mktemp("digits")
     (folder / "unseen").mkdir()
-    images = open_digits().images
+    images = open_source(data_spec()).images
     for name, label, turns in (("zero", 0, 0), ("turned", 7, 1)):
         (folder / name).mkdir()
         for number, one in enumerate([image for image in images if image.label == label][:40]):

@@ -15,14 +15,13 @@ from safetensors.torch import load_file
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
 from engine.config.spec import Spec
-from engine.data import load_splits
 from engine.data.masks import colours_of
+from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.generators.conditioning.condition import Layout
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.generators.protocol import Request
 from engine.models.resolve import fetch, learned_digests
-from engine.types import Prompt
 from engine.run.run import pinned
 from engine.training.finetune.controlnet_training import Control
 from engine.training.finetune.finetune_job import finetune
@@ -31,6 +30,7 @@ from engine.training.finetune.finetune_samples import shot, view
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.random_streams import numpy_rng
 from engine.training.stage_checkpoint import StageCheckpoint
+from engine.types import Prompt
 from shards.codec import encode_mask, encode_rgb
 from tests.recipes.models import make_sd, make_sdxl
 

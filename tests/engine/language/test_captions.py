@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import BankIncomplete, DataError, SpecError
 from engine.prompts.llm.bank_spec import CaptionBankSpec
 from engine.prompts.llm.caption_job import write_captions

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.data.open_source import open_source
 from engine.data.real_shards import write_shard
-from engine.data.sources.digits import open_digits
 from engine.evaluation.near_duplicates import find_leaks
 from shards import ShardStream
 from shards.codec import Pixels, encode_rgb, fit_rgb
 from shards.errors import ShardError
 from shards.sample import Sample
+from tests.specs import data_spec
 
 
 def write(place: Path, images: Sequence[Pixels], *, synthetic: bool = False, format: str = "png") -> ShardStream:
@@ -33,7 +34,7 @@ def write(place: Path, images: Sequence[Pixels], *, synthetic: bool = False, for
 
 @pytest.fixture(scope="module")
 def digits() -> list[Pixels]:
-    return [fit_rgb(image.pixels(), 24, 24) for image in open_digits().images[:140]]
+    return [fit_rgb(image.pixels(), 24, 24) for image in open_source(data_spec()).images[:140]]
 
 
 def test_disjoint_images_leak_nothing(digits: list[Pixels], tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.sources.digits import open_digits
+from engine.data.open_source import open_source
 from engine.evaluation import distances
 from engine.evaluation.neighbours import find_copies, mirrored, nearest, thumbnails, usual_distance
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
+from tests.specs import data_spec
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -39,7 +40,7 @@ def test_the_usual_distance_is_to_another_image_and_a_few_twins_do_not_change_it
 
 @pytest.fixture(scope="module")
 def digits() -> list[Pixels]:
-    return [fit_rgb(image.pixels(), 32, 32) for image in open_digits().images]
+    return [fit_rgb(image.pixels(), 32, 32) for image in open_source(data_spec()).images]
 
 
 CHANGES: dict[str, Callable[[Pixels], Pixels]] = {

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from sklearn.neighbors import KNeighborsClassifier
 
 from engine.config.spec_file import load_as
-from engine.data import Splits, load_splits
+from engine.data.splits import Splits, load_splits
 from engine.training.generator.augmentation_pool import resize
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.generator.image_attributes import Rgb, measure

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.training.generator.generator_job import train_generator
 from engine.training.generator.generator_spec import GeneratorSpec

@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from engine.config.spec_file import load_as
-from engine.data import load_splits
+from engine.data.splits import load_splits
 from engine.training.generator.augmentation_pool import load_world, make_pool
 from engine.training.generator.generator_job import train_generator
 from engine.training.generator.generator_spec import GeneratorSpec

@@ -1,0 +1,33 @@
+"""Density and coverage of synthetic images, by nearest neighbours."""
+
+from typing import Literal
+
+from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
+from engine.evaluation.measure_result import Column, EncoderInfo
+
+
+class DensityCoverageSettings(MeasureSettings):
+    """Settings of the measure `density_coverage`."""
+
+    name: Literal["density_coverage"]
+
+
+class DensityCoverage(Measure):
+    """How densely synthetic images lie around real ones, and the share of real images they lie around; see `manifold`."""
+
+    order = 40
+    columns = (
+        Column(name="density", title="density", decimals=2),
+        Column(name="coverage", title="coverage", decimals=2),
+    )
+
+    def __init__(self, settings: DensityCoverageSettings, encoder: EncoderInfo) -> None:
+        pass
+
+    def of_class(self, images: MeasuredImages) -> Values:
+        """Return both of one class."""
+        manifold = images.pair.manifold
+        return {"density": manifold.density, "coverage": manifold.coverage}
+
+
+MEASURES.register(DensityCoverageSettings, DensityCoverage)

@@ -1,0 +1,151 @@
+"""The result of a sweep, RUN/sweep.json: every arm with its intervals, and the numbers of the verdict.
+
+All qualities, lifts, recalls and shares are fractions, 0 to 1. Intervals are 95% intervals.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from engine.config.strict import Count, Share, Strict
+from engine.config.train_spec import TrainSpec
+from engine.data.splits import SPLITS
+from engine.evaluation.stored_result import StoredResult
+from shards.storage.store import Store
+
+FILE = "sweep.json"
+
+
+class Interval(Strict):
+    """A mean with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ArmResult(Strict):
+    """The trainings of one arm at every seed, judged on real validation images."""
+
+    name: str
+    alpha: float | None
+    """Synthetic fraction of an arm of the curve; None for the oracle and for alternatives."""
+    changes: dict[str, Any]
+    """What an alternative changes in the spec's `train` section; empty for other arms."""
+    quality: Interval
+    """Accuracy, or mean IoU for masks."""
+    lift: Interval
+    """Quality above the baseline's. At alpha_star it is optimistic, because the same images chose alpha."""
+    quality_per_seed: tuple[float, ...]
+    """Quality of each training, in the order of seeds."""
+    macro_f1: Interval | None
+    """None for masks."""
+    recall: tuple[float | None, ...]
+    """Recall of each class, mean over seeds; None for a class without images."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Counts summed over seeds: a row for each true class, a column for each predicted one."""
+
+
+class NearCopy(Strict):
+    """A held-out image that looks like a training image."""
+
+    held_out: str
+    """Key of the validation or test image."""
+    train: str
+    """Key of the training image, real or synthetic."""
+    mirrored: bool
+    """Whether one is the mirror image of the other."""
+    distance_ratio: float
+    """Distance of their thumbnails as a share of the usual distance of training images to each other."""
+
+
+class NearCopies(Strict):
+    """Held-out images that look like training images: their number, and the clearest ones."""
+
+    count: int
+    listed: tuple[NearCopy, ...]
+
+
+class SweepResult(StoredResult):
+    """Arms with intervals on real validation, the chosen alpha, and its confirmation on test."""
+
+    metric: Literal["accuracy", "mean_iou"]
+    """mean_iou for masks."""
+    classes: tuple[str, ...]
+    """Class names in the order of recall and confusion."""
+    arms: tuple[ArmResult, ...]
+    """Arms of the curve by ascending alpha; alpha 0 is the baseline of real images alone."""
+    alternatives: tuple[ArmResult, ...]
+    """Arms of the spec's `sweep.arms`."""
+    oracle: ArmResult | None
+    """The arm with all real images of the world split; None if that split is empty."""
+    alpha_star: Share
+    """Alpha of the best mean on validation."""
+    alpha_star_range: tuple[Share, Share]
+    """Range that holds the best alpha in 95% of bootstrap replicates."""
+    test_lift: Interval | None
+    """Lift of the arm at alpha_star on the test split, which chose nothing; None without a test split."""
+    gap_closed: float | None
+    """Lift at alpha_star as a share of the oracle's lift; None unless the oracle is clearly above the baseline."""
+    best_synthetic: str
+    """Name of the best arm with synthetic images: the one at alpha_star, or an alternative that is better."""
+    best_baseline: str | None
+    """Name of the best alternative without synthetic images; None if there is none."""
+    lead_over_best_baseline: Interval | None
+    """Quality of best_synthetic above best_baseline."""
+    seeds: Count
+    """Trainings of each arm."""
+    train: TrainSpec
+    """Settings of the baseline at seed 0. `total` is the number of images of each arm if that is fixed."""
+    real_images: dict[str, int]
+    """Number of real images of each split."""
+    near_copies: NearCopies
+    fingerprint: str
+    """Digest of the plan and all real images."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if not {0.0, self.alpha_star} <= self.by_alpha.keys():
+            raise ValueError(f"no arm has alpha 0 or alpha_star {self.alpha_star:g}")
+        if self.real_images.keys() != set(SPLITS):
+            raise ValueError(f"real_images has other splits than {', '.join(SPLITS)}")
+        names = self.by_name
+        if not {self.best_synthetic, self.best_baseline or self.best_synthetic} <= names.keys():
+            raise ValueError("best_synthetic or best_baseline is no arm")
+        if (self.best_baseline is None) != (self.lead_over_best_baseline is None):
+            raise ValueError("best_baseline and lead_over_best_baseline belong together")
+        for arm in names.values():
+            if {len(arm.recall), len(arm.confusion), *map(len, arm.confusion)} != {len(self.classes)}:
+                raise ValueError(f"{arm.name}: recall or confusion are not of {len(self.classes)} classes")
+        return self
+
+    @property
+    def by_alpha(self) -> Mapping[float, ArmResult]:
+        """The arms of the curve."""
+        return {arm.alpha: arm for arm in self.arms if arm.alpha is not None}
+
+    @property
+    def by_name(self) -> Mapping[str, ArmResult]:
+        """All arms: of the curve, alternatives and the oracle."""
+        every = (*self.arms, *self.alternatives, *([] if self.oracle is None else [self.oracle]))
+        return {arm.name: arm for arm in every}
+
+    @property
+    def baseline(self) -> ArmResult:
+        """The arm of real images alone."""
+        return self.by_alpha[0.0]
+
+    @property
+    def chosen(self) -> ArmResult:
+        """The arm at alpha_star."""
+        return self.by_alpha[self.alpha_star]
+
+    @classmethod
+    def read(cls, run: Store) -> Self | None:
+        """Return the result of a run's sweep, or None before the first. Raises RunMismatch if the file is damaged."""
+        return cls.load(run, FILE, "run sweep again, it repeats no finished training")
+
+    def write(self, run: Store) -> None:
+        """Write RUN/sweep.json."""
+        self.save(run, FILE)

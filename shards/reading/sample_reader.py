@@ -1,0 +1,95 @@
+"""Reads the samples of shards by their row in the index."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.codec import CorruptImage, Pixels, decode_rgb
+from shards.errors import ShardError
+from shards.reading.mapped_shards import MappedShards
+from shards.reading.sample_metadata import parse_metadata
+from shards.reading.shard_index import ShardIndex
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(eq=False)
+class SampleReader:
+    """A reader of samples by their row in the index.
+
+    label, synthetic: of every row of the index.
+    rows:      the rows that may replace a damaged sample.
+    fields, has_masks, on_error: see ShardStream.
+    skipped:   key of each damaged sample that was replaced, and why.
+    """
+
+    index: ShardIndex
+    files: MappedShards
+    label: NDArray[np.int64]
+    synthetic: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    fields: tuple[str, ...]
+    has_masks: bool
+    on_error: OnError
+    skipped: dict[str, str] = field(default_factory=dict, init=False)
+    _replacements: dict[int, int] = field(default_factory=dict, init=False)
+
+    def keys(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the keys of these samples."""
+        keys: list[str] = self.index.keys.take(rows).to_pylist()
+        return keys
+
+    def encoded(self, rows: NDArray[np.int64], member: str = "image") -> list[Pixels]:
+        """Return the bytes of a member of these samples; empty if the sample lacks it or the file is cut short."""
+        offsets, sizes = (column[rows] for column in self.index.ranges[member])
+        shards, shard_of = np.unique(self.index.shard[rows], return_inverse=True)
+        maps = [self.files.data(shard) for shard in shards.tolist()]
+        ends = offsets + sizes
+        complete = ends <= np.array([len(data) for data in maps])[shard_of]
+        ends[~complete] = offsets[~complete] = 0
+        slices = zip(shard_of.tolist(), offsets.tolist(), ends.tolist(), strict=True)
+        return [maps[number][offset:end] for number, offset, end in slices]
+
+    def values(self, rows: NDArray[np.int64], name: str) -> list[Any]:
+        """Return a field of these samples; None for a sample without it."""
+        if name not in self.fields:
+            return [None] * len(rows)
+        if name == "txt":
+            return [bytes(data).decode(errors="replace") if len(data) else None for data in self.encoded(rows, "txt")]
+        return [parse_metadata(bytes(data)).get(name) for data in self.encoded(rows, "json")]
+
+    def locate(self, row: int) -> str:
+        """Return where a sample is, for messages."""
+        offset = int(self.index.ranges["image"][0][row])
+        return f"{self.index.tars[self.index.shard[row]].url}, sample {self.index.key(row)!r} at byte {offset}"
+
+    def replacement(self, row: int, reason: str) -> int:
+        """Return the sample to read instead of a damaged one: the next readable one of its class.
+
+        Raises ShardError if there is none, or if the reader was not opened with on_error="skip".
+        """
+        end = sum(int(column[row]) for column in self.index.ranges["image"])
+        missing = end - len(self.files.data(int(self.index.shard[row])))
+        problem = f"{self.locate(row)}: " + (f"the file ends {missing} bytes early" if missing > 0 else reason)
+        if self.on_error == "raise":
+            raise ShardError(f"{problem}; run verify, or open the stream with on_error='skip'")
+        self.skipped[self.index.key(row)] = problem
+        if row not in self._replacements:
+            rows = self.rows
+            similar = rows[(self.label[rows] == self.label[row]) & (self.synthetic[rows] == self.synthetic[row])]
+            after = int(np.searchsorted(similar, row))
+            others = (int(other) for other in (*similar[after + 1 :], *similar[:after]) if self._decodes(other))
+            replacement = next(others, None)
+            if replacement is None:
+                raise ShardError(f"{problem}; no other sample of its class can replace it")
+            self._replacements[row] = replacement
+        return self._replacements[row]
+
+    def _decodes(self, row: int) -> bool:
+        try:
+            decode_rgb(self.encoded(np.array([row]))[0])
+        except CorruptImage:
+            return False
+        return True
