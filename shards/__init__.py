@@ -1,4 +1,4 @@
-"""The shard format: written by the engine, streamed and mixed by trainers. Needs neither torch nor ray.
+"""The shard format: the engine writes shards, and trainers stream and mix them. It needs neither torch nor ray.
 
 from shards import MixedStream, ShardStream
 """

@@ -9,7 +9,7 @@ import yaml
 
 from engine.config.spec_file import load_spec
 from jobs.__main__ import parser
-from tests.engine.test_sweep import swept
+from tests.engine.evaluation.sweep_runs import swept
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

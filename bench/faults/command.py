@@ -10,7 +10,7 @@ import time
 from random import Random
 
 import engine.run.run
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.run.run import Run, plan_run
 from engine.run.run_context import RunContext
 from engine.types import Slot

@@ -16,7 +16,7 @@ from bench.throughput.digits import STEPS, digits_run
 from bench.throughput.rounds import Options
 from bench.throughput.row import OURS, Row
 from engine.config.spec import Spec
-from engine.generators.protocol import Generator, Request
+from engine.generators.generator import Generator, Request
 from engine.generators.registry import load_generator
 from shards.codec import Pixels
 

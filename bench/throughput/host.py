@@ -23,7 +23,7 @@ from bench.throughput.rounds import Options, by_turns
 from bench.throughput.row import OURS, Row, at_least, beside, not_run
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 from engine.worker.attempts import first_attempts
 from engine.worker.runner import Runner
 from shards.codec import Pixels, encode_rgb

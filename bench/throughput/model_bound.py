@@ -19,7 +19,7 @@ from bench.throughput.row import OURS, Row, beside
 from bench.throughput.slices import SLICE_S, Sliced
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.models.devices import auto_dtype
 from engine.models.memory import keep_memory
 from engine.run.run import Run

@@ -18,9 +18,9 @@ from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError, SpecError, WorkersLost
 from engine.models.devices import repeat_kernels
 from engine.models.memory import out_of_memory
-from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.classifier_job import ClassifierJob
 from engine.training.classifier.history import Row
-from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.train_worker import TrainWorker
 from shards.errors import ShardmillError
 from shards.storage.locations import filesystem
 
@@ -32,7 +32,7 @@ _MAX_DEATHS = 3
 _POLL_S = 0.2
 
 
-def train_on_ray(job: Job, cluster: ClusterSpec, on_row: OnRow) -> None:
+def train_on_ray(job: ClassifierJob, cluster: ClusterSpec, on_row: OnRow) -> None:
     """Run a training that was begun, on `job.spec.workers` processes.
 
     on_row: is called after each evaluation and checkpoint.
@@ -78,7 +78,7 @@ class _WorkerMessages:
         return progressed
 
 
-def _train_until_death(job: Job, cluster: ClusterSpec, messages: _WorkerMessages) -> ShardmillError | None:
+def _train_until_death(job: ClassifierJob, cluster: ClusterSpec, messages: _WorkerMessages) -> ShardmillError | None:
     """Train until the end, or until a process dies. Return None, or the error to raise if that was the last death."""
     errors: list[BaseException] = []
     with _ray_storage(job) as storage:
@@ -112,7 +112,7 @@ def _is_death(reason: BaseException) -> bool:
     return isinstance(getattr(reason, "health_check_failure", reason), RayActorError)
 
 
-def _trainer(job: Job, cluster: ClusterSpec, queue: Queue, storage: tuple[Any, str]) -> TorchTrainer:
+def _trainer(job: ClassifierJob, cluster: ClusterSpec, queue: Queue, storage: tuple[Any, str]) -> TorchTrainer:
     gpus = cluster.gpus_per_actor
     resources = {"CPU": float(cluster.cpus_per_actor)} | ({"GPU": gpus} if gpus else {})
     fs, path = storage
@@ -137,7 +137,7 @@ def _run_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(cluster.cpus_per_actor)
     repeat_kernels()
     context, device = get_context(), str(get_device())
-    worker = Worker(
+    worker = TrainWorker(
         context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cluster.cpus_per_actor
     )
 
@@ -157,7 +157,7 @@ def _run_worker(config: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _ray_storage(job: Job) -> Iterator[tuple[Any, str]]:
+def _ray_storage(job: ClassifierJob) -> Iterator[tuple[Any, str]]:
     """Return a temporary folder for the state of Ray Train, beside our files, where all nodes can reach it."""
     store = job.store / f"ray-{token_hex(4)}"
     fs, path = filesystem(store.url)

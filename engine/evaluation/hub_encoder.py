@@ -62,7 +62,9 @@ class HubEncoder:
         tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, trust_remote_code=False, **options)
         # SigLIP was trained with every text padded to the maximum length; CLIP ignores padding.
         longest = self._model.config.text_config.max_position_embeddings
-        tokens = tokenizer(list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
+        tokens = tokenizer(
+            list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+        )
         return _normalized(_pooled(self._model.get_text_features(**tokens.to(self._device))))
 
 

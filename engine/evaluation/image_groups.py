@@ -91,7 +91,7 @@ def read_thumbnails(stream: ShardStream, progress: Progress, text: str) -> tuple
     batches = []
     for start in progress(range(0, len(stream), _BATCH), len(stream), text):
         rows = stream.rows[start : start + _BATCH]
-        images = [_decoded(stream, row, data) for row, data in zip(rows, stream.encoded(rows), strict=True)]
+        images = [_decoded(stream, row, data) for row, data in zip(rows, stream.reader.encoded(rows), strict=True)]
         batches.append(thumbnails(images))
     return stream.index.keys.take(stream.rows).to_pylist(), np.concatenate(batches)
 
@@ -100,4 +100,4 @@ def _decoded(stream: ShardStream, row: int, data: Pixels) -> Pixels:
     try:
         return decode_rgb(data)
     except CorruptImage as error:
-        return decode_rgb(stream.encoded(np.array([stream.replacement(int(row), str(error))]))[0])
+        return decode_rgb(stream.reader.encoded(np.array([stream.reader.replacement(int(row), str(error))]))[0])

@@ -119,7 +119,9 @@ def compare_arms(
         alpha_star_range=(float(low), float(high)),
         test_lift=None if test is None else _lift(test, chosen, baseline),
         # The gap must exceed noise: a share of a gap near 0 has no meaning.
-        gap_closed=(means[chosen] - means[baseline]) / oracle_lift.mean if oracle_lift and oracle_lift.low > 0 else None,
+        gap_closed=(means[chosen] - means[baseline]) / oracle_lift.mean
+        if oracle_lift and oracle_lift.low > 0
+        else None,
         best_synthetic=best_synthetic,
         best_baseline=best_baseline,
         lead_over_best_baseline=None if best_baseline is None else difference(best_synthetic, best_baseline),

@@ -14,7 +14,7 @@ FEWEST = _DENSITY_NEIGHBOURS + 1
 
 @dataclass(frozen=True)
 class Manifold:
-    """Overlap of a real and a synthetic set. All values are 0 to 1, but density may exceed 1; equal sets have about 1."""
+    """Overlap of a real and a synthetic set. Values are 0 to 1; density is about 1 for equal sets."""
 
     precision: float
     recall: float

@@ -1,4 +1,4 @@
-"""The result of `measure`, RUN/measures.json: a table by class and prompt strategy, outliers, and similar real images."""
+"""The result of `measure`, RUN/measures.json: a table by class and prompt strategy, outliers and copies."""
 
 from typing import Self
 

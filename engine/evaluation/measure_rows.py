@@ -84,8 +84,8 @@ def make_rows(
 def _compared(groups: Mapping[str, MeasureGroup], classes: int) -> dict[str, list[NDArray[np.int64]]]:
     """Return the positions of the images of each group and class that are compared with real ones.
 
-    Measures depend on the number of images. So all strategies that have enough images of a class are compared by equally
-    many, their first ones, and REAL by no more.
+    Measures depend on the number of images, so all strategies that have enough images of a class are compared by
+    equally many, their first ones, and REAL by no more.
     """
     compared = {
         name: [np.flatnonzero(group.images.label == label) for label in range(classes)]
@@ -117,7 +117,10 @@ class _GroupTable:
             for label, positions in enumerate(self.compared)
         ]
         of_classes = [self._of_class(label, pair) for label, pair in enumerate(pairs)]
-        return [self._of_all(list(filter(_enough, pairs)), [row.values for row in of_classes if row.images]), *of_classes]
+        return [
+            self._of_all(list(filter(_enough, pairs)), [row.values for row in of_classes if row.images]),
+            *of_classes,
+        ]
 
     def _of_class(self, label: int, pair: FeaturePair) -> MeasureRow:
         rows = self.group.images.label == label

@@ -1,7 +1,7 @@
-"""How different the images of each prompt strategy are from one another, side by side and beside real ones.
+"""Diversity of the images of each prompt strategy, beside that of real images.
 
-Distances are between features of an encoder, here a classifier that was trained on the real world split alone. Every
-group is measured on equally many images of each class, for both measures depend on that number.
+Distances are between features of a classifier that was trained on the real world split alone. Both measures depend on
+the number of images, so each group is measured on equally many images of each class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SpecError
+from engine.evaluation.measure_result import REAL
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
 from engine.training.classifier.feature_classifier import train_encoder
@@ -25,25 +26,25 @@ if TYPE_CHECKING:
 Features = NDArray[np.float64]
 """(images, dimensions), every row of length 1."""
 
-REAL = "real (world)"
-_MOST = 300
-"""Images of a class and group that are looked at."""
+_LIMIT = 300
+"""Images of a class and group that are encoded."""
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """Of one group of images; each measure is the mean over classes.
+    """The diversity of one group of images; each value is the mean over classes.
 
-    group:    run and strategy, or REAL. images: of the whole group.
-    prompts:  distinct texts of a class. combinations: distinct combinations of attributes that they tell.
+    group:    run and strategy, or REAL.
+    images:   images of the whole group. encoded: images of each class that were compared.
+    prompts:  distinct prompts of a class. combinations: distinct attribute sets of a class.
     distance: mean cosine distance between two images of a class, 0 to 2.
-    vendi:    Vendi score: how many entirely different images would be as diverse, 1 to `looked_at`.
+    vendi:    Vendi score: number of entirely different images that would be as diverse, 1 to `encoded`.
     """
 
     group: str
     images: int
-    looked_at: int
+    encoded: int
     prompts: float
     combinations: float
     distance: float
@@ -51,7 +52,7 @@ class Diversity:
 
 
 def mean_distance(features: Features) -> float:
-    """Mean cosine distance of all pairs of two different rows; 0 for less than two."""
+    """Return the mean cosine distance of all pairs of two different rows; 0 for less than two rows."""
     n = len(features)
     if n < 2:
         return 0.0
@@ -59,18 +60,18 @@ def mean_distance(features: Features) -> float:
 
 
 def vendi_score(features: Features) -> float:
-    """Exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, 2023)."""
-    # The smaller Gram matrix has the same eigenvalues but for zeros.
+    """Return the exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, 2023)."""
+    # The smaller Gram matrix has the same eigenvalues except zeros.
     values = np.linalg.eigvalsh(features.T @ features / len(features))
     values = values[values > 1e-12]
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def compare(runs: Mapping[str, Run]) -> list[Diversity]:
-    """Every strategy of every run, by the name that it is to be called, and the real images of the first run's world.
+def compare_diversity(runs: Mapping[str, Run]) -> list[Diversity]:
+    """Measure the real images of the first run's world split, then every strategy of every run.
 
-    The encoder is trained on that world. Raises what `prepare_real` does, and SpecError where a run is not finished,
-    or differs in its classes.
+    runs: by the name to show. The encoder is trained on that world split. Raises what `prepare_real` raises, and
+    SpecError if a run is not finished or the runs have different classes.
     """
     first = next(iter(runs.values()))
     if any(run.recipe.plan.classes != first.recipe.plan.classes for run in runs.values()):
@@ -78,50 +79,50 @@ def compare(runs: Mapping[str, Run]) -> list[Diversity]:
     if unfinished := next((run for run in runs.values() if run.pending()), None):
         raise SpecError(f"{unfinished.store}: {len(unfinished.pending())} units are not finished; run generate first")
     prepare_real(first)
-    groups = {REAL: _Group(first.store / "real" / "world", "")}
+    groups = {REAL: _PromptGroup(first.store / "real" / "world", "")}
     for name, run in runs.items():
         for strategy in run.recipe.spec.prompts.strategies:
-            groups[f"{name}: {strategy.name}"] = _Group(run.shards, strategy.name)
+            groups[f"{name}: {strategy.name}"] = _PromptGroup(run.shards, strategy.name)
     classes = range(len(first.recipe.plan.classes))
-    count = min(_MOST, *(len(group.rows(label)) for group in groups.values() for label in classes))
+    count = min(_LIMIT, *(len(group.positions(label)) for group in groups.values() for label in classes))
     encoder = train_encoder(first)
     return [_measure(name, group, classes, count, encoder) for name, group in groups.items()]
 
 
-class _Group:
-    """The images of a folder of shards that one strategy made; "" stands for all."""
+class _PromptGroup:
+    """The images of a folder of shards that one strategy made; the strategy "" stands for all images."""
 
     def __init__(self, shards: Store, strategy: str) -> None:
         columns = ["label", "prompt", *(["strategy", "attributes"] if strategy else [])]
-        self._told = read_rows(shards, columns)
-        self._chosen = [i for i, row in enumerate(self._told) if row.get("strategy", "") == strategy]
+        self._rows = read_rows(shards, columns)
+        self._own = [i for i, row in enumerate(self._rows) if row.get("strategy", "") == strategy]
         self._stream = ShardStream(shards.url, shuffle=False)
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return len(self._own)
 
-    def rows(self, label: int) -> list[int]:
-        """Positions of the images of a class."""
-        return [i for i in self._chosen if self._told[i]["label"] == label]
+    def positions(self, label: int) -> list[int]:
+        """Return the positions of the images of a class."""
+        return [i for i in self._own if self._rows[i]["label"] == label]
 
-    def told(self, label: int, field: str) -> int:
-        """How many different texts a field of the images of a class holds."""
-        return len({self._told[i].get(field, "") for i in self.rows(label)})
+    def distinct(self, label: int, field: str) -> int:
+        """Return the number of distinct values of a field in a class."""
+        return len({self._rows[i].get(field, "") for i in self.positions(label)})
 
     def features(self, positions: Sequence[int], encoder: "Network") -> Features:
-        """What the encoder sees in these images."""
-        parts = [self._stream.read(positions[i : i + _BATCH]).image for i in range(0, len(positions), _BATCH)]
-        return np.concatenate([encoder.features(part) for part in parts])
+        """Encode the images at these positions."""
+        batches = [self._stream.read(positions[i : i + _BATCH]).image for i in range(0, len(positions), _BATCH)]
+        return np.concatenate([encoder.features(batch) for batch in batches])
 
 
-def _measure(name: str, group: _Group, classes: range, count: int, encoder: "Network") -> Diversity:
-    features = [group.features(group.rows(label)[:count], encoder) for label in classes]
+def _measure(name: str, group: _PromptGroup, classes: range, count: int, encoder: "Network") -> Diversity:
+    features = [group.features(group.positions(label)[:count], encoder) for label in classes]
     return Diversity(
         group=name,
         images=len(group),
-        looked_at=count,
-        prompts=float(np.mean([group.told(label, "prompt") for label in classes])),
-        combinations=float(np.mean([group.told(label, "attributes") for label in classes])),
-        distance=float(np.mean([mean_distance(one) for one in features])),
-        vendi=float(np.mean([vendi_score(one) for one in features])),
+        encoded=count,
+        prompts=float(np.mean([group.distinct(label, "prompt") for label in classes])),
+        combinations=float(np.mean([group.distinct(label, "attributes") for label in classes])),
+        distance=float(np.mean([mean_distance(of_class) for of_class in features])),
+        vendi=float(np.mean([vendi_score(of_class) for of_class in features])),
     )

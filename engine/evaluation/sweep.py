@@ -21,8 +21,8 @@ from engine.run.leakage import prepare_real
 from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
 from engine.training.classifier.evaluate import MaskPredictions, Predictions
-from engine.training.classifier.train_worker import Worker
-from engine.training.classifier.trainer import Tell, Trained, Trainer, silent
+from engine.training.classifier.train_worker import TrainWorker
+from engine.training.classifier.trainer import ProgressCallback, TrainedClassifier, Trainer, noop_progress
 from engine.training.classifier.training_data import TrainData
 from shards.storage.manifest import finished_shards
 from shards.storage.store import Store
@@ -72,10 +72,10 @@ class Sweep:
         result = TrialResult.read(self.store / _FOLDER, trial.name)
         return result if result is not None and result.fingerprint == self.fingerprint_of(trial) else None
 
-    def run(self, trial: Trial, device: str, tell: Tell = silent) -> float:
+    def run(self, trial: Trial, device: str, tell: ProgressCallback = noop_progress) -> float:
         """Train and judge one trial, from its checkpoint if there is one. Write its result and return its quality."""
         spec, folder = self._by_name[trial.arm].with_seed(trial.seed), self.store / _FOLDER
-        worker = Worker(device=device, precision=spec.precision)
+        worker = TrainWorker(device=device, precision=spec.precision)
         checkpoint = Checkpoint(folder, self.fingerprint_of(trial), f"{trial.name}.pt")
         trained = Trainer(spec, self._data(trial), worker, checkpoint).run(tell)
         self._result(trial, trained).write(folder)
@@ -101,7 +101,7 @@ class Sweep:
             classes=self.classes,
         )
 
-    def _result(self, trial: Trial, trained: Trained) -> TrialResult:
+    def _result(self, trial: Trial, trained: TrainedClassifier) -> TrialResult:
         return TrialResult(
             arm=trial.arm,
             seed=trial.seed,

@@ -9,7 +9,7 @@ from diffusers.utils import logging
 
 from engine.errors import ModelError
 from engine.generators.diffusers_settings import AdapterSpec
-from engine.generators.protocol import AdapterFacts
+from engine.generators.generator import AdapterFacts
 from engine.models.resolve import LocalModel
 
 Active = tuple[int, ...]

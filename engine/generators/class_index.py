@@ -7,7 +7,7 @@ from pydantic import Field
 
 from engine.config.model_settings import ModelSettings
 from engine.errors import ModelError
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 
 
 class ClassSettings(ModelSettings):

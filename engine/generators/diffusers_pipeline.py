@@ -25,7 +25,7 @@ from engine.generators.optimizations.packed_weights import pack_convolutions, pa
 from engine.generators.optimizations.quantization import quantize
 from engine.generators.optimizations.transfer import ImageDownloader, upload
 from engine.generators.pipeline_loading import frame, load_part, prepare
-from engine.generators.protocol import ModelFacts, PendingImages, Request
+from engine.generators.generator import ModelFacts, PendingImages, Request
 from engine.generators.stages import DeviceStages
 from engine.generators.text_encoding import TextEncoder
 from engine.generators.vae import check_vae, stage_decoding

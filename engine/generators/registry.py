@@ -3,7 +3,7 @@
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS, ModelSettings
 from engine.config.output_spec import ImageSpec
-from engine.generators.protocol import Generator
+from engine.generators.generator import Generator
 
 
 def load_generator(model: ModelSettings, image: ImageSpec, cluster: ClusterSpec) -> Generator:

@@ -1,5 +1,7 @@
-"""The tokenizers of a pipeline, without the pipeline: how long a prompt is for its text encoders."""
+"""How long a prompt may be for each text encoder of a pipeline, from its tokenizers alone."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,19 +9,33 @@ from typing import Any
 from engine.config.model_settings import ModelSettings
 from engine.errors import ModelError
 from engine.models.resolve import local_folder
-from engine.prompts.prompt_lint import Limit
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimit:
+    """The longest text that a text encoder reads.
+
+    name:   of the text encoder.
+    tokens: number of tokens.
+    count:  returns the number of tokens of a text.
+    """
+
+    name: str
+    tokens: int
+    count: Callable[[str], int]
+
 
 _NO_LIMIT = 100_000
-"""A tokenizer that knows of no limit gives an astronomic number."""
+"""A tokenizer without a limit reports an astronomic number."""
 
 
-def text_limits(model: ModelSettings) -> list[Limit]:
-    """What each text encoder reads; only tokenizer files are fetched. Raises ModelError where they cannot be had."""
+def text_limits(model: ModelSettings) -> list[TextLimit]:
+    """Return the limit of each text encoder; only tokenizer files are fetched. Raises ModelError without them."""
     from transformers import AutoTokenizer
 
     part = model.parts[0]
     folder = local_folder(part)
-    found = []
+    limits = []
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
         if folder is not None and not (Path(folder) / name).is_dir():
             continue
@@ -35,8 +51,8 @@ def text_limits(model: ModelSettings) -> list[Limit]:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{part.place}: no tokenizer of {part.source!r} can be loaded: {reason}") from None
         if tokenizer.model_max_length < _NO_LIMIT:
-            found.append(Limit(name, tokenizer.model_max_length, partial(_tokens, tokenizer)))
-    return found
+            limits.append(TextLimit(name, tokenizer.model_max_length, partial(_tokens, tokenizer)))
+    return limits
 
 
 def _tokens(tokenizer: Any, text: str) -> int:

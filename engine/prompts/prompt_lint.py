@@ -7,14 +7,13 @@ birds and machines under one label, and a bank's `a cat chasing a dog` teaches a
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from textwrap import shorten
 from typing import Protocol
 
 from engine.config.prompts_spec import ClassPrompts
+from engine.models.tokenizer_limits import TextLimit
 from engine.prompts.prompt_sampler import PromptSampler
-from engine.run.run_context import RunContext
 from engine.seeds import permute
 from engine.types import Prompt
 
@@ -26,15 +25,6 @@ _MOST_SHARED = 0.1
 _SHOWN = 5
 _GLOSS = 48
 """Characters of a gloss that a prompt has room for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A text encoder: what it is called, how many tokens it reads, and how many a text has."""
-
-    name: str
-    tokens: int
-    count: Callable[[str], int]
 
 
 class NounMeaning(Protocol):
@@ -50,22 +40,29 @@ Meanings = Callable[[str], Sequence[NounMeaning]]
 """The meanings that a name may well be taken for; one or none where it is clear."""
 
 
-def lint(recipe: RunContext, limits: Sequence[Limit] = (), meanings: Meanings | None = None) -> list[str]:
-    """All findings, one line each. What no tokenizer or no dictionary is given for is not looked at."""
-    if not recipe.spec.model.takes_prompts:
-        return []
-    plan, special = recipe.plan, recipe.spec.prompts.classes
+def lint(
+    prompts: PromptSampler,
+    limits: Sequence[TextLimit] = (),
+    meanings: Meanings | None = None,
+    *,
+    conditioned: bool = False,
+) -> list[str]:
+    """Return all findings, one line each. Without a tokenizer or a dictionary, their checks are left out.
+
+    conditioned: the images vary by their conditions, so equal prompts are no finding.
+    """
+    special = prompts.spec.classes
     least, most = _LOOKED_AT_PER_CLASS
-    count = max(least, min(most, _LOOKED_AT // len(plan.classes)))
+    count = max(least, min(most, _LOOKED_AT // len(prompts.classes)))
     drawn = {
-        name: _draw(recipe.prompts, label, quota, count)
-        for label, (name, quota) in enumerate(zip(plan.classes, plan.quotas, strict=True))
+        name: _draw(prompts, label, quota, count)
+        for label, (name, quota) in enumerate(zip(prompts.classes, prompts.quotas, strict=True))
         if quota
     }
     names = {name: _told(name, special) for name in drawn}
     return [
         *_ambiguous(drawn, special, meanings),
-        *(_repeated(drawn) if recipe.spec.condition is None else ()),  # else conditions vary the images
+        *(() if conditioned else _repeated(drawn)),
         *_shared(drawn),
         *_foreign(drawn, names),
         *_too_long(drawn, limits),
@@ -143,7 +140,7 @@ def _foreign(drawn: Mapping[str, Sequence[Prompt]], names: Mapping[str, str]) ->
             yield f"{name}: {len(texts)} of {len(prompts)} prompts name {other!r}, like {texts[0]!r}"
 
 
-def _too_long(drawn: Mapping[str, Sequence[Prompt]], limits: Sequence[Limit]) -> Iterator[str]:
+def _too_long(drawn: Mapping[str, Sequence[Prompt]], limits: Sequence[TextLimit]) -> Iterator[str]:
     for limit in limits:
         for name, prompts in drawn.items():
             texts = {prompt.text for prompt in prompts} | {prompt.negative for prompt in prompts}

@@ -41,7 +41,7 @@ class PromptSampler:
     def __init__(
         self, spec: PromptsSpec, classes: Sequence[str], quotas: Sequence[int], files: Mapping[str, Path], seed: int
     ) -> None:
-        self._classes = tuple(classes)
+        self.spec, self.classes, self.quotas = spec, tuple(classes), tuple(quotas)
         names = tuple(strategy.name for strategy in spec.strategies)
         shares = [strategy.share for strategy in spec.strategies]
         columns = [_wordings(strategy, spec, classes, quotas, files, seed) for strategy in spec.strategies]
@@ -60,7 +60,7 @@ class PromptSampler:
 
     def sources(self) -> Iterator[tuple[str, str]]:
         """(class, digest) of every real image that a prompt of a bank describes."""
-        for name, book in zip(self._classes, self._books, strict=True):
+        for name, book in zip(self.classes, self._books, strict=True):
             for wording in book.wordings:
                 if isinstance(wording, BankPrompts):
                     yield from ((name, source) for _, source in wording.rows if source)

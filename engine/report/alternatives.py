@@ -1,60 +1,64 @@
-"""Synthetic images beside what else could be done, and beside the oracle."""
+"""Synthetic images compared with alternatives and with the oracle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.report.axis import Axis, axis
-from engine.report.findings import Arm, Findings
+from engine.evaluation.sweep_result import ArmResult, SweepResult
+from engine.report.alpha_curve import arm_values
+from engine.report.axis import Axis, fit_axis
+from engine.report.verdict_text import arm_title
 
 _TICKS = 4
 
 
 @dataclass(frozen=True)
-class Contender:
-    """An arm as it is compared. colour: real, or synthetic where it saw such images. star: whether it is alpha*."""
+class ComparedArm:
+    """An arm of the comparison.
 
-    name: str
+    colour: "real" if the arm trains on real images alone, else "synthetic".
+    chosen: whether it is the arm at alpha*.
+    """
+
+    title: str
     colour: str
-    arm: Arm
-    star: bool = False
+    arm: ArmResult
+    chosen: bool = False
 
     @property
-    def settings(self) -> str:
-        """What sets an alternative apart, in words."""
-        return ", ".join(f"{name} {_told(value)}" for name, value in self.arm.settings.items())
+    def changes(self) -> str:
+        """The settings that an alternative changes, as text."""
+        return ", ".join(f"{name} {_setting(value)}" for name, value in self.arm.changes.items())
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Contenders on one axis."""
+class AlternativesChart:
+    """Arms on one axis of quality."""
 
-    contenders: Sequence[Contender]
+    arms: Sequence[ComparedArm]
     axis: Axis
 
     @property
-    def f1(self) -> bool:
-        """Whether macro F1 is known."""
-        return any(one.arm.macro_f1 is not None for one in self.contenders)
+    def has_macro_f1(self) -> bool:
+        """Whether macro F1 is known; it is not for masks."""
+        return any(compared.arm.macro_f1 is not None for compared in self.arms)
 
 
-def compare(findings: Findings) -> Comparison:
-    """The baseline, the alternatives, alpha* (where that is 0, the best mixture) and the oracle."""
-    mixture = findings.alpha_star or findings.best_mixture
-    contenders = [Contender("real images alone", "real", findings.baseline, findings.alpha_star == 0)]
-    for arm in findings.alternatives:
-        contenders.append(Contender(arm.title, "real" if arm.settings.get("alpha", 0) == 0 else "synthetic", arm))
-    if mixture is not None:
-        star = mixture == findings.alpha_star
-        name = f"synthetic images, alpha{'*' * star} = {mixture:g}"
-        contenders.append(Contender(name, "synthetic", findings.arms[mixture], star))
-    if findings.oracle is not None:
-        contenders.append(Contender("oracle", "real", findings.oracle))
-    arms = [one.arm for one in contenders]
-    values = [value for arm in arms for value in (arm.quality.low, arm.quality.high, *arm.points)]
-    return Comparison(contenders, axis(values, _TICKS))
+def alternatives_chart(sweep: SweepResult) -> AlternativesChart:
+    """Return baseline, alternatives, the arm at alpha* (if that is 0, the best mixture) and oracle, in this order."""
+    compared = [ComparedArm("real images alone", "real", sweep.baseline, sweep.alpha_star == 0)]
+    for arm in sweep.alternatives:
+        colour = "real" if arm.changes.get("alpha", 0) == 0 else "synthetic"
+        compared.append(ComparedArm(arm_title(arm), colour, arm))
+    if (mixture := sweep.best_mixture) is not None:
+        chosen = mixture is sweep.chosen
+        title = f"synthetic images, {'alpha*' if chosen else 'alpha'} = {mixture.alpha:g}"
+        compared.append(ComparedArm(title, "synthetic", mixture, chosen))
+    if sweep.oracle is not None:
+        compared.append(ComparedArm("oracle", "real", sweep.oracle))
+    return AlternativesChart(compared, fit_axis(arm_values(one.arm for one in compared), _TICKS))
 
 
-def _told(value: object) -> str:
+def _setting(value: object) -> str:
     if isinstance(value, dict):
-        return f"({', '.join(f'{name} {_told(one)}' for name, one in value.items())})"
+        return f"({', '.join(f'{name} {_setting(part)}' for name, part in value.items())})"
     return "null" if value is None else str(value)

@@ -1,6 +1,6 @@
-"""A scale from values to percent of the length of an axis, for charts that are drawn by the page's style alone.
+"""Axes of charts that HTML and CSS draw, with positions in percent.
 
-Such a chart fits any width by itself, and the names in it are escaped like all other text.
+Such a chart fits any width, takes the page's colours in light and dark mode, and its text is escaped like all other.
 """
 
 from collections.abc import Iterable
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 _MARGIN = 0.06
-_LEAST = 0.01
-"""A shorter axis would make much of nothing."""
+_SHORTEST = 0.01
+"""Length of the shortest axis, so that tiny differences do not look large."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """From low to high. ticks: round values in between, in order."""
+    """A range of values from `low` to `high`. ticks: round values in ascending order."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
 
     def at(self, value: float) -> float:
-        """Percent of the axis, 0 at its low end."""
+        """Return the position of a value in percent of the axis; 0 is its low end."""
         return 100 * (value - self.low) / (self.high - self.low)
 
 
-def axis(values: Iterable[float], ticks: int) -> Axis:
-    """One that holds all values with some room, with about so many ticks."""
-    found = list(values)
-    low, high = min(found), max(found)
-    room = max((high - low) * _MARGIN, _LEAST / 2)
-    low, high = low - room, high + room
-    marks = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return Axis(low, high, tuple(float(one) for one in marks if low <= one <= high))
+def fit_axis(values: Iterable[float], ticks: int) -> Axis:
+    """Return an axis that holds all values with a margin, and about `ticks` ticks."""
+    shown = list(values)
+    low, high = min(shown), max(shown)
+    margin = max((high - low) * _MARGIN, _SHORTEST / 2)
+    low, high = low - margin, high + margin
+    candidates = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return Axis(low, high, tuple(float(tick) for tick in candidates if low <= tick <= high))

@@ -1,41 +1,85 @@
-"""Contact sheets: a few images of each class, spread over the run.
+"""A few synthetic and real images of each class, evenly chosen from the run.
 
-Of a run of any size only so many shards' indexes are read, and only so many images.
+The number of shard indexes and images that are read does not depend on the size of the run.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 
-from engine.report.pictures import SHEET, Picture, SampleRef, index, picture, samples, spread
+from engine.report.class_counts import ClassCount
+from engine.report.even_choice import choose_evenly
+from engine.report.run_totals import RunTotals, sum_stats
+from engine.report.sample_refs import SampleRef, read_sample_table, sample_refs
+from engine.report.thumbnails import LARGE, Thumbnail, make_thumbnail
+from engine.run.run import Run
 from shards.storage.open_store import open_store
 from shards.storage.store import StoreLike
 
-_Strategies = dict[str, list[SampleRef]]
+_SYNTHETIC, _REAL = 12, 4
+
+_SamplesByStrategy = dict[str, list[SampleRef]]
 
 
-def pictures(place: StoreLike, shards_of: Mapping[int, Sequence[str]], count: int) -> dict[int, list[Picture]]:
-    """At most `count` images of each label, from at most so many of the shards that are said to hold it: equally many
-    of each prompt strategy, one strategy after the other.
+@dataclass(frozen=True)
+class ClassImages:
+    """Some images of one class."""
 
-    Raises ShardError where a shard or its index cannot be read.
+    count: ClassCount
+    synthetic: Sequence[Thumbnail]
+    real: Sequence[Thumbnail]
+
+    @property
+    def by_strategy(self) -> list[tuple[str, list[Thumbnail]]]:
+        """The synthetic images by prompt strategy."""
+        groups = groupby(self.synthetic, lambda thumbnail: thumbnail.strategy)
+        return [(strategy, list(thumbnails)) for strategy, thumbnails in groups]
+
+
+def class_images(run: Run, totals: RunTotals, counts: Mapping[int, ClassCount]) -> list[ClassImages]:
+    """Return the images of these classes, without classes that have none. Raises ShardError.
+
+    totals: of the synthetic shards, with the shards of each class. counts: by label.
     """
-    chosen = {label: spread(shards, count) for label, shards in shards_of.items()}
+    train = run.store / "real" / "train"
+    real_totals = sum_stats(train, totals.shards_by_class)
+    synthetic, real = (
+        read_thumbnails(folder, {label: of.shards_by_class[counts[label].name] for label in counts}, most)
+        for folder, of, most in ((run.shards, totals, _SYNTHETIC), (train, real_totals, _REAL))
+    )
+    classes = [ClassImages(count, synthetic[label], real[label]) for label, count in counts.items()]
+    return [images for images in classes if images.synthetic or images.real]
+
+
+def read_thumbnails(
+    place: StoreLike, shards_by_label: Mapping[int, Sequence[str]], count: int
+) -> dict[int, list[Thumbnail]]:
+    """Return at most `count` thumbnails of each label, equally many of each prompt strategy, sorted by strategy.
+
+    shards_by_label: shards that hold images of the label; at most `count` of them are read.
+    Raises ShardError if a shard or its index cannot be read.
+    """
+    chosen = {label: choose_evenly(shards, count) for label, shards in shards_by_label.items()}
     store = open_store(place)
-    found: dict[int, _Strategies] = {label: {} for label in chosen}
+    samples: dict[int, _SamplesByStrategy] = {label: {} for label in chosen}
     for shard in sorted({shard for shards in chosen.values() for shard in shards}):
-        table = index(store, shard)
+        table = read_sample_table(store, shard)
         for label, shards in chosen.items():
             if shard in shards:
-                for name, rows in _by_strategy(table, label).items():
-                    some = samples(store, shard, table.take(spread(rows, count)))
-                    found[label].setdefault(name, []).extend(some)
-    return {label: [picture(one, SHEET) for one in _share(some, count)] for label, some in found.items()}
+                for strategy, rows in _rows_by_strategy(table, label).items():
+                    refs = sample_refs(store, shard, table.take(choose_evenly(rows, count)))
+                    samples[label].setdefault(strategy, []).extend(refs)
+    return {
+        label: [make_thumbnail(sample, LARGE) for sample in _balanced(of_label, count)]
+        for label, of_label in samples.items()
+    }
 
 
-def _by_strategy(table: pa.Table, label: int) -> dict[str, list[int]]:
-    """Rows of a label, by prompt strategy in the order of names; of real images there is but one, without a name."""
+def _rows_by_strategy(table: pa.Table, label: int) -> dict[str, list[int]]:
+    """Return the rows of a label by prompt strategy, sorted by name; real images have the strategy ""."""
     rows = np.flatnonzero(table["label"].to_numpy() == label)
     if "strategy" not in table.column_names:
         return {"": rows.tolist()}
@@ -43,7 +87,7 @@ def _by_strategy(table: pa.Table, label: int) -> dict[str, list[int]]:
     return {str(name): rows[strategy == name].tolist() for name in np.unique(strategy)}
 
 
-def _share(found: _Strategies, count: int) -> list[SampleRef]:
-    """Equally many of each strategy; of more than `count` strategies one of each of `count`."""
-    names = spread(sorted(found), count)
-    return [sample for name in names for sample in spread(found[name], count // len(names))]
+def _balanced(samples: _SamplesByStrategy, count: int) -> list[SampleRef]:
+    """Return equally many samples of each strategy; of more than `count` strategies, one of each of `count`."""
+    strategies = choose_evenly(sorted(samples), count)
+    return [sample for strategy in strategies for sample in choose_evenly(samples[strategy], count // len(strategies))]

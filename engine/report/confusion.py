@@ -1,19 +1,20 @@
-"""Which class is taken for which, by the trainings of each arm."""
+"""Confusion matrices of the arms of a sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.report.findings import Arm, Findings
-from engine.report.pictures import spread
+from engine.evaluation.sweep_result import ArmResult, SweepResult
+from engine.report.even_choice import choose_evenly
+from engine.report.verdict_text import arm_title
 
-_DRAWN = 20
-_PAIRS = 20
-_ARMS = 24
+_MATRIX_CLASSES = 20
+_LISTED_PAIRS = 20
+_SHOWN_ARMS = 24
 
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of one class that were taken for another one. share: of all images of the true class, 0 to 1."""
+    """Images of one class that were predicted as another. share: of all images of the true class, 0 to 1."""
 
     true: str
     predicted: str
@@ -22,42 +23,43 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Of one arm.
+class ConfusionMatrix:
+    """The confusions of one arm.
 
-    title: for the reader. cells: shares of the true class, 0 to 1, a row for each true class; None for a class that is
-           not there, and all of it None where there are too many classes to be drawn.
-    pairs: the most frequent mistakes, by count.
+    cells: a row for each true class, shares of that class, 0 to 1; None for a class without images. None altogether if
+           there are too many classes for a matrix.
+    pairs: the most frequent mistakes, by descending count.
     """
 
     title: str
-    arm: Arm
+    arm: ArmResult
     cells: Sequence[Sequence[float] | None] | None
     pairs: Sequence[ConfusedPair]
 
 
-def confusions(findings: Findings) -> list[Confusion]:
-    """Of every arm, in the order of the charts; of very many, the baseline, alpha* and a choice of the others."""
-    star = findings.alpha_star
-    titled = [(f"alpha{'*' * (alpha == star)} {alpha:g}", arm) for alpha, arm in findings.arms.items()]
-    titled += [(arm.title, arm) for arm in (*findings.alternatives, findings.oracle) if arm is not None]
-    kept = [(title, arm) for title, arm in titled if arm in (findings.baseline, findings.chosen)]
-    others = spread([one for one in titled if one not in kept], _ARMS - len(kept))
-    return [_confusion(*one, findings.classes) for one in titled if one in kept or one in others]
+def confusion_matrices(sweep: SweepResult) -> list[ConfusionMatrix]:
+    """Return the matrices of all arms; of many arms, those of the baseline, of alpha* and an even choice of others."""
+    arms = sweep.by_name
+    always = [sweep.baseline.name, sweep.chosen.name]
+    others = choose_evenly([name for name in arms if name not in always], _SHOWN_ARMS - len(set(always)))
+    return [_matrix(sweep, arm) for name, arm in arms.items() if name in always or name in others]
 
 
-def _confusion(title: str, arm: Arm, classes: Sequence[str]) -> Confusion:
+def _matrix(sweep: SweepResult, arm: ArmResult) -> ConfusionMatrix:
     sums = [sum(row) for row in arm.confusion]
-    rows = zip(arm.confusion, sums, strict=True)
-    cells = [[count / total for count in row] if total else None for row, total in rows]
-    wrong = [
+    cells = [
+        [count / total for count in row] if total else None for row, total in zip(arm.confusion, sums, strict=True)
+    ]
+    mistakes = [
         (count, true, predicted)
         for true, row in enumerate(arm.confusion)
         for predicted, count in enumerate(row)
         if count and true != predicted
     ]
-    wrong.sort(key=lambda one: (-one[0], one[1:]))
+    mistakes.sort(key=lambda mistake: (-mistake[0], mistake[1:]))
     pairs = [
-        ConfusedPair(classes[true], classes[other], count, count / sums[true]) for count, true, other in wrong[:_PAIRS]
+        ConfusedPair(sweep.classes[true], sweep.classes[predicted], count, count / sums[true])
+        for count, true, predicted in mistakes[:_LISTED_PAIRS]
     ]
-    return Confusion(title, arm, cells if len(classes) <= _DRAWN else None, pairs)
+    title = arm_title(arm, sweep.alpha_star)
+    return ConfusionMatrix(title, arm, cells if len(sweep.classes) <= _MATRIX_CLASSES else None, pairs)

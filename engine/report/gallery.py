@@ -1,54 +1,62 @@
-"""A gallery of predictions: real validation images, and what networks with and without synthetic images say of them."""
+"""A gallery of real validation images with the predictions of networks trained with and without synthetic images."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import RunMismatch
-from engine.report.findings import Findings
-from engine.report.pictures import SMALL, Picture, SampleRef, index, picture, samples, spread
+from engine.evaluation.sweep_result import ArmResult, SweepResult
+from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.report.even_choice import choose_evenly
+from engine.report.sample_refs import SampleRef, read_sample_table, sample_refs
+from engine.report.thumbnails import SMALL, Thumbnail, make_thumbnail
+from engine.report.verdict_text import arm_title
 from engine.run.run import Run
 from shards.storage.manifest import finished_shards
-from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
-_MOST = 200
-_RIGHT = 0.5
-SEED = 0
-"""Of the trainings whose predictions are shown."""
-_ALONE = "real images alone"
+_MOST_IMAGES = 200
+_CORRECT_ABOVE = 0.5
+_SEED = 0
+"""Seed of the trainings whose predictions are shown."""
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """Of one image. name, confidence: both None for masks. quality: IoU for masks, else 1 or 0."""
+class ImagePrediction:
+    """The prediction for one image. class_name, confidence: None for masks. quality: IoU for masks, else 1 or 0."""
 
-    name: str | None
+    class_name: str | None
     confidence: float | None
     quality: float
 
     @property
-    def right(self) -> bool:
-        """For masks: whether more than half of truth and prediction together is common to both."""
-        return self.quality > _RIGHT
+    def correct(self) -> bool:
+        """Whether the class is correct; for masks, whether the IoU is above one half."""
+        return self.quality > _CORRECT_ABOVE
+
+
+@dataclass(frozen=True)
+class GalleryArm:
+    """An arm whose predictions are shown. colour: "real" for real images alone, else "synthetic"."""
+
+    title: str
+    colour: str
 
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """A validation image with the predictions of the arms, in their order."""
+    """A validation image with one prediction of each arm."""
 
     label: int
-    picture: Picture
-    predictions: Sequence[Prediction]
+    thumbnail: Thumbnail
+    predictions: Sequence[ImagePrediction]
 
 
 @dataclass(frozen=True)
-class GalleryGroup:
-    """What is shown of a class: so many of its images and mistakes in validation; the mistakes are of the first arm."""
+class GalleryClass:
+    """Numbers of images and of mistakes of the first arm, of one class: shown, and in validation altogether."""
 
     label: int
     name: str
@@ -60,99 +68,119 @@ class GalleryGroup:
 
 @dataclass(frozen=True)
 class Gallery:
-    """arms: names, that of alpha* first (where that is 0 the baseline), then what it is compared with."""
+    """Shown images. arms: first the one at alpha*, then the one that it is compared with."""
 
-    arms: Sequence[str]
-    groups: Sequence[GalleryGroup]
-    shots: Sequence[GalleryImage]
-
-    alone: str = _ALONE
-    """Name of the arm without synthetic images."""
+    arms: Sequence[GalleryArm]
+    classes: Sequence[GalleryClass]
+    images: Sequence[GalleryImage]
 
     @property
-    def images(self) -> int:
-        """In validation."""
-        return sum(group.images for group in self.groups)
+    def validation_images(self) -> int:
+        """Number of validation images."""
+        return sum(one_class.images for one_class in self.classes)
 
     @property
     def mistakes(self) -> int:
-        """Of the first arm, in validation."""
-        return sum(group.mistakes for group in self.groups)
+        """Mistakes of the first arm in validation."""
+        return sum(one_class.mistakes for one_class in self.classes)
 
     @property
     def shown_mistakes(self) -> int:
-        """Of the first arm, among those shown."""
-        return sum(group.shown_mistakes for group in self.groups)
+        """Mistakes of the first arm among the shown images."""
+        return sum(one_class.shown_mistakes for one_class in self.classes)
 
 
-def make_gallery(run: Run, findings: Findings) -> Gallery | None:
-    """None where the predictions or the images are not there any more. Raises ShardError, RunMismatch."""
-    star, mixture = findings.alpha_star, findings.best_mixture
-    alphas = [star, 0.0] if star else [0.0] if mixture is None else [0.0, mixture]
-    told = [_predictions(run.store / "sweep", findings.arms[alpha].name, findings.classes) for alpha in alphas]
-    rows = _validation(run.store / "real" / "validation")
-    if not rows or any(one is None or len(one) != len(rows) for one in told):
+def make_gallery(run: Run, sweep: SweepResult) -> Gallery | None:
+    """Return the gallery, or None if predictions or images no longer exist. Raises ShardError, RunMismatch."""
+    arms = _compared_arms(sweep)
+    samples = _validation_samples(run.store / "real" / "validation")
+    predictions = [_read_predictions(run.store / "sweep", arm.name, sweep.classes) for arm in arms]
+    if not samples or any(len(of_arm) != len(samples) for of_arm in predictions):
         return None
-    predictions = [one for one in told if one is not None]
-    label = np.array([sample.row["label"] for sample in rows], np.int64)
-    chosen = choose(label, predictions[0])
-    shots = [
-        GalleryImage(int(label[row]), picture(rows[row], SMALL), [of_arm[row] for of_arm in predictions])
+    label = np.array([sample.row["label"] for sample in samples], np.int64)
+    chosen = choose_images(label, predictions[0])
+    images = [
+        GalleryImage(int(label[row]), make_thumbnail(samples[row], SMALL), [of_arm[row] for of_arm in predictions])
         for row in chosen
     ]
-    return Gallery([_name(alpha, star) for alpha in alphas], _groups(run, label, predictions[0], chosen), shots)
+    return Gallery(
+        [_gallery_arm(arm, sweep.alpha_star) for arm in arms],
+        _count_classes(run.recipe.plan.classes, label, predictions[0], chosen),
+        images,
+    )
 
 
-def choose(label: NDArray[np.int64], predictions: Sequence[Prediction], most: int = _MOST) -> list[int]:
-    """Rows of at most `most` images: of each class equally many while it has some, its mistakes first, of these the
-    surest (for masks the worst) first, and then others as chance will have it, the same on every call. By class."""
-    random = np.random.default_rng(0).permutation(len(label))
+def choose_images(
+    label: NDArray[np.int64], predictions: Sequence[ImagePrediction], most: int = _MOST_IMAGES
+) -> list[int]:
+    """Return rows of at most `most` images, sorted by class: equally many of each class while it has more.
 
-    def order(row: int) -> tuple[Any, ...]:
-        one = predictions[row]
-        return (1, 0.0, random[row]) if one.right else (0, one.quality - (one.confidence or 0.0), random[row])
+    Of a class mistakes come first, the most confident (for masks the worst) first, then other images in an order that
+    is random but the same on every call.
+    """
+    random = np.random.default_rng(0).permutation(len(label)).tolist()
 
-    queues = [sorted(np.flatnonzero(label == value).tolist(), key=order) for value in np.unique(label)]
+    def rank(row: int) -> tuple[bool, float, int]:
+        prediction = predictions[row]
+        severity = 0.0 if prediction.correct else prediction.quality - (prediction.confidence or 0.0)
+        return prediction.correct, severity, random[row]
+
+    queues = [sorted(np.flatnonzero(label == value).tolist(), key=rank) for value in np.unique(label)]
     chosen: list[int] = []
-    for turn in range(max(map(len, queues), default=0)):
-        chosen += spread([queue[turn] for queue in queues if turn < len(queue)], most - len(chosen))
-    return sorted(chosen, key=lambda row: (label[row], *order(row)))
+    for place in range(max(map(len, queues), default=0)):
+        chosen += choose_evenly([queue[place] for queue in queues if place < len(queue)], most - len(chosen))
+    return sorted(chosen, key=lambda row: (label[row], *rank(row)))
 
 
-def _validation(place: Store) -> list[SampleRef]:
-    """All of its samples, in the order of predictions; none where there is no such place."""
-    return [sample for shard in finished_shards(place) for sample in samples(place, shard, index(place, shard))]
+def _compared_arms(sweep: SweepResult) -> list[ArmResult]:
+    if sweep.alpha_star > 0:
+        return [sweep.chosen, sweep.baseline]
+    return [sweep.baseline, *([] if sweep.best_mixture is None else [sweep.best_mixture])]
 
 
-def _predictions(place: Store, arm: str, classes: Sequence[str]) -> list[Prediction] | None:
-    file = f"{arm}-{SEED}.json"
+def _gallery_arm(arm: ArmResult, alpha_star: float) -> GalleryArm:
+    if arm.alpha == 0:
+        return GalleryArm("real images alone", "real")
+    return GalleryArm(arm_title(arm, alpha_star), "synthetic")
+
+
+def _validation_samples(folder: Store) -> list[SampleRef]:
+    """Return all samples of a folder in the order of predictions."""
+    return [
+        sample
+        for shard in finished_shards(folder)
+        for sample in sample_refs(folder, shard, read_sample_table(folder, shard))
+    ]
+
+
+def _read_predictions(folder: Store, arm: str, classes: Sequence[str]) -> list[ImagePrediction]:
+    """Return the validation predictions of an arm; none if it has no result."""
+    name = f"{arm}-{_SEED}"
+    trial = TrialResult.read(folder, name)
+    if trial is None:
+        return []
     try:
-        found: Mapping[str, Any] = json.loads(place.read(file))["predictions"]["validation"]
-        named = [classes[number] for number in found["predicted"]] if "predicted" in found else None
-        nothing = [None] * len(found["quality"])
-        columns = [nothing, nothing] if named is None else [named, found["confidence"]]
-        return [Prediction(*one) for one in zip(*columns, found["quality"], strict=True)]
-    except FileMissing:
-        return None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunMismatch(f"{place}/{file}: damaged ({error!r}); remove it and run sweep again") from None
+        return _image_predictions(trial.predictions["validation"], classes)
+    except (ValueError, KeyError, IndexError) as error:
+        raise RunMismatch(f"{folder}/{name}.json: damaged ({error!r}); remove it and run sweep again") from None
 
 
-def _groups(
-    run: Run, label: NDArray[np.int64], predictions: Sequence[Prediction], chosen: Sequence[int]
-) -> list[GalleryGroup]:
-    wrong = np.array([not one.right for one in predictions])
+def _image_predictions(predictions: TrialPredictions, classes: Sequence[str]) -> list[ImagePrediction]:
+    if predictions.predicted is None or predictions.confidence is None:
+        return [ImagePrediction(None, None, quality) for quality in predictions.quality]
+    columns = zip(predictions.predicted, predictions.confidence, predictions.quality, strict=True)
+    return [ImagePrediction(classes[label], confidence, quality) for label, confidence, quality in columns]
+
+
+def _count_classes(
+    names: Sequence[str], label: NDArray[np.int64], predictions: Sequence[ImagePrediction], chosen: Sequence[int]
+) -> list[GalleryClass]:
+    wrong = np.array([not prediction.correct for prediction in predictions])
     shown = np.zeros(len(label), np.bool_)
     shown[list(chosen)] = True
-    found = []
+    classes = []
     for value in np.unique(label).tolist():
         of_class = label == value
-        counts = [int((of_class & some).sum()) for some in (shown, True, shown & wrong, wrong)]
-        found.append(GalleryGroup(value, run.recipe.plan.classes[value], *counts))
-    return found
-
-
-def _name(alpha: float, star: float) -> str:
-    if alpha == 0:
-        return _ALONE
-    return f"alpha{'*' * (alpha == star)} {alpha:g}"
+        counts = [int((of_class & subset).sum()) for subset in (shown, True, shown & wrong, wrong)]
+        classes.append(GalleryClass(value, names[value], *counts))
+    return classes

@@ -1,115 +1,133 @@
-"""Synthetic images beside the real ones that they are most like, so that copying can be seen."""
+"""Synthetic images beside the real ones that they are most like, which makes copies visible."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.splits import SPLITS
-from engine.evaluation.neighbours import find_copies, thumbnails
-from engine.report.measured import Match, Measured
-from engine.report.pictures import SHEET, Picture, SampleRef, find, index, picture, pixels_of, samples, spread
+from engine.evaluation.measure_result import MeasureResult, PixelMatch
+from engine.evaluation.neighbours import match_pixels, thumbnails
+from engine.report.even_choice import choose_evenly
+from engine.report.sample_refs import SampleRef, find_samples, read_sample_table, sample_refs
+from engine.report.thumbnails import LARGE, Thumbnail, make_thumbnail
 from engine.run.run import Run
 from shards.storage.manifest import finished_shards
 from shards.storage.store import Store
 
-_SHOWN = 18
-_SHARDS = 8
+_SHOWN_PAIRS = 18
+_READ_SHARDS = 8
 _SYNTHETIC, _REAL = 500, 1500
-_LEARNED = ("world", "train")
-"""Splits that a generator or its prompts may have seen."""
+_LEARNED_SPLITS = ("world", "train")
+"""Splits that a generator or its prompts may have learned from."""
 
 
 @dataclass(frozen=True)
-class LikenessPair:
-    """A synthetic image beside the real one that it is most like by pixels, and by features where that is known."""
+class NearestPair:
+    """A synthetic image beside the real one that is most like it by pixels, and by features if that is known."""
 
-    match: Match
-    synthetic: Picture
-    real: Picture
-    by_features: Picture | None
+    match: PixelMatch
+    synthetic: Thumbnail
+    real: Thumbnail
+    by_features: Thumbnail | None
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """Pairs, the closest first. looked: how many synthetic images were compared, None for all that were measured; real:
-    with how many real ones. copies: how many of them are copies."""
+class NearestImages:
+    """Pairs, the closest first.
 
-    pairs: Sequence[LikenessPair]
-    looked: int | None
-    real: int
+    sampled:     number of synthetic images that were compared; None if `measure` compared all that it encoded.
+    real_images: number of real images that they were compared with.
+    copies:      number of the compared images that are copies.
+    """
+
+    pairs: Sequence[NearestPair]
+    sampled: int | None
+    real_images: int
     copies: int
 
 
-def likeness(run: Run, measured: Measured | None) -> Likeness | None:
-    """As measured; else, where the shards are on this machine, of some images spread over the run. None where there is
-    nothing to be compared. Raises ShardError."""
+def nearest_images(run: Run, measured: MeasureResult | None) -> NearestImages | None:
+    """Return the closest pairs as measured, or without measures those of a sample of images.
+
+    None if there is nothing to compare. Raises ShardError.
+    """
     if measured is not None:
-        copies, real = measured.copies
-        return _likeness(run, measured.matches[:_SHOWN], None, real, copies)
+        # An image in both lists keeps its entry with feature neighbours.
+        matches = {match.key: match for match in (*measured.copies.listed, *measured.closest)}
+        closest = sorted(matches.values(), key=lambda match: (match.distance_ratio, match.key))[:_SHOWN_PAIRS]
+        pairs = _pairs(run, closest)
+        return NearestImages(pairs, None, measured.copies.real_images, measured.copies.count) if pairs else None
     if run.store.local is None:
-        return None  # some thousand requests to an object store are too many for a page
-    ours = _some([run.shards], _SYNTHETIC)
-    theirs = _some([run.store / "real" / split for split in _LEARNED], _REAL)
-    if not ours or not theirs:
+        return None  # reading some thousand images one by one from an object store takes too long
+    synthetic = _sample([run.shards], _SYNTHETIC)
+    real = _sample([run.store / "real" / split for split in _LEARNED_SPLITS], _REAL)
+    if not synthetic or not real:
         return None
-    matches = _compare(run, ours, theirs)
-    return _likeness(run, matches[:_SHOWN], len(ours), len(theirs), sum(match.copy for match in matches))
+    compared = _compare(run.recipe.plan.classes, synthetic, real)
+    pairs = _pairs(run, compared[:_SHOWN_PAIRS])
+    copies = sum(match.is_copy for match in compared)
+    return NearestImages(pairs, len(synthetic), len(real), copies) if pairs else None
 
 
-def _likeness(run: Run, matches: Sequence[Match], looked: int | None, real: int, copies: int) -> Likeness | None:
+def _pairs(run: Run, matches: Sequence[PixelMatch]) -> list[NearestPair]:
+    """Return the pairs whose images both still exist."""
     keys = {match.key for match in matches}
-    named = [shard for shard in finished_shards(run.shards) if any(key.startswith(shard) for key in keys)]
-    ours = find(run.shards, keys, named)
-    wanted = {match.real for match in matches} | {match.nearest[0] for match in matches if match.nearest is not None}
-    theirs: dict[str, SampleRef] = {}
+    shards = [shard for shard in finished_shards(run.shards) if any(key.startswith(shard) for key in keys)]
+    synthetic = find_samples(run.shards, keys, shards)
+    real_keys = {match.real for match in matches}
+    real_keys |= {neighbour.real for match in matches for neighbour in match.feature_neighbours[:1]}
+    real: dict[str, SampleRef] = {}
     for split in SPLITS:
-        place = run.store / "real" / split
-        theirs |= find(place, {key for key in wanted if key.startswith(split)}, finished_shards(place))
-    pairs = [
-        LikenessPair(
-            match, picture(ours[match.key], SHEET), picture(theirs[match.real], SHEET), _nearest(match, theirs)
+        folder = run.store / "real" / split
+        real |= find_samples(folder, {key for key in real_keys if key.startswith(split)}, finished_shards(folder))
+    return [
+        NearestPair(
+            match,
+            make_thumbnail(synthetic[match.key], LARGE),
+            make_thumbnail(real[match.real], LARGE),
+            _feature_neighbour(match, real),
         )
         for match in matches
-        if match.key in ours and match.real in theirs
+        if match.key in synthetic and match.real in real
     ]
-    return Likeness(pairs, looked, real, copies) if pairs else None
 
 
-def _nearest(match: Match, theirs: dict[str, SampleRef]) -> Picture | None:
-    if match.nearest is None or match.nearest[0] not in theirs:
-        return None
-    return picture(theirs[match.nearest[0]], SHEET)
+def _feature_neighbour(match: PixelMatch, real: Mapping[str, SampleRef]) -> Thumbnail | None:
+    for neighbour in match.feature_neighbours[:1]:
+        if neighbour.real in real:
+            return make_thumbnail(real[neighbour.real], LARGE)
+    return None
 
 
-def _some(places: Iterable[Store], count: int) -> list[SampleRef]:
-    """At most `count` samples, spread over a few shards of each place."""
-    return spread([sample for place in places for sample in _first(place, count)], count)
+def _sample(folders: Iterable[Store], count: int) -> list[SampleRef]:
+    """Return at most `count` samples, evenly chosen from a few shards of each folder."""
+    return choose_evenly([sample for folder in folders for sample in _sample_folder(folder, count)], count)
 
 
-def _first(place: Store, count: int) -> Iterator[SampleRef]:
-    for shard in spread(finished_shards(place), _SHARDS):
-        table = index(place, shard)
-        yield from samples(place, shard, table.take(spread(range(table.num_rows), count)))
+def _sample_folder(folder: Store, count: int) -> Iterator[SampleRef]:
+    for shard in choose_evenly(finished_shards(folder), _READ_SHARDS):
+        table = read_sample_table(folder, shard)
+        yield from sample_refs(folder, shard, table.take(choose_evenly(range(table.num_rows), count)))
 
 
-def _compare(run: Run, ours: Sequence[SampleRef], theirs: Sequence[SampleRef]) -> list[Match]:
-    """The closest first."""
-    found = find_copies(_small(ours), _small(theirs))
+def _compare(classes: Sequence[str], synthetic: Sequence[SampleRef], real: Sequence[SampleRef]) -> list[PixelMatch]:
+    """Return the match of each synthetic image, the closest first."""
+    matches = match_pixels(_small_images(synthetic), _small_images(real))
     return [
-        Match(
-            key=ours[row].row["key"],
-            class_name=run.recipe.plan.classes[ours[row].row["label"]],
-            real=theirs[found.place[row]].row["key"],
-            mirrored=bool(found.mirrored[row]),
-            ratio=float(found.ratio[row]),
-            copy=bool(found.found[row]),
-            nearest=None,
+        PixelMatch(
+            key=synthetic[row].row["key"],
+            class_name=classes[synthetic[row].row["label"]],
+            real=real[matches.row[row]].row["key"],
+            mirrored=bool(matches.mirrored[row]),
+            distance_ratio=float(matches.distance_ratio[row]),
+            is_copy=bool(matches.is_copy[row]),
         )
-        for row in np.argsort(found.ratio, kind="stable").tolist()
+        for row in np.argsort(matches.distance_ratio, kind="stable").tolist()
     ]
 
 
-def _small(some: Sequence[SampleRef]) -> NDArray[np.float32]:
-    return np.concatenate([thumbnails([pixels_of(one)]) for one in some])  # one image at a time, for they may be large
+def _small_images(samples: Sequence[SampleRef]) -> NDArray[np.float32]:
+    # One image at a time is in memory, because images may be large.
+    return np.concatenate([thumbnails([sample.pixels()]) for sample in samples])

@@ -1,6 +1,6 @@
 """The verdict of a sweep in sentences."""
 
-from engine.evaluation.sweep_result import Interval, NearCopy, SweepResult
+from engine.evaluation.sweep_result import ArmResult, Interval, NearCopy, SweepResult
 
 METRIC_NAMES = {"accuracy": "accuracy", "mean_iou": "mean IoU"}
 
@@ -8,6 +8,13 @@ METRIC_NAMES = {"accuracy": "accuracy", "mean_iou": "mean IoU"}
 def verdict(result: SweepResult) -> str:
     """Return whether synthetic images helped, and how they compare with the best alternative without them."""
     return " ".join(part for part in (_gain(result), _comparison(result)) if part)
+
+
+def arm_title(arm: ArmResult, alpha_star: float | None = None) -> str:
+    """Return an arm's name for readers, like "alpha 0.5" or "class weights"; the arm at alpha_star is "alpha* 0.5"."""
+    if arm.alpha is None:
+        return arm.name.replace("_", " ")
+    return f"{'alpha*' if arm.alpha == alpha_star else 'alpha'} {arm.alpha:g}"
 
 
 def near_copy_text(copy: NearCopy) -> str:

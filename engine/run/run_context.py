@@ -8,9 +8,9 @@ from typing import Self
 from engine.config.condition_spec import RealCondition
 from engine.config.spec import Spec
 from engine.config.train_spec import TrainSpec
-from engine.filters.protocol import Filter, make_filters
+from engine.filters.filter import Filter, make_filters
 from engine.generators.conditioning import ConditionSampler
-from engine.generators.protocol import ModelFacts, Request
+from engine.generators.generator import ModelFacts, Request
 from engine.prompts.prompt_sampler import PromptSampler
 from engine.run.assets import Assets
 from engine.run.plan import Plan, plan_of

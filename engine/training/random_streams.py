@@ -20,7 +20,7 @@ def numpy_rng(seed: int, *purpose: object) -> np.random.Generator:
 
 
 def torch_rng(seed: int, *purpose: object) -> torch.Generator:
-    """Return a CPU generator for one named purpose. Noise is drawn on the CPU for every device, so that runs compare."""
+    """Return a CPU generator for one named purpose. Every device gets noise that was drawn on the CPU."""
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
 
 

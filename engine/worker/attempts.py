@@ -5,8 +5,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from engine.errors import SlotFailed
-from engine.filters.protocol import Verdict
-from engine.generators.protocol import Generator, Images, ModelFacts, Request
+from engine.filters.filter import Verdict
+from engine.generators.generator import Generator, Images, ModelFacts, Request
 from engine.run.run_context import RunContext
 from engine.types import Slot
 from shards.codec import encode_mask, encode_rgb

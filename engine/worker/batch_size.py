@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from engine.generators.protocol import Generator
+from engine.generators.generator import Generator
 from engine.run.plan import Plan
 from engine.run.run_context import RunContext
 from engine.worker.runner import first_batch

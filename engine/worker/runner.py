@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from threading import Event, Semaphore
 from typing import Self
 
-from engine.filters.protocol import Verdict, judge
-from engine.generators.protocol import Generator, PendingImages, Request
+from engine.filters.filter import Verdict, judge
+from engine.generators.generator import Generator, PendingImages, Request
 from engine.models.memory import free_memory, out_of_memory
 from engine.profiling import Span
 from engine.run.run_context import RunContext

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from engine.generators.protocol import Generator
+from engine.generators.generator import Generator
 from engine.run.run_context import RunContext
 from engine.worker.attempts import Attempt, AttemptResult, batches, next_attempts
 from engine.worker.unit_stats import Timeline, UnitStats

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
-from engine.generators.protocol import ModelFacts
+from engine.generators.generator import ModelFacts
 from engine.profiling import STAGES, Span, StageTimer, gaps, totals
 from engine.run.run_context import RunContext
 from engine.types import Slot, WorkUnit

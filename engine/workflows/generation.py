@@ -33,7 +33,8 @@ _SHOWN_WARNINGS = 20
 def prepare_run(spec: Spec, place: str, log: Log) -> Run:
     """Pin the models, read the real data and plan the run. Nothing is written.
 
-    Findings about the prompts of a new run are logged as warnings. Raises SpecError, ModelError, DataError, RunMismatch.
+    Findings about the prompts of a new run are logged as warnings. Raises SpecError, ModelError, DataError and
+    RunMismatch.
     """
     store = open_store(place)
     context = plan_run(pinned(spec, store), store)

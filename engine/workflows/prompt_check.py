@@ -30,4 +30,6 @@ def check_prompts(context: RunContext) -> PromptCheck:
         limits = text_limits(context.spec.model)
     except ModelError as error:
         unchecked.append(f"the length of prompts ({error})")
-    return PromptCheck(lint(context, limits, meanings), unchecked)
+    return PromptCheck(
+        lint(context.prompts, limits, meanings, conditioned=context.spec.condition is not None), unchecked
+    )

@@ -8,16 +8,18 @@ from typing import Any
 from engine.config.spec import Spec
 from engine.evaluation.comparison import write_sweep
 from engine.evaluation.measure_progress import Progress
-from engine.evaluation.near_duplicates import Leak, leaks_of
+from engine.evaluation.near_copies import near_copies_of
 from engine.evaluation.sweep import prepare_sweep
+from engine.evaluation.sweep_result import NearCopy
 from engine.report import write_report
+from engine.report.verdict_text import near_copy_text, verdict
 from engine.run.leakage import prepare_real
 from engine.run.run import Run, begin_run, load_run, pinned, plan_run
-from engine.training.classifier.classifier_job import Job, job_of
-from engine.training.classifier.holdout import before_and_after, find_photos
+from engine.training.classifier.classifier_job import ClassifierJob, open_job
 from engine.training.classifier.history import Row
+from engine.training.classifier.holdout import compare_predictions, list_photos
 
-_SHOWN_DUPLICATES = 10
+_SHOWN_COPIES = 10
 
 Say = Callable[[str], None]
 """Shows a line to the user, at once."""
@@ -38,16 +40,16 @@ def sweep(run: Run, say: Say, progress: Progress) -> None:
     from engine.cluster.sweep_trials import run_trials
 
     prepared = prepare_sweep(run)
-    duplicates = _near_duplicates(run, say, progress)
+    near_copies = _near_copies(run, say, progress)
     with ray_session(run.recipe.spec.cluster):
         run_trials(prepared)
-    say(write_sweep(prepared, duplicates))
+    say(verdict(write_sweep(prepared, near_copies)))
     say(f"report: {write_report(run)}")
 
 
 def train(
     run: Run, photos: Path | None, say: Say, progress: Progress, on_row: Callable[[Row, int, int], None]
-) -> tuple[Job, dict[str, Any] | None]:
+) -> tuple[ClassifierJob, dict[str, Any] | None]:
     """Train as the spec's `train` section says, into RUN/train/NAME; resume a training that was interrupted.
 
     photos: folder of the user's own images, which are classified before and after the training.
@@ -56,11 +58,11 @@ def train(
     """
     spec = run.recipe.spec
     prepare_real(run, ("train", "validation"))
-    job = job_of(run, spec.train)
+    job = open_job(run, spec.train)
     job.begin()
-    images = [] if photos is None else find_photos(photos, job)
+    images = [] if photos is None else list_photos(photos, job)
     if job.result() is None:
-        _near_duplicates(run, say, progress)
+        _near_copies(run, say, progress)
 
         from engine.cluster.distributed_training import train_on_ray
 
@@ -69,16 +71,16 @@ def train(
         say(f"{job.store} holds this training already")
     if not images:
         return job, None
-    predictions = before_and_after(job, images)
+    predictions = compare_predictions(job, images)
     job.store.replace("photos.json", f"{json.dumps(predictions, indent=1, ensure_ascii=False)}\n".encode())
     return job, predictions
 
 
-def _near_duplicates(run: Run, say: Say, progress: Progress) -> list[Leak]:
+def _near_copies(run: Run, say: Say, progress: Progress) -> list[NearCopy]:
     """Show validation and test images that look like training images, before anything is trained."""
-    leaks = leaks_of(run, progress)
-    for leak in leaks[:_SHOWN_DUPLICATES]:
-        say(f"look alike: {leak.text}")
-    if leaks:
-        say(f"{len(leaks)} validation and test images look like ones that are trained on; all count as they are")
-    return leaks
+    copies = near_copies_of(run, progress)
+    for copy in copies[:_SHOWN_COPIES]:
+        say(f"look alike: {near_copy_text(copy)}")
+    if copies:
+        say(f"{len(copies)} validation and test images look like ones that are trained on; all count as they are")
+    return copies

@@ -4,6 +4,9 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.errors import SpecError
+from engine.prompts.visual_genome import write_attributes
+from engine.prompts.wordnet import WordNet
 from jobs.arguments import AddCommand
 
 
@@ -34,9 +37,6 @@ def register(command: AddCommand) -> None:
 def attributes(arguments: Namespace) -> None:
     """Write the lists, and print how long each is."""
     from engine.config.spec_file import load_spec
-    from engine.errors import SpecError
-    from engine.prompts.wordnet import WordNet
-    from engine.prompts.visual_genome import write_attributes
     from engine.workflows.attribute_lists import classes_of, make_attribute_lists, match_classes
 
     synsets = _synsets(arguments.classes)

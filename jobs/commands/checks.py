@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from engine.errors import Mismatch
 from jobs.arguments import AddCommand, log_argument, run_argument
 from jobs.printing import say
 
@@ -27,7 +28,6 @@ def register(command: AddCommand) -> None:
 
 def verify(arguments: Namespace) -> None:
     """Print every finding. Raise Mismatch if there is one."""
-    from engine.errors import Mismatch
     from engine.run.repair import findings
     from engine.run.run import load_run
     from engine.workflows.generation import summary
@@ -65,7 +65,6 @@ def repair(arguments: Namespace) -> None:
 
 def replay(arguments: Namespace) -> None:
     """Print whether the image came out the same. Raise Mismatch if not."""
-    from engine.errors import Mismatch
     from engine.run.run import load_run
     from engine.worker.replay import replay as make_again
 

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from engine.export.sidecar import ImageMaker
 from jobs.arguments import AddCommand
 
 
@@ -56,7 +57,6 @@ def export(arguments: Namespace) -> None:
 
 def import_(arguments: Namespace) -> None:
     """Write the shards; say what was left out."""
-    from engine.export.sidecar import ImageMaker
     from engine.workflows.exchanging import import_folder
 
     maker = ImageMaker(model=arguments.model, license=arguments.license, generation=arguments.generation)

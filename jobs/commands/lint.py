@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 
+from engine.errors import Mismatch
 from jobs.arguments import AddCommand, override_argument, spec_argument
 
 
@@ -17,7 +18,6 @@ def register(command: AddCommand) -> None:
 def lint(arguments: Namespace) -> None:
     """Print every finding. Raise Mismatch if there is one."""
     from engine.config.spec_file import load_spec
-    from engine.errors import Mismatch
     from engine.run.run import plan_run
     from engine.workflows.prompt_check import check_prompts
 

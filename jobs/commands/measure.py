@@ -1,26 +1,28 @@
-"""Which synthetic images are near real ones: the measures of each class and prompt strategy."""
+"""The command `measure`: how near the synthetic images of each class and prompt strategy are to real ones."""
 
-import json
 import sys
 from argparse import ArgumentTypeError, Namespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand, run_argument
 from jobs.printing import say, visible
+from jobs.progress import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_SHOWN = 60
-_WIDTH = 120
+    from engine.evaluation.measure_result import Column, MeasureResult, MeasureRow
+
+_ROWS = 60
+_WIDTH = 140
 _LISTED = 10
 
 
 def register(command: AddCommand) -> None:
-    """The command of this file."""
+    """Add the command."""
     text = (
-        "Measure each class and prompt strategy of a run against strictly real images: FID, KID, precision, recall, "
-        "density, coverage, fit to the class with outliers, copies of real images."
+        "Measure each class and prompt strategy of a run against strictly real images: Fréchet and kernel distance, "
+        "precision, recall, density, coverage, fit to the class with outliers, copies of real images."
     )
     added = command("measure", measure, text, "measure runs/digits")
     run_argument(added)
@@ -28,80 +30,75 @@ def register(command: AddCommand) -> None:
         "--encoder",
         metavar="NAME",
         default="offline",
-        help="what sees the images: `offline` trains a small classifier on the real world split (the default); or a "
+        help="what encodes the images: `offline` trains a small classifier on the real world split (the default); or a "
         "hub id or folder of a CLIP or DINOv2 model, such as facebook/dinov2-base",
     )
-    added.add_argument("--most", metavar="N", type=_count, help="look at so many images of each class and strategy")
+    added.add_argument("--most", metavar="N", type=_count, help="encode at most N images of each class and strategy")
     added.add_argument("--json", action="store_true", help="print what RUN/measures.json holds")
 
 
 def measure(arguments: Namespace) -> None:
-    """Measure, and print the table, the outliers and the copies."""
-    from engine.evaluation.run_measures import NAME, measure_run
+    """Measure a run; print the table, the outliers and the copies."""
+    from engine.evaluation.measure_result import FILE
+    from engine.evaluation.run_measures import measure_run
     from engine.run.run import load_run
-    from jobs.progress import shown
 
     run = load_run(arguments.place)
     print(f"measuring {run.store} by the {arguments.encoder} encoder", file=sys.stderr)
-    found = measure_run(run, arguments.encoder, shown, arguments.most)
+    result = measure_run(run, arguments.encoder, shown, arguments.most)
     if arguments.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(result.model_dump_json())
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     console.width = max(console.width, _WIDTH)  # a narrow terminal folds lines rather than losing columns
-    console.print(_table(found))
-    for line in _lines(found):
+    console.print(_table(result))
+    for line in _lines(result):
         say(line)
-    say(f"all of it: {run.store}/{NAME}")
+    say(f"all of it: {run.store}/{FILE}")
 
 
-def _table(found: dict[str, Any]) -> "Table":
+def _table(result: "MeasureResult") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    title = f"against {found['reference']['images']:,} real images of {found['reference']['split']}"
+    title = f"against {result.reference.images:,} real images of {result.reference.split}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("class", "strategy"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("n", "FID", "KID", "prec.", "recall", "dens.", "cover.", "margin", "outliers", "copies"):
+    for heading in ("n", *(escape(visible(column.title)) for column in result.columns)):
         table.add_column(heading, justify="right")
-    for row in found["rows"][:_SHOWN]:
-        table.add_row(escape(visible(row["class_name"])), row["strategy"], *_cells(row))
+    for row in result.rows[:_ROWS]:
+        cells = (_cell(row, column) for column in result.columns)
+        table.add_row(escape(visible(row.class_name)), row.strategy, f"{row.compared:,}", *cells)
     return table
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    kid, among = row["kid"], row["manifold"] or dict.fromkeys(("precision", "recall", "density", "coverage"))
-    return [
-        f"{row['compared']:,}",
-        _number(row["fid"], 1),
-        "" if kid is None else f"{kid['mean']:.3f} ± {kid['standard_error']:.3f}",
-        *(_number(one, 2) for one in among.values()),
-        _number(row["margin"], 2),
-        *("" if row[name] is None else f"{row[name]:,}" for name in ("outliers", "copies")),
-    ]
+def _cell(row: "MeasureRow", column: "Column") -> str:
+    value = row.values[column.name]
+    if value is None:
+        return ""
+    text = f"{value:,.{column.decimals}f}"
+    error = row.values[column.standard_error] if column.standard_error else None
+    return text if error is None else f"{text} ± {error:.{column.decimals}f}"
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _lines(found: dict[str, Any]) -> list[str]:
-    """What the table does not say."""
-    encoder, outliers, copies = found["encoder"], found["outliers"], found["copies"]
-    lines = [f"... {len(found['rows']) - _SHOWN} more rows"] * (len(found["rows"]) > _SHOWN)
-    lines.append(f"features: {encoder['told']}")
+def _lines(result: "MeasureResult") -> list[str]:
+    """Return what the table does not show."""
+    lines = []
+    if (hidden := len(result.rows) - _ROWS) > 0:
+        lines.append(f"... {hidden} more rows")
+    lines.append(f"features: {result.encoder.description}")
     lines += [
-        f"outlier: {one['key']} ({one['class_name']}, {one['strategy']}) looks like {one['other']}, "
-        f"margin {one['margin']:.2f}"
-        for one in outliers[:_LISTED]
+        f"outlier: {image.key} ({image.class_name}, {image.strategy}) looks like {image.resembles}, "
+        f"margin {image.margin:.2f}"
+        for image in result.outliers[:_LISTED]
     ]
-    lines.append(f"copies of real images: {copies['found']:,}, looked for among {copies['of_real']:,}")
+    lines.append(f"copies of real images: {result.copies.count:,}, searched among {result.copies.real_images:,}")
     lines += [
-        f"copy: {one['key']} ({one['class_name']}) of {one['real']}{', mirrored' * one['mirrored']}"
-        for one in copies["images"][:_LISTED]
+        f"copy: {match.key} ({match.class_name}) of {match.real}{', mirrored' if match.mirrored else ''}"
+        for match in result.copies.listed[:_LISTED]
     ]
     return lines
 

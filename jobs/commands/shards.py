@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand
 from jobs.printing import say
+from jobs.progress import shown
+from shards.errors import ShardError
 
 if TYPE_CHECKING:
     from shards.reading.members import Members
@@ -56,8 +58,6 @@ def register(command: AddCommand) -> None:
 
 def inspect(arguments: Namespace) -> None:
     """Print it; an error if something is damaged."""
-    from jobs.progress import shown
-    from shards.errors import ShardError
     from shards.storage.locations import find_tars
     from shards.storage.shard_cache import ShardCache
     from shards.tools.survey import Survey, read_class_names, unfinished_tars
@@ -83,7 +83,6 @@ def inspect(arguments: Namespace) -> None:
 
 def reshard(arguments: Namespace) -> None:
     """Write the shards that are not finished; say what was left out."""
-    from jobs.progress import shown
     from shards.storage.shard_cache import ShardCache
     from shards.tools.reshard import Resharder
     from shards.tools.reshard_options import ReshardOptions, read_selected_keys
@@ -196,7 +195,6 @@ def _bytes(size: float) -> str:
 
 def _write_sheet(survey: "Survey", cache: "ShardCache", path: Path) -> None:
     from shards.codec import encode_rgb
-    from shards.errors import ShardError
     from shards.tools.class_sheet import draw_sheet
 
     try:

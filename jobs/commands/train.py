@@ -10,7 +10,7 @@ from jobs.printing import say
 from jobs.progress import shown
 
 if TYPE_CHECKING:
-    from engine.training.classifier.classifier_job import Job
+    from engine.training.classifier.classifier_job import ClassifierJob
 
 
 def register(command: AddCommand) -> None:
@@ -79,7 +79,7 @@ def progress(row: dict[str, Any], step: int, steps: int) -> None:
     print(told, flush=True)
 
 
-def summary(job: "Job", result: dict[str, Any]) -> str:
+def summary(job: "ClassifierJob", result: dict[str, Any]) -> str:
     """How good it is, in one line."""
     found = result["validation"]
     test = f"; {_told(result['test'])} of test" if "test" in result else ""

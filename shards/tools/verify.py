@@ -47,14 +47,13 @@ def verify_folder(
     store, shards = open_store(location), list(expected)
     files = store.entries()
     yield from _unknown_files(files, set(shards))
-    shard_of_key: dict[str, str] = {}
+    verifier = _ShardVerifier(store, classes, plan_digest)
     for shard in shards:
         if f"{shard}{STATS_SUFFIX}" not in files:
             yield Finding(shard, f"{shard}{STATS_SUFFIX}: missing, the unit is not finished")
             continue
         try:
-            stats = read_stats(store, shard)
-            problems = list(_verify_shard(store, shard, stats, classes, plan_digest, shard_of_key))
+            problems = list(verifier.verify(shard))
         except ShardError as error:
             problems = [str(error)]
         yield from (Finding(shard, problem) for problem in problems)
@@ -67,21 +66,49 @@ def _unknown_files(files: Mapping[str, StoredFile], shards: set[str]) -> Iterato
             yield Finding(None, f"{name}: not a file of this run")
 
 
-def _verify_shard(
-    store: Store, shard: str, stats: Stats, classes: Sequence[str], plan_digest: str, shard_of_key: dict[str, str]
-) -> Iterator[str]:
-    yield from _verify_stats(f"{shard}{STATS_SUFFIX}", stats, plan_digest)
-    files = {file["name"]: file for file in stats["files"]}
-    missing = [f"{name}: missing" for name in files if store.size(name) is None]
-    yield from missing
-    if missing:
-        return
-    with store.local_copy(f"{shard}.tar") as tar, store.local_copy(f"{shard}.parquet") as index:
-        pairs = zip((tar, index), files.values(), strict=True)
-        altered = [problem for path, file in pairs for problem in _altered(path, file)]
-        yield from altered
-        if not altered:
-            yield from _verify_samples(tar, index, stats, classes, shard_of_key)
+class _ShardVerifier:
+    """A verifier of the shards of one folder, one by one. It remembers the shard of every key."""
+
+    def __init__(self, store: Store, classes: Sequence[str], plan_digest: str) -> None:
+        self._store, self._classes, self._plan_digest = store, classes, plan_digest
+        self._shard_of_key: dict[str, str] = {}
+
+    def verify(self, shard: str) -> Iterator[str]:
+        """Yield the problems of one shard. Raise ShardError for damaged stats."""
+        stats = read_stats(self._store, shard)
+        yield from _verify_stats(f"{shard}{STATS_SUFFIX}", stats, self._plan_digest)
+        files = {file["name"]: file for file in stats["files"]}
+        missing = [f"{name}: missing" for name in files if self._store.size(name) is None]
+        yield from missing
+        if missing:
+            return
+        with self._store.local_copy(f"{shard}.tar") as tar, self._store.local_copy(f"{shard}.parquet") as index:
+            pairs = zip((tar, index), files.values(), strict=True)
+            altered = [problem for path, file in pairs for problem in _altered(path, file)]
+            yield from altered
+            if not altered:
+                yield from self._verify_samples(tar, index, stats)
+
+    def _verify_samples(self, tar: Path, index: Path, stats: Stats) -> Iterator[str]:
+        name = stats["files"][0]["name"]
+        try:
+            rows = {row["key"]: row for row in pq.read_table(index).to_pylist()}
+            samples = _read_samples(tar)
+        except (tarfile.TarError, pa.ArrowInvalid) as error:
+            yield f"{name}: {error}"
+            return
+        if not len(samples) == len(rows) == stats["count"]:
+            yield f"{name}: {len(samples)} samples, {len(rows)} in the index, {stats['count']} in the stats"
+        if Counter(row["class_name"] for row in rows.values()) != Counter(stats["kept"]):
+            yield f"{name}: classes in the index differ from the counts in the stats"
+        for key, members in samples.items():
+            if key in self._shard_of_key:
+                yield f"{name}: key {key} is in {self._shard_of_key[key]} as well"
+            self._shard_of_key[key] = name
+            if key not in rows:
+                yield f"{name}: key {key} is not in the index"
+                continue
+            yield from (f"{name}: {key}: {problem}" for problem in _verify_sample(members, rows[key], self._classes))
 
 
 def _verify_stats(name: str, stats: Stats, plan_digest: str) -> Iterator[str]:
@@ -98,30 +125,6 @@ def _altered(path: Path, file: Mapping[str, Any]) -> Iterator[str]:
         yield f"{file['name']}: {path.stat().st_size} bytes, not {file['size']}"
     elif sha256_of(path) != file["sha256"]:
         yield f"{file['name']}: changed since it was written (SHA-256 differs)"
-
-
-def _verify_samples(
-    tar: Path, index: Path, stats: Stats, classes: Sequence[str], shard_of_key: dict[str, str]
-) -> Iterator[str]:
-    name = stats["files"][0]["name"]
-    try:
-        rows = {row["key"]: row for row in pq.read_table(index).to_pylist()}
-        samples = _read_samples(tar)
-    except (tarfile.TarError, pa.ArrowInvalid) as error:
-        yield f"{name}: {error}"
-        return
-    if not len(samples) == len(rows) == stats["count"]:
-        yield f"{name}: {len(samples)} samples, {len(rows)} in the index, {stats['count']} in the stats"
-    if Counter(row["class_name"] for row in rows.values()) != Counter(stats["kept"]):
-        yield f"{name}: classes in the index differ from the counts in the stats"
-    for key, members in samples.items():
-        if key in shard_of_key:
-            yield f"{name}: key {key} is in {shard_of_key[key]} as well"
-        shard_of_key[key] = name
-        if key not in rows:
-            yield f"{name}: key {key} is not in the index"
-        else:
-            yield from (f"{name}: {key}: {problem}" for problem in _verify_sample(members, rows[key], classes))
 
 
 def _read_samples(tar: Path) -> dict[str, dict[str, StoredMember]]:

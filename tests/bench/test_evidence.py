@@ -11,13 +11,13 @@ from bench.evidence_plot import plot
 from engine.evaluation.comparison import write_sweep
 from engine.evaluation.sweep import prepare_sweep
 from tests.conftest import ROOT
-from tests.engine.test_sweep import make
+from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
-    sweep = prepare_sweep(make(folder))
+    sweep = prepare_sweep(make_sweep_run(folder))
     for trial in sweep.pending():
         sweep.run(trial, "cpu")
     write_sweep(sweep, [])

@@ -29,7 +29,7 @@ from bench.throughput.row import OURS, Row, at_least, at_most, beside, not_run, 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import OutputSpec
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 
 RATES = st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1, max_size=9)
 

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from engine.evaluation.sweep import Sweep
 from tests.conftest import ROOT
-from tests.engine.test_sweep import swept
+from tests.engine.evaluation.sweep_runs import swept
 
 __all__ = ["swept"]
 

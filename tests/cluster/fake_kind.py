@@ -16,7 +16,7 @@ from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
 from engine.errors import ModelError
 from engine.generators.kinds.text_to_image import TextToImageSettings
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 from engine.models.memory import breaks_device
 from engine.run.plan import make_plan
 from engine.run.run import Run

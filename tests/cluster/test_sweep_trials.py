@@ -10,7 +10,7 @@ from engine.config.sweep_spec import SweepSpec
 from engine.config.train_spec import TrainSpec
 from engine.evaluation.sweep import Sweep, prepare_sweep
 from tests.conftest import ROOT, command, family
-from tests.engine.test_sweep import make
+from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 _DEADLINE = 240.0
 SWEEP = SweepSpec(alphas=(0.5,), seeds=1, arms={"class_weights": {"balance": "class_weights"}})
@@ -26,7 +26,7 @@ def results(sweep: Sweep) -> dict[str, object]:
 def test_a_killed_trial_goes_on_and_ends_as_it_would_have(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
     (tmp_path / "calm").mkdir()
-    run = make(tmp_path / "killed", sweep=SWEEP, train=TRAIN)
+    run = make_sweep_run(tmp_path / "killed", sweep=SWEEP, train=TRAIN)
     place = Path(run.store.url)
     log = tmp_path / "log"
     with log.open("w") as file:
@@ -45,7 +45,7 @@ def test_a_killed_trial_goes_on_and_ends_as_it_would_have(tmp_path: Path) -> Non
         started.kill()
     assert "its process died; it goes on from its checkpoint" in log.read_text()
     assert "Traceback" not in log.read_text()
-    calm = prepare_sweep(make(tmp_path / "calm", sweep=SWEEP, train=TRAIN))
+    calm = prepare_sweep(make_sweep_run(tmp_path / "calm", sweep=SWEEP, train=TRAIN))
     for trial in calm.pending():
         calm.run(trial, "cpu")
     found = results(prepare_sweep(run))

@@ -14,13 +14,13 @@ import torch
 
 from engine.config.spec_file import load_spec
 from engine.run.run import load_run
-from engine.training.classifier.classifier_job import Job, job_of
-from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.classifier_job import ClassifierJob, open_job
+from engine.training.classifier.train_worker import TrainWorker
 from jobs.__main__ import main
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
 from tests.conftest import ROOT, command, family
-from tests.engine.test_sweep import make
+from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 SETTINGS = {
     "steps": 32,
@@ -45,7 +45,7 @@ def workers(pid: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(make(tmp_path_factory.mktemp("train")).store.url)
+    return Path(make_sweep_run(tmp_path_factory.mktemp("train")).store.url)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,10 @@ def output(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_two_workers_one_of_them_killed_train_as_one_process(run: Path, output: str, tmp_path: Path) -> None:
     found = pq.read_table(run / "train/classifier/metrics.parquet").to_pydict()
     spec = load_spec(run / "spec.yaml", [f"train.{name}={value}" for name, value in SETTINGS.items()])
-    job = job_of(load_run(run), spec.train)
+    job = open_job(load_run(run), spec.train)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    alone = Job(job.spec, job.data, open_store(tmp_path)).run(Worker())
+    alone = ClassifierJob(job.spec, job.data, open_store(tmp_path)).run(TrainWorker())
     torch.set_num_threads(threads)
     assert found["loss"] == pytest.approx([row["loss"] for row in alone.rows], rel=5e-3)
     assert found["step"] == list(range(1, 33))

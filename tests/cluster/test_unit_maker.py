@@ -14,7 +14,7 @@ from engine.cluster.actor import UnitActor
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.errors import NoStagingRoom
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 from engine.run.run import Run
 from shards.errors import CommitConflict
 from shards.storage.bucket_store import BucketStore

@@ -124,8 +124,8 @@ def test_verify_names_every_damage_and_the_remedy_works(
     found = jobs("verify", run)
     assert_refused(found, 1, "8 findings")
     for text in (
-        "00001.tar: other bytes than were written (SHA-256 differs)",
-        "00002.parquet: other bytes than were written (SHA-256 differs)",
+        "00001.tar: changed since it was written (SHA-256 differs)",
+        "00002.parquet: changed since it was written (SHA-256 differs)",
         "00003.tar: ",
         "00004.tar: missing",
         "00005_stats.json: missing, the unit is not finished",

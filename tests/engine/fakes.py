@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from engine.generators.protocol import Images, ModelFacts, Request
+from engine.generators.generator import Images, ModelFacts, Request
 from shards.codec import Pixels
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.config.spec_file import load_spec
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.runner import run_unit
 from tests.engine.fakes import FakeGenerator

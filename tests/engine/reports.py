@@ -12,7 +12,7 @@ import numpy as np
 from engine.config.spec_file import load_spec
 from engine.evaluation.comparison import write_sweep
 from engine.evaluation.measure_progress import untold
-from engine.evaluation.near_duplicates import Leak
+from engine.evaluation.near_copies import Leak
 from engine.evaluation.run_measures import measure_run
 from engine.evaluation.sweep import JUDGED, Sweep, Trial, prepare_sweep
 from engine.report import write_report

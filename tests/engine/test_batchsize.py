@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.config.spec_file import load_spec
 from engine.errors import RunMismatch, SpecError
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 from engine.run.run import Run, begin_run, load_run, pinned, plan_run
 from engine.run.run_context import RunContext
 from engine.worker.batch_size import BatchSizes, choose, largest, measure, unit_rate

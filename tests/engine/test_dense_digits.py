@@ -11,9 +11,9 @@ from engine.data.splits import load_splits
 from engine.evaluation.sweep import prepare_sweep
 from engine.generators.registry import load_generator
 from engine.run.run import Run, begin_run, pinned, plan_run
-from engine.training.classifier.classifier_job import job_of
+from engine.training.classifier.classifier_job import open_job
 from engine.training.classifier.metrics import confusion_matrix, mean_iou
-from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.train_worker import TrainWorker
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.worker.runner import run_unit
 from shards import ShardStream
@@ -51,9 +51,9 @@ def test_a_network_for_masks_learns_from_real_and_synthetic_images(run: Run) -> 
     prepare_sweep(run)
     settings = {"steps": 30, "alpha": 0.5, "batch_size": 16, "evaluate_every": 30, "learning_rate": 1e-2}
     spec = run.recipe.spec.train.model_copy(update=settings)
-    job = job_of(run, spec)
+    job = open_job(run, spec)
     job.begin()
-    trained = job.run(Worker())
+    trained = job.run(TrainWorker())
     classes = list(run.recipe.spec.data.masks.palette)  # type: ignore[union-attr]
     assert list(job.data.classes) == classes == ["paper", *run.recipe.plan.classes]
     confusion = np.array(trained.scores["validation"].confusion)

@@ -169,7 +169,7 @@ def test_actors_of_one_node_download_once(hub: hubs.Hub, talk: Talk, tiny_model:
 
 GENERATE = """
 import hashlib
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.prompts import Prompt
 from engine.config.cluster_spec import ClusterSpec

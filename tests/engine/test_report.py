@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import OutputError, RunMismatch
-from engine.evaluation.near_duplicates import Leak
+from engine.evaluation.near_copies import Leak
 from engine.profiling import STAGES
 from engine.report import write_report
 from engine.report.pictures import spread

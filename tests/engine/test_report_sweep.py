@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.data.splits import load_splits
 from engine.errors import RunMismatch
 from engine.evaluation.intervals import Interval
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.report import write_report
 from engine.report.axis import axis
 from engine.report.confusion import confusions

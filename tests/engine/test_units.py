@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 from engine.run.run_context import RunContext
 from engine.worker import runner as module
 from engine.worker.attempts import first_attempts

@@ -16,7 +16,7 @@ from jobs.__main__ import main
 from jobs.progress import shown
 from shards.codec import encode_rgb
 from shards.tools.class_sheet import MAX_CLASSES
-from tests.shards.test_reshard import CLASSES, contents, foreign, made, write
+from tests.shards.tools.shard_folders import CLASSES, make_sample, read_files, write_folder, write_foreign
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,8 +34,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Seven synthetic and three real samples, of which the images' sizes and formats differ."""
-    samples = [made(i, i < 7, note="x") for i in range(10)]
-    return write(tmp_path / "set", samples, 4)
+    samples = [make_sample(i, i < 7, note="x") for i in range(10)]
+    return write_folder(tmp_path / "set", samples, 4)
 
 
 def told(run: Run, *arguments: object) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_the_text_tells_the_same(folder: Path, run: Run) -> None:
 
 
 def test_shards_of_others(tmp_path: Path, run: Run) -> None:
-    foreign(tmp_path / "foreign")
+    write_foreign(tmp_path / "foreign")
     found = told(run, tmp_path / "foreign" / "a-b.tar")
     assert (found["samples"], found["without_image"], found["not_said"]) == (8, 1, 8)
     assert found["fields"]["score"] == {"float": 3, "int": 3}
@@ -92,7 +92,7 @@ def test_a_url(folder: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))
     store = fsspec.filesystem("memory")
     try:
-        for name, data in contents(folder).items():
+        for name, data in read_files(folder).items():
             store.pipe_file(f"/birds/{name}", data)
         local, remote = told(run, folder), told(run, "memory://birds/{00000..00002}.tar")
         assert {**local, "path": ""} == {**remote, "path": ""}
@@ -162,7 +162,7 @@ def test_decoding_finds_what_headers_do_not_tell(folder: Path, run: Run) -> None
     code, out, _ = run("inspect", folder, "--decode")
     assert code == 1
     assert "00000.tar, sample 's00000' at byte" in out
-    assert "00000.tar: other bytes than were written" in out
+    assert "00000.tar: changed since it was written" in out
 
 
 def test_keys_in_several_shards_are_counted(tmp_path: Path, run: Run) -> None:
@@ -223,20 +223,20 @@ def test_bad_input_is_one_line(folder: Path, run: Run, arguments: list[str], wor
 
 
 def test_reshard_from_the_command_line(tmp_path: Path, run: Run) -> None:
-    foreign(tmp_path / "foreign")
+    write_foreign(tmp_path / "foreign")
     line = ["reshard", tmp_path / "foreign", "--out", tmp_path / "out", "--shards", 2, "--members", "npy"]
     code, out, err = run(*line)
     assert (code, err) == (0, "")
     assert "note: .pyd of 6 samples is left out" in out
     assert "note: 1 samples without an image are left out" in out
     assert "7 samples of 3 classes in 2 shards" in out
-    before = contents(tmp_path / "out")
+    before = read_files(tmp_path / "out")
     assert run(*line)[0] == 0
-    assert contents(tmp_path / "out") == before
+    assert read_files(tmp_path / "out") == before
     code, _, err = run(*line[:-4], "--shards", 3)
     assert code == 1
     assert err.count("\n") == 1
-    assert "was begun" in err
+    assert "from other shards or with other options" in err
 
 
 def test_progress_is_a_line_on_a_terminal_and_silent_where_work_is_short(

@@ -19,7 +19,7 @@ from engine.config.train_spec import TrainSpec
 from engine.data.open_source import open_source
 from engine.data.splits import load_splits
 from engine.generators.kinds.text_to_image import TextToImageSettings
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.runner import run_unit
 from jobs.__main__ import main

@@ -20,7 +20,7 @@ from engine.cluster.driver import measure
 from engine.config.spec import Spec
 from engine.data.splits import load_splits
 from engine.errors import ModelError
-from engine.generators.protocol import Generator
+from engine.generators.generator import Generator
 from engine.generators.registry import load_generator
 from engine.report import write_report
 from engine.report.class_images import pictures

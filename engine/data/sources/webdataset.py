@@ -10,7 +10,7 @@ from engine.config.palette import Palette
 from engine.data.masks import Mask, read_mask
 from engine.data.open_source import with_held_out
 from engine.data.real_image import RealImage, RealSet
-from engine.data.tar_samples import Members, label_of, mask_member, metadata_of, read_samples
+from engine.data.foreign_tars import Members, label_of, mask_member, metadata_of, read_samples
 from engine.errors import DataError
 
 _IMAGES = ("png", "jpg", "jpeg", "webp")

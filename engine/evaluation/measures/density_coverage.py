@@ -13,7 +13,7 @@ class DensityCoverageSettings(MeasureSettings):
 
 
 class DensityCoverage(Measure):
-    """How densely synthetic images lie around real ones, and the share of real images they lie around; see `manifold`."""
+    """Density of synthetic images around real ones, and share of real images with one nearby; see `manifold`."""
 
     order = 40
     columns = (

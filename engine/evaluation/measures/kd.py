@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluation.distances import Features
-from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, TooFew, Values
+from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
 from engine.evaluation.measure_result import Column, EncoderInfo
 
 _BLOCK_IMAGES = 1000
@@ -57,11 +57,9 @@ def kd(real: Features, synthetic: Features, seed: int = 0) -> KernelDistance:
     "Demystifying MMD GANs", 2018).
 
     It is the mean over disjoint random blocks of at most 1,000 images of each set. The standard error is that of the
-    jackknife (Arvesen, 1969), which is defined for a single block too. Raises TooFew for less than 3 images.
+    jackknife (Arvesen, 1969), which is defined for a single block too. Both sets need at least 3 images.
     """
     smaller = min(len(real), len(synthetic))
-    if smaller < 3:
-        raise TooFew("KD needs at least 3 images")
     blocks = -(-smaller // _BLOCK_IMAGES)
     random = np.random.default_rng(seed)
     drawn = [

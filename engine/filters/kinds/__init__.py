@@ -1,1 +1,1 @@
-"""The filters. Each file is one plug-in; see `engine.filters.protocol`."""
+"""The filters. Each file is one plug-in; see `engine.filters.filter`."""

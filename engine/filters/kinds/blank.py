@@ -8,8 +8,8 @@ from pydantic import Field
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.filter_settings import FILTERS, FilterSettings
-from engine.filters.protocol import Verdict
-from engine.generators.protocol import Request
+from engine.filters.filter import Verdict
+from engine.generators.generator import Request
 from shards.codec import Pixels
 
 

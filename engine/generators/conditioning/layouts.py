@@ -12,7 +12,7 @@ from engine.config.condition_spec import LayoutCondition
 from engine.data.masks import Mask
 from engine.data.real_image import RealImage
 from engine.data.folder_listing import list_class_folders
-from engine.data.tar_samples import open_masks
+from engine.data.foreign_tars import open_masks
 from engine.errors import DataError
 from shards.codec import encode_mask
 

@@ -1,1 +1,1 @@
-"""The kinds of generators. Each file is one plug-in; see `engine.generators.protocol`."""
+"""The kinds of generators. Each file is one plug-in; see `engine.generators.generator`."""

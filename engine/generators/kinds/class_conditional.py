@@ -11,7 +11,7 @@ from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.class_index import ClassSettings
 from engine.generators.diffusers_settings import DiffusersSettings
-from engine.generators.protocol import PendingImages, Request
+from engine.generators.generator import PendingImages, Request
 
 _EMPTY_CLASS = 1000
 """What the pipeline of diffusers guides away from, whatever the model."""

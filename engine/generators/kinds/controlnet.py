@@ -10,7 +10,7 @@ from engine.config.model_settings import GENERATORS, ModelPart
 from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.diffusers_settings import DiffusersSettings
-from engine.generators.protocol import PendingImages, Request
+from engine.generators.generator import PendingImages, Request
 
 
 class ControlNetSettings(DiffusersSettings):

@@ -12,7 +12,7 @@ from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.generators.class_index import ClassSettings
 from engine.generators.network_pickle import check_checkout, load_network
-from engine.generators.protocol import ModelFacts, PendingImages, Request
+from engine.generators.generator import ModelFacts, PendingImages, Request
 from engine.models.devices import pick_device
 from shards.storage.commit import sha256_of
 

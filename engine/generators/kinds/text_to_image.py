@@ -7,7 +7,7 @@ from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.generators.diffusers_settings import DiffusersSettings
-from engine.generators.protocol import PendingImages, Request
+from engine.generators.generator import PendingImages, Request
 
 
 class TextToImageSettings(DiffusersSettings):

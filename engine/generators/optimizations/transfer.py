@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.generators.pixels import to_frames
-from engine.generators.protocol import Images, PendingImages
+from engine.generators.generator import Images, PendingImages
 from engine.generators.stages import DeviceStages
 from engine.profiling import Span
 

@@ -25,7 +25,7 @@ _FACTORS: dict[str, Callable[[Tensor, float], Tensor]] = {
 """What a change does to uint8 (images, 3, height, width); how strongly is from -1 to 1 times its strength, but 0."""
 
 
-class Augment:
+class Augmentation:
     """Changes the images of a rank's part of a global batch, and their masks in the same way.
 
     places: where these images stand in a global batch of `batch_size`.

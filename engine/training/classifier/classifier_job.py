@@ -32,10 +32,10 @@ from engine.errors import RunMismatch
 from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
 from engine.training.classifier.evaluate import Predictions
-from engine.training.classifier.history import Events, Row, as_parquet
-from engine.training.classifier.network_factory import Network, dump, load
-from engine.training.classifier.train_worker import Worker
-from engine.training.classifier.trainer import Tell, Trained, Trainer, silent, untrained
+from engine.training.classifier.history import TensorBoardWriter, Row, as_parquet
+from engine.training.classifier.network_factory import Network, dump_network, load_network
+from engine.training.classifier.train_worker import TrainWorker
+from engine.training.classifier.trainer import ProgressCallback, TrainedClassifier, Trainer, noop_progress, initial_network
 from engine.training.classifier.training_data import TrainData, real_and_synthetic
 from shards.storage.commit import sha256_of
 from shards.storage.manifest import finished_shards, read_all_stats
@@ -49,7 +49,7 @@ _LIBRARIES = ("torch", "torchvision", "numpy")
 
 
 @dataclass(frozen=True)
-class Job:
+class ClassifierJob:
     """A training and the place of its files. Pickles, and works on any node that sees the places."""
 
     spec: TrainSpec
@@ -99,7 +99,7 @@ class Job:
             return None
         return found
 
-    def run(self, worker: Worker, tell: Tell = silent) -> Trained:
+    def run(self, worker: TrainWorker, tell: ProgressCallback = noop_progress) -> TrainedClassifier:
         """Train as one of the workers, from the checkpoint on; rank 0 writes the files."""
         began = time.monotonic()
         checkpoint = Checkpoint(self.store, self.fingerprint)
@@ -122,19 +122,19 @@ class Job:
     def first_model(self) -> Network:
         """The network before the training."""
         real, _ = real_and_synthetic(self.data.mix(self.spec, 1))
-        return untrained(self.spec, self.data.classes, real)
+        return initial_network(self.spec, self.data.classes, real)
 
     def model(self) -> Network:
         """The trained network, of a training that is done."""
         with self.store.local_copy(MODEL) as path:
-            return load(path)
+            return load_network(path)
 
     @contextmanager
-    def _events(self, start: int) -> Iterator[Events]:
+    def _events(self, start: int) -> Iterator[TensorBoardWriter]:
         """Written where TensorBoard can watch them; for a bucket they are copied there at the end."""
         store = self.store / "events"
         with TemporaryDirectory() as folder:
-            events = Events(store.local or Path(folder), start, self.data.classes)
+            events = TensorBoardWriter(store.local or Path(folder), start, self.data.classes)
             try:
                 yield events
             finally:
@@ -142,10 +142,10 @@ class Job:
                 for file in Path(folder).iterdir():
                     store.replace(file.name, file.read_bytes())
 
-    def _write(self, trained: Trained, facts: dict[str, Any]) -> None:
+    def _write(self, trained: TrainedClassifier, facts: dict[str, Any]) -> None:
         self.store.replace("metrics.parquet", as_parquet(trained.rows))
         self.store.replace("predictions.parquet", _predictions(trained))
-        self.store.replace(MODEL, dump(trained.model))
+        self.store.replace(MODEL, dump_network(trained.model))
         result = {
             "name": self.spec.name,
             "fingerprint": self.fingerprint,
@@ -160,7 +160,7 @@ class Job:
         self.store.replace(RESULT, f"{json.dumps(result, ensure_ascii=False)}\n".encode())
 
 
-def job_of(run: Run, spec: TrainSpec) -> Job:
+def open_job(run: Run, spec: TrainSpec) -> ClassifierJob:
     """The training on a run that `sweep.prepare_sweep` has prepared, in RUN/train/NAME."""
     real = run.store / "real"
     data = TrainData(
@@ -170,10 +170,10 @@ def job_of(run: Run, spec: TrainSpec) -> Job:
         test=(real / "test").url if finished_shards(real / "test") else None,
         classes=run.recipe.told_apart(spec),
     )
-    return Job(spec, data, run.store / "train" / spec.name)
+    return ClassifierJob(spec, data, run.store / "train" / spec.name)
 
 
-def _predictions(trained: Trained) -> bytes:
+def _predictions(trained: TrainedClassifier) -> bytes:
     """Columns split, key and quality; of a classifier also label, predicted and confidence."""
     tables = []
     for split, found in trained.predictions.items():
@@ -185,7 +185,7 @@ def _predictions(trained: Trained) -> bytes:
     return sink.getvalue()
 
 
-def _device(worker: Worker) -> str:
+def _device(worker: TrainWorker) -> str:
     if torch.device(worker.device).type == "cuda":
         return torch.cuda.get_device_name()
     return f"CPU ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"

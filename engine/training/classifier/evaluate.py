@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.training.classifier import metrics
-from engine.training.classifier.loss import IGNORED, each_loss
+from engine.training.classifier.loss import IGNORED, loss_per_target
 from engine.training.classifier.metrics import Labels, Scores
 from engine.training.classifier.network_factory import Network
-from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.train_worker import TrainWorker
 from shards import Batch, ShardStream
 
 _BATCH = 256
@@ -65,7 +65,7 @@ class MaskPredictions:
         return {"quality": self.quality}
 
 
-def evaluate(model: Network, stream: ShardStream, worker: Worker) -> tuple[Scores, Predictions | MaskPredictions]:
+def evaluate(model: Network, stream: ShardStream, worker: TrainWorker) -> tuple[Scores, Predictions | MaskPredictions]:
     """Scores of all samples, and what is predicted for each, on every rank."""
     model.eval()
     if stream.reader.has_masks:
@@ -75,7 +75,7 @@ def evaluate(model: Network, stream: ShardStream, worker: Worker) -> tuple[Score
 
 
 @torch.inference_mode()
-def predict(model: Network, stream: ShardStream, worker: Worker) -> Predictions:
+def predict(model: Network, stream: ShardStream, worker: TrainWorker) -> Predictions:
     """The predictions for the samples of a stream, all of them on every rank."""
     model.eval()
     parts = [_judge(model, batch, worker) for batch in _batches(stream, worker)]
@@ -89,28 +89,28 @@ def _columns(found: Predictions) -> list[NDArray[Any]]:
     return [getattr(found, field.name) for field in fields(found)]
 
 
-def _batches(stream: ShardStream, worker: Worker) -> Iterator[Batch]:
+def _batches(stream: ShardStream, worker: TrainWorker) -> Iterator[Batch]:
     return stream.batches(_BATCH * worker.world_size, rank=worker.rank, world_size=worker.world_size)
 
 
-def _order(count: int, worker: Worker) -> Labels:
+def _order(count: int, worker: TrainWorker) -> Labels:
     """Where each sample of the stream stands in what all ranks found: `ShardStream.batches` deals them in turn."""
     places = [np.arange(rank, count, worker.world_size) for rank in range(worker.world_size)]
     return np.argsort(np.concatenate(places), kind="stable")
 
 
-def _judge(model: Network, batch: Batch, worker: Worker) -> Predictions:
+def _judge(model: Network, batch: Batch, worker: TrainWorker) -> Predictions:
     if not len(batch):  # of the last batch, where there are more ranks than samples
         return Predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     with worker.autocast():
         logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).double()
     confidence, predicted = logits.softmax(1).max(1)
-    loss = each_loss(logits, worker.tensor(batch.label))
+    loss = loss_per_target(logits, worker.tensor(batch.label))
     return Predictions(batch.label, _array(predicted), _array(confidence), _array(loss))
 
 
 @torch.inference_mode()
-def _evaluate_masks(model: Network, stream: ShardStream, worker: Worker) -> tuple[Scores, MaskPredictions]:
+def _evaluate_masks(model: Network, stream: ShardStream, worker: TrainWorker) -> tuple[Scores, MaskPredictions]:
     classes = len(model.form.classes)
     mine, loss, quality = np.zeros((classes, classes), np.int64), 0.0, list[float]()
     for batch in _batches(stream, worker):
@@ -120,7 +120,7 @@ def _evaluate_masks(model: Network, stream: ShardStream, worker: Worker) -> tupl
         target = worker.tensor(batch.mask).long()
         with worker.autocast():
             logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).float()
-        loss += float(each_loss(logits, target).sum())
+        loss += float(loss_per_target(logits, target).sum())
         for truth, found in zip(_array(target), _array(logits.argmax(1)), strict=True):
             there = truth != IGNORED
             confusion = metrics.confusion_matrix(truth[there], found[there], classes)

@@ -3,7 +3,7 @@
 from engine.config.train_spec import DEFAULT_STEPS, TrainSpec
 from engine.run.run import Run
 from engine.training.classifier.network_factory import Network
-from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.train_worker import TrainWorker
 from engine.training.classifier.trainer import Trainer
 from engine.training.classifier.training_data import TrainData
 from shards.storage.manifest import finished_shards
@@ -18,4 +18,4 @@ def train_encoder(run: Run) -> Network:
     steps = run.recipe.spec.train.steps or DEFAULT_STEPS
     judge = next(split for split in ("validation", "train", "world") if finished_shards(real / split))
     data = TrainData((real / "world").url, None, (real / judge).url, None, run.recipe.plan.classes)
-    return Trainer(TrainSpec(alpha=0.0, steps=steps, evaluate_every=steps), data, Worker()).run().model
+    return Trainer(TrainSpec(alpha=0.0, steps=steps, evaluate_every=steps), data, TrainWorker()).run().model

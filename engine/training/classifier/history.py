@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
 validation_*: of the real validation split, where it was looked at after the step, else null; see `metrics.Scores`."""
 
 
-def scored(row: Mapping[str, Any], scores: Scores) -> Row:
+def with_scores(row: Mapping[str, Any], scores: Scores) -> Row:
     """The row of a step after which validation was looked at."""
     told = {f"validation_{name}": getattr(scores, name) for name in _SCALARS}
     return {**row, **told, "validation_recall": list(scores.recall)}
@@ -35,7 +35,7 @@ def as_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return sink.getvalue()
 
 
-class Events:
+class TensorBoardWriter:
     """TensorBoard event files in a folder. start: step that a resumed training goes on from; later ones are dropped."""
 
     def __init__(self, folder: Path, start: int, classes: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 from engine.data.real_image import RealImage
 from engine.data.folder_listing import SUFFIXES, list_class_folders
 from engine.errors import DataError, SpecError
-from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.classifier_job import ClassifierJob
 from engine.training.classifier.network_factory import Network
 from shards.codec import fit_rgb
 
@@ -28,7 +28,7 @@ class PhotoPrediction:
     confidence: float
 
 
-def find_photos(folder: Path, job: Job) -> list[RealImage]:
+def list_photos(folder: Path, job: ClassifierJob) -> list[RealImage]:
     """Those in FOLDER/<class>/, or in a flat FOLDER, whose class name is then "".
 
     Raises DataError for a class that is not the job's and a photo that cannot be read, SpecError for a job of masks.
@@ -53,7 +53,7 @@ def _listed(folder: Path, classes: Sequence[str]) -> list[RealImage]:
 
 
 @torch.inference_mode()
-def judge(model: Network, photos: Sequence[RealImage]) -> list[PhotoPrediction]:
+def predict_photos(model: Network, photos: Sequence[RealImage]) -> list[PhotoPrediction]:
     """What a classifier thinks of each, scaled and cut to its size. Raises DataError for one that cannot be read."""
     model.eval()
     found: list[PhotoPrediction] = []
@@ -72,9 +72,9 @@ def accuracy(opinions: Sequence[PhotoPrediction]) -> float | None:
     return sum(one.truth == one.predicted for one in known) / len(known) if known else None
 
 
-def before_and_after(job: Job, photos: Sequence[RealImage]) -> dict[str, Any]:
+def compare_predictions(job: ClassifierJob, photos: Sequence[RealImage]) -> dict[str, Any]:
     """What the network thinks of each photograph before its training and after it, for PLACE/photos.json."""
-    before, after = (judge(model, photos) for model in (job.first_model(), job.model()))
+    before, after = (predict_photos(model, photos) for model in (job.first_model(), job.model()))
     return {
         "accuracy": {"before": accuracy(before), "after": accuracy(after)},
         "photos": [

@@ -14,11 +14,11 @@ def mean_loss(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: T
     weights: of each class, or none. Their sum over a batch does not divide, so that the mean of equal parts of a batch
              is that of the whole.
     """
-    loss = each_loss(logits, target, smoothing)
+    loss = loss_per_target(logits, target, smoothing)
     return loss.mean() if weights is None else (loss * weights[target]).mean()
 
 
-def each_loss(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+def loss_per_target(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of each image or pixel, in the shape of `target`; 0 for a pixel without a class."""
     ignored = IGNORED if target.ndim > 1 else -100  # an image of class 255 counts
     return cross_entropy(logits, target, ignore_index=ignored, label_smoothing=smoothing, reduction="none")

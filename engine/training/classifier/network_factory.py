@@ -36,7 +36,7 @@ _OPTIONS = {"googlenet": _AUXILIARY, "inception_v3": _AUXILIARY}
 
 
 @dataclass(frozen=True)
-class Form:
+class NetworkInfo:
     """What a network is, besides its weights.
 
     shape:   (height, width) of its images.
@@ -59,7 +59,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, form: Form, statistics: Statistics) -> None:
+    def __init__(self, network: nn.Module, form: NetworkInfo, statistics: Statistics) -> None:
         super().__init__()
         self.network, self.form = network, form
         for name, values in zip(("mean", "std"), statistics, strict=True):
@@ -85,14 +85,14 @@ class Network(nn.Module):
         return normalize(found.double()).cpu().numpy()
 
 
-def build(spec: TrainSpec, shape: tuple[int, int], classes: Sequence[str], statistics: Statistics) -> Network:
+def build_network(spec: TrainSpec, shape: tuple[int, int], classes: Sequence[str], statistics: Statistics) -> Network:
     """The network of a spec with its first weights; `spec.seed` decides those that are random.
 
     Raises SpecError for a name that is not known and for images that are too small for it, ModelError for weights that
     cannot be had.
     """
     check_model(spec)
-    form = Form(spec.model, spec.vit, shape, tuple(classes))
+    form = NetworkInfo(spec.model, spec.vit, shape, tuple(classes))
     state = None if spec.weights is None else _first_weights(spec.model, spec.weights)
     with seeded_init(spec.seed, "weights"):
         network = _network(form, state)
@@ -110,7 +110,7 @@ def check_model(spec: TrainSpec) -> None:
         raise SpecError(f"train.model: there is no {spec.model!r}; did you mean {', '.join(near)}?")
 
 
-def dump(model: Network) -> bytes:
+def dump_network(model: Network) -> bytes:
     """The trained network as a safetensors file that `load` reads."""
     form = model.form
     told = {
@@ -122,32 +122,32 @@ def dump(model: Network) -> bytes:
     return save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, told)
 
 
-def load(path: Path) -> Network:
+def load_network(path: Path) -> Network:
     """A network that `dump` wrote. Raises ModelError for any other file."""
     try:
         with safe_open(path, "pt") as file:
             told = file.metadata() or {}
         vit = VitSpec.model_validate_json(told["vit"]) if told["vit"] else None
         height, width = json.loads(told["shape"])
-        form = Form(told["model"], vit, (height, width), tuple(json.loads(told["classes"])))
+        form = NetworkInfo(told["model"], vit, (height, width), tuple(json.loads(told["classes"])))
         state = load_file(path)
         model = Network(_network(form, _without_prefix(state)), form, CENTRED)
         if state.keys() != model.state_dict().keys():
             raise ValueError("other layers")
-        take(model, state)
+        load_weights(model, state)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: not a network that a training of ours wrote: {_line(error)}") from None
     return model.eval()
 
 
-def take(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_weights(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a network these of its weights. Some layers ask a state for its version, which no file but torch's keeps."""
     versioned = network.state_dict()
     versioned.update(state)
     network.load_state_dict(versioned)
 
 
-def _network(form: Form, state: Mapping[str, Tensor] | None) -> nn.Module:
+def _network(form: NetworkInfo, state: Mapping[str, Tensor] | None) -> nn.Module:
     count = len(form.classes)
     if form.model == "small_cnn":
         return SmallCnn(count).to(memory_format=torch.channels_last)
@@ -162,7 +162,7 @@ def _network(form: Form, state: Mapping[str, Tensor] | None) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-def _vit(form: Form) -> nn.Module:
+def _vit(form: NetworkInfo) -> nn.Module:
     vit, (height, width) = form.vit, form.shape
     assert vit is not None
     if height != width or height % vit.patch:
@@ -224,7 +224,7 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
     if lacking := [name for name in lacking if not name.endswith("num_batches_tracked")]:
         what = f"in the shape {tuple(own[lacking[0]].shape)}" if lacking[0] in state else "at all"
         raise ModelError(f"train.weights: {place} is of another network: it has no {lacking[0]!r} {what}")
-    take(network, fits)
+    load_weights(network, fits)
 
 
 def _head(network: nn.Module) -> tuple[str, nn.Module]:
@@ -236,7 +236,7 @@ def _head(network: nn.Module) -> tuple[str, nn.Module]:
 
 
 @torch.inference_mode()
-def _check_takes(network: nn.Module, form: Form) -> None:
+def _check_takes(network: nn.Module, form: NetworkInfo) -> None:
     training = network.training
     try:
         network.eval()(torch.zeros(1, 3, *form.shape))

@@ -19,7 +19,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Worker:
+class TrainWorker:
     """Rank of world_size processes; with more than one, torch.distributed is initialized.
 
     device:    of torch. precision: fp32, bf16 or fp16, of forward passes.

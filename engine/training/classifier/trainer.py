@@ -11,28 +11,21 @@ from torch import Tensor
 from engine.config.train_spec import TrainSpec
 from engine.errors import ModelError
 from engine.training.checkpoint import Checkpoint
-from engine.training.classifier.augmentation import Augment
+from engine.training.classifier.augmentation import Augmentation
 from engine.training.classifier.evaluate import MaskPredictions, Predictions, evaluate
-from engine.training.classifier.history import Row, scored
+from engine.training.classifier.history import Row, with_scores
 from engine.training.classifier.loss import mean_loss
 from engine.training.classifier.metrics import Scores
-from engine.training.classifier.network_factory import Network, build, take
-from engine.training.classifier.train_worker import Worker
-from engine.training.classifier.training_data import (
-    TrainData,
-    epoch_images,
-    loss_weights,
-    real_and_synthetic,
-    statistics,
-    total_steps,
-)
+from engine.training.classifier.network_factory import Network, build_network, load_weights
+from engine.training.classifier.train_worker import TrainWorker
+from engine.training.classifier.training_data import TrainData, epoch_images, loss_weights, real_and_synthetic, pixel_statistics, total_steps
 from engine.training.learning_rate import learning_rate
 from shards import MixedStream, ShardStream
 from shards.loader import ShardLoader
 
 _EVALUATIONS = 10
 
-Tell = Callable[[Sequence[Row], int, int], None]
+ProgressCallback = Callable[[Sequence[Row], int, int], None]
 """Told of the rows that are new, the number of the last step, and how many there are to be."""
 
 
@@ -46,7 +39,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedClassifier:
     """A finished training.
 
     step:        whose weights the model has. rows: of all steps, see `history`.
@@ -61,13 +54,13 @@ class Trained:
     keys: Mapping[str, Sequence[str]]
 
 
-def untrained(spec: TrainSpec, classes: Sequence[str], real: ShardStream) -> Network:
+def initial_network(spec: TrainSpec, classes: Sequence[str], real: ShardStream) -> Network:
     """The network before the first step, for images of the size that a stream has. Raises what `models.build` does."""
     height, width = real.read([0]).image.shape[1:3]
-    return build(spec, (height, width), classes, statistics(spec, real))
+    return build_network(spec, (height, width), classes, pixel_statistics(spec, real))
 
 
-def silent(rows: Sequence[Row], step: int, steps: int) -> None:
+def noop_progress(rows: Sequence[Row], step: int, steps: int) -> None:
     """Tells nobody."""
 
 
@@ -79,16 +72,16 @@ class Trainer:
     Raises what `data.mix`, `data.judged` and `models.build` raise.
     """
 
-    def __init__(self, spec: TrainSpec, data: TrainData, worker: Worker, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(self, spec: TrainSpec, data: TrainData, worker: TrainWorker, checkpoint: Checkpoint | None = None) -> None:
         self._spec, self._worker, self._checkpoint = spec, worker, checkpoint
         self._judged = data.judged(spec, worker.threads)
         mix = data.mix(spec, worker.threads, worker.rank, worker.world_size)
         real, _ = real_and_synthetic(mix)
-        self.model = untrained(spec, data.classes, real).to(worker.device)
+        self.model = initial_network(spec, data.classes, real).to(worker.device)
         self.steps, self._epoch = total_steps(spec, mix), epoch_images(spec, mix) / spec.batch_size
         weights = loss_weights(spec, mix, len(data.classes))
         self._weights = None if weights is None else worker.tensor(weights)
-        self._augment = Augment(
+        self._augment = Augmentation(
             spec.augment, spec.seed, spec.batch_size, slice(worker.rank, spec.batch_size, worker.world_size)
         )
         self._parallel = worker.shared(self.model)
@@ -109,7 +102,7 @@ class Trainer:
         """Steps that are done, also in an earlier process."""
         return self._done
 
-    def run(self, tell: Tell = silent) -> Trained:
+    def run(self, tell: ProgressCallback = noop_progress) -> TrainedClassifier:
         """Train to the end, and look at validation and test. Raises ModelError where the loss is no number any more."""
         every = self._spec.evaluate_every or max(1, self.steps // _EVALUATIONS)
         patience = self._spec.early_stopping
@@ -154,7 +147,7 @@ class Trainer:
         rows = [self._row(step, loss) for step, loss in enumerate(losses, first + 1)]
         if looks:
             scores, _ = evaluate(self.model, self._judged["validation"], self._worker)
-            rows[-1] = scored(rows[-1], scores)
+            rows[-1] = with_scores(rows[-1], scores)
             self._note(scores)
         self._rows += rows
         return rows
@@ -197,7 +190,7 @@ class Trainer:
         state = None if self._checkpoint is None else self._checkpoint.load()
         if state is None:
             return ShardLoader(mix, self.steps)
-        take(self.model, state["model"])
+        load_weights(self.model, state["model"])
         self._adam.load_state_dict(state["adam"])
         self._scaler.load_state_dict(state["scaler"])
         self._rows, self._done, self._worse = state["rows"], state["done"], state["worse"]
@@ -206,13 +199,13 @@ class Trainer:
         loader.load_state_dict(state["stream"])
         return loader
 
-    def _finish(self) -> Trained:
+    def _finish(self) -> TrainedClassifier:
         step = self._done
         if self._best is not None:
             step = self._best.step
-            take(self.model, self._best.weights)
+            load_weights(self.model, self._best.weights)
         found = {split: evaluate(self.model, stream, self._worker) for split, stream in self._judged.items()}
         predictions = {split: made for split, (_, made) in found.items()}
         scores = {split: scores for split, (scores, _) in found.items()}
         keys = {split: one.index.keys.take(one.rows).to_pylist() for split, one in self._judged.items()}
-        return Trained(self.model, step, self._rows, scores, predictions, keys)
+        return TrainedClassifier(self.model, step, self._rows, scores, predictions, keys)

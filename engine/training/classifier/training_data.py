@@ -126,7 +126,7 @@ def loss_weights(spec: TrainSpec, mix: MixedStream, classes: int) -> NDArray[np.
     return weights.astype(np.float32)
 
 
-def statistics(spec: TrainSpec, real: ShardStream) -> Statistics:
+def pixel_statistics(spec: TrainSpec, real: ShardStream) -> Statistics:
     """What the pixels are scaled by; `dataset`: of at most 1024 real train images, at least 1."""
     if spec.normalize != "dataset":
         return IMAGENET if spec.normalize == "imagenet" else CENTRED

@@ -1,6 +1,4 @@
-"""The model card of an adapter or a ControlNet: what it is, what it learned from, and how to use it."""
-
-from __future__ import annotations
+"""The model card of an adapter or a ControlNet: what it is, how to use it, and its training data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +7,10 @@ import yaml
 
 
 def adapter_card(record: Mapping[str, Any], hub_base: str | None) -> str:
-    """README.md of the adapter's folder, from the contents of `training.json`. hub_base: hub id of the base model."""
+    """Return the README.md of an adapter's folder, from the contents of `training.json`.
+
+    hub_base: hub id of the base model; None for a local folder.
+    """
     spec, base = record["spec"], record["base"]
     front = {
         "license": record["license"],
@@ -46,8 +47,8 @@ it can repeat them: compare what it makes with what it saw.
 """
 
 
-def control_card(record: Mapping[str, Any], hub_base: str | None) -> str:
-    """README.md of the ControlNet's folder, as `adapter_card`."""
+def controlnet_card(record: Mapping[str, Any], hub_base: str | None) -> str:
+    """Return the README.md of a ControlNet's folder; arguments as in `adapter_card`."""
     base = record["base"]
     front = {
         "license": record["license"],

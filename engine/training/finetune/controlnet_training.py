@@ -1,7 +1,7 @@
-"""A ControlNet for a UNet (Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", 2023): begun
-as a copy of the UNet's first half, trained, saved."""
+"""A ControlNet for a UNet, initialized as a copy of the UNet's first half.
 
-from __future__ import annotations
+Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", 2023.
+"""
 
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,13 @@ from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.random_streams import seeded_init
 
 _WIDTHS = (16, 32, 96, 256)
-"""Channels that the control image has on its way to the size of the latents, which is halved from each to the next."""
+"""Channels of the control image on its way to the size of the latents. Each step halves its size."""
 
 
-class Control:
+class ControlNetLearner:
     """The ControlNet of a UNet. It alone is trained, in fp32.
 
-    dtype: what the UNet computes in.
+    dtype: precision that the UNet computes in.
     """
 
     title = "ControlNet"
@@ -33,30 +33,30 @@ class Control:
         with seeded_init(spec.seed, "controlnet"):
             net = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=_WIDTHS[: halvings + 1])
         self._net = net.to(self.device, memory_format=torch.channels_last).float().train()
-        self.model: nn.Module = _Steered(pipe.unet, self._net)
+        self.model: nn.Module = _ControlledUNet(pipe.unet, self._net)
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The parameters that are trained."""
         return list(self._net.parameters())
 
     def state(self) -> dict[str, Tensor]:
-        """The weights by name."""
+        """Return the weights by name."""
         return dict(self._net.state_dict())
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Put weights back."""
+        """Restore weights."""
         self._net.load_state_dict(state)
 
     def save(self, folder: Path) -> None:
-        """Write it in the diffusers format, in half precision; this ends the training."""
+        """Write the ControlNet in the diffusers format, in half precision. It cannot be trained afterwards."""
         self._net.half().to(memory_format=torch.contiguous_format).save_pretrained(folder)
         for file in folder.glob("*.safetensors"):
-            file.chmod(0o644)  # the library leaves weights readable by their owner alone
+            file.chmod(0o644)  # The library makes weights readable by their owner alone.
 
 
-class _Steered(nn.Module):
-    """What the UNet predicts under the ControlNet."""
+class _ControlledUNet(nn.Module):
+    """The UNet with the ControlNet's residuals. Takes what a UNet takes, and the control image."""
 
     def __init__(self, unet: nn.Module, net: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,5 @@
 """The job `finetune`: from a training spec to folders of LoRA adapters, or to a ControlNet, that diffusers loads."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import time
@@ -15,56 +13,57 @@ import torch
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
-from engine.data.splits import load_splits
 from engine.data.class_folders import folder_names
 from engine.data.masks import Mask
+from engine.data.splits import load_splits
 from engine.errors import ModelError, OutputError, SpecError
 from engine.generators.diffusers_pipeline import DiffusersPipeline
 from engine.models.resolve import LocalModel, fetch, local_folder
-from engine.training.finetune.adapter_card import adapter_card, control_card
-from engine.training.finetune.controlnet_training import Control
-from engine.training.finetune.finetune_loop import train
-from engine.training.finetune.finetune_objective import Objective, make_batch
-from engine.training.finetune.finetune_samples import CachedImage, FinetuneTask, finetune_tasks, shot
+from engine.training.checkpoint import Checkpoint
+from engine.training.finetune.adapter_card import adapter_card, controlnet_card
+from engine.training.finetune.controlnet_training import ControlNetLearner
+from engine.training.finetune.finetune_loop import train_learner
+from engine.training.finetune.finetune_objective import DiffusionLoss, make_batch
+from engine.training.finetune.finetune_samples import FinetuneTask, cache_image, finetune_tasks
 from engine.training.finetune.finetune_spec import FinetuneSpec
-from engine.training.finetune.lora_layers import Lora, check_supported
-from engine.training.finetune.prior_images import prior_shots
-from engine.training.stage_checkpoint import StageCheckpoint
-from engine.training.training_log import Log
+from engine.training.finetune.lora_layers import LoraLearner, check_supported
+from engine.training.finetune.prior_images import make_prior
+from engine.training.training_loop import LogLine
 from engine.training.training_record import is_done, weights_revision, write_record
+from shards.storage.open_store import open_store
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "numpy", "opencv-python-headless")
 
 
-def finetune(spec: FinetuneSpec, out: Path, log: Log) -> None:
-    """Train the adapter or ControlNet in `out`, or an adapter for each class in `out/<class>`; `training.json` is
-    written last in each.
+def finetune(spec: FinetuneSpec, out: Path, log: LogLine) -> None:
+    """Train an adapter or ControlNet in `out`, or an adapter for each class in `out/<class>`.
 
-    A call that was killed goes on from its last checkpoint, and ends with the same weights on the same machine. Raises
-    SpecError, DataError, ModelError, OutputError.
+    `training.json` is written last in each. A call after a kill resumes from the last checkpoint, and ends with the
+    same weights on the same machine. Raises SpecError, DataError, ModelError, OutputError.
     """
-    found = finetune_tasks(spec, load_splits(spec.data))
-    names = folder_names(lesson.classes[0] for lesson in found)
-    for name, lesson in zip(names, found, strict=True):
-        _Job(spec, lesson, out / name if spec.per_class else out, fetch(spec.settings().parts[0])).run(log)
+    tasks = finetune_tasks(spec, load_splits(spec.data))
+    names = folder_names(task.classes[0] for task in tasks)
+    for name, task in zip(names, tasks, strict=True):
+        folder = out / name if spec.per_class else out
+        _FinetuneJob(spec, task, folder, fetch(spec.settings().parts[0])).run(log)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One adapter, or ControlNet."""
+class _FinetuneJob:
+    """The training of one adapter or ControlNet."""
 
     spec: FinetuneSpec
-    lesson: FinetuneTask
+    task: FinetuneTask
     out: Path
     base: LocalModel
 
-    def run(self, log: Log) -> None:
+    def run(self, log: LogLine) -> None:
         if is_done(self.out, self._fingerprint):
             log(f"{self.out} holds this {'adapter' if self.spec.control is None else 'ControlNet'} already")
             return
-        self._take_folder()
+        self._make_folder()
         began = time.monotonic()
-        log(f"{', '.join(self.lesson.classes)}: {len(self.lesson.images)} real images of the {self.spec.split} split")
+        log(f"{', '.join(self.task.classes)}: {len(self.task.images)} real images of the {self.spec.split} split")
         try:
             loss, device = self._train(log)
         except torch.OutOfMemoryError as error:
@@ -73,7 +72,7 @@ class _Job:
         shutil.rmtree(self._scratch)
         log(f"{self.out}: done in {time.monotonic() - began:.0f} s")
 
-    def _take_folder(self) -> None:
+    def _make_folder(self) -> None:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,63 +84,62 @@ class _Job:
 
     @property
     def _fingerprint(self) -> str:
-        """What the weights follow from: the spec, the base model, the real images and their masks."""
+        """Digest of all that the weights depend on: the spec, the base model, the real images and their masks."""
         text = self.spec.model_dump_json(exclude={"checkpoint_seconds"}) + self.base.revision
-        digest = hashlib.sha256((text + "".join(one.digest for one in self.lesson.images)).encode())
+        digest = hashlib.sha256((text + "".join(image.digest for image in self.task.images)).encode())
         for mask in self._masks:
             digest.update(mask.tobytes() if mask is not None else b"")
         return digest.hexdigest()
 
     @cached_property
     def _masks(self) -> list[Mask | None]:
-        """Of each image, where a ControlNet is trained."""
-        return [None if self.spec.control is None else one.mask() for one in self.lesson.images]
+        """The mask of each image, if a ControlNet is trained."""
+        return [None if self.spec.control is None else image.mask() for image in self.task.images]
 
-    def _shots(self) -> list[CachedImage]:
+    def _train(self, log: LogLine) -> tuple[float | None, str]:
+        """Write the weights. Returns the last logged loss, and the kind of device."""
         spec = self.spec
-        return [
-            shot(one.pixels(), spec.instance_prompt(one.class_name), spec.size, mask)
-            for one, mask in zip(self.lesson.images, self._masks, strict=True)
+        checkpoint = Checkpoint(open_store(self._scratch), self._fingerprint, "adapter.pt", spec.checkpoint_seconds)
+        checkpoint.check_owner()
+        real = [
+            cache_image(image.pixels(), spec.instance_prompt(image.class_name), spec.size, mask)
+            for image, mask in zip(self.task.images, self._masks, strict=True)
         ]
-
-    def _train(self, log: Log) -> tuple[float | None, str]:
-        """The weights. Returns the last logged loss, and the kind of device."""
-        spec, real = self.spec, self._shots()
-        checkpoint = StageCheckpoint(self._scratch / "adapter.pt", self._fingerprint, spec.checkpoint_seconds)
-        checkpoint.load()  # refuses another training's before anything is spent
         pipe = _load(spec)
-        place = self._scratch / f"prior-{self._fingerprint[:12]}"
-        prior = prior_shots(pipe, spec, spec.prior_prompts(self.lesson.classes), place, log)
-        objective = Objective(pipe, spec, ["", *(one.prompt for one in (*real, *prior))])
-        learner = Lora(pipe.diffusers, spec) if spec.control is None else Control(pipe.diffusers, spec)
-        loss = train(learner, lambda net, n: objective(net, make_batch(real, prior, spec, n)), spec, checkpoint, log)
+        prior_folder = self._scratch / f"prior-{self._fingerprint[:12]}"
+        prior = make_prior(pipe, spec, spec.prior_prompts(self.task.classes), prior_folder, log)
+        loss_of = DiffusionLoss(pipe, spec, ["", *(image.prompt for image in (*real, *prior))])
+        learner = (LoraLearner if spec.control is None else ControlNetLearner)(pipe.diffusers, spec)
+        last_loss = train_learner(
+            learner, lambda unet, number: loss_of(unet, make_batch(real, prior, spec, number)), spec, checkpoint, log
+        )
         learner.save(self.out)
-        return loss, pipe.device
+        return last_loss, pipe.device
 
     def _write(self, measured: dict[str, Any]) -> None:
-        """The files beside the weights, the completion marker last."""
-        spec, lesson, base = self.spec, self.lesson, self.base
+        """Write the files beside the weights, the completion marker last."""
+        spec, task, base = self.spec, self.task, self.base
         record = {
             "name": spec.name,
             "fingerprint": self._fingerprint,
             "revision": weights_revision(self.out),
-            # Its own images are one generation more than the model that makes them.
+            # Images of the prior are one generation more than the model that makes them.
             "generation": base.generation + (spec.prior is not None),
             "license": base.license,
             "base": {"model": spec.model.source, "revision": base.revision, "generation": base.generation},
-            "classes": list(lesson.classes),
-            "prompts": [spec.instance_prompt(name) for name in lesson.classes],
-            "priors": list(spec.prior_prompts(lesson.classes)),
+            "classes": list(task.classes),
+            "prompts": [spec.instance_prompt(name) for name in task.classes],
+            "priors": list(spec.prior_prompts(task.classes)),
             "split": spec.split,
-            "learned": lesson.told(spec.split),
+            "learned": task.provenance(spec.split),
             **({} if spec.control is None else {"palette": spec.palette}),
             "spec": spec.model_dump(mode="json"),
             "versions": {name: version(name) for name in _LIBRARIES},
             **measured,
         }
-        (self.out / "world_digests.txt").write_text("".join(f"{one.digest}\n" for one in lesson.images))
+        (self.out / "world_digests.txt").write_text("".join(f"{image.digest}\n" for image in task.images))
         hub_base = spec.model.source if local_folder(base.part) is None else None
-        card = adapter_card if spec.control is None else control_card
+        card = adapter_card if spec.control is None else controlnet_card
         (self.out / "README.md").write_text(card(record, hub_base), encoding="utf-8")
         write_record(self.out, record)
 
@@ -154,6 +152,6 @@ def _load(spec: FinetuneSpec) -> DiffusersPipeline:
     if pipe.diffusers.unet.dtype == torch.float16 and not gpus:
         raise SpecError("model.dtype: fp16 is trained on a GPU only, and torch finds none; give fp32, or leave it out")
     if "safety_checker" in pipe.diffusers.components:
-        # Its black images would be preserved as part of the prior, and no image of the prior leaves the training.
+        # It replaces images by black ones, which the prior would preserve. No image of the prior leaves the training.
         pipe.diffusers.safety_checker = None
     return pipe

@@ -1,10 +1,7 @@
-"""The training loop: steps that follow from their number, and that a kill does not lose."""
-
-from __future__ import annotations
+"""The training loop of an adapter or a ControlNet, with gradient accumulation and mixed precision by accelerate."""
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -12,18 +9,19 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from engine.errors import ModelError
+from engine.training.checkpoint import Checkpoint, State
 from engine.training.finetune.finetune_spec import FinetuneSpec
-from engine.training.optimizer import schedule
-from engine.training.stage_checkpoint import StageCheckpoint, State
-from engine.training.training_log import Log, TrainingProgress
+from engine.training.optimizer import set_learning_rate, warmup_cosine
+from engine.training.training_loop import LogLine, TrainingLoop
 
-_MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+_MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 class Learner(Protocol):
-    """What is trained, on top of a model that stays as it is.
+    """The trained layers, on top of a model that does not change.
 
-    title: of its log lines. model: takes what a UNet takes, and gives what it gives. dtype: what that computes in.
+    title: in log lines. model: takes what a UNet takes, and returns what it returns. dtype: precision that it computes
+    in.
     """
 
     title: str
@@ -33,37 +31,36 @@ class Learner(Protocol):
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The parameters that are trained."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """The weights by name."""
+        """Return the weights by name."""
         ...
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Put weights back."""
+        """Restore weights."""
         ...
 
 
-def train(
-    learner: Learner, loss_of: Callable[[Any, int], Tensor], spec: FinetuneSpec, checkpoint: StageCheckpoint, log: Log
+def train_learner(
+    learner: Learner, loss_of: Callable[[Any, int], Tensor], spec: FinetuneSpec, checkpoint: Checkpoint, log: LogLine
 ) -> float | None:
-    """Train in place, from the checkpoint on.
+    """Train in place, from the checkpoint on. Returns the last logged loss.
 
-    loss_of: the loss of the model in one forward pass, by its number. Returns the last logged loss. Raises ModelError
-    where it is no number any more.
+    loss_of: takes the model and the number of a forward pass, from 0, and returns the loss.
+
+    Raises ModelError if the loss is not finite.
     """
     accelerator = Accelerator(
-        mixed_precision=_MIXED[learner.dtype],
+        mixed_precision=_MIXED_PRECISION[learner.dtype],
         gradient_accumulation_steps=spec.accumulation,
         cpu=learner.device.type == "cpu",
     )
     model, adam = accelerator.prepare(learner.model, torch.optim.AdamW(learner.parameters, weight_decay=0.01))
-    start = _resume(learner, adam, accelerator.scaler, checkpoint)
-    progress = TrainingProgress(learner.title, spec.steps, spec.batch * spec.accumulation, log)
-    for step in range(start, spec.steps):
-        for group in adam.param_groups:
-            group["lr"] = spec.rate * schedule(step, spec.warmup, spec.steps)
+
+    def do_step(step: int) -> float:
+        set_learning_rate(adam, spec.rate * warmup_cosine(step, spec.warmup, spec.steps))
         total = 0.0
         for number in range(step * spec.accumulation, (step + 1) * spec.accumulation):
             with accelerator.accumulate(model):
@@ -76,22 +73,17 @@ def train(
             total += float(loss.detach())
         if not math.isfinite(total):
             raise ModelError(f"step {step + 1}: the loss is {total}; lower the rate, or raise the warm-up")
-        progress.update(step + 1, total / spec.accumulation)
-        checkpoint.save_if_due(partial(_state, learner, adam, accelerator.scaler, step + 1))
-    return progress.last
+        return total / spec.accumulation
 
+    def state() -> State:
+        scaler = {} if accelerator.scaler is None else accelerator.scaler.state_dict()
+        return {"adapter": learner.state(), "adam": adam.state_dict(), "scaler": scaler}
 
-def _state(learner: Learner, adam: Any, scaler: Any, done: int) -> State:
-    scale = {} if scaler is None else scaler.state_dict()
-    return {"adapter": learner.state(), "adam": adam.state_dict(), "scaler": scale, "done": done}
+    def restore(saved: State) -> None:
+        learner.load(saved["adapter"])
+        adam.load_state_dict(saved["adam"])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(saved["scaler"])
 
-
-def _resume(learner: Learner, adam: Any, scaler: Any, checkpoint: StageCheckpoint) -> int:
-    state = checkpoint.load()
-    if state is None:
-        return 0
-    learner.load(state["adapter"])
-    adam.load_state_dict(state["adam"])
-    if scaler is not None:
-        scaler.load_state_dict(state["scaler"])
-    return int(state["done"])
+    loop = TrainingLoop(learner.title, spec.steps, spec.batch * spec.accumulation, checkpoint, log)
+    return loop.run(do_step, state, restore)

@@ -1,6 +1,4 @@
-"""What is trained: a batch from its number, and the loss of the family."""
-
-from __future__ import annotations
+"""The batch of a forward pass, and the loss of Stable Diffusion and SDXL on it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,18 +10,22 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from engine.generators.diffusers_pipeline import DiffusersPipeline
-from engine.training.finetune.finetune_samples import CachedImage, Crop, drawn, view
+from engine.training.finetune.finetune_samples import CachedImage, Crop, crop_image, draw_images
 from engine.training.finetune.finetune_spec import FinetuneSpec
-from engine.training.finetune.prior_images import request
+from engine.training.finetune.prior_images import prompt_request
 from engine.training.random_streams import numpy_rng, torch_rng
 
 
 @dataclass(frozen=True)
 class FinetuneBatch:
-    """views: the real ones, then as many of the prior or none. number: of the forward pass, which all its noise follows
-    from."""
+    """The images of one forward pass.
 
-    views: tuple[Crop, ...]
+    crops:  of real images, then as many of the prior or none.
+    real:   count of real images.
+    number: of the forward pass, from which its noise follows.
+    """
+
+    crops: tuple[Crop, ...]
     real: int
     number: int
 
@@ -31,28 +33,28 @@ class FinetuneBatch:
 def make_batch(
     real: Sequence[CachedImage], prior: Sequence[CachedImage], spec: FinetuneSpec, number: int
 ) -> FinetuneBatch:
-    """The batch of one forward pass."""
+    """Return the batch of one forward pass."""
     rng = numpy_rng(spec.seed, "view", number)
-    shots = drawn(real, spec.batch, number, spec.seed, "real")
+    images = draw_images(real, spec.batch, number, spec.seed, "real")
     if prior:
-        shots += drawn(prior, spec.batch, number, spec.seed, "prior")
-    return FinetuneBatch(tuple(view(one, spec, rng) for one in shots), spec.batch, number)
+        images += draw_images(prior, spec.batch, number, spec.seed, "prior")
+    return FinetuneBatch(tuple(crop_image(image, spec, rng) for image in images), spec.batch, number)
 
 
-class Objective:
-    """The squared error of what the UNet predicts: the noise, or v (Salimans and Ho, 2022).
+class DiffusionLoss:
+    """The squared error of the UNet's prediction: the noise, or v (Salimans and Ho, 2022).
 
-    To be made before the UNet has its adapter, whose fp32 would hide what the model computes in.
+    Create it before the UNet has its adapter, whose fp32 would hide the precision that the model computes in.
     """
 
     def __init__(self, pipe: DiffusersPipeline, spec: FinetuneSpec, prompts: Iterable[str]) -> None:
         self._spec, self._vae = spec, pipe.diffusers.vae
         self._device, self._dtype = pipe.diffusers.unet.device, pipe.diffusers.unet.dtype
         self._noise = DDPMScheduler.from_config(pipe.diffusers.scheduler.config)
-        self._texts = {text: _encoded(pipe, text) for text in dict.fromkeys(prompts)}
+        self._embeddings = {text: _encode_prompt(pipe, text) for text in dict.fromkeys(prompts)}
 
     def __call__(self, unet: Any, batch: FinetuneBatch) -> Tensor:
-        """The loss: mean over the real images, plus the weighted mean over those of the prior."""
+        """Return the loss: the mean over the real images, plus the weighted mean over those of the prior."""
         spec, rng = self._spec, torch_rng(self._spec.seed, "noise", batch.number)
         clean = self._latents(batch, rng)
         noise = torch.randn(clean.shape, generator=rng).to(self._device)
@@ -61,8 +63,8 @@ class Objective:
         noisy = self._noise.add_noise(clean, noise, times)
         predicts_noise = self._noise.config.prediction_type == "epsilon"
         target = noise if predicts_noise else self._noise.get_velocity(clean, noise, times)
-        found = unet(noisy.to(self._dtype), times, **self._conditions(batch.views), return_dict=False)[0]
-        error = (found.float() - target).square().mean(dim=(1, 2, 3)) * self._weights(times, predicts_noise)
+        predicted = unet(noisy.to(self._dtype), times, **self._conditions(batch.crops), return_dict=False)[0]
+        error = (predicted.float() - target).square().mean(dim=(1, 2, 3)) * self._weights(times, predicts_noise)
         loss: Tensor = error[: batch.real].mean()
         if spec.prior is not None:
             loss = loss + spec.prior.weight * error[batch.real :].mean()
@@ -70,28 +72,28 @@ class Objective:
 
     @torch.no_grad()
     def _latents(self, batch: FinetuneBatch, rng: torch.Generator) -> Tensor:
-        frames = torch.from_numpy(np.stack([one.pixels for one in batch.views])).permute(0, 3, 1, 2)
-        found = self._vae.encode(frames.to(self._device, self._dtype) / 127.5 - 1).latent_dist
-        mean, spread = found.mean.float(), found.std.float()
+        pixels = torch.from_numpy(np.stack([crop.pixels for crop in batch.crops])).permute(0, 3, 1, 2)
+        posterior = self._vae.encode(pixels.to(self._device, self._dtype) / 127.5 - 1).latent_dist
+        mean, std = posterior.mean.float(), posterior.std.float()
         noise = torch.randn(mean.shape, generator=rng).to(self._device)
-        latents: Tensor = (mean + spread * noise) * self._vae.config.scaling_factor
+        latents: Tensor = (mean + std * noise) * self._vae.config.scaling_factor
         return latents
 
-    def _conditions(self, views: Sequence[Crop]) -> dict[str, Any]:
-        rows = [self._texts[one.prompt] for one in views]
-        found: dict[str, Any] = {"encoder_hidden_states": torch.stack([row["prompt_embeds"] for row in rows])}
+    def _conditions(self, crops: Sequence[Crop]) -> dict[str, Any]:
+        rows = [self._embeddings[crop.prompt] for crop in crops]
+        conditions: dict[str, Any] = {"encoder_hidden_states": torch.stack([row["prompt_embeds"] for row in rows])}
         if "pooled_prompt_embeds" in rows[0]:  # SDXL
-            ids = torch.tensor([one.ids for one in views], device=self._device, dtype=self._dtype)
+            ids = torch.tensor([crop.ids for crop in crops], device=self._device, dtype=self._dtype)
             pooled = torch.stack([row["pooled_prompt_embeds"] for row in rows])
-            found["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids}
-        frames = [one.control for one in views if one.control is not None]
-        if frames:
-            control = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
-            found["controlnet_cond"] = control.to(self._device, self._dtype) / 255
-        return found
+            conditions["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": ids}
+        control_images = [crop.control for crop in crops if crop.control is not None]
+        if control_images:
+            control = torch.from_numpy(np.stack(control_images)).permute(0, 3, 1, 2)
+            conditions["controlnet_cond"] = control.to(self._device, self._dtype) / 255
+        return conditions
 
     def _weights(self, times: Tensor, predicts_noise: bool) -> Tensor:
-        """min-SNR-gamma (Hang et al., 2023), else 1."""
+        """Return the loss weights by min-SNR-gamma (Hang et al., 2023), or ones."""
         if self._spec.snr_gamma is None:
             return torch.ones(len(times), device=self._device)
         alphas = self._noise.alphas_cumprod.to(self._device)[times]
@@ -100,7 +102,8 @@ class Objective:
         return weights
 
 
-def _encoded(pipe: DiffusersPipeline, text: str) -> dict[str, Tensor]:
-    """The conditions of one text; cloned, for a tensor of inference mode takes part in no gradient."""
-    found = pipe.prompts([request(text)])
-    return {name: value[0].clone() for name, value in found.items() if not name.startswith("negative_")}
+def _encode_prompt(pipe: DiffusersPipeline, text: str) -> dict[str, Tensor]:
+    """Return the embeddings of one prompt by name."""
+    embeddings = pipe.prompts([prompt_request(text)])
+    # Cloned: autograd refuses tensors that were made in inference mode.
+    return {name: value[0].clone() for name, value in embeddings.items() if not name.startswith("negative_")}

@@ -1,6 +1,4 @@
-"""The images of a training, real and prior: pixels, what they show, and how a step sees them."""
-
-from __future__ import annotations
+"""The images of a fine-tuning, real and prior: selected, scaled, and cropped for a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engine.data.splits import Splits
-from engine.data.real_image import RealImage
 from engine.data.masks import Mask, colours_of
+from engine.data.real_image import RealImage
+from engine.data.splits import Splits
 from engine.errors import DataError, SpecError
 from engine.generators.conditioning.warp import draw_warp
 from engine.training.finetune.finetune_spec import FinetuneSpec
@@ -21,8 +19,12 @@ from shards.codec import Pixels
 
 @dataclass(frozen=True)
 class CachedImage:
-    """One image. pixels: uint8 (height, width, 3), the shorter side being the training size. original: its own height
-    and width, before. mask: of the same size, where a ControlNet is trained."""
+    """An image at the training size.
+
+    pixels:   uint8 (height, width, 3); the shorter side is the training size.
+    original: height and width before scaling.
+    mask:     of the same size, if a ControlNet is trained.
+    """
 
     pixels: Pixels
     prompt: str
@@ -32,9 +34,13 @@ class CachedImage:
 
 @dataclass(frozen=True)
 class Crop:
-    """A shot as one step sees it. pixels: uint8 (size, size, 3). ids: SDXL's size conditions (Podell et al., 2023):
-    original height and width, top and left of the crop, height and width it is cut to. control: what a ControlNet sees,
-    in the shape of the pixels."""
+    """A square of an image, for one step.
+
+    pixels:  uint8 (size, size, 3).
+    ids:     SDXL's size conditions (Podell et al., 2023): original height and width, top and left of the crop, height
+             and width of the crop.
+    control: the control image of a ControlNet, in the shape of the pixels.
+    """
 
     pixels: Pixels
     prompt: str
@@ -44,71 +50,73 @@ class Crop:
 
 @dataclass(frozen=True)
 class FinetuneTask:
-    """What one adapter learns from. images: in the order of digests."""
+    """The classes and images that one adapter learns from. images: in the order of digests."""
 
     classes: tuple[str, ...]
     images: tuple[RealImage, ...]
 
-    def told(self, split: str) -> list[dict[str, Any]]:
-        """The provenance of its images, for the record."""
+    def provenance(self, split: str) -> list[dict[str, Any]]:
+        """Return the origin of each image, for the record."""
         return [
-            {"digest": one.digest, "origin": one.origin, "class_name": one.class_name, "split": split}
-            for one in self.images
+            {"digest": image.digest, "origin": image.origin, "class_name": image.class_name, "split": split}
+            for image in self.images
         ]
 
 
 def finetune_tasks(spec: FinetuneSpec, splits: Splits) -> tuple[FinetuneTask, ...]:
-    """The images of one adapter for all classes, or of one for each. Raises SpecError, DataError."""
-    wanted = spec.classes or splits.classes
-    if unknown := [name for name in (*wanted, *spec.names) if name not in splits.classes]:
+    """Return the task of one adapter for all classes, or one task for each class.
+
+    Raises SpecError for an unknown class, DataError for a class without images.
+    """
+    classes = spec.classes or splits.classes
+    if unknown := [name for name in (*classes, *spec.names) if name not in splits.classes]:
         raise SpecError(f"classes: the data has no class {unknown[0]!r}; it has {', '.join(splits.classes)}")
-    groups = [(name,) for name in wanted] if spec.per_class else [wanted]
-    found = sorted(splits[spec.split], key=lambda image: image.digest)
-    made = tuple(FinetuneTask(group, tuple(one for one in found if one.class_name in group)) for group in groups)
-    for name in wanted:
-        if not any(one.class_name == name for lesson in made for one in lesson.images):
+    groups = [(name,) for name in classes] if spec.per_class else [classes]
+    images = sorted(splits[spec.split], key=lambda image: image.digest)
+    for name in classes:
+        if not any(image.class_name == name for image in images):
             raise DataError(
                 f"data.splits.{spec.split}: holds no image of {name!r}; give it a larger share, or more data"
             )
-    return made
+    return tuple(FinetuneTask(group, tuple(one for one in images if one.class_name in group)) for group in groups)
 
 
-def shot(pixels: Pixels, prompt: str, size: int, mask: Mask | None = None) -> CachedImage:
-    """Bring the shorter side to the training size: cubic when it grows, averaged over areas when it shrinks."""
+def cache_image(pixels: Pixels, prompt: str, size: int, mask: Mask | None = None) -> CachedImage:
+    """Scale the shorter side to the training size: cubic to enlarge, by averages over areas to shrink."""
     height, width = pixels.shape[:2]
     scale = size / min(height, width)
-    to = (max(size, round(width * scale)), max(size, round(height * scale)))
-    if to != (width, height):
+    target = (max(size, round(width * scale)), max(size, round(height * scale)))
+    if target != (width, height):
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        pixels = np.asarray(cv2.resize(pixels, to, interpolation=method), np.uint8)
+        pixels = np.asarray(cv2.resize(pixels, target, interpolation=method), np.uint8)
     if mask is not None:
-        mask = np.asarray(cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+        mask = np.asarray(cv2.resize(mask, target, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     return CachedImage(pixels, prompt, (height, width), mask)
 
 
-def view(one: CachedImage, spec: FinetuneSpec, rng: np.random.Generator) -> Crop:
-    """Cut and perhaps mirror a shot; for a ControlNet, change it and its mask alike, and perhaps forget its prompt."""
-    spare = [have - spec.size for have in one.pixels.shape[:2]]
-    top, left = (int(rng.integers(n + 1)) if spec.crop == "random" else n // 2 for n in spare)
-    place = np.s_[top : top + spec.size, left : left + spec.size]
-    pixels, mask = one.pixels[place], None if one.mask is None else one.mask[place]
+def crop_image(image: CachedImage, spec: FinetuneSpec, rng: np.random.Generator) -> Crop:
+    """Cut out a square and mirror it at random. For a ControlNet, also warp it with its mask, or drop its prompt."""
+    margins = [side - spec.size for side in image.pixels.shape[:2]]
+    top, left = (int(rng.integers(n + 1)) if spec.crop == "random" else n // 2 for n in margins)
+    square = np.s_[top : top + spec.size, left : left + spec.size]
+    pixels, mask = image.pixels[square], None if image.mask is None else image.mask[square]
     if spec.flip and rng.random() < 0.5:
         pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
-    ids = (*one.original, top, left, spec.size, spec.size)
+    ids = (*image.original, top, left, spec.size, spec.size)
     if spec.control is None or mask is None:
-        return Crop(np.ascontiguousarray(pixels), one.prompt, ids)
+        return Crop(np.ascontiguousarray(pixels), image.prompt, ids)
     pixels, mask = np.ascontiguousarray(pixels), np.ascontiguousarray(mask)
     if spec.control.warp is not None:
         warp = draw_warp(spec.control.warp, rng, spec.size, spec.size)
         pixels, mask = warp.image(pixels), warp.mask(mask)
-    prompt = "" if rng.random() < spec.control.drop_prompt else one.prompt
+    prompt = "" if rng.random() < spec.control.drop_prompt else image.prompt
     return Crop(pixels, prompt, ids, colours_of(spec.palette)[mask])
 
 
-def drawn(shots: Sequence[CachedImage], batch: int, step: int, seed: int, purpose: str) -> list[CachedImage]:
-    """The shots of a step: each once before one comes again, in orders that follow from seed and purpose."""
-    found = []
-    for place in range(step * batch, (step + 1) * batch):
-        turn, at = divmod(place, len(shots))
-        found.append(shots[numpy_rng(seed, purpose, turn).permutation(len(shots))[at]])
-    return found
+def draw_images(images: Sequence[CachedImage], batch: int, number: int, seed: int, purpose: str) -> list[CachedImage]:
+    """Return the images of a forward pass by its number. Every epoch is a permutation, by seed and purpose."""
+    batch_images = []
+    for position in range(number * batch, (number + 1) * batch):
+        epoch, place = divmod(position, len(images))
+        batch_images.append(images[numpy_rng(seed, purpose, epoch).permutation(len(images))[place]])
+    return batch_images

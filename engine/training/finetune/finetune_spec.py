@@ -1,4 +1,4 @@
-"""The training spec of `python -m jobs finetune`: which images, on top of which model, and how.
+"""The training spec of `python -m jobs finetune`: an adapter or a ControlNet on top of a model.
 
 Only pydantic is imported here, so that a spec is checked before torch is loaded.
 """
@@ -28,84 +28,85 @@ Template = Annotated[str, AfterValidator(_names_only_the_class)]
 
 
 class BaseModelSpec(Strict):
-    """The model that is fine-tuned. Nothing of it changes: the adapter, or ControlNet, is a file of its own."""
+    """The base model. It does not change: the adapter or ControlNet is a file of its own."""
 
     source: str
     """A folder in the diffusers format, a hub id, or `embedded/digits`."""
     revision: str | None = None
-    """Of a hub model: branch, tag or commit."""
+    """Branch, tag or commit of a hub model."""
     variant: str | None = None
-    """Of the weight files, like `fp16`."""
+    """Variant of the weight files, like `fp16`."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """What it computes in; what is trained is so in fp32."""
+    """Precision that the base model computes in. Trained weights are fp32."""
 
 
 class PriorSpec(Strict):
-    """Prior preservation: images that the model itself makes before the training stand beside the real ones in every
-    batch, so that it does not forget what else the words mean (Ruiz et al., "DreamBooth", 2022)."""
+    """Prior preservation (Ruiz et al., "DreamBooth", 2022): every batch also holds images that the base model made.
+
+    They are made before the training, and keep the model from forgetting the other meanings of the words.
+    """
 
     prompt: Template
-    """What to preserve: the kind of thing, like `a photo of a bird`, with or without `{class}`."""
+    """The kind of thing to preserve, like `a photo of a bird`, with or without `{class}`."""
     images: Count = 100
-    """Of each distinct prompt."""
+    """Images of each distinct prompt."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """Of its loss, the loss on the real images weighing 1."""
+    """Weight of the prior's loss; the loss on the real images has weight 1."""
     steps: Count = 30
     """Denoising steps of these images."""
     guidance: Annotated[float, Field(ge=0)] = 7.5
     """Guidance of these images."""
     batch_size: Count = 4
-    """How many are made at a time."""
+    """Images of a forward pass."""
 
 
 class ControlSpec(Strict):
-    """Instead of a LoRA adapter a ControlNet (Zhang et al., 2023), by which the model follows the masks of `data`."""
+    """Settings of a ControlNet (Zhang et al., 2023), trained on the masks of `data` instead of a LoRA adapter."""
 
     drop_prompt: Share = 0.5
-    """Probability that an image comes without its prompt, so that the mask has to say what it shows."""
+    """Probability that an image loses its prompt, so that the ControlNet learns to recognize content from the mask."""
     warp: WarpSpec | None = None
-    """Change images and their masks alike, so that few make many."""
+    """Random changes of an image together with its mask. None: no changes."""
 
 
 class FinetuneSpec(Strict):
     """One training. Equal specs give equal weights on equal machines, interrupted or not."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
-    """For the model card."""
+    """Title of the model card."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Root of all randomness."""
     model: BaseModelSpec
     data: DataSpec
-    """The real images. Give a run that uses the adapter the same, so that what judges it was never seen here."""
+    """The real images. A run that uses the adapter needs the same `data`, so that it is judged on unseen images."""
     split: Literal["world", "train"] = "world"
-    """The images to learn from. `world` is what generators learn from; `train` where the few images of a rare class
-    are needed for both. Validation and test never are."""
+    """Split to learn from. Use `train` if both the generator and the classifier need the few images of a rare class."""
     classes: tuple[str, ...] | None = Field(None, min_length=1)
-    """The classes to learn; all if none."""
+    """Classes to learn. None: all."""
     names: dict[str, str] = {}
-    """What `{class}` becomes, where that is not the class's own name."""
+    """Text for `{class}` by class, if it is not the class's own name."""
     per_class: bool = False
-    """One adapter for each class, in a folder of its name, rather than one for all."""
+    """Train one adapter for each class, in a folder of its name, instead of one for all."""
     prompt: Template = "a photo of a {class}"
-    """Says what a real image shows; a rare word beside the class, as in `a photo of a zwx {class}`, binds to it."""
+    """Prompt of a real image. A rare word beside the class, as in `a photo of a zwx {class}`, binds to the images."""
     control: ControlSpec | None = None
     prior: PriorSpec | None = None
     rank: Count = 16
-    """Of the LoRA matrices."""
+    """Rank of the LoRA matrices."""
     alpha: Annotated[float, Field(gt=0)] | None = None
-    """The adapter's effect is scaled by alpha / rank; by 1 if none."""
+    """The adapter's effect is scaled by alpha / rank. None: by 1."""
     targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
-    """Layers that get an adapter, by the ends of their names: all projections of attention."""
+    """Layers that get an adapter, by the ends of their names. The default is all projections of attention."""
     size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 512
-    """Side of the training images, pixels: what the model was made for."""
+    """Side of the training images in pixels: the size that the base model was trained at."""
     crop: Literal["centre", "random"] = "centre"
-    """Which square of an image that is not square."""
+    """Place of the square that is cut out of an image."""
     flip: bool = True
-    """Mirror images, half of the time. Not for digits, letters and traffic signs."""
+    """Mirror half of the images. Turn it off for digits, letters and traffic signs."""
     steps: Count = 500
     """Optimizer steps."""
     batch: Count = 1
-    """Real images of a forward pass; as many of the prior beside them."""
+    """Real images of a forward pass. With a prior, the batch holds as many images of it in addition."""
     accumulation: Count = 1
     """Forward passes of a step."""
     rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -113,12 +114,12 @@ class FinetuneSpec(Strict):
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up."""
     snr_gamma: Annotated[float, Field(gt=0)] | None = None
-    """Gamma of min-SNR loss weights (Hang et al., 2023), like 5; all steps of the noise weigh the same if none."""
+    """Gamma of min-SNR loss weights (Hang et al., 2023), like 5. None: all noise levels have the same weight."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Seconds between checkpoints."""
 
     @model_validator(mode="after")
-    def _classes_can_be_told_apart(self) -> Self:
+    def _prompts_distinguish_classes(self) -> Self:
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError("classes holds a name twice")
         if not self.per_class and (self.classes is None or len(self.classes) > 1) and "{class}" not in self.prompt:
@@ -126,7 +127,7 @@ class FinetuneSpec(Strict):
         return self
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _lora_or_controlnet(self) -> Self:
         if self.control is None:
             return self
         if self.data.masks is None:
@@ -138,22 +139,22 @@ class FinetuneSpec(Strict):
 
     @property
     def palette(self) -> Palette:
-        """Colours of the masks that a ControlNet is to follow."""
+        """Colours of the masks that a ControlNet learns to follow."""
         assert self.data.masks is not None
         return self.data.masks.palette
 
     def settings(self) -> TextToImageSettings:
-        """The base model as a generator, which makes the images of the prior."""
-        made = {} if self.prior is None else self.prior.model_dump(include={"steps", "guidance", "batch_size"})
-        fast = OptimizationsSpec(packed=False)  # nothing can be learned through such weights
-        return TextToImageSettings(**self.model.model_dump(), **made, width=self.size, height=self.size, fast=fast)
+        """Return the base model as a generator, which makes the images of the prior."""
+        sampling = {} if self.prior is None else self.prior.model_dump(include={"steps", "guidance", "batch_size"})
+        fast = OptimizationsSpec(packed=False)  # Gradients do not pass through packed weights.
+        return TextToImageSettings(**self.model.model_dump(), **sampling, width=self.size, height=self.size, fast=fast)
 
     def instance_prompt(self, class_name: str) -> str:
-        """What a real image of the class is said to show."""
+        """Return the prompt of a real image of the class."""
         return self.prompt.replace("{class}", self.names.get(class_name, class_name))
 
     def prior_prompts(self, classes: Iterable[str]) -> tuple[str, ...]:
-        """The distinct prompts of the prior."""
+        """Return the distinct prompts of the prior."""
         if self.prior is None:
             return ()
         template = self.prior.prompt

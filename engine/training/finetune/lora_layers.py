@@ -1,6 +1,4 @@
-"""The LoRA layers of a UNet (Hu et al., 2021): put in, trained, saved."""
-
-from __future__ import annotations
+"""The LoRA layers of a UNet (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021)."""
 
 from functools import cached_property
 from pathlib import Path
@@ -22,24 +20,25 @@ _PREDICTIONS = ("epsilon", "v_prediction")
 
 
 def check_supported(pipe: Any, source: str) -> None:
-    """Raises ModelError for a pipeline whose training loss is not known here."""
-    kind = pipe.scheduler.config.get("prediction_type")
+    """Raise ModelError for a pipeline whose training loss is not implemented."""
+    prediction = pipe.scheduler.config.get("prediction_type")
     if type(pipe) not in (StableDiffusionPipeline, StableDiffusionXLPipeline):
-        found = type(pipe).__name__
-    elif kind not in _PREDICTIONS or "beta_schedule" not in pipe.scheduler.config:
-        found = f"{type(pipe.scheduler).__name__} with prediction {kind}"
+        unsupported = type(pipe).__name__
+    elif prediction not in _PREDICTIONS or "beta_schedule" not in pipe.scheduler.config:
+        unsupported = f"{type(pipe.scheduler).__name__} with prediction {prediction}"
     else:
         return
     raise ModelError(
-        f"model.source: {source} is a {found}, which finetune does not train; give a text-to-image model of the Stable "
-        f"Diffusion or SDXL family whose scheduler has a beta_schedule and predicts {' or '.join(_PREDICTIONS)}"
+        f"model.source: {source} is a {unsupported}, which finetune does not train; give a text-to-image model of the "
+        "Stable Diffusion or SDXL family whose scheduler has a beta_schedule and predicts "
+        f"{' or '.join(_PREDICTIONS)}"
     )
 
 
-class Lora:
-    """The adapter of a UNet. Of the whole UNet its weights alone are trained, in fp32.
+class LoraLearner:
+    """The LoRA adapter of a UNet. Its weights alone are trained, in fp32.
 
-    dtype: what the model computes in.
+    dtype: precision that the UNet computes in.
     """
 
     title = "adapter"
@@ -53,7 +52,7 @@ class Lora:
                 part.requires_grad_(False)
         config = LoraConfig(
             r=spec.rank,
-            lora_alpha=spec.alpha or spec.rank,  # type: ignore[arg-type]  # any number does
+            lora_alpha=spec.alpha or spec.rank,  # type: ignore[arg-type]  # peft takes any number
             target_modules=list(spec.targets),
             init_lora_weights="gaussian",
         )
@@ -66,23 +65,24 @@ class Lora:
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The parameters that are trained."""
         return [one for one in self.model.parameters() if one.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
-        """The weights by name."""
+        """Return the weights by name."""
         return dict(get_peft_model_state_dict(self.model))
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Put weights back."""
+        """Restore weights."""
         set_peft_model_state_dict(self.model, state)
 
     def save(self, folder: Path) -> None:
-        """Write `FILE`. The scale is multiplied into one of the two matrices: a reader that is told nothing takes alpha
-        for the rank, and what would tell it is metadata that safetensors writes in a random order."""
+        """Write `FILE` to a folder."""
+        # The scale becomes part of one of the two matrices, because a reader without metadata takes alpha for the rank.
+        # Metadata is no alternative: safetensors writes it in a random order, and bytes would differ.
         layers = {
             name: (value * self._scale if "lora_B" in name else value).detach().cpu().contiguous()
             for name, value in self.state().items()
         }
         self._pipe.save_lora_weights(folder, unet_lora_layers=layers, safe_serialization=True)
-        (folder / FILE).chmod(0o644)  # the library leaves weights readable by their owner alone
+        (folder / FILE).chmod(0o644)  # The library makes weights readable by their owner alone.

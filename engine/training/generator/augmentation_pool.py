@@ -1,4 +1,5 @@
 """The training pool: world images at the training size and changed copies of them, with their measured attributes."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class AugmentationPool:
 
 
 def load_world(splits: Splits, size: int) -> WorldImages:
-    """Decode the world split at the training size, in the order of digests. Raises DataError for a class without any."""
+    """Decode the world split at the training size, in the order of digests. Raises DataError for an empty class."""
     if 0 in splits.counts("world"):
         missing = [name for name, count in zip(splits.classes, splits.counts("world"), strict=True) if count == 0]
         raise DataError(f"the world split has no image of {missing}: give `data.splits.world` a larger share")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL

@@ -1,7 +1,5 @@
 """The job `train-generator`: from a training spec to an ordinary diffusers folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -13,32 +11,35 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from transformers import CLIPTokenizer
 
 from engine.data.splits import load_splits
 from engine.errors import DataError
-from engine.training.generator.augmentation_pool import Pool, World, load_world, make_pool
+from engine.training.checkpoint import Checkpoint
+from engine.training.generator.augmentation_pool import AugmentationPool, WorldImages, load_world, make_pool
 from engine.training.generator.autoencoder import encode_all, make_autoencoder, train_autoencoder
 from engine.training.generator.captions import vocabulary
 from engine.training.generator.denoiser import Denoiser, batch_maker, make_scheduler, make_unet, train_denoiser
+from engine.training.generator.diffusers_types import Autoencoder
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.generator.image_attributes import ATTRIBUTES
 from engine.training.generator.model_card import LICENSE, model_card
 from engine.training.generator.sample_quality import Judge, adherence, label_accuracy, make_sampler, variety
 from engine.training.generator.text_encoder import make_text_encoder, make_tokenizer
-from engine.training.stage_checkpoint import StageCheckpoint
-from engine.training.training_log import Log
+from engine.training.training_loop import LogLine
 from engine.training.training_record import is_done, weights_revision, write_record
+from shards.storage.open_store import open_store
 
-_OF_AUTOENCODER = {"seed", "data", "size", "pool", "autoencoder", "precision"}
-_OF_DENOISER = {*_OF_AUTOENCODER, "attributes", "captions", "text", "denoiser"}
-"""What the weights of each stage follow from, so that other keys may change while a training stands still."""
+_AUTOENCODER_KEYS = {"seed", "data", "size", "pool", "autoencoder", "precision"}
+_DENOISER_KEYS = {*_AUTOENCODER_KEYS, "attributes", "captions", "text", "denoiser"}
+"""Keys of the spec that the weights of each stage depend on. Others may change before a training is resumed."""
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "scikit-learn")
 
 
-def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
-    """Train on the world split and leave the model in `out`; `training.json` is written last and marks it as done.
+def train_generator(spec: GeneratorSpec, out: Path, log: LogLine) -> None:
+    """Train on the world split and write the model to `out`; `training.json` is written last and marks it as done.
 
-    A call that was killed goes on from its last checkpoint under `out/.training`, and ends with the same weights on the
+    A call after a kill resumes from the last checkpoint under `out/.training`, and ends with the same weights on the
     same machine. Raises DataError for unusable data, ModelError if `out` holds another training.
     """
     began = time.monotonic()
@@ -64,7 +65,7 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
         "spec": spec.model_dump(mode="json"),
         "losses": losses,
         "judged": spec.judged,
-        "quality": measure_quality(spec, out, world, pool, log),
+        "quality": _measure_quality(spec, out, world, pool, log),
         "versions": {name: version(name) for name in _LIBRARIES},
         "device": _device().type,
         "seconds_since_last_start": round(time.monotonic() - began, 1),
@@ -74,7 +75,7 @@ def train_generator(spec: GeneratorSpec, out: Path, log: Log) -> None:
     log(f"{out}: done in {time.monotonic() - began:.0f} s")
 
 
-def _check_aliases(spec: GeneratorSpec, world: World) -> None:
+def _check_aliases(spec: GeneratorSpec, world: WorldImages) -> None:
     unknown = [name for name in spec.captions.aliases if name not in world.classes]
     if unknown:
         raise DataError(f"captions.aliases: there is no class {unknown[0]!r}; there are {', '.join(world.classes)}")
@@ -84,29 +85,42 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _fingerprint(spec: GeneratorSpec, world: World, keys: Set[str] | None = None) -> str:
-    """What a training follows from: the spec, or these keys of it, and the real images."""
+def _fingerprint(spec: GeneratorSpec, world: WorldImages, keys: Set[str] | None = None) -> str:
+    """Return a digest of the spec, or of these keys of it, and of the real images."""
     text = spec.model_dump_json(include=None if keys is None else set(keys)) + "".join(world.digests)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _train(spec: GeneratorSpec, out: Path, world: World, pool: Pool, log: Log) -> tuple[dict[str, float | None], int]:
-    """Both stages, then the diffusers folder. Returns the last losses and the number of parameters."""
+def _checkpoint(spec: GeneratorSpec, out: Path, world: WorldImages, stage: str, keys: Set[str]) -> Checkpoint:
+    """Open the checkpoint of a stage. Raises ModelError if it belongs to another training."""
+    fingerprint = _fingerprint(spec, world, keys)
+    checkpoint = Checkpoint(open_store(out / ".training"), fingerprint, f"{stage}.pt", spec.checkpoint_seconds)
+    checkpoint.check_owner()
+    return checkpoint
+
+
+def _train(
+    spec: GeneratorSpec, out: Path, world: WorldImages, pool: AugmentationPool, log: LogLine
+) -> tuple[dict[str, float | None], int]:
+    """Train both stages and write the diffusers folder. Returns the last losses and the number of parameters."""
     device = _device()
     autoencoder = make_autoencoder(spec).to(device)
-    stages = {"autoencoder": _OF_AUTOENCODER, "denoiser": _OF_DENOISER}
-    first, second = (
-        StageCheckpoint(out / ".training" / f"{stage}.pt", _fingerprint(spec, world, keys), spec.checkpoint_seconds)
-        for stage, keys in stages.items()
-    )
+    first = _checkpoint(spec, out, world, "autoencoder", _AUTOENCODER_KEYS)
+    second = _checkpoint(spec, out, world, "denoiser", _DENOISER_KEYS)
     error = train_autoencoder(autoencoder, pool.images, spec, first, log)
     tokenizer = make_tokenizer(vocabulary(world.classes, spec.attributes, spec.captions), spec.text.tokens)
     denoiser = Denoiser(make_unet(spec), make_text_encoder(tokenizer, spec.text, spec.seed)).to(device)
     make_batch = batch_maker(pool, encode_all(autoencoder, pool.images), tokenizer, world.classes, spec)
     loss = train_denoiser(denoiser, make_batch, spec, second, log)
-    parameters = sum(each.numel() for model in (autoencoder, denoiser) for each in model.parameters())
+    parameters = sum(one.numel() for model in (autoencoder, denoiser) for one in model.parameters())
+    _save(out, autoencoder, denoiser, tokenizer)
+    return {"autoencoder_error": error, "denoiser": loss}, parameters
+
+
+def _save(out: Path, autoencoder: Autoencoder, denoiser: Denoiser, tokenizer: CLIPTokenizer) -> None:
+    """Write the diffusers folder."""
     pipeline = StableDiffusionPipeline(
-        # Half precision on disk: the text encoder stays whole, because transformers loads it as it was saved.
+        # In half precision, except the text encoder: transformers loads it as it was saved.
         vae=autoencoder.cpu().half(),
         unet=denoiser.unet.cpu().half(),
         text_encoder=denoiser.encoder.cpu(),
@@ -118,33 +132,33 @@ def _train(spec: GeneratorSpec, out: Path, world: World, pool: Pool, log: Log) -
     )
     pipeline.save_pretrained(out, safe_serialization=True)  # type: ignore[attr-defined]  # untyped base
     for file in out.rglob("*.safetensors"):
-        file.chmod(0o644)  # the libraries leave weights readable by their owner alone
-    return {"autoencoder_error": error, "denoiser": loss}, parameters
+        file.chmod(0o644)  # The libraries make weights readable by their owner alone.
 
 
-def measure_quality(spec: GeneratorSpec, folder: Path, world: World, pool: Pool, log: Log) -> dict[str, Any]:
+def _measure_quality(
+    spec: GeneratorSpec, folder: Path, world: WorldImages, pool: AugmentationPool, log: LogLine
+) -> dict[str, Any]:
     """Load the saved folder as a user would, and measure its samples."""
     pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(_device())
     sample = make_sampler(pipeline, spec, spec.seed)
     judge = Judge(pool, spec.judge_steps, spec.seed, _device())
-    right, by_class = label_accuracy(sample, judge, world.classes, spec)
+    accuracy, by_class = label_accuracy(sample, judge, world.classes, spec)
     worst = min(range(len(by_class)), key=by_class.__getitem__)
-    found = {
-        "label_accuracy": round(right, 4),
+    count = max(spec.judged // 5, len(world.classes))
+    quality = {
+        "label_accuracy": round(accuracy, 4),
         "judge_accuracy": round(judge.accuracy, 4),
         "worst_class": world.classes[worst],
         "worst_class_accuracy": round(by_class[worst], 4),
         "variety": round(variety(sample, pool, world.classes, spec), 4),
-        "adherence": adherence(
-            sample, pool.thresholds, world.classes, max(spec.judged // 5, len(world.classes)), spec.captions
-        ),
+        "adherence": adherence(sample, pool.thresholds, world.classes, count, spec.captions),
     }
-    log(f"quality: label accuracy {right:.4f} (judge {judge.accuracy:.4f}), variety {found['variety']}")
-    return found
+    log(f"quality: label accuracy {accuracy:.4f} (judge {judge.accuracy:.4f}), variety {quality['variety']}")
+    return quality
 
 
-def _write(out: Path, world: World, pool: Pool, record: dict[str, Any]) -> None:
-    """The files beside the weights, the completion marker last."""
+def _write(out: Path, world: WorldImages, pool: AugmentationPool, record: dict[str, Any]) -> None:
+    """Write the files beside the weights, the completion marker last."""
     (out / "world_digests.txt").write_text("".join(f"{digest}\n" for digest in world.digests))
     attributes = pool.thresholds.to_json(world.classes)
     (out / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n")

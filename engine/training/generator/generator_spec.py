@@ -2,6 +2,7 @@
 
 Only pydantic and `engine.config` are imported here, so that a spec is checked before torch is loaded.
 """
+
 from string import Formatter
 from typing import Annotated, Literal, Self
 
@@ -64,7 +65,9 @@ class CaptionSpec(Strict):
         for template in self.templates:
             parts = Formatter().parse(template)
             # A conversion or a format makes the field an unknown one.
-            fields = {f"{field}{format_}{conversion or ''}" for _, field, format_, conversion in parts if field is not None}
+            fields = {
+                f"{field}{format_}{conversion or ''}" for _, field, format_, conversion in parts if field is not None
+            }
             needed = {"listed", "name"} if template == self.templates[0] else {"name"}
             if not needed <= fields <= {"listed", "clauses", "name"}:
                 raise ValueError(
@@ -130,7 +133,7 @@ class GeneratorSpec(Strict):
     credit: str = ""
     """Sentence of the model card that names the origin of the real images and their licence."""
     attributes: tuple[StrokeName | PhotographName, ...]
-    """Measured on each image and named in its caption: attributes of strokes (bright ink on black), or of photographs."""
+    """Measured on each image and named in its caption: of strokes (bright ink on black), or of photographs."""
     pool: PoolSpec = PoolSpec()
     captions: CaptionSpec
     text: TextSpec = TextSpec()

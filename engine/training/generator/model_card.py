@@ -46,7 +46,8 @@ train, validation or test split was seen.{_copies(spec["pool"])} Images made by 
 
 ## Words
 
-Classes: {", ".join(_with_aliases(name, captions) for name in record["classes"])}. Attributes, each optional, in any order:
+Classes: {", ".join(_with_aliases(name, captions) for name in record["classes"])}. Attributes, each optional, in any \
+order:
 
 | attribute | words, from low to high | measured as |
 |---|---|---|

@@ -32,7 +32,7 @@ def warmth(image: Rgb) -> float:
 
 
 def detail(image: Rgb) -> float:
-    """Return the mean absolute luma difference of neighbouring pixels, relative to `tones`: the share of fine contrast."""
+    """Return the mean absolute luma difference of neighbouring pixels, relative to `tones`: the fine contrast."""
     luma = _luma(image)
     steps = (np.abs(np.diff(luma, axis=0)).mean() + np.abs(np.diff(luma, axis=1)).mean()) / 2
     return float(steps) / max(float(luma.std()), 1e-3)

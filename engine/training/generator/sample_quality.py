@@ -1,4 +1,5 @@
 """The quality of a trained generator, measured on its own samples: label accuracy, effect of words, variety."""
+
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -26,7 +26,7 @@ from engine.data.sources.digits import CLASSES
 from engine.data.splits import load_splits
 from engine.errors import DataError
 from engine.generators.conditioning.warp import draw_warp
-from engine.generators.protocol import Images
+from engine.generators.generator import Images
 from engine.run.run import begin_run, plan_run
 from engine.worker.runner import run_unit
 from shards import ShardStream

@@ -31,7 +31,7 @@ from engine.generators.optimizations.async_launch import launch_async
 from engine.generators.optimizations.compiling import compile_networks
 from engine.generators.optimizations.packed_weights import packs
 from engine.generators.optimizations.quantization import check_fp8
-from engine.generators.protocol import Images, Request
+from engine.generators.generator import Images, Request
 from engine.generators.vae import decoded_at_once
 from engine.models.devices import Device
 from engine.profiling import DEVICE

@@ -20,7 +20,7 @@ from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.generators.conditioning.condition import Layout
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.models.resolve import fetch, learned_digests
 from engine.run.run import pinned
 from engine.training.finetune.controlnet_training import Control

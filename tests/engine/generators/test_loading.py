@@ -16,7 +16,7 @@ from engine.errors import ModelError
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.generators.optimizations.attention import set_attention
 from engine.generators.optimizations.packed_weights import packs
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.models.devices import Device
 from engine.types import Prompt
 from tests.recipes import models

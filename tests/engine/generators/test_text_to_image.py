@@ -16,7 +16,7 @@ from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from engine.types import Prompt
 from shards.codec import Pixels
 from tests.recipes import models

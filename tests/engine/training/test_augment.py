@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.config.train_spec import AugmentSpec, Change
-from engine.training.classifier.augmentation import Augment
+from engine.training.classifier.augmentation import Augmentation
 from engine.training.classifier.loss import IGNORED
 
 CHANGES = {
@@ -28,27 +28,27 @@ def images(count: int = 16, size: int = 12) -> Tensor:
 
 def test_two_ranks_change_a_batch_as_one_does() -> None:
     batch = images()
-    whole, _ = Augment(ALL, 7, 16, slice(0, 16, 1))(batch, None, 3)
+    whole, _ = Augmentation(ALL, 7, 16, slice(0, 16, 1))(batch, None, 3)
     for rank in (0, 1):
-        part, _ = Augment(ALL, 7, 16, slice(rank, 16, 2))(batch[rank::2], None, 3)
+        part, _ = Augmentation(ALL, 7, 16, slice(rank, 16, 2))(batch[rank::2], None, 3)
         assert torch.equal(part, whole[rank::2])
 
 
 def test_equal_images_of_one_batch_are_changed_differently_and_again_at_the_next_step() -> None:
     batch = images(1).repeat(16, 1, 1, 1)
-    augment = Augment(ALL, 7, 16, slice(0, 16, 1))
+    augment = Augmentation(ALL, 7, 16, slice(0, 16, 1))
     first, _ = augment(batch, None, 0)
     assert len({one.numpy().tobytes() for one in first}) > 12
     assert torch.equal(first, augment(batch, None, 0)[0])
     assert not torch.equal(first, augment(batch, None, 1)[0])
-    assert not torch.equal(first, Augment(ALL, 8, 16, slice(0, 16, 1))(batch, None, 0)[0])
+    assert not torch.equal(first, Augmentation(ALL, 8, 16, slice(0, 16, 1))(batch, None, 0)[0])
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_reaches_about_its_share_of_images(name: str) -> None:
     batch = images(200, 8)
     spec = AugmentSpec(**{name: Change(strength=CHANGES[name], probability=0.3)})
-    changed, _ = Augment(spec, 1, 200, slice(0, 200, 1))(batch, None, 0)
+    changed, _ = Augmentation(spec, 1, 200, slice(0, 200, 1))(batch, None, 0)
     assert changed.dtype == torch.uint8
     touched = (changed != batch).flatten(1).any(1).float().mean()
     assert 0.15 < touched <= 0.45
@@ -60,7 +60,7 @@ def test_masks_move_with_their_images() -> None:
     masks[:, 3:7, 2:6] = 1
     batch = (masks[:, None] * 255).expand(-1, 3, -1, -1).contiguous()
     spec = AugmentSpec(horizontal_flip=0.5, rotation=Change(strength=40, probability=1.0))
-    changed, moved = Augment(spec, 1, 32, slice(0, 32, 1))(batch, masks, 0)
+    changed, moved = Augmentation(spec, 1, 32, slice(0, 32, 1))(batch, masks, 0)
     assert moved is not None
     known = moved != IGNORED
     agree = ((changed[:, 0] > 127) == (moved == 1))[known].float().mean()

@@ -14,8 +14,8 @@ from sklearn.metrics import jaccard_score
 from engine.config.train_spec import TrainSpec
 from engine.training.classifier import metrics
 from engine.training.classifier.evaluate import MaskPredictions, evaluate
-from engine.training.classifier.train_worker import Worker
-from engine.training.classifier.trainer import Trained, Trainer
+from engine.training.classifier.train_worker import TrainWorker
+from engine.training.classifier.trainer import TrainedClassifier, Trainer
 from engine.training.classifier.training_data import TrainData
 from tests.engine.training.world import data
 
@@ -26,14 +26,14 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
 
 
 @pytest.fixture(scope="module")
-def trained(masks: TrainData) -> Trained:
-    return Trainer(SPEC, masks, Worker()).run()
+def trained(masks: TrainData) -> TrainedClassifier:
+    return Trainer(SPEC, masks, TrainWorker()).run()
 
 
 SPEC = TrainSpec(model="unet", steps=8, batch_size=16, alpha=0.0)
 
 
-def test_the_quality_of_a_mask_is_its_mean_iou(masks: TrainData, trained: Trained) -> None:
+def test_the_quality_of_a_mask_is_its_mean_iou(masks: TrainData, trained: TrainedClassifier) -> None:
     found = trained.predictions["test"]
     assert isinstance(found, MaskPredictions)
     batch = masks.judged(SPEC, 1)["test"].read(range(100))
@@ -61,7 +61,7 @@ def test_an_image_without_a_class_is_no_mistake() -> None:
     assert metrics.image_quality(np.zeros((3, 3), np.int64)) == 1.0
 
 
-class Pair(Worker):
+class Pair(TrainWorker):
     """One of two ranks that are threads of this process."""
 
     def __init__(self, rank: int, values: list[Any], barrier: threading.Barrier) -> None:
@@ -75,7 +75,7 @@ class Pair(Worker):
         return list(self._values)  # type: ignore[attr-defined]
 
 
-def test_two_ranks_find_what_one_finds_in_the_order_of_the_stream(masks: TrainData, trained: Trained) -> None:
+def test_two_ranks_find_what_one_finds_in_the_order_of_the_stream(masks: TrainData, trained: TrainedClassifier) -> None:
     values, barrier, found = [None, None], threading.Barrier(2), {}
 
     def look(rank: int) -> None:
@@ -95,7 +95,7 @@ def test_two_ranks_find_what_one_finds_in_the_order_of_the_stream(masks: TrainDa
 
 
 def test_the_quality_of_a_classifier_is_whether_it_is_right(tmp_path: Path) -> None:
-    found = Trainer(TrainSpec(steps=20, batch_size=16, alpha=0.0), data(tmp_path), Worker()).run()
+    found = Trainer(TrainSpec(steps=20, batch_size=16, alpha=0.0), data(tmp_path), TrainWorker()).run()
     for split, predictions in found.predictions.items():
         assert predictions.quality.mean() == pytest.approx(found.scores[split].accuracy)
         assert predictions.quality.dtype == np.float64

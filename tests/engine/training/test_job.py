@@ -13,10 +13,10 @@ from tensorboardX.proto.event_pb2 import Event
 
 from engine.config.train_spec import TrainSpec
 from engine.errors import DataError, RunMismatch, SpecError
-from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.classifier_job import ClassifierJob
 from engine.training.classifier.evaluate import predict
-from engine.training.classifier.holdout import accuracy, before_and_after, find_photos
-from engine.training.classifier.train_worker import Worker
+from engine.training.classifier.holdout import accuracy, compare_predictions, list_photos
+from engine.training.classifier.train_worker import TrainWorker
 from engine.training.classifier.training_data import TrainData
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
@@ -31,10 +31,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
 
 
 @pytest.fixture(scope="module")
-def done(world: TrainData, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    job = Job(SPEC, world, open_store(tmp_path_factory.mktemp("job")))
+def done(world: TrainData, tmp_path_factory: pytest.TempPathFactory) -> ClassifierJob:
+    job = ClassifierJob(SPEC, world, open_store(tmp_path_factory.mktemp("job")))
     job.begin()
-    job.run(Worker())
+    job.run(TrainWorker())
     return job
 
 
@@ -48,7 +48,7 @@ def events(folder: Path) -> Iterator[Event]:
             content = content[16 + length :]
 
 
-def test_its_files_agree_with_one_another(done: Job, world: TrainData) -> None:
+def test_its_files_agree_with_one_another(done: ClassifierJob, world: TrainData) -> None:
     folder, result = done.store.local, done.result()
     assert {path.name for path in folder.iterdir()} == {
         "training.json", "events", "metrics.parquet", "predictions.parquet", "model.safetensors", "result.json"
@@ -62,16 +62,16 @@ def test_its_files_agree_with_one_another(done: Job, world: TrainData) -> None:
     right = [one["label"] == one["predicted"] for one in found if one["split"] == "test"]
     assert np.mean(right) == result["test"]["accuracy"]
     assert [one["quality"] for one in found if one["split"] == "test"] == right
-    again = predict(done.model(), world.judged(SPEC, 1)["test"], Worker())
+    again = predict(done.model(), world.judged(SPEC, 1)["test"], TrainWorker())
     assert again.predicted.tolist() == [one["predicted"] for one in found if one["split"] == "test"]
     assert found[-1]["key"] == "test00799"
 
 
 def test_of_masks_it_keeps_the_quality_of_every_image(tmp_path: Path) -> None:
     world = data(tmp_path / "world", masks=True)
-    job = Job(SPEC.model_copy(update={"model": "unet", "steps": 4}), world, open_store(tmp_path / "job"))
+    job = ClassifierJob(SPEC.model_copy(update={"model": "unet", "steps": 4}), world, open_store(tmp_path / "job"))
     job.begin()
-    trained = job.run(Worker())
+    trained = job.run(TrainWorker())
     found = pq.read_table(tmp_path / "job/predictions.parquet")
     assert found.column_names == ["split", "key", "quality"]
     assert found["quality"].to_pylist() == [
@@ -81,7 +81,7 @@ def test_of_masks_it_keeps_the_quality_of_every_image(tmp_path: Path) -> None:
     assert found["key"].to_pylist() == [*trained.keys["validation"], *trained.keys["test"]]
 
 
-def test_tensorboard_reads_the_same_numbers(done: Job) -> None:
+def test_tensorboard_reads_the_same_numbers(done: ClassifierJob) -> None:
     rows = pq.read_table(done.store.local / "metrics.parquet").to_pylist()
     scalars = {(v.tag, e.step): v.simple_value for e in events(done.store.local / "events") for v in e.summary.value}
     assert scalars["loss", 17] == pytest.approx(rows[16]["loss"])
@@ -90,60 +90,60 @@ def test_tensorboard_reads_the_same_numbers(done: Job) -> None:
     assert ("validation/accuracy", 17) not in scalars
 
 
-def test_another_training_in_its_place_is_refused(done: Job, world: TrainData, tmp_path: Path) -> None:
-    Job(SPEC.model_copy(update={"workers": 2}), world, done.store).begin()
+def test_another_training_in_its_place_is_refused(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
+    ClassifierJob(SPEC.model_copy(update={"workers": 2}), world, done.store).begin()
     with pytest.raises(
         RunMismatch, match=r"another training \(alpha: 0\.0 -> 0\.5\); give this one its own train\.name"
     ):
-        Job(SPEC.model_copy(update={"alpha": 0.5}), world, done.store).begin()
+        ClassifierJob(SPEC.model_copy(update={"alpha": 0.5}), world, done.store).begin()
     others = data(tmp_path)
     with pytest.raises(RunMismatch, match="other images"):
-        Job(SPEC, TrainData(**{**vars(world), "real": others.validation}), done.store).begin()
+        ClassifierJob(SPEC, TrainData(**{**vars(world), "real": others.validation}), done.store).begin()
     with pytest.raises(SpecError, match="there is no 'resnet19'"):
-        Job(SPEC.model_copy(update={"model": "resnet19"}), world, open_store(tmp_path / "new")).begin()
+        ClassifierJob(SPEC.model_copy(update={"model": "resnet19"}), world, open_store(tmp_path / "new")).begin()
 
 
-def test_photos_are_judged_before_and_after(done: Job, world: TrainData, tmp_path: Path) -> None:
+def test_photos_are_judged_before_and_after(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
     batch = world.judged(SPEC, 1)["test"].read(range(40))
     for number, (image, label) in enumerate(zip(batch.image, batch.label, strict=True)):
         photo = tmp_path / "by_class" / world.classes[label] / f"{number}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)
         photo.write_bytes(encode_rgb(np.kron(image, np.ones((3, 3, 1), np.uint8)), "png"))
-    photos = find_photos(tmp_path / "by_class", done)
-    found = before_and_after(done, photos)
+    photos = list_photos(tmp_path / "by_class", done)
+    found = compare_predictions(done, photos)
     assert len(found["photos"]) == 40
     assert found["accuracy"]["after"] > 0.7 > found["accuracy"]["before"]
     assert all(0.1 <= one["after"]["confidence"] <= 1 for one in found["photos"])
     assert json.loads(json.dumps(found)) == found
 
 
-def test_photos_in_one_folder_have_no_truth(done: Job, tmp_path: Path) -> None:
+def test_photos_in_one_folder_have_no_truth(done: ClassifierJob, tmp_path: Path) -> None:
     (tmp_path / "me.jpg").write_bytes(encode_rgb(np.full((40, 60, 3), 128, np.uint8), "jpg"))
-    photos = find_photos(tmp_path, done)
-    found = before_and_after(done, photos)
+    photos = list_photos(tmp_path, done)
+    found = compare_predictions(done, photos)
     assert [(one["photo"], one["truth"]) for one in found["photos"]] == [(str(tmp_path / "me.jpg"), None)]
     assert found["accuracy"] == {"before": None, "after": None}
     assert accuracy([]) is None
 
 
-def test_photos_that_cannot_be_judged_are_named(done: Job, tmp_path: Path) -> None:
+def test_photos_that_cannot_be_judged_are_named(done: ClassifierJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
-        find_photos(tmp_path / "nowhere", done)
+        list_photos(tmp_path / "nowhere", done)
     (tmp_path / "elf").mkdir()
     (tmp_path / "elf" / "1.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match="elf is no class; the network knows zero, one"):
-        find_photos(tmp_path, done)
+        list_photos(tmp_path, done)
     (tmp_path / "elf").rename(tmp_path / "one")
-    masks = Job(SPEC.model_copy(update={"model": "unet"}), done.data, done.store)
+    masks = ClassifierJob(SPEC.model_copy(update={"model": "unet"}), done.data, done.store)
     with pytest.raises(SpecError, match="unet gives masks"):
-        find_photos(tmp_path, masks)
+        list_photos(tmp_path, masks)
     with pytest.raises(DataError, match=r"1\.png: corrupt image"):
-        find_photos(tmp_path, done)
+        list_photos(tmp_path, done)
 
 
 def test_the_network_before_is_the_one_that_was_trained(world: TrainData, tmp_path: Path) -> None:
-    job = Job(TrainSpec(steps=1, learning_rate=1e-12, weight_decay=0.0, alpha=0.0), world, open_store(tmp_path))
+    job = ClassifierJob(TrainSpec(steps=1, learning_rate=1e-12, weight_decay=0.0, alpha=0.0), world, open_store(tmp_path))
     job.begin()
-    job.run(Worker())
+    job.run(TrainWorker())
     before, after = job.first_model().state_dict(), job.model().state_dict()
     assert torch.allclose(before["network.0.weight"], after["network.0.weight"], atol=1e-6)

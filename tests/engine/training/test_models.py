@@ -11,13 +11,13 @@ from torchvision.models import MobileNet_V3_Small_Weights, get_model
 
 from engine.config.train_spec import TrainSpec, VitSpec
 from engine.errors import ModelError, SpecError
-from engine.training.classifier.network_factory import CENTRED, Network, build, dump, load
+from engine.training.classifier.network_factory import CENTRED, Network, build_network, dump_network, load_network
 
 CLASSES = ("a", "b", "c")
 
 
 def made(size: int = 32, **settings: object) -> Network:
-    return build(TrainSpec(**settings), (size, size), CLASSES, CENTRED)
+    return build_network(TrainSpec(**settings), (size, size), CLASSES, CENTRED)
 
 
 def pictures(size: int, count: int = 2) -> torch.Tensor:
@@ -79,13 +79,13 @@ def test_the_seed_decides_the_first_weights() -> None:
 @pytest.mark.parametrize("settings", [{"model": "vit", "vit": VitSpec(patch=8)}, {"model": "mnasnet0_5"}])
 def test_a_file_of_ours_reads_back_as_the_same_network(settings: dict, tmp_path: Path) -> None:
     model = made(32, **settings).eval()
-    (tmp_path / "m.safetensors").write_bytes(dump(model))
-    again = load(tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(dump_network(model))
+    again = load_network(tmp_path / "m.safetensors")
     assert again.form == model.form
     assert torch.equal(again(pictures(32)), model(pictures(32)))
     (tmp_path / "m.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(ModelError, match="not a network that a training of ours wrote"):
-        load(tmp_path / "m.safetensors")
+        load_network(tmp_path / "m.safetensors")
 
 
 def test_weights_come_from_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.training.classifier.loss import IGNORED, each_loss, mean_loss
+from engine.training.classifier.loss import IGNORED, loss_per_target, mean_loss
 
 
 def test_the_mean_of_two_halves_is_that_of_the_whole() -> None:
@@ -17,6 +17,6 @@ def test_the_mean_of_two_halves_is_that_of_the_whole() -> None:
 
 
 def test_pixels_without_a_class_have_no_loss_and_an_image_of_class_255_has() -> None:
-    assert float(each_loss(torch.zeros(1, 300), torch.tensor([IGNORED]))) > 5
+    assert float(loss_per_target(torch.zeros(1, 300), torch.tensor([IGNORED]))) > 5
     masks = torch.tensor([[[0, IGNORED]]])
-    assert each_loss(torch.zeros(1, 2, 1, 2), masks).flatten().tolist() == pytest.approx([0.6931, 0.0], abs=1e-4)
+    assert loss_per_target(torch.zeros(1, 2, 1, 2), masks).flatten().tolist() == pytest.approx([0.6931, 0.0], abs=1e-4)

@@ -13,10 +13,10 @@ import torch
 
 from engine.config.train_spec import AugmentSpec, Change, TrainSpec
 from engine.errors import DataError, ModelError, SpecError
-from engine.training.classifier.classifier_job import Job
+from engine.training.classifier.classifier_job import ClassifierJob
 from engine.training.classifier.history import as_parquet
-from engine.training.classifier.train_worker import Worker
-from engine.training.classifier.trainer import Trained, Trainer
+from engine.training.classifier.train_worker import TrainWorker
+from engine.training.classifier.trainer import TrainedClassifier, Trainer
 from engine.training.classifier.training_data import TrainData, epoch_images, loss_weights, total_steps
 from shards import NotReal
 from shards.storage.open_store import open_store
@@ -33,24 +33,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
     return data(tmp_path_factory.mktemp("world"))
 
 
-def train(world: TrainData, **settings: object) -> Trained:
+def train(world: TrainData, **settings: object) -> TrainedClassifier:
     spec = TrainSpec(**{"steps": 8, "batch_size": 16, **settings})
-    return Trainer(spec, world, Worker(precision=spec.precision)).run()
+    return Trainer(spec, world, TrainWorker(precision=spec.precision)).run()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: TrainData) -> Trained:
+def undisturbed(world: TrainData) -> TrainedClassifier:
     """With dropout, augmentation and batch norm."""
-    return Trainer(SPEC, world, Worker()).run()
+    return Trainer(SPEC, world, TrainWorker()).run()
 
 
-def test_the_same_training_gives_the_same_table(world: TrainData, undisturbed: Trained) -> None:
-    again = Trainer(SPEC, world, Worker()).run()
+def test_the_same_training_gives_the_same_table(world: TrainData, undisturbed: TrainedClassifier) -> None:
+    again = Trainer(SPEC, world, TrainWorker()).run()
     assert as_parquet(again.rows) == as_parquet(undisturbed.rows)
     assert again.scores == undisturbed.scores
     assert [row["step"] for row in again.rows] == list(range(1, 13))
     assert [row["step"] for row in again.rows if "validation_accuracy" in row] == [4, 8, 12]
-    other = Trainer(SPEC.model_copy(update={"seed": 1}), world, Worker()).run()
+    other = Trainer(SPEC.model_copy(update={"seed": 1}), world, TrainWorker()).run()
     assert other.rows != undisturbed.rows
 
 
@@ -75,16 +75,16 @@ Job(TrainSpec.model_validate_json(spec), TrainData(**data), open_store(place)).r
 
 
 def test_a_training_killed_by_sigkill_ends_as_if_undisturbed(
-    world: TrainData, undisturbed: Trained, tmp_path: Path
+    world: TrainData, undisturbed: TrainedClassifier, tmp_path: Path
 ) -> None:
     told = json.dumps([SPEC.model_dump_json(), vars(world), str(tmp_path)])
     died = subprocess.run([sys.executable, "-c", _KILLED], input=told, cwd=ROOT, text=True, check=False)
     assert died.returncode == -signal.SIGKILL
-    job = Job(SPEC, world, open_store(tmp_path))
+    job = ClassifierJob(SPEC, world, open_store(tmp_path))
     assert (tmp_path / "checkpoint.pt").is_file()
     assert job.result() is None
     steps: list[int] = []
-    resumed = job.run(Worker(), lambda rows, step, total: steps.extend(row["step"] for row in rows))
+    resumed = job.run(TrainWorker(), lambda rows, step, total: steps.extend(row["step"] for row in rows))
     assert steps == [7, 8, 9, 10, 11, 12], "in the middle of the first epoch"
     assert resumed.rows == undisturbed.rows
     assert resumed.scores == undisturbed.scores

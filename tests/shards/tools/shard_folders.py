@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from shards import Sample, ShardWriter
+from shards import Sample, ShardCache, ShardWriter
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
+from shards.tools.reshard_options import ReshardOptions
+from shards.tools.reshard_plan import ReshardPlan, ReshardPlanner
 from shards.writing.dataset_card import DatasetCard, write_card
 
 CLASSES = ("cat", "sea lion", "größe")
@@ -81,3 +83,9 @@ def write_foreign(folder: Path) -> Files:
             member.size, member.mtime = len(files[name]), 1_700_000_000
             tar.addfile(member, io.BytesIO(files[name]))
     return files
+
+
+def make_plan(sources: Iterable[Path], options: ReshardOptions | None = None) -> ReshardPlan:
+    planner = ReshardPlanner([str(source) for source in sources], options or ReshardOptions(), ShardCache())
+    assert list(planner.scan())[-1] == planner.shard_count
+    return planner.plan()

@@ -12,7 +12,7 @@ from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.training.generator.generator_job import train_generator
 from engine.training.generator.generator_spec import GeneratorSpec
-from tests.engine.test_sweep import make
+from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 TINY: dict[str, object] = {
     "name": "tiny",
@@ -138,7 +138,7 @@ def test_another_name_of_a_class_that_there_is_not_is_refused(tmp_path: Path) ->
 
 
 def test_synthetic_images_are_learned_from_when_asked_for_by_name_and_counted(tmp_path: Path) -> None:
-    run = make(tmp_path)  # forty images of a model of one generation
+    run = make_sweep_run(tmp_path)  # forty images of a model of one generation
     splits = {"world": 1, "train": 0, "validation": 0, "test": 0}
     data = {"source": "webdataset", "path": run.shards.url, "splits": splits}
     with pytest.raises(DataError, match="says that it is synthetic; real data must be real"):

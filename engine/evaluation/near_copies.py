@@ -13,9 +13,7 @@ from shards import ShardStream
 from shards.storage.manifest import finished_shards
 
 
-def find_near_copies(
-    train: Sequence[ShardStream], held_out: ShardStream, progress: Progress = noop
-) -> list[NearCopy]:
+def find_near_copies(train: Sequence[ShardStream], held_out: ShardStream, progress: Progress = noop) -> list[NearCopy]:
     """Return held-out images that are copies of training images, the clearest first.
 
     train: everything that is trained on, also synthetic images: a synthetic copy gives a held-out image away too.

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.filter_settings import FILTERS, FilterSettings
-from engine.generators.protocol import Request
+from engine.generators.generator import Request
 from shards.codec import Pixels
 
 

@@ -1,4 +1,4 @@
-"""The guard of held-out images, on shards: what copies are found, named and refused."""
+"""Held-out images that look like training images, on shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 
 from engine.data.open_source import open_source
 from engine.data.real_shards import write_shard
-from engine.evaluation.near_duplicates import find_leaks
+from engine.evaluation.near_copies import find_near_copies
+from engine.report.verdict_text import near_copy_text
 from shards import ShardStream
 from shards.codec import Pixels, encode_rgb, fit_rgb
 from shards.errors import ShardError
@@ -37,9 +38,9 @@ def digits() -> list[Pixels]:
     return [fit_rgb(image.pixels(), 24, 24) for image in open_source(data_spec()).images[:140]]
 
 
-def test_disjoint_images_leak_nothing(digits: list[Pixels], tmp_path: Path) -> None:
+def test_disjoint_images_have_no_near_copies(digits: list[Pixels], tmp_path: Path) -> None:
     train, held_out = write(tmp_path / "train", digits[:60]), write(tmp_path / "validation", digits[60:])
-    assert find_leaks([train], held_out) == []
+    assert find_near_copies([train], held_out) == []
 
 
 def test_exact_and_near_copies_are_named_with_what_they_copy(digits: list[Pixels], tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_exact_and_near_copies_are_named_with_what_they_copy(digits: list[Pixels
     train = write(tmp_path / "train", digits[:60])
     drawn = write(tmp_path / "drawn", digits[128:132], synthetic=True, format="jpg")
     held_out = write(tmp_path / "validation", judged)
-    found = {leak.held_out: (leak.train, leak.mirrored) for leak in find_leaks([train, drawn], held_out)}
+    found = {copy.held_out: (copy.train, copy.mirrored) for copy in find_near_copies([train, drawn], held_out)}
     assert found == {
         "validation10": ("train5", False),
         "validation11": ("train7", False),
@@ -57,8 +58,8 @@ def test_exact_and_near_copies_are_named_with_what_they_copy(digits: list[Pixels
         "validation13": ("train13", False),
         "validation14": ("drawn2", False),
     }
-    (leak,) = find_leaks([train], write(tmp_path / "mirror" / "validation", [mirror]))
-    assert leak.text == "validation0 is the mirror image of train11"
+    (copy,) = find_near_copies([train], write(tmp_path / "mirror" / "validation", [mirror]))
+    assert near_copy_text(copy) == "validation0 is the mirror image of train11"
 
 
 def test_an_image_that_cannot_be_decoded_is_named(digits: list[Pixels], tmp_path: Path) -> None:
@@ -68,5 +69,5 @@ def test_an_image_that_cannot_be_decoded_is_named(digits: list[Pixels], tmp_path
     data = tar.read_bytes()
     tar.write_bytes(data.replace(b"\x89PNG", b"XPNG"))
     with pytest.raises(ShardError, match=r"validation/00000\.tar, sample 'validation0'"):
-        find_leaks([train], ShardStream(tmp_path / "validation"))
+        find_near_copies([train], ShardStream(tmp_path / "validation"))
     assert len(held_out) == 4

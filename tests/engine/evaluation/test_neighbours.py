@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.data.open_source import open_source
 from engine.evaluation import distances
-from engine.evaluation.neighbours import find_copies, mirrored, nearest, thumbnails, usual_distance
+from engine.evaluation.neighbours import match_pixels, mirrored, nearest, thumbnails, usual_distance
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
 from tests.specs import data_spec
 
@@ -21,17 +21,17 @@ def drawn(seed: int, *shape: int) -> np.ndarray:
 
 
 @given(SEEDS, st.integers(1, 20), st.integers(1, 20), st.integers(1, 25), st.sampled_from([1, 50, 10**6]))
-def test_the_nearest_are_those_of_a_full_sort(seed: int, n: int, m: int, count: int, piece: int) -> None:
+def test_the_nearest_are_those_of_a_full_sort(seed: int, n: int, m: int, count: int, block: int) -> None:
     ours, theirs = drawn(seed, n, 3), drawn(seed + 1, m, 3)
     squared = np.square(ours[:, None] - theirs[None]).sum(axis=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distances, "_PIECE", piece)
+        patch.setattr(distances, "_BLOCK_DISTANCES", block)
         found = nearest(ours, theirs, count)
-    assert found.place.tolist() == np.argsort(squared, axis=1)[:, :count].tolist()
+    assert found.row.tolist() == np.argsort(squared, axis=1)[:, :count].tolist()
     assert found.distance == pytest.approx(np.sqrt(np.sort(squared, axis=1)[:, :count]))
 
 
-def test_the_usual_distance_is_to_another_image_and_a_few_twins_do_not_change_it() -> None:
+def test_a_few_twins_do_not_change_the_usual_distance() -> None:
     line = np.arange(100.0)[:, None]
     assert usual_distance(line) == pytest.approx(1)
     assert usual_distance(np.concatenate([line, line[:20]])) == pytest.approx(1)
@@ -57,36 +57,36 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_found_with_what_it_copies(change: str, digits: list[Pixels]) -> None:
     changed = [CHANGES[change](image) for image in digits[:100]]
-    found = find_copies(thumbnails(changed), thumbnails(digits))
-    assert found.found.mean() > 0.97
-    assert (found.place[found.found] == np.arange(100)[found.found]).mean() > 0.97
+    found = match_pixels(thumbnails(changed), thumbnails(digits))
+    assert found.is_copy.mean() > 0.97
+    assert (found.row[found.is_copy] == np.arange(100)[found.is_copy]).mean() > 0.97
     assert abs(found.mirrored.mean() - (change == "mirrored")) < 0.05
 
 
 def test_other_images_of_the_same_class_are_no_copies(digits: list[Pixels]) -> None:
-    assert not find_copies(thumbnails(digits[900:]), thumbnails(digits[:900])).found.any()
-    assert not find_copies(thumbnails(digits[900:]), thumbnails(digits[:30])).found.any()
+    assert not match_pixels(thumbnails(digits[900:]), thumbnails(digits[:900])).is_copy.any()
+    assert not match_pixels(thumbnails(digits[900:]), thumbnails(digits[:30])).is_copy.any()
 
 
 def test_images_of_one_colour_are_no_copies_of_each_other(digits: list[Pixels]) -> None:
     dark, light = (np.full((32, 32, 3), level, np.uint8) for level in (9, 240))
     light[3, 4] = 230
-    found = find_copies(thumbnails([dark, light, digits[3]]), thumbnails([dark, *digits[:50]]))
-    assert found.found.tolist() == [False, False, True]
+    found = match_pixels(thumbnails([dark, light, digits[3]]), thumbnails([dark, *digits[:50]]))
+    assert found.is_copy.tolist() == [False, False, True]
 
 
 def test_one_real_image_is_enough_to_find_its_copies(digits: list[Pixels]) -> None:
-    found = find_copies(thumbnails([digits[0], digits[1]]), thumbnails(digits[:1]))
-    assert found.found.tolist() == [True, False]
+    found = match_pixels(thumbnails([digits[0], digits[1]]), thumbnails(digits[:1]))
+    assert found.is_copy.tolist() == [True, False]
 
 
-def test_copies_within_the_real_images_do_not_hide_those_of_others(digits: list[Pixels]) -> None:
+def test_copies_among_real_images_do_not_hide_others(digits: list[Pixels]) -> None:
     real = thumbnails([*digits[:300], *digits[:100]])
-    found = find_copies(thumbnails([digits[0], digits[1000]]), real)
-    assert found.found.tolist() == [True, False]
+    found = match_pixels(thumbnails([digits[0], digits[1000]]), real)
+    assert found.is_copy.tolist() == [True, False]
 
 
-def test_a_thumbnail_is_free_of_brightness_and_contrast_and_one_of_a_single_colour_is_near_none() -> None:
+def test_thumbnails_are_normalised_in_brightness_and_contrast() -> None:
     image = np.random.default_rng(0).integers(0, 100, (40, 30, 3)).astype(np.uint8)
     small = thumbnails([image, 2 * image + 20])
     assert small.shape == (2, 192)

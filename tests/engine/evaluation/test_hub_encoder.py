@@ -44,12 +44,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = CLIPModel(config)
     processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
-    told = tokenizer(PROMPTS, padding="max_length", max_length=32, return_tensors="pt")
+    texts = tokenizer(PROMPTS, padding="max_length", max_length=32, return_tensors="pt")
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(60):
         images = torch.from_numpy(pictures([0, 1, 2], step)).permute(0, 3, 1, 2)
         seen = processor(list(images), return_tensors="pt")
-        loss = model(**told, **seen, return_loss=True).loss
+        loss = model(**texts, **seen, return_loss=True).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -63,9 +63,9 @@ def encoder(clip: Path) -> Encoder:
     return open_encoder(str(clip), PROMPTS)
 
 
-def test_clip_scores_an_image_highest_by_the_text_of_its_class(encoder: Encoder) -> None:
+def test_clip_scores_an_image_highest_for_its_class(encoder: Encoder) -> None:
     labels = [0, 1, 2] * 5
-    seen = encoder.see(pictures(labels, seed=1000))
+    seen = encoder.encode(pictures(labels, seed=1000))
     assert seen.scores is not None
     assert seen.scores.shape == (15, 3)
     assert (abs(seen.scores) <= 1 + 1e-6).all()
@@ -76,22 +76,22 @@ def test_clip_scores_an_image_highest_by_the_text_of_its_class(encoder: Encoder)
     assert other.tolist() == labels
 
 
-def test_features_are_those_of_clip_at_the_scale_of_kid(encoder: Encoder, clip: Path) -> None:
+def test_features_are_those_of_clip_at_the_scale_of_kd(encoder: Encoder, clip: Path) -> None:
     images = pictures([0, 2], seed=1)
     model, processor = CLIPModel.from_pretrained(clip), CLIPImageProcessor.from_pretrained(clip)
     given = processor(list(images), return_tensors="pt", input_data_format="channels_last")
     with torch.inference_mode():
         expected = model.visual_projection(model.vision_model(**given).pooler_output).numpy()
     expected *= np.sqrt(16) / np.linalg.norm(expected, axis=1, keepdims=True)
-    found = encoder.see(images).features
+    found = encoder.encode(images).features
     assert found == pytest.approx(expected, abs=1e-4)
-    assert encoder.see(images[1:]).features == pytest.approx(found[1:], abs=1e-4)
+    assert encoder.encode(images[1:]).features == pytest.approx(found[1:], abs=1e-4)
 
 
-def test_the_result_can_say_what_it_was(encoder: Encoder, clip: Path) -> None:
+def test_the_description_names_model_and_texts(encoder: Encoder, clip: Path) -> None:
     assert encoder.name == str(clip)
-    assert encoder.told.startswith(f"CLIPModel {clip}; margin: cosine of an image with the text")
-    assert "'a photo of a red'" in encoder.told
+    assert encoder.description.startswith(f"CLIPModel {clip}; margin: cosine of an image with the text")
+    assert "'a photo of a red'" in encoder.description
 
 
 def test_dinov2_gives_features_and_no_scores(tmp_path: Path) -> None:
@@ -100,14 +100,14 @@ def test_dinov2_gives_features_and_no_scores(tmp_path: Path) -> None:
     Dinov2Model(Dinov2Config(**shape)).save_pretrained(tmp_path)
     BitImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(tmp_path)
     encoder = open_encoder(str(tmp_path), PROMPTS)
-    seen = encoder.see(pictures([0, 1], seed=0))
+    seen = encoder.encode(pictures([0, 1], seed=0))
     assert seen.scores is None
     assert seen.features.shape == (2, 24)
     assert np.square(seen.features).sum(axis=1) == pytest.approx([24, 24])
-    assert encoder.told == f"Dinov2Model {tmp_path}"
+    assert encoder.description == f"Dinov2Model {tmp_path}"
 
 
-def test_what_is_no_encoder_is_refused_in_plain_words(tmp_path: Path) -> None:
+def test_a_folder_or_id_without_an_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot be loaded: .*give a hub id or a folder of a CLIP or DINOv2 model"):
         open_encoder(str(tmp_path), PROMPTS)
     with pytest.raises(ModelError, match=r"^--encoder: .*HF_HUB_OFFLINE is set"):
@@ -125,19 +125,19 @@ def test_weights_in_a_pickle_are_not_loaded(clip: Path, tmp_path: Path) -> None:
         open_encoder(str(tmp_path), PROMPTS)
 
 
-SEE = """
+CLIENT = """
 import numpy as np
 from engine.evaluation.encoders import open_encoder
 encoder = open_encoder("some/clip", ["a photo of a red", "a photo of a blue"])
-print(encoder.name, encoder.revision, encoder.see(np.zeros((2, 20, 20, 3), np.uint8)).scores.shape)
+print(encoder.name, encoder.revision, encoder.encode(np.zeros((2, 20, 20, 3), np.uint8)).scores.shape)
 """
 
 
-def test_a_hub_model_is_fetched_once_pinned_and_then_needs_no_network(clip: Path, tmp_path: Path) -> None:
+def test_a_hub_model_is_fetched_once_and_then_works_offline(clip: Path, tmp_path: Path) -> None:
     with serve() as hub:
         commit = hub.push("some/clip", clip)
         for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
-            out, err = start_client(SEE, hub.url, tmp_path, environment).communicate(timeout=120)
+            out, err = start_client(CLIENT, hub.url, tmp_path, environment).communicate(timeout=120)
             assert out == f"some/clip {commit} (2, 2)\n", err
         assert set(hub.sent().values()) == {1}
         assert "some/clip/model.safetensors" in hub.sent()

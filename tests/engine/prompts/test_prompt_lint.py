@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.spec_file import load_spec
+from engine.models.tokenizer_limits import TextLimit
 from engine.prompts.prompt_bank import BankRow, write_bank
-from engine.prompts.prompt_lint import Limit, lint
+from engine.prompts.prompt_lint import lint
 from engine.run.run import plan_run
 from tests.conftest import ROOT, Jobs, text_of, write_spec
 
@@ -18,7 +19,7 @@ def findings(folder: Path, prompts: dict[str, Any], classes: Sequence[str] = ("c
         {"name": "x", "classes": list(classes), "plan": {"per_class": 50}, "model": {"source": "embedded/digits"}},
         {"prompts": prompts},
     )
-    return lint(plan_run(load_spec(spec)), **given)
+    return lint(plan_run(load_spec(spec)).prompts, **given)
 
 
 VARIED = {
@@ -28,7 +29,7 @@ VARIED = {
 
 
 def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
-    limit = Limit("tokenizer", 10, lambda text: len(text.split()))
+    limit = TextLimit("tokenizer", 10, lambda text: len(text.split()))
     assert findings(tmp_path, VARIED, limits=[limit]) == []
 
 
@@ -41,7 +42,7 @@ def test_repeated_prompts(tmp_path: Path) -> None:
 
 
 def test_prompts_that_are_cut(tmp_path: Path) -> None:
-    limit = Limit("tokenizer", 3, lambda text: len(text.split()))
+    limit = TextLimit("tokenizer", 3, lambda text: len(text.split()))
     found = findings(tmp_path, VARIED, limits=[limit])
     assert len(found) == 2
     assert "cat: 50 of 51 prompts are cut by the tokenizer, which reads 3 tokens; the longest has 4: 'a " in found[0]

@@ -1,14 +1,11 @@
-"""What a sweep trains on and judges by, and that no split sees another."""
+"""What a sweep trains on, what it is judged by, and its result."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.config.data_spec import SourceSettings, SplitSpec
-from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
 from engine.config.sweep_spec import ORACLE, SweepSpec
@@ -16,54 +13,22 @@ from engine.config.train_spec import TrainSpec
 from engine.errors import DataError, RunMismatch, SpecError
 from engine.evaluation.arms import arms_of
 from engine.evaluation.comparison import write_sweep
-from engine.evaluation.near_duplicates import leaks_of
+from engine.evaluation.near_copies import near_copies_of
 from engine.evaluation.sweep import Sweep, Trial, prepare_sweep
+from engine.evaluation.sweep_result import SweepResult
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.leakage import check_disjoint
-from engine.run.run import Run, begin_run, plan_run
 from engine.training.classifier.history import Row
-from engine.worker.runner import run_unit
+from engine.training.classifier.training_data import TrainData, real_and_synthetic
 from shards import NotReal, ShardStream
 from shards.storage.manifest import read_rows
 from shards.storage.open_store import open_store
-from tests.engine.fakes import FakeGenerator
-from tests.specs import data_spec
+from tests.engine.evaluation.sweep_runs import make_sweep_run, swept
 
-DATA = data_spec(source="digits", splits=SplitSpec(world=0.5, train=0.1, validation=0.2, test=0.2), train_per_class=3)
-SWEEP = SweepSpec(alphas=(0.5,), seeds=2, arms={"oversampling": {"balance": "oversample"}})
-TRAIN = TrainSpec(steps=4, batch_size=8, checkpoint_every=1)
+__all__ = ["swept"]
 
 
-def make(folder: Path, data: SourceSettings | None = DATA, sweep: SweepSpec = SWEEP, train: TrainSpec = TRAIN) -> Run:
-    """A finished run over the digits with drawn images; the model's folder is only looked into, never loaded."""
-    source = folder / "model"
-    source.mkdir()
-    (source / "model_index.json").write_text("{}")
-    spec = Spec(
-        name="x",
-        data=data,
-        classes=None if data else ("a", "b"),
-        plan=PlanSpec(per_class=4),
-        model=TextToImageSettings(source=str(source), batch_size=4),
-        output=OutputSpec(samples_per_shard=25, image=ImageSpec(size=8)),
-        sweep=sweep,
-        train=train,
-    )
-    run = begin_run(plan_run(spec), folder / "run")
-    for number in run.pending():
-        run_unit(run.recipe, number, FakeGenerator(), run.shards)
-    return run
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    sweep = prepare_sweep(make(tmp_path_factory.mktemp("sweep")))
-    for trial in sweep.pending():
-        sweep.run(trial, "cpu")
-    return sweep
-
-
-def test_the_arms_are_the_baseline_each_alpha_the_oracle_and_the_alternatives(swept: Sweep) -> None:
+def test_arms_are_each_alpha_the_oracle_and_the_alternatives(swept: Sweep) -> None:
     assert [(trial.arm, trial.seed) for trial in swept.trials()] == [
         (arm, seed) for seed in (0, 1) for arm in ("alpha-0", "alpha-0.5", ORACLE, "oversampling")
     ]
@@ -71,7 +36,7 @@ def test_the_arms_are_the_baseline_each_alpha_the_oracle_and_the_alternatives(sw
     assert (alternative.train.alpha, alternative.train.balance, alternative.train.steps) == (0.0, "oversample", 4)
 
 
-def test_real_splits_on_disk_are_real_disjoint_and_of_the_synthetic_size(swept: Sweep) -> None:
+def test_real_splits_are_disjoint_and_of_the_synthetic_size(swept: Sweep) -> None:
     counts = {}
     for split in ("world", "train", "validation", "test"):
         stream = ShardStream(swept.store.local / "real" / split, real_only=True)
@@ -82,22 +47,22 @@ def test_real_splits_on_disk_are_real_disjoint_and_of_the_synthetic_size(swept: 
     check_disjoint(swept.store / "real")
 
 
-def test_sweep_json_is_what_other_peoples_scripts_rely_on(swept: Sweep) -> None:
-    write_sweep(swept, [])
-    found = json.loads((swept.store.local / "sweep.json").read_text())
-    assert found["alpha_star"] in (0.0, 0.5)
-    assert [arm["alpha"] for arm in found["arms"]] == [0.0, 0.5]
-    (alternative,) = found["alternatives"]
-    assert (alternative["name"], alternative["settings"]) == ("oversampling", {"balance": "oversample"})
-    assert found["baseline"] == pytest.approx(np.mean(found["arms"][0]["points"]))
-    assert found["measure"] == "accuracy"
-    for arm in (*found["arms"], alternative, found["oracle_arm"]):
-        confusion = np.array(arm["confusion"])
-        assert confusion.sum() == 2 * found["real"]["validation"]
-        assert np.trace(confusion) / confusion.sum() == pytest.approx(arm["mean"])
-        assert arm["mean"] == pytest.approx(np.mean(arm["points"]))
-        assert arm["macro_f1"]["low"] <= arm["macro_f1"]["mean"] <= arm["macro_f1"]["high"]
-        assert len(arm["recall"]) == len(found["classes"]) == 10
+def test_sweep_json_holds_every_arm_with_its_numbers(swept: Sweep) -> None:
+    result = write_sweep(swept, [])
+    assert SweepResult.read(swept.store) == result
+    assert result.alpha_star in (0.0, 0.5)
+    assert list(result.by_alpha) == [0.0, 0.5]
+    (alternative,) = result.alternatives
+    assert (alternative.name, alternative.changes) == ("oversampling", {"balance": "oversample"})
+    assert (result.metric, len(result.classes), result.seeds, result.train.steps) == ("accuracy", 10, 2, 4)
+    assert list(result.by_name) == ["alpha-0", "alpha-0.5", "oversampling", "oracle"]
+    for arm in result.by_name.values():
+        confusion = np.array(arm.confusion)
+        assert confusion.sum() == 2 * result.real_images["validation"]
+        assert np.trace(confusion) / confusion.sum() == pytest.approx(arm.quality.mean)
+        assert arm.quality.mean == pytest.approx(np.mean(arm.quality_per_seed))
+        assert arm.macro_f1 is not None
+        assert arm.macro_f1.low <= arm.macro_f1.mean <= arm.macro_f1.high
 
 
 def test_the_same_sweep_twice_gives_the_same_table(swept: Sweep) -> None:
@@ -110,7 +75,7 @@ def test_the_same_sweep_twice_gives_the_same_table(swept: Sweep) -> None:
     assert swept.result(Trial("alpha-0.5", 1)) != swept.result(Trial("alpha-0.5", 0))
 
 
-def test_a_stopped_trial_goes_on_from_its_checkpoint_to_the_same_result(swept: Sweep) -> None:
+def test_a_stopped_trial_resumes_to_the_same_result(swept: Sweep) -> None:
     trial = Trial("alpha-0.5", 0)
     before = swept.result(trial)
 
@@ -139,8 +104,6 @@ def test_finished_trials_are_not_repeated_and_others_are(swept: Sweep) -> None:
 def test_with_the_total_fixed_each_alpha_has_fewer_real_images(
     swept: Sweep, alpha: float, real: int, synthetic: int
 ) -> None:
-    from engine.training.classifier.training_data import TrainData, real_and_synthetic
-
     place = swept.store / "real"
     data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
     found = real_and_synthetic(data.mix(TrainSpec(alpha=alpha, total=30), 1))
@@ -151,8 +114,6 @@ def test_with_the_total_fixed_each_alpha_has_fewer_real_images(
 
 def test_too_few_images_for_a_fixed_total_are_an_error(swept: Sweep) -> None:
     place = swept.store / "real"
-    from engine.training.classifier.training_data import TrainData
-
     data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
     with pytest.raises(SpecError, match=r"takes 54 images of .*shards, which holds 40; lower it"):
         data.mix(TrainSpec(alpha=0.9, total=60), 1)
@@ -178,18 +139,18 @@ def test_an_arm_that_cannot_be_trained_is_refused_with_the_spec(changes: dict[st
 
 
 def test_a_sweep_needs_equal_steps(tmp_path: Path) -> None:
-    run = make(tmp_path, train=TrainSpec(epochs=2))
+    run = make_sweep_run(tmp_path, train=TrainSpec(epochs=2))
     with pytest.raises(SpecError, match=r"train\.epochs: a sweep gives every arm the same number of steps"):
         arms_of(run.recipe.spec, 30)
 
 
-def test_a_copy_of_a_judging_image_among_what_is_trained_on_is_named(tmp_path: Path) -> None:
-    run = make(tmp_path)
+def test_near_copies_of_a_run_are_found_in_all_splits(tmp_path: Path) -> None:
+    run = make_sweep_run(tmp_path)
     prepare_sweep(run)
-    assert leaks_of(run) == []
+    assert near_copies_of(run) == []
     (tmp_path / "run/real/world").rename(tmp_path / "gone")
     (tmp_path / "run/real/world").symlink_to(tmp_path / "run/real/test")
-    assert {leak.held_out for leak in leaks_of(run)} >= {leak.train for leak in leaks_of(run)}
+    assert {copy.held_out for copy in near_copies_of(run)} >= {copy.train for copy in near_copies_of(run)}
 
 
 def test_a_synthetic_sample_in_validation_is_an_error(swept: Sweep, tmp_path: Path) -> None:
@@ -212,7 +173,7 @@ def test_an_image_that_stands_in_two_splits_on_disk_is_named(swept: Sweep, tmp_p
 
 
 def test_images_that_the_generator_learned_from_may_not_judge_it(tmp_path: Path) -> None:
-    run = make(tmp_path)
+    run = make_sweep_run(tmp_path)
     prepare_sweep(run)
     learned = read_rows(run.store / "real" / "world", ["digest"])
     judged = read_rows(run.store / "real" / "validation", ["digest", "origin"])
@@ -226,11 +187,11 @@ def test_images_that_the_generator_learned_from_may_not_judge_it(tmp_path: Path)
 
 def test_a_run_without_real_data_cannot_be_swept(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="has no data"):
-        prepare_sweep(make(tmp_path, data=None))
+        prepare_sweep(make_sweep_run(tmp_path, data=None))
 
 
 def test_an_unfinished_run_cannot_be_swept(tmp_path: Path) -> None:
-    run = make(tmp_path)
+    run = make_sweep_run(tmp_path)
     run.shards.remove("00000_stats.json")
     with pytest.raises(SpecError, match="1 units are not finished; run generate"):
         prepare_sweep(run)

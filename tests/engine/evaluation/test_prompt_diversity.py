@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.evaluation.prompt_diversity import REAL, compare, mean_distance, vendi_score
+from engine.evaluation.measure_result import REAL
+from engine.evaluation.prompt_diversity import compare_diversity, mean_distance, vendi_score
 from engine.run.run import load_run
 from tests.conftest import Jobs, make_run, text_of, write_spec
 
@@ -60,12 +61,12 @@ def test_strategies_are_compared_beside_real_images(jobs: Jobs, tmp_path: Path) 
         "train": {"steps": 40},
     }
     run = load_run(make_run(write_spec(tmp_path, parts), tmp_path / "mixed"))
-    found = {one.group: one for one in compare({"mixed": run})}
+    found = {one.group: one for one in compare_diversity({"mixed": run})}
     assert list(found) == [REAL, "mixed: one", "mixed: varied"]
     one, varied = found["mixed: one"], found["mixed: varied"]
     assert (one.images, one.prompts, one.combinations) == (80, 1, 1)
     assert (varied.images, varied.prompts, varied.combinations) == (80, 4, 4)
-    assert all(1 <= each.vendi <= each.looked_at == 8 for each in found.values())
+    assert all(1 <= each.vendi <= each.encoded == 8 for each in found.values())
     assert all(0 < each.distance < 1 for each in found.values())
 
     shown = jobs("diversity", tmp_path / "mixed")
@@ -75,4 +76,4 @@ def test_strategies_are_compared_beside_real_images(jobs: Jobs, tmp_path: Path) 
     other = load_run(make_run(write_spec(tmp_path, parts), tmp_path / "other"))
     object.__setattr__(other.recipe.plan, "classes", ("a",))
     with pytest.raises(SpecError, match="different classes"):
-        compare({"mixed": run, "other": other})
+        compare_diversity({"mixed": run, "other": other})

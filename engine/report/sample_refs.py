@@ -1,0 +1,82 @@
+"""Stored samples by their place in a shard, and their pixels."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shards.codec import CorruptImage, Pixels, decode_mask, decode_rgb
+from shards.errors import ShardError
+from shards.storage.manifest import read_index
+from shards.storage.store import Store
+
+_COLUMNS = ("key", "label", "strategy", "prompt", "image_offset", "image_size")
+_MASK_COLUMNS = ("mask_offset", "mask_size", "mask_classes")
+
+
+@dataclass(frozen=True)
+class SampleRef:
+    """The place of a sample: its tar, and its row of the shard's index."""
+
+    store: Store
+    tar: str
+    row: Mapping[str, Any]
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask is stored beside the image."""
+        return "mask_classes" in self.row
+
+    def pixels(self) -> Pixels:
+        """Return the image, uint8 (height, width, 3). Raises ShardError if it cannot be read."""
+        try:
+            return decode_rgb(self._read("image"))
+        except (OSError, ShardError, CorruptImage) as error:
+            raise self._unreadable(error) from None
+
+    def mask_pixels(self) -> Pixels:
+        """Return the mask in the colours of its palette; an index outside the palette is black. Raises ShardError."""
+        colours = np.zeros((256, 3), np.uint8)
+        palette = json.loads(self.row["mask_classes"])
+        colours[: len(palette)] = list(palette.values())
+        try:
+            return colours[decode_mask(self._read("mask"))]
+        except (OSError, ShardError, CorruptImage) as error:
+            raise self._unreadable(error) from None
+
+    def _read(self, member: str) -> bytes:
+        return self.store.read(self.tar, self.row[f"{member}_offset"], self.row[f"{member}_size"])
+
+    def _unreadable(self, error: Exception) -> ShardError:
+        return ShardError(f"{self.store}/{self.tar}, sample {self.row['key']!r}: cannot be read: {error}; run verify")
+
+
+def read_sample_table(store: Store, shard: str) -> pa.Table:
+    """Return the columns of a shard's index that `SampleRef` needs. Raises ShardError if it cannot be read."""
+    try:
+        table = read_index(store, shard)
+    except ShardError as error:
+        raise ShardError(f"{error}; run verify") from None
+    return table.select([name for name in (*_COLUMNS, *_MASK_COLUMNS) if name in table.column_names])
+
+
+def sample_refs(store: Store, shard: str, table: pa.Table) -> Iterator[SampleRef]:
+    """Yield a reference for each row of a shard's index, or of a part of it."""
+    return (SampleRef(store, f"{shard}.tar", row) for row in table.to_pylist())
+
+
+def find_samples(store: Store, keys: set[str], shards: Iterable[str]) -> dict[str, SampleRef]:
+    """Return the samples of these shards that have one of the keys, by key. Raises ShardError."""
+    samples: dict[str, SampleRef] = {}
+    wanted = pa.array(sorted(keys), pa.string())
+    for shard in shards:
+        if len(samples) == len(keys):
+            break
+        table = read_sample_table(store, shard)
+        matching = table.filter(pc.is_in(table["key"], wanted))
+        samples |= {sample.row["key"]: sample for sample in sample_refs(store, shard, matching)}
+    return samples
