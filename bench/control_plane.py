@@ -71,10 +71,10 @@ def _begin(folder: Path, place: Path | str, images: int) -> Run:
 def _real_units(folder: Path, store: S3) -> tuple[Stats, dict[str, float]]:
     """The stats of a real unit, and the requests that the store gets for one, by method."""
     run = _begin(folder, "s3://large/real", _TRIED * PER_SHARD)
-    spec = run.recipe.spec
+    spec = run.context.spec
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
     before = Counter(one.method for one in store.asked())
-    stats = [run_unit(run.recipe, number, generator, run.shards) for number in range(_TRIED)]
+    stats = [run_unit(run.context, number, generator, run.shards) for number in range(_TRIED)]
     after = Counter(one.method for one in store.asked())
     return stats[-1], {method: count / _TRIED for method, count in (after - before).items()}
 
@@ -117,16 +117,16 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
     try:
         simulator = Simulator.remote()
         ray.get(simulator.node.remote())
-        progress = RunProgress(run.recipe.plan.classes, run.recipe.plan.quotas, [])
+        progress = RunProgress(run.context.plan.classes, run.context.plan.quotas, [])
         memory, cpu, wall = psutil.Process().memory_info().rss, time.process_time(), time.monotonic()
         with patch.object(driver, "ActorPool", Simulated):
             driver.generate(run, progress)
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
         grown = psutil.Process().memory_info().rss - memory
-        alone = _ray_alone(simulator, run.recipe.plan.n_units)
+        alone = _ray_alone(simulator, run.context.plan.n_units)
     finally:
         ray.shutdown()
-    units = run.recipe.plan.n_units
+    units = run.context.plan.n_units
     return {
         "cpu_ms_per_unit": round(1000 * cpu / units, 2),
         "ray_alone_ms_per_unit": round(1000 * alone / units, 2),
@@ -167,7 +167,7 @@ def _resume(run: Run, stats: Stats, requests: Callable[[], int]) -> dict[str, fl
 
 def _pretend(run: Run, stats: Stats) -> None:
     """Files of every unit, of which tar and index are empty: they are listed, and not read."""
-    plan = run.recipe.plan
+    plan = run.context.plan
 
     def finish(number: int) -> None:
         name = plan.shard_name(number)

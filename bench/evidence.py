@@ -125,7 +125,7 @@ def _arm(arm: Mapping[str, Any]) -> Arm:
 
 
 def _protocol(evidence: Evidence, run: Run, sweep: Mapping[str, Any]) -> dict[str, Any]:
-    plan, spec = run.recipe.plan, run.recipe.spec
+    plan, spec = run.context.plan, run.context.spec
     return {
         "what": evidence.told,
         "measured": f"{measure_of(sweep)} on {sweep['real']['validation']:,} real validation images; 95% intervals by "
@@ -142,7 +142,7 @@ def _generator(run: Run) -> dict[str, Any]:
     stats = list(read_all_stats(run.shards).values())
     return {
         "model": stats[0]["model"],
-        "settings": run.recipe.spec.model.model_dump(mode="json", exclude_defaults=True),
+        "settings": run.context.spec.model.model_dump(mode="json", exclude_defaults=True),
         "device": stats[0]["device"],
         "images": sum(one["count"] for one in stats),
         "seconds": round(sum(one["duration_s"] for one in stats)),
@@ -152,7 +152,7 @@ def _generator(run: Run) -> dict[str, Any]:
 
 def _training(run: Run) -> dict[str, Any] | None:
     """How the generator was made, where we made it."""
-    part = next(iter(run.recipe.spec.model.parts))
+    part = next(iter(run.context.spec.model.parts))
     file = (local_folder(part) or Path()) / "training.json"
     if not file.is_file():
         return None

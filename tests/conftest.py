@@ -105,11 +105,11 @@ def make_run(spec: Path, folder: Path) -> Path:
     from engine.run.run import begin_run, plan_run
     from engine.worker.runner import run_unit
 
-    recipe = plan_run(load_spec(spec))
-    run = begin_run(recipe, folder)
-    generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
+    context = plan_run(load_spec(spec))
+    run = begin_run(context, folder)
+    generator = load_generator(context.spec.model, context.spec.output.image, context.spec.cluster)
     for number in run.pending():
-        run_unit(recipe, number, generator, run.shards)
+        run_unit(context, number, generator, run.shards)
     run.write_card()
     return folder
 

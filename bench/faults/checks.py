@@ -30,7 +30,7 @@ class Reference:
     @classmethod
     def of(cls, run: Path, place: Place) -> "Reference":
         """Of a finished run."""
-        plan = load_run(run).recipe.plan
+        plan = load_run(run).context.plan
         keys = [[slot.key for slot in plan.slots(plan.unit(number))] for number in range(plan.n_units)]
         return cls(sha256(place), keys)
 

@@ -62,8 +62,8 @@ def _shuffle(seed: int) -> None:
 
 def _poison(kind: type[RunContext]) -> None:
     def poisoned(*arguments: object, **more: object) -> RunContext:
-        recipe = plan_run(*arguments, **more)  # type: ignore[arg-type]
-        return kind(recipe.spec, recipe.plan, recipe.inputs)
+        context = plan_run(*arguments, **more)  # type: ignore[arg-type]
+        return kind(context.spec, context.plan, context.assets)
 
     engine.run.run.plan_run = poisoned
 

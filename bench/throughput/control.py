@@ -50,7 +50,7 @@ def _plan_memory(images: int) -> tuple[float, float]:
     tracemalloc.start()
     began = time.perf_counter()
     try:
-        plan = _run("", images).recipe.plan
+        plan = _run("", images).context.plan
         for index in np.random.default_rng(0).integers(images, size=LOOKED_UP).tolist():
             plan.seed_of(plan.slot(index), 0)
         return tracemalloc.get_traced_memory()[1] / 1e3, time.perf_counter() - began
@@ -76,7 +76,7 @@ def _listed(options: Options, stats: Stats) -> Iterator[Row]:
     """Resuming a run whose units are all finished but one."""
     units = options.pick(LISTED, 500)
     run = _run(str(options.folder / "listed"), units * PER_SHARD)
-    _pretend(run.recipe.plan, Path(str(run.shards.local)), stats)
+    _pretend(run.context.plan, Path(str(run.shards.local)), stats)
     listing = []
     for _ in range(options.pick(ROUNDS, 1)):
         began = time.perf_counter()
@@ -98,7 +98,7 @@ def _stats(folder: Path) -> Stats:
     """Those of a real unit."""
     model, output = FakeSettings(seconds=0.0, side=64, batch_size=50), OutputSpec(samples_per_shard=PER_SHARD)
     run = fake_run(str(folder / "unit"), PER_SHARD, output, ClusterSpec(), model)
-    return run_unit(run.recipe, 0, FakeDevice(model, ImageSpec(), run.recipe.spec.cluster), run.shards)
+    return run_unit(run.context, 0, FakeDevice(model, ImageSpec(), run.context.spec.cluster), run.shards)
 
 
 def _pretend(plan: Plan, folder: Path, stats: Stats) -> None:

@@ -28,7 +28,7 @@ def measure(options: Options) -> Iterator[Row]:
     cluster = {"gpus_per_actor": float(options.device == "cuda")}
     run = digits_run(options.folder / "determinism", seeds, seeds, model={"batch_size": BATCH}, cluster=cluster)
     told = f"embedded digits, {STEPS} steps, {options.device}, {seeds} seeds"
-    yield from compare(told, run.recipe.spec, _requests(run), others, processes)
+    yield from compare(told, run.context.spec, _requests(run), others, processes)
 
 
 def compare(told: str, spec: Spec, requests: Sequence[Request], others: Sequence[int], processes: int) -> Iterator[Row]:
@@ -66,8 +66,8 @@ def hash_of(image: Pixels) -> str:
 
 
 def _requests(run: Any) -> list[Request]:
-    plan = run.recipe.plan
-    return [run.recipe.request(slot, 0) for slot in plan.slots(plan.unit(0))]
+    plan = run.context.plan
+    return [run.context.request(slot, 0) for slot in plan.slots(plan.unit(0))]
 
 
 def _load(spec: Spec, batch_size: int) -> Generator:

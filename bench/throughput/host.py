@@ -116,8 +116,8 @@ class _Ours:
 
     def __call__(self, place: Path) -> None:
         run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)
-        with ThreadPoolExecutor(1) as aside, Runner(run.recipe, self._device, run.shards) as runner:
-            made = [runner.offer(first_attempts(run.recipe, number)) for number in range(UNITS)]
+        with ThreadPoolExecutor(1) as aside, Runner(run.context, self._device, run.shards) as runner:
+            made = [runner.offer(first_attempts(run.context, number)) for number in range(UNITS)]
             published = [aside.submit(lambda unit=unit: unit.result().publish()) for unit in made]
             runner.run()
         kept = sum(stats.result()["count"] for stats in published)

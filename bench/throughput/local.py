@@ -37,32 +37,32 @@ class Local:
         self._folder, self._model = folder, model
         self._cluster = ClusterSpec(gpus_per_actor=float(device == "cuda"))
         self.generator: Any = load_generator(model, _IMAGE, self._cluster)
-        began, recipe = time.monotonic(), self._recipe(model.batch_size)
-        self._batch_s = time_batch(recipe, self.generator)
+        began, context = time.monotonic(), self._context(model.batch_size)
+        self._batch_s = time_batch(context, self.generator)
         self.warm_s = time.monotonic() - began
         if model.fast.compile == "reduce-overhead":  # CUDA graphs are recorded in the second batch
-            self._batch_s = time_batch(recipe, self.generator)
+            self._batch_s = time_batch(context, self.generator)
 
     def rate(self, seconds: float) -> Rate:
         """Of one unit that takes about so long."""
         batches = max(_FEWEST, round(seconds / self._batch_s))
         images = batches * self._model.batch_size
-        recipe = self._recipe(images)
+        context = self._context(images)
         began = time.perf_counter()
-        stats = run_unit(recipe, 0, self.generator, Path(mkdtemp(dir=self._folder)))
+        stats = run_unit(context, 0, self.generator, Path(mkdtemp(dir=self._folder)))
         passed = time.perf_counter() - began
         assert stats["count"] == images, f"{stats['count']} of {images} images"
-        return Rate(images / passed, self._stages(recipe))
+        return Rate(images / passed, self._stages(context))
 
-    def _stages(self, recipe: RunContext) -> dict[str, float]:
-        slots = [recipe.plan.slot(index) for index in range(self._model.batch_size)]
-        requests = [recipe.request(slot, 0) for slot in slots]
+    def _stages(self, context: RunContext) -> dict[str, float]:
+        slots = [context.plan.slot(index) for index in range(self._model.batch_size)]
+        requests = [context.request(slot, 0) for slot in slots]
         before = self.generator.generate(requests)
         made = self.generator.generate(requests)  # as in a run: the device is at work when it is asked for
         before.images()
         return totals(made.images().spans)
 
-    def _recipe(self, images: int) -> RunContext:
+    def _context(self, images: int) -> RunContext:
         spec = Spec(
             name="throughput",
             classes=_CLASSES,

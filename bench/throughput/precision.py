@@ -42,9 +42,9 @@ def _made(options: Options, dtype: str, device: str) -> Pixels:
     model = {"batch_size": BATCH, "dtype": dtype}
     place = options.folder / f"precision-{dtype}-{device}"
     run = digits_run(place, BATCH, BATCH, model=model, cluster=cluster)
-    spec, plan = run.recipe.spec, run.recipe.plan
+    spec, plan = run.context.spec, run.context.plan
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
-    requests = [run.recipe.request(slot, 0) for slot in plan.slots(plan.unit(0))]
+    requests = [run.context.request(slot, 0) for slot in plan.slots(plan.unit(0))]
     refused = generator.generate(requests).images().refused
     assert not any(refused), f"{dtype} on {device}: {refused}"
     return pixels(generator, requests)

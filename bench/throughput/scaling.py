@@ -69,7 +69,7 @@ def _killed(folder: Path, seconds: float) -> Row:
 
     model = FakeSettings(seconds=seconds, side=64, batch_size=BATCH, log=str(folder / "batches.log"))
     run = _run(folder / "killed", KILLED_OF, model)
-    plan = run.recipe.plan
+    plan = run.context.plan
     victims: list[int] = []
 
     def kill_one(driven: Driven) -> None:
@@ -87,7 +87,7 @@ def _killed(folder: Path, seconds: float) -> Row:
 
 def made_anew(run: Run, log: list[str]) -> set[int]:
     """The units of which a batch was made more than once, by the first seeds of all batches that were made."""
-    plan = run.recipe.plan
+    plan = run.context.plan
     unit_of = {
         plan.seed_of(slot, 0): number
         for number in range(plan.n_units)

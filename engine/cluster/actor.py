@@ -154,8 +154,8 @@ class UnitActor:
         """Return the runner; load the model at the first call. Call it on the device's thread."""
         if self._runner is None:
             spec = self._context.spec
-            inputs = stored_assets(self._context.inputs.digests, spec, self._store / "inputs")
-            self._context = replace(self._context, inputs=inputs)
+            assets = stored_assets(self._context.assets.digests, spec, self._store / "assets")
+            self._context = replace(self._context, assets=assets)
             generator = self._load_generator(spec.model.fixed_batch_size())
             self._runner = Runner(self._context, generator, self._store / "shards", self._load_generator)
         return self._runner

@@ -54,10 +54,10 @@ class ActorPool:
         """Ask Ray for `count` more actors on other nodes than `avoided_nodes`."""
         # An actor that fits on no node stays pending. Pending actors make an autoscaler start nodes.
         for _ in range(count):
-            ray_actor = start_actor(self._run.recipe, self._run.store, avoided_nodes, self._profile)
+            ray_actor = start_actor(self._run.context, self._run.store, avoided_nodes, self._profile)
             # The node is asked for before the model is loaded, so it is known even if loading fails.
             node_ref = ray_actor.node.remote()
-            actor = ActorHandle(ray_actor, node_ref, self._run.recipe.spec.model.fixed_batch_size())
+            actor = ActorHandle(ray_actor, node_ref, self._run.context.spec.model.fixed_batch_size())
             self.loading[ray_actor.load.remote()] = actor
 
     def assign(self, queue: WorkQueue) -> None:

@@ -46,7 +46,7 @@ class Driver:
     def __init__(
         self, run: Run, progress: RunProgress, meter: Meter | None, listeners: Sequence[Listener], profile: bool = False
     ) -> None:
-        self._run, self._cluster = run, run.recipe.spec.cluster
+        self._run, self._cluster = run, run.context.spec.cluster
         self._meter, self._listeners, self._log = meter, (progress, *listeners), DriverLog(progress)
         self._nodes = Nodes(self._cluster)
         self._node_health = NodeHealth(_WAIT_FOR_NODE_S if joins_cluster() else 0.0)
@@ -211,7 +211,7 @@ class Driver:
         else:
             self._queue.quarantine(number, error)
             is_final = True
-        plan, used = self._run.recipe.plan, self._queue.attempts_used(number)
+        plan, used = self._run.context.plan, self._queue.attempts_used(number)
         self._log.unit_attempt_failed(number, plan.shard_name(number), error, used, self._cluster.unit_attempts)
         if is_final:
             for listener in self._listeners:

@@ -18,7 +18,7 @@ class WorkQueue:
     """
 
     def __init__(self, run: Run) -> None:
-        self._plan = run.recipe.plan
+        self._plan = run.context.plan
         self._waiting = deque(run.pending())
         self._tracebacks: dict[int, list[str]] = {}
         self._quarantined: dict[int, str] = {}

@@ -3,7 +3,7 @@
 from typing import Self
 
 from engine.config.strict import Strict
-from engine.evaluation.stored_result import StoredResult
+from engine.run.stored_result import StoredResult
 from shards.storage.store import Store
 
 FILE = "measures.json"

@@ -74,16 +74,16 @@ def compare_diversity(runs: Mapping[str, Run]) -> list[Diversity]:
     SpecError if a run is not finished or the runs have different classes.
     """
     first = next(iter(runs.values()))
-    if any(run.recipe.plan.classes != first.recipe.plan.classes for run in runs.values()):
+    if any(run.context.plan.classes != first.context.plan.classes for run in runs.values()):
         raise SpecError("diversity: the runs have different classes; compare runs of the same data")
     if unfinished := next((run for run in runs.values() if run.pending()), None):
         raise SpecError(f"{unfinished.store}: {len(unfinished.pending())} units are not finished; run generate first")
     prepare_real(first)
     groups = {REAL: _PromptGroup(first.store / "real" / "world", "")}
     for name, run in runs.items():
-        for strategy in run.recipe.spec.prompts.strategies:
+        for strategy in run.context.spec.prompts.strategies:
             groups[f"{name}: {strategy.name}"] = _PromptGroup(run.shards, strategy.name)
-    classes = range(len(first.recipe.plan.classes))
+    classes = range(len(first.context.plan.classes))
     count = min(_LIMIT, *(len(group.positions(label)) for group in groups.values() for label in classes))
     encoder = train_encoder(first)
     return [_measure(name, group, classes, count, encoder) for name, group in groups.items()]

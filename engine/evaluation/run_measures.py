@@ -159,7 +159,7 @@ class _Measurement:
         images = encode_samples(shards, rows, encoder, self.progress, "synthetic images")
         fits = fit_to_classes(images, reference)
         synthetic = _Synthetic(images, strategy[rows], fits, *self._match_pixels(images), classes)
-        groups = synthetic.groups([named.name for named in self.run.recipe.spec.prompts.strategies])
+        groups = synthetic.groups([named.name for named in self.run.context.spec.prompts.strategies])
         if self.splits.world:
             largest = max(int(np.bincount(group.images.label).max()) for group in groups.values())
             world = self._encode_real("world", encoder, largest)  # more would be compared with nothing
@@ -193,7 +193,7 @@ class _Measurement:
                     "share, or name an encoder of the hub"
                 )
             return ClassifierEncoder(train_encoder(self.run))
-        special = self.run.recipe.spec.prompts.classes
+        special = self.run.context.spec.prompts.classes
         names = [
             (special[class_name].name if class_name in special else None) or class_name.replace("_", " ")
             for class_name in self.splits.classes

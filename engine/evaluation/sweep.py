@@ -123,7 +123,7 @@ def prepare_sweep(run: Run) -> Sweep:
     Raises what `prepare_real` raises, and SpecError for unfinished units, an empty split, and arms that cannot be
     compared.
     """
-    spec, missing = run.recipe.spec, len(run.pending())
+    spec, missing = run.context.spec, len(run.pending())
     if missing:
         raise SpecError(f"{run.store}: {missing} units are not finished; run generate with the same spec first")
     splits = prepare_real(run, ("train", "validation"))
@@ -131,6 +131,6 @@ def prepare_sweep(run: Run) -> Sweep:
     if not splits.world:
         arms = tuple(arm for arm in arms if arm.name != ORACLE)
     digests = [image.digest for split in SPLITS for image in splits[split]]
-    fingerprint = hashlib.sha256(json.dumps([run.recipe.plan.digest, digests]).encode()).hexdigest()
-    classes, gpus = run.recipe.told_apart(spec.train), spec.cluster.gpus_per_actor
+    fingerprint = hashlib.sha256(json.dumps([run.context.plan.digest, digests]).encode()).hexdigest()
+    classes, gpus = run.context.told_apart(spec.train), spec.cluster.gpus_per_actor
     return Sweep(run.store, classes, arms, spec.sweep.seeds, gpus, fingerprint)

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from engine.config.strict import Count, Share, Strict
 from engine.config.train_spec import TrainSpec
 from engine.data.splits import SPLITS
-from engine.evaluation.stored_result import StoredResult
+from engine.run.stored_result import StoredResult
 from shards.storage.store import Store
 
 FILE = "sweep.json"
@@ -140,6 +140,12 @@ class SweepResult(StoredResult):
     def chosen(self) -> ArmResult:
         """The arm at alpha_star."""
         return self.by_alpha[self.alpha_star]
+
+    @property
+    def best_mixture(self) -> ArmResult | None:
+        """The arm of the curve with the best mean among those with synthetic images; None if there is none."""
+        mixtures = [arm for arm in self.arms if arm.alpha]
+        return max(mixtures, key=lambda arm: arm.quality.mean, default=None)
 
     @classmethod
     def read(cls, run: Store) -> Self | None:

@@ -3,7 +3,7 @@
 from typing import Self
 
 from engine.config.strict import Strict
-from engine.evaluation.stored_result import StoredResult
+from engine.run.stored_result import StoredResult
 from engine.training.classifier.metrics import Scores
 from shards.storage.store import Store
 

@@ -37,7 +37,7 @@ def open_collection(folder: Path) -> Collection:
         from engine.run.run import load_run
 
         run = load_run(folder)
-        return Collection(folder / "shards", run.recipe.plan.classes, len(run.pending()))
+        return Collection(folder / "shards", run.context.plan.classes, len(run.pending()))
     card = folder / "_info.json"
     try:
         return Collection(folder, tuple(json.loads(card.read_text(encoding="utf-8"))["classes"]))

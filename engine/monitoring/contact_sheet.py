@@ -61,7 +61,7 @@ class ContactSheet:
 
     def __init__(self, run: Run, done: Iterable[Stats], log: Log, seconds: float = _SECONDS) -> None:
         self._run, self._log = run, log
-        self._watched, self._picks = watched(run.recipe.plan), Picks()
+        self._watched, self._picks = watched(run.context.plan), Picks()
         self._kept: Counter[str] = Counter()
         self._ready: set[int] = set()
         self._changed, self._background = False, Background(seconds)
@@ -93,12 +93,12 @@ class ContactSheet:
         self._background.finish(partial(self._write, sorted(self._ready), self._kept) if self._changed else None)
 
     def _write(self, units: Iterable[int], kept: Counter[str]) -> None:
-        plan = self._run.recipe.plan
+        plan = self._run.context.plan
         for unit in units:
             with self._complaining():
                 self._picks.add(self._run.shards, plan.shard_name(unit))
         with self._complaining():
-            sheet = draw(self._run.recipe.spec.name, plan, kept, self._picks)
+            sheet = draw(self._run.context.spec.name, plan, kept, self._picks)
             self._run.store.replace(NAME, encode_rgb(sheet, "jpg", 90))
 
     @contextmanager

@@ -20,23 +20,23 @@ def print_plan(run: Run, expected: Estimate, pace: Pace | None) -> None:
 
     pace: where a batch was measured. Time and money are also known where units are finished.
     """
-    console, plan, recipe = Console(highlight=False), run.recipe.plan, run.recipe
-    console.print(_classes(recipe))
-    if recipe.spec.model.takes_prompts:
+    console, plan, context = Console(highlight=False), run.context.plan, run.context
+    console.print(_classes(context))
+    if context.spec.model.takes_prompts:
         console.print("first prompts:")
         for slot in map(plan.slot, range(min(_PROMPTS, plan.total))):
-            text = recipe.prompt(slot).text
+            text = context.prompt(slot).text
             console.print(f"  {slot.key}  {plan.classes[slot.label]}: {text}", markup=False, soft_wrap=True)
     done, batches = plan.total - expected.images, sum(expected.batches)
     console.print(f"left to make: {expected.images:,} images ({done:,} are finished), {batches:,} batches")
     console.print(f"disk: about {megabytes(expected.disk_bytes)}")
-    for line in _time_and_money(recipe.spec, expected, pace):
+    for line in _time_and_money(context.spec, expected, pace):
         console.print(line, soft_wrap=True)
 
 
-def _classes(recipe: RunContext) -> Table:
-    plan = recipe.plan
-    table = Table(title=f"{recipe.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
+def _classes(context: RunContext) -> Table:
+    plan = context.plan
+    table = Table(title=f"{context.spec.name}: {plan.total:,} images in {plan.n_units:,} units", title_justify="left")
     for heading in ("class", "real", "to be made", "after"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for name, real, quota in zip(plan.classes, plan.real, plan.quotas, strict=True):

@@ -42,7 +42,7 @@ class Pace:
 
 def estimate(run: Run) -> Estimate:
     """From the spec alone, or from the run's finished shards where there are some."""
-    plan, spec = run.recipe.plan, run.recipe.spec
+    plan, spec = run.context.plan, run.context.spec
     units = [plan.unit(number) for number in run.pending()]
     images = sum(len(unit) for unit in units)
     stats = run.stats().values()

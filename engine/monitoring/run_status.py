@@ -112,7 +112,7 @@ def status(run: Run, now: float) -> Status:
     stats = run.stats()
     written = {name: entry.modified for name, entry in run.shards.entries().items()}
     ended = {shard: written.get(f"{shard}{STATS_SUFFIX}", now) for shard in stats}
-    return summarize(run.recipe, Output(stats, ended, quarantined(run), recorded(run.store)), now)
+    return summarize(run.context, Output(stats, ended, quarantined(run), recorded(run.store)), now)
 
 
 def quarantined(run: Run) -> dict[str, str]:
@@ -122,9 +122,9 @@ def quarantined(run: Run) -> dict[str, str]:
     return {shard: _last_error(folder.read(f"{shard}.json")) for shard in shards if shard not in done}
 
 
-def summarize(recipe: RunContext, output: Output, now: float) -> Status:
+def summarize(context: RunContext, output: Output, now: float) -> Status:
     """Pure; see `status`."""
-    plan, stats, ended = recipe.plan, list(output.stats.values()), output.ended
+    plan, stats, ended = context.plan, list(output.stats.values()), output.ended
     kept, failed = (total_by_class(stats, kind) for kind in ("kept", "failed"))
     classes = [
         ClassProgress(name, quota, kept.get(name, 0), failed.get(name, 0))
@@ -140,7 +140,7 @@ def summarize(recipe: RunContext, output: Output, now: float) -> Status:
     aside = sum(len(plan.unit(int(shard))) for shard in output.given_up)
     left = plan.total - sum(kept.values()) - sum(failed.values()) - aside
     return Status(
-        name=recipe.spec.name,
+        name=context.spec.name,
         units=plan.n_units,
         units_done=len(stats),
         classes=classes,
@@ -155,7 +155,7 @@ def summarize(recipe: RunContext, output: Output, now: float) -> Status:
         stragglers=_stragglers(output.stats, STRAGGLING * (median or 0.0)),
         seconds={stage: sum(one["seconds"][stage] for one in stats) for stage in STAGES},
         disk_bytes=sum(file["size"] for one in stats for file in one["files"]),
-        cost=output.recorded.at_least(recipe.spec, seconds_of(stats)),
+        cost=output.recorded.at_least(context.spec, seconds_of(stats)),
     )
 
 

@@ -105,7 +105,7 @@ def make_gallery(run: Run, sweep: SweepResult) -> Gallery | None:
     ]
     return Gallery(
         [_gallery_arm(arm, sweep.alpha_star) for arm in arms],
-        _count_classes(run.recipe.plan.classes, label, predictions[0], chosen),
+        _count_classes(run.context.plan.classes, label, predictions[0], chosen),
         images,
     )
 

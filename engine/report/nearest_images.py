@@ -65,7 +65,7 @@ def nearest_images(run: Run, measured: MeasureResult | None) -> NearestImages | 
     real = _sample([run.store / "real" / split for split in _LEARNED_SPLITS], _REAL)
     if not synthetic or not real:
         return None
-    compared = _compare(run.recipe.plan.classes, synthetic, real)
+    compared = _compare(run.context.plan.classes, synthetic, real)
     pairs = _pairs(run, compared[:_SHOWN_PAIRS])
     copies = sum(match.is_copy for match in compared)
     return NearestImages(pairs, len(synthetic), len(real), copies) if pairs else None

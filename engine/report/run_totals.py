@@ -1,4 +1,4 @@
-"""What the stats files of a folder add up to, in one pass and in memory that the number of images does not change."""
+"""Sums over the stats files of a folder, in one pass and in memory that does not depend on the number of images."""
 
 import statistics
 from collections import Counter
@@ -14,8 +14,8 @@ _EXAMPLES = 10
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A slot that no attempt could fill."""
+class FailedSlot:
+    """A slot that no attempt could fill. reasons: of each attempt."""
 
     key: str
     class_name: str
@@ -26,28 +26,30 @@ class Failure:
 class RunTotals:
     """Sums over the finished shards of a folder.
 
-    kept, failed: counts by class name. rejected: attempts that a filter turned down, by reason.
-    strategies:   `planned` and `kept` by strategy of prompts.
-    examples:     of failed slots, the first few.
-    seconds:      time that units had their devices, added up. rates: images per second of each unit.
-    stages:       seconds of each stage, see `engine.profiling`.
-    devices, batch_sizes, models, licenses: how many units each stands for.
-    versions:     of each package, every version that a unit was made with.
-    shards_of:    for the classes asked about, the shards that hold at least one image.
+    shards_by_class: shards that hold an image of the class, for the classes that were asked for.
+    kept, failed:    slots by class name.
+    rejected:        attempts that a filter rejected, by reason.
+    strategies:      `planned` and `kept` by prompt strategy.
+    failed_slots:    the first few.
+    seconds:         sum of the times in which units had their device.
+    rates:           images per second of each unit.
+    stage_seconds:   seconds by stage, see `engine.profiling`.
+    devices, batch_sizes, models, licenses: number of units by each value.
+    versions:        every version of each package that made a unit.
     """
 
-    shards_of: dict[str, list[str]]
+    shards_by_class: dict[str, list[str]]
     units: int = 0
     images: int = 0
     size: int = 0
     seconds: float = 0.0
     rates: list[float] = field(default_factory=list)
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     kept: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     strategies: dict[str, Counter[str]] = field(default_factory=dict)
-    examples: list[Failure] = field(default_factory=list)
+    failed_slots: list[FailedSlot] = field(default_factory=list)
     devices: Counter[str] = field(default_factory=Counter)
     batch_sizes: Counter[int] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
@@ -56,26 +58,26 @@ class RunTotals:
 
     @property
     def attempts(self) -> int:
-        """Images that were made, kept or not."""
+        """Number of images that were made, kept or rejected."""
         return self.images + self.rejected.total()
 
     @property
     def median_rate(self) -> float:
-        """Images per second of the unit in the middle; only where there is a unit with a rate."""
+        """Median of the units' images per second. Raises StatisticsError without units."""
         return statistics.median(self.rates)
 
     @property
-    def on_device(self) -> dict[str, float]:
-        """Seconds of the stages that follow each other on a device, and of its waiting; those that took some."""
-        return {name: self.stages[name] for name in (*DEVICE, "wait") if self.stages[name]}
+    def device_stages(self) -> dict[str, float]:
+        """Seconds of each stage on the device and of its idle time; stages that took no time are left out."""
+        return {name: self.stage_seconds[name] for name in (*DEVICE, "wait") if self.stage_seconds[name]}
 
     @property
-    def beside(self) -> dict[str, float]:
-        """Seconds that threads of the host were at work meanwhile."""
-        return {name: self.stages[name] for name in HOST if self.stages[name]}
+    def host_stages(self) -> dict[str, float]:
+        """Seconds of each stage of concurrent host threads; stages that took no time are left out."""
+        return {name: self.stage_seconds[name] for name in HOST if self.stage_seconds[name]}
 
     def add(self, shard: str, stats: Stats) -> None:
-        """Count one shard."""
+        """Add one shard."""
         self.units += 1
         self.images += stats["count"]
         self.size += sum(file["size"] for file in stats["files"])
@@ -84,18 +86,18 @@ class RunTotals:
         self.rejected.update(stats["rejected"])
         for name, counts in stats.get("strategies", {}).items():
             self.strategies.setdefault(name, Counter()).update(counts)
-        for one in stats["failures"][: _EXAMPLES - len(self.examples)]:
-            self.examples.append(Failure(one["key"], one["class_name"], tuple(one["reasons"])))
-        for name, shards in self.shards_of.items():
+        for slot in stats["failures"][: _EXAMPLES - len(self.failed_slots)]:
+            self.failed_slots.append(FailedSlot(slot["key"], slot["class_name"], tuple(slot["reasons"])))
+        for name, shards in self.shards_by_class.items():
             if stats["kept"].get(name):
                 shards.append(shard)
-        if "duration_s" in stats:  # a shard of real images was not generated
-            self._add_making(stats)
+        if "duration_s" in stats:  # shards of real images were not generated
+            self._add_generation(stats)
 
-    def _add_making(self, stats: Stats) -> None:
+    def _add_generation(self, stats: Stats) -> None:
         self.seconds += stats["duration_s"]
         for stage, seconds in stats["seconds"].items():
-            self.stages[stage] += seconds
+            self.stage_seconds[stage] += seconds
         self.rates.append(stats["images_per_second"])
         self.devices[stats["device"]] += 1
         self.batch_sizes[stats["batch_size"]] += 1
@@ -105,9 +107,12 @@ class RunTotals:
             self.versions.setdefault(package, set()).add(version)
 
 
-def tally(place: StoreLike, asked: Iterable[str] = ()) -> RunTotals:
-    """Add up the stats files of a place, none if it is not there. asked: classes whose shards are to be known."""
-    total = RunTotals({name: [] for name in asked})
+def sum_stats(place: StoreLike, classes: Iterable[str] = ()) -> RunTotals:
+    """Return the sums over the stats files of a place; all zero if it does not exist.
+
+    classes: names of the classes for `shards_by_class`.
+    """
+    totals = RunTotals({name: [] for name in classes})
     for shard, stats in read_all_stats(place).items():
-        total.add(shard, stats)
-    return total
+        totals.add(shard, stats)
+    return totals

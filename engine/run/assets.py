@@ -1,9 +1,9 @@
-"""What a spec names by path besides models: prompt banks, attribute lists, and the images of conditions.
+"""The files that a spec names besides models: prompt banks, attribute lists, and the images of conditions.
 
-A run keeps a copy, so that it can be resumed, replayed and made on nodes that see nothing but its folder or its bucket:
+A run keeps a copy of each, so that it can be resumed and replayed, also on nodes that see only its folder or bucket:
 
-RUN/inputs/<digest>.parquet|json   each file
-RUN/inputs/<digest>/               images or layouts as shards
+RUN/assets/<digest>.parquet|json   each file
+RUN/assets/<digest>/               images or layouts as shards
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from engine.config.condition_spec import LayoutCondition, MasksCondition, RealCondition
 from engine.config.spec import Spec
-from engine.data.splits import Splits
-from engine.data.real_image import RealImage
 from engine.data.masks import colours_of, read_mask
+from engine.data.real_image import RealImage
 from engine.data.real_shards import write_shard
+from engine.data.splits import Splits
 from engine.errors import RunMismatch, SpecError
 from engine.generators.conditioning.layouts import check_shape, layouts_of, open_layouts
 from engine.run.plan import Plan
@@ -37,12 +37,12 @@ _PER_SHARD = 1000
 
 @dataclass(frozen=True)
 class Assets:
-    """The inputs of a run.
+    """The assets of a run.
 
-    files:     where each file is, by its path in the spec.
-    digests:   SHA-256 of each file, and of all images of conditions together: what the plan knows of them.
-    condition: folder of the condition's shards; None before the run is begun, and where nothing is stored.
-    images:    what those shards are to hold, before the run is begun.
+    files:     local path of each file by its path in the spec.
+    digests:   SHA-256 of each file by its path, and of all condition images together; the plan's digest covers them.
+    condition: folder of the condition's shards; None before the run has begun, or if nothing is stored.
+    images:    the images of those shards, before the run has begun.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -52,19 +52,19 @@ class Assets:
 
 
 def gather_assets(spec: Spec, plan: Plan, splits: Splits | None, begun: Assets) -> Assets:
-    """Find and digest what the spec names, as far as the plan's quotas need it.
+    """Find the assets that the plan's quotas need, and compute their digests.
 
-    begun: the copies of the run that is gone on with, which stand in for what is no longer where the spec says.
+    begun: the copies that a resumed run holds; they replace files that have gone.
     Raises SpecError for a missing file, DataError for missing layouts.
     """
     files = {path: _find(path, begun) for path in _paths(spec)}
-    found = Assets(files, {path: sha256_of(place) for path, place in files.items()})
+    assets = Assets(files, {path: sha256_of(place) for path, place in files.items()})
     condition = spec.condition
     images: Sequence[RealImage] = ()
     if isinstance(condition, LayoutCondition):
         if begun.condition is not None and not Path(condition.path).expanduser().exists():
-            digests = {**found.digests, _CONDITION: begun.digests[_CONDITION]}
-            return replace(found, digests=digests, condition=begun.condition)
+            digests = {**assets.digests, _CONDITION: begun.digests[_CONDITION]}
+            return replace(assets, digests=digests, condition=begun.condition)
         images = open_layouts(condition, plan.classes)
     elif isinstance(condition, RealCondition) and splits is not None:
         images = splits.train
@@ -72,27 +72,27 @@ def gather_assets(spec: Spec, plan: Plan, splits: Splits | None, begun: Assets) 
         images = layouts_of(splits.train)
     images = [image for image in images if plan.quotas[image.label]]
     if condition is None or not images:
-        return found
+        return assets
     digest = _digest(spec, ((image.label, image.digest) for image in images))
-    return replace(found, digests={**found.digests, _CONDITION: digest}, images=images)
+    return replace(assets, digests={**assets.digests, _CONDITION: digest}, images=images)
 
 
-def store_assets(inputs: Assets, spec: Spec, store: Store) -> Assets:
-    """Copy them to RUN/inputs, where they are not there yet; gives them as `stored_inputs` does. Raises DataError."""
-    _copy({name: inputs.files[path] for path, name in _names(inputs.digests, spec).items()}, store)
-    if _CONDITION in inputs.digests:
-        place = store / inputs.digests[_CONDITION][:16]
-        if inputs.condition is None:
-            _write_condition(inputs.images, spec, place)
+def store_assets(assets: Assets, spec: Spec, store: Store) -> Assets:
+    """Copy the missing assets to RUN/assets and return the stored ones. Raises DataError."""
+    _copy({name: assets.files[path] for path, name in _names(assets.digests, spec).items()}, store)
+    if _CONDITION in assets.digests:
+        place = store / assets.digests[_CONDITION][:16]
+        if assets.condition is None:
+            _write_condition(assets.images, spec, place)
         else:
-            _copy({path.name: path for path in inputs.condition.iterdir() if path.is_file()}, place)
+            _copy({path.name: path for path in assets.condition.iterdir() if path.is_file()}, place)
     store.sweep()
-    return stored_assets(inputs.digests, spec, store)
+    return stored_assets(assets.digests, spec, store)
 
 
 def stored_assets(digests: Mapping[str, str], spec: Spec, store: Store) -> Assets:
-    """The inputs of a run that was begun, on this machine: those of a bucket are copied into the user's cache."""
-    place = store.local or cache_home() / "inputs"
+    """Return the assets of a begun run on this machine. Those of a bucket are downloaded to the user's cache."""
+    place = store.local or cache_home() / "assets"
     files = {path: place / name for path, name in _names(digests, spec).items()}
     condition = place / digests[_CONDITION][:16] if _CONDITION in digests else None
     if store.local is None:
@@ -103,14 +103,14 @@ def stored_assets(digests: Mapping[str, str], spec: Spec, store: Store) -> Asset
 
 
 def _names(digests: Mapping[str, str], spec: Spec) -> dict[str, str]:
-    """What the copy of each file is called."""
+    """Return the name of the copy of each file."""
     return {path: f"{digests[path][:16]}{Path(path).suffix}" for path in _paths(spec)}
 
 
 def _copy(files: Mapping[str, Path], store: Store) -> None:
-    have = store.entries()
+    stored = store.entries()
     for name in sorted(
-        files.keys() - have.keys(), key=lambda name: (name.endswith(STATS_SUFFIX), name)
+        files.keys() - stored.keys(), key=lambda name: (name.endswith(STATS_SUFFIX), name)
     ):  # stats files last
         staged = store.staging(name)
         shutil.copyfile(files[name], staged)
@@ -125,13 +125,13 @@ def _fetch(store: Store, names: Iterable[str], folder: Path) -> None:
                 copy.replace(folder / name)
 
 
-def check_stored(inputs: Assets, spec: Spec) -> None:
-    """Raises RunMismatch where a copy is missing or was changed; of images, only their index and sizes are read."""
-    for path, place in inputs.files.items():
-        if not place.is_file() or sha256_of(place) != inputs.digests[path]:
+def check_stored(assets: Assets, spec: Spec) -> None:
+    """Raise RunMismatch if a copy is missing or was changed. Of images, only index and sizes are read."""
+    for path, place in assets.files.items():
+        if not place.is_file() or sha256_of(place) != assets.digests[path]:
             raise RunMismatch(f"{place}, the run's copy of {path}, is missing or was changed; put the old one back")
-    if inputs.condition is not None and spec.condition is not None:
-        _check_condition(inputs.condition, spec, inputs.digests[_CONDITION])
+    if assets.condition is not None and spec.condition is not None:
+        _check_condition(assets.condition, spec, assets.digests[_CONDITION])
 
 
 def _check_condition(folder: Path, spec: Spec, digest: str) -> None:
@@ -149,7 +149,7 @@ def _check_condition(folder: Path, spec: Spec, digest: str) -> None:
 
 
 def _digest(spec: Spec, images: Iterable[tuple[int, str]]) -> str:
-    """Of all that the stored images follow from: (label, digest) of each, and the palette that layouts are read by."""
+    """Digest everything that decides the stored images: (label, digest) of each, and the palette of layouts."""
     palette = "" if isinstance(spec.condition, RealCondition) else json.dumps(spec.mask_palette)
     digest = hashlib.sha256(palette.encode())
     for label, image in images:
@@ -215,7 +215,7 @@ def _layout(image: RealImage, spec: Spec, meta: Mapping[str, Scalar]) -> Sample:
 
 
 def _picture(image: RealImage, meta: Mapping[str, Scalar]) -> Sample:
-    pixels, data = image.pixels(), image.read()  # a corrupt image is found now, not by an actor
+    pixels, data = image.pixels(), image.read()  # decode here, so that a corrupt image is found before actors start
     format = detect_format(data)
     if format is None:
         data, format = encode_rgb(pixels, "png"), "png"

@@ -11,8 +11,8 @@ _UNKNOWN_SIDE = 1024
 
 
 def image_shape(run: Run) -> tuple[int, int]:
-    """Height and width of the stored images: of a finished one, else what can be told without loading the model."""
-    spec = run.recipe.spec
+    """Return height and width of the stored images: of a finished one, else from spec and model files."""
+    spec = run.context.spec
     if spec.output.image.size is not None:
         return spec.output.image.size, spec.output.image.size
     for name in finished_shards(run.shards):
@@ -23,7 +23,7 @@ def image_shape(run: Run) -> tuple[int, int]:
 
 
 def _native_side(model: ModelSettings) -> int:
-    """Side of the images that a pipeline on disk was trained for; the largest usual one where that is unknown."""
+    """Return the side of the images that a pipeline on disk was trained for; if unknown, the largest usual one."""
     folder = local_folder(model.parts[0]) if model.parts else None
     if folder is None:
         return _UNKNOWN_SIDE

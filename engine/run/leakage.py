@@ -1,10 +1,10 @@
-"""The real images of a run, as shards beside the synthetic ones, and what they must not have in common."""
+"""The real images of a run as shards, and the checks that no split has seen another."""
 
 from collections.abc import Sequence
 
 from engine.config.model_settings import ModelSettings
-from engine.data.splits import SPLITS, Splits, load_splits
 from engine.data.real_shards import write_real_shards
+from engine.data.splits import SPLITS, Splits, load_splits
 from engine.errors import DataError, SpecError
 from engine.models.resolve import learned_digests
 from engine.run.image_shape import image_shape
@@ -14,12 +14,12 @@ from shards.storage.store import Store
 
 
 def prepare_real(run: Run, needed: Sequence[str] = ()) -> Splits:
-    """Write the real images of a run to RUN/real/<split>, and check that no split has seen another.
+    """Write the real images of a run to RUN/real/<split>, and check that the splits are disjoint.
 
-    Raises SpecError for a run without real data, and where one of the `needed` splits has no image; DataError where
-    splits overlap, or the generator learned from images that are to train or judge a classifier.
+    needed: splits that must have images. Raises SpecError for a run without real data or with an empty needed split,
+    DataError where splits overlap, or where the generator learned from images of train, validation or test.
     """
-    spec = run.recipe.spec
+    spec = run.context.spec
     if spec.data is None:
         raise SpecError(f"{run.store}: its spec has no data, and there are no real images to compare with; add data")
     splits = load_splits(spec.data)
@@ -32,7 +32,7 @@ def prepare_real(run: Run, needed: Sequence[str] = ()) -> Splits:
 
 
 def check_disjoint(real: Store) -> None:
-    """Raises DataError where the same image stands in two splits on disk."""
+    """Raise DataError where the same image is in two splits on disk."""
     seen: dict[str, str] = {}
     for split in SPLITS:
         for row in read_rows(real / split, ["digest", "origin"]):
@@ -48,5 +48,5 @@ def _check_unseen(splits: Splits, model: ModelSettings) -> None:
             if image.digest in learned:
                 raise DataError(
                     f"{image.origin} of the {split} split is one of the images that {model.source} or an adapter of it "
-                    "was trained on; give data the splits that the generator was trained with"
+                    "was trained on; use the splits that the generator was trained with"
                 )

@@ -1,7 +1,7 @@
-"""The plan: how many images of each class, and which slot holds what. Pure, and computed rather than stored.
+"""The plan: how many images of each class to make, and the content of every slot. Pure.
 
-Slot i follows from (spec, real counts, i) alone. Slots are dealt to classes by a keyed permutation, so that every shard
-holds a fair mixture of classes, and any slot of 100 million is found without the others.
+Slot i follows from (spec, real counts, i) alone and is computed on demand, so 100 million slots need no memory. A keyed
+permutation assigns slots to classes, so that every shard has a fair mixture of classes.
 """
 
 import difflib
@@ -25,9 +25,12 @@ from engine.types import Slot, WorkUnit
 
 @dataclass(frozen=True)
 class Plan:
-    """How many images of each class, in which units.
+    """The quotas of a run and its units.
 
-    classes: names in label order; real and quotas are counts in the same order.
+    classes:     names in label order.
+    real:        number of real train images of each class.
+    quotas:      number of synthetic images to make of each class.
+    digest:      SHA-256 of everything that decides a byte of the run.
     """
 
     classes: tuple[str, ...]
@@ -44,35 +47,35 @@ class Plan:
 
     @cached_property
     def n_units(self) -> int:
-        """Number of units, so of shards."""
+        """Number of units, and of shards."""
         return -(-self.total // self.samples_per_shard)
 
     def unit(self, number: int) -> WorkUnit:
-        """Unit `number`, 0 <= number < n_units."""
+        """Return unit `number`, 0 <= number < n_units."""
         if not 0 <= number < self.n_units:
             raise IndexError(f"unit {number} of {self.n_units}")
         start = number * self.samples_per_shard
         return WorkUnit(number, start, min(start + self.samples_per_shard, self.total))
 
     def shard_name(self, number: int) -> str:
-        """Base name of a unit's files: 00012."""
+        """Return the base name of a unit's files, like 00012."""
         return f"{number:0{self._unit_digits}d}"
 
     def slots(self, unit: WorkUnit) -> Iterator[Slot]:
-        """The slots of a unit, in order."""
+        """Yield the slots of a unit, in order."""
         return (self.slot(index) for index in range(unit.start, unit.stop))
 
     def slot(self, index: int) -> Slot:
-        """Slot `index`, 0 <= index < total."""
+        """Return slot `index`, 0 <= index < total."""
         unit, position = divmod(index, self.samples_per_shard)
-        dealt = permute(index, self.total, self.seed)
-        label = bisect_right(self._ends, dealt)
-        ordinal = dealt - (self._ends[label] - self.quotas[label])
+        position_by_class = permute(index, self.total, self.seed)
+        label = bisect_right(self._ends, position_by_class)
+        ordinal = position_by_class - (self._ends[label] - self.quotas[label])
         key = f"{self.shard_name(unit)}{position:0{self._slot_digits}d}"
         return Slot(index, unit, label, ordinal, key)
 
     def slot_of_key(self, key: str) -> Slot:
-        """The slot that a sample's key names. Raises KeyError."""
+        """Return the slot of a sample's key. Raises KeyError."""
         width = self._unit_digits
         if key.isascii() and key.isdigit() and len(key) == width + self._slot_digits:
             position = int(key[width:])
@@ -82,7 +85,7 @@ class Plan:
         raise KeyError(key)
 
     def seed_of(self, slot: Slot, attempt: int) -> int:
-        """The seed of an attempt at a slot."""
+        """Return the seed of an attempt at a slot."""
         return sample_seed(self.seed, slot.index, attempt)
 
     @cached_property
@@ -99,38 +102,41 @@ class Plan:
 
 
 def make_plan(spec: Spec, classes: Sequence[str], real: Sequence[int]) -> Plan:
-    """Decide the quotas. `real` counts the real training images of each class; zeros without real data.
+    """Compute the quotas.
 
-    Raises SpecError where the spec names a class that there is none of, or where nothing is to be made.
+    real: number of real train images of each class; zeros without real data. Raises SpecError where the spec names an
+    unknown class, or where there is nothing to make.
     """
     _check_class_names(spec, classes)
     quotas = tuple(_quotas(spec.plan, classes, real))
     if not sum(quotas):
-        raise SpecError("plan: no image is to be made; the real data has enough of every class, or all quotas are 0")
+        raise SpecError("plan: there is nothing to make; the real data has enough of every class, or all quotas are 0")
     return plan_of(spec, classes, real, quotas, {})
 
 
 def plan_of(
-    spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int], inputs: Mapping[str, str]
+    spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int], assets: Mapping[str, str]
 ) -> Plan:
-    """The plan of quotas that were decided before; inputs: the SHA-256 of each file that the spec names. Its digest
-    names all that decides a byte of the run."""
-    # Keys stay in their order: that of a palette decides the class indices, that of attributes their pairing.
-    content = json.dumps([identity(spec), list(classes), list(quotas), dict(inputs)])
+    """Return the plan of known quotas.
+
+    assets: SHA-256 of each file that the spec names.
+    """
+    # Keys keep their order: in a palette it decides the class indices, in attributes their pairing.
+    content = json.dumps([identity(spec), list(classes), list(quotas), dict(assets)])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Plan(tuple(classes), tuple(real), tuple(quotas), spec.seed, spec.output.samples_per_shard, digest)
 
 
 def _quotas(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> Iterator[int]:
-    for name, have, wanted in zip(classes, real, _wanted(plan, classes, real), strict=True):
-        if plan.only_below is not None and have >= plan.only_below:
-            wanted = 0
+    for name, count, quota in zip(classes, real, _uncapped(plan, classes, real), strict=True):
+        if plan.only_below is not None and count >= plan.only_below:
+            quota = 0
         if plan.cap is not None:
-            wanted = min(wanted, plan.cap)
-        yield plan.overrides.get(name, wanted)
+            quota = min(quota, plan.cap)
+        yield plan.overrides.get(name, quota)
 
 
-def _wanted(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> list[int]:
+def _uncapped(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> list[int]:
     if plan.per_class is not None:
         return [plan.per_class] * len(classes)
     if plan.total is not None:
@@ -144,17 +150,17 @@ def _wanted(plan: PlanSpec, classes: Sequence[str], real: Sequence[int]) -> list
         target = round(statistics.median(real))
     else:
         target = int(plan.balance_to or 0)
-    return [max(0, target - have) for have in real]
+    return [max(0, target - count) for count in real]
 
 
 def _check_class_names(spec: Spec, classes: Sequence[str]) -> None:
-    named: dict[str, Iterable[str]] = {
+    names_by_place: dict[str, Iterable[str]] = {
         "plan.weights": spec.plan.weights,
         "plan.overrides": spec.plan.overrides,
         "prompts.classes": spec.prompts.classes,
         **spec.model.named_classes,
     }
-    for place, names in named.items():
+    for place, names in names_by_place.items():
         for name in names:
             if name not in classes:
                 near = difflib.get_close_matches(name, classes, n=1)

@@ -1,4 +1,4 @@
-"""Checks of a recipe against the real data, before anything is spent: no image that judges may leak into a prompt."""
+"""Checks of a run before anything is spent."""
 
 from engine.config.condition_spec import ConditionSpec, MasksCondition, ShapesCondition
 from engine.config.spec import Spec
@@ -8,34 +8,35 @@ from engine.models.resolve import taught_palette
 from engine.run.run_context import RunContext
 
 
-def check_sources(recipe: RunContext, splits: Splits | None) -> None:
-    """Raises SpecError where a bank's prompt describes an image that is not one of its own class in the train split (a
-    caption of a validation image would tell of it), or where a class has nothing to be conditioned on."""
-    if recipe.spec.model.takes_prompts:
-        _check_described(recipe, splits)
-    if isinstance(recipe.spec.condition, ShapesCondition):
-        _check_drawable(recipe.spec.condition, recipe.plan.classes)
-    elif recipe.spec.condition is not None and recipe.inputs.condition is None:
-        _check_supplied(recipe, recipe.spec.condition)
+def check_sources(context: RunContext, splits: Splits | None) -> None:
+    """Raise SpecError where a caption leaks a held-out image, or where a class has no condition."""
+    if context.spec.model.takes_prompts:
+        _check_described(context, splits)
+    if isinstance(context.spec.condition, ShapesCondition):
+        _check_drawable(context.spec.condition, context.plan.classes)
+    elif context.spec.condition is not None and context.assets.condition is None:
+        _check_supplied(context, context.spec.condition)
 
 
 def check_colours(spec: Spec) -> None:
-    """Raises SpecError where masks have other colours than those that the ControlNet learned, which it would not
-    follow. Its folder, if it is one, must be there."""
+    """Raise SpecError where masks have colours that the ControlNet did not learn: it would not follow them."""
     taught, palette = taught_palette(spec.model), spec.mask_palette
     if taught is None or palette is None:
         return
     place = "data.masks.palette" if isinstance(spec.condition, MasksCondition) else "condition.palette"
     for name, colour in palette.items():
         if taught.get(name) != list(colour):
-            known = f"learned it as {taught[name]}" if name in taught else f"knows only {', '.join(taught)}"
-            raise SpecError(f"{place}.{name}: is {list(colour)}, and the ControlNet {known}; give the colours it knows")
+            known = f"learned it as {taught[name]}" if name in taught else f"learned only {', '.join(taught)}"
+            raise SpecError(
+                f"{place}.{name}: is {list(colour)}, and the ControlNet {known}; use the colours that it learned"
+            )
 
 
-def _check_described(recipe: RunContext, splits: Splits | None) -> None:
-    sources = recipe.prompts.sources()  # reads every bank, also where there is no real data to compare with
+def _check_described(context: RunContext, splits: Splits | None) -> None:
+    sources = context.prompts.sources()  # reads every bank, so that a damaged one is found here
     if splits is None:
         return
+    # A caption of a validation image, or of another class, would describe what the classifier must not see.
     train = {image.digest: image.class_name for image in splits.train}
     for name, source in sources:
         if train.get(source) != name:
@@ -51,14 +52,14 @@ def _check_drawable(spec: ShapesCondition, classes: tuple[str, ...]) -> None:
             raise SpecError(f"condition.palette: has no colour for the class {name!r}; add one")
         if name == spec.background:
             raise SpecError(
-                f"condition.background: {name!r} is a class too, and its shapes could not be told from it; take another"
+                f"condition.background: {name!r} is a class too, and its shapes could not be distinguished from it; choose another"
             )
 
 
-def _check_supplied(recipe: RunContext, spec: ConditionSpec) -> None:
-    have = {image.label for image in recipe.inputs.images}
-    for label, (name, quota) in enumerate(zip(recipe.plan.classes, recipe.plan.quotas, strict=True)):
-        if quota and label not in have:
+def _check_supplied(context: RunContext, spec: ConditionSpec) -> None:
+    available = {image.label for image in context.assets.images}
+    for label, (name, quota) in enumerate(zip(context.plan.classes, context.plan.quotas, strict=True)):
+        if quota and label not in available:
             what = "layout" if spec.source == "layouts" else "train image"
             raise SpecError(
                 f"condition: class {name!r} has no {what}, and {quota} images of it are to be made; add some, or set "

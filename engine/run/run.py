@@ -1,18 +1,21 @@
-"""A run: a folder, or a prefix of an object store, with what it was begun with and the units that are finished.
+"""A run: a folder, or a prefix of an object store, with its spec, its plan and its finished units.
 
 RUN/spec.yaml      the resolved spec
-RUN/plan.json      classes, counts of real images, quotas and digest
-RUN/inputs/        copies of the files that the spec names, and the images of its conditions
+RUN/plan.json      classes, counts of real images, quotas, assets and digest: a `PlanRecord`
+RUN/assets/        copies of the files that the spec names, and the images of its conditions
 RUN/shards/        the synthetic shards
-RUN/real/<split>/  the real images of a split as shards, once a sweep needed them
+RUN/real/<split>/  the real images of a split as shards, written by the first command that needs them
 """
 
-import json
 import time
 from dataclasses import dataclass, replace
+from typing import Self
+
+from pydantic import ValidationError
 
 from engine.config.spec import Spec
 from engine.config.spec_file import differences, dump_spec, identity, parse_as
+from engine.config.strict import Strict
 from engine.data.splits import load_splits
 from engine.errors import OutputError, RunMismatch, SpecError
 from engine.models.resolve import check_models, pin
@@ -29,50 +32,75 @@ from shards.writing.dataset_card import DatasetCard, write_card
 _SPEC, _PLAN = "spec.yaml", "plan.json"
 
 
+class PlanRecord(Strict):
+    """The content of RUN/plan.json: what a plan follows from besides the spec.
+
+    assets: SHA-256 of each file that the spec names. digest: of the plan.
+    """
+
+    classes: tuple[str, ...]
+    real: tuple[int, ...]
+    quotas: tuple[int, ...]
+    assets: dict[str, str]
+    digest: str
+
+    @classmethod
+    def of(cls, context: RunContext) -> Self:
+        """Return the record of a context's plan."""
+        plan = context.plan
+        return cls(
+            classes=plan.classes,
+            real=plan.real,
+            quotas=plan.quotas,
+            assets=dict(context.assets.digests),
+            digest=plan.digest,
+        )
+
+
 @dataclass(frozen=True)
 class Run:
-    """A recipe and the place that it fills."""
+    """A context and the store that its units go to."""
 
     store: Store
-    recipe: RunContext
+    context: RunContext
 
     @property
     def shards(self) -> Store:
-        """Where the synthetic shards are."""
+        """The store of the synthetic shards."""
         return self.store / "shards"
 
     def pending(self) -> list[int]:
-        """Numbers of the units that are not finished, by listing the stats files."""
-        plan, done = self.recipe.plan, set(finished_shards(self.shards))
+        """List the numbers of the unfinished units, from the stats files."""
+        plan, done = self.context.plan, set(finished_shards(self.shards))
         return [number for number in range(plan.n_units) if plan.shard_name(number) not in done]
 
     def stats(self) -> dict[str, Stats]:
-        """Stats of the finished units by shard name."""
+        """Read the stats of the finished units, by shard name."""
         return read_all_stats(self.shards)
 
     def write_card(self) -> None:
-        """Write the files that other people's readers look for, for the shards finished so far."""
-        spec = self.recipe.spec
-        license = next((str(one["license"]) for one in self.stats().values() if "license" in one), "unknown")
+        """Write the dataset card and the index files that other readers need, for the finished shards."""
+        spec = self.context.spec
+        license = next((str(unit["license"]) for unit in self.stats().values() if "license" in unit), "unknown")
         text = f"Synthetic images, made by {spec.model.source}; validate on real ones. Written by Shardmill."
-        card = DatasetCard(spec.name, text, license, ("synthetic", "webdataset"), self.recipe.plan.classes)
+        card = DatasetCard(spec.name, text, license, ("synthetic", "webdataset"), self.context.plan.classes)
         write_card(self.shards, card)
         self.shards.sweep()
 
 
-def is_begun(place: StoreLike) -> bool:
-    """Whether a run was begun there."""
+def has_begun(place: StoreLike) -> bool:
+    """Return whether a run has begun at this place."""
     return open_store(place).size(_SPEC) is not None
 
 
-def pinned(spec: Spec, place: StoreLike) -> Spec:
-    """The spec with every hub model pinned to a commit, and a batch size of `auto` to a number: those that the run
-    there was begun with. Where none was, models are what they are now, and `auto` stays.
+def pin_spec(spec: Spec, place: StoreLike) -> Spec:
+    """Pin every hub model of the spec to a commit, and a batch size of `auto` to a number.
 
-    Raises ModelError where a model cannot be had or must not be loaded, SpecError where masks do not suit it.
+    A resumed run keeps its commits and its number. For a new run, models are pinned to their present commit, and `auto`
+    stays. Raises ModelError where a model cannot be found or is unsafe to load, SpecError where masks do not suit it.
     """
     store = open_store(place)
-    begun = _read_spec(store).model if is_begun(store) else None
+    begun = _read_spec(store).model if has_begun(store) else None
     model = pin(spec.model, begun)
     if begun is not None and model.batch_size == "auto":
         model = model.with_batch_size(begun.fixed_batch_size())
@@ -82,115 +110,115 @@ def pinned(spec: Spec, place: StoreLike) -> Spec:
 
 
 def plan_run(spec: Spec, place: StoreLike | None = None) -> RunContext:
-    """The recipe of a spec, reading the real data where there is some. Raises DataError, SpecError, RunMismatch.
+    """Read the real data, if the spec has some, and plan the run. Raises DataError, SpecError, RunMismatch.
 
-    place: of the run; once it is begun, its copies stand in for prompts and layouts that are gone.
+    place: of the run. The copies of a run that has begun replace prompt banks and layouts that have gone.
     """
     splits = None if spec.data is None else load_splits(spec.data)
     classes = spec.classes or () if splits is None else splits.classes
     real = [0] * len(classes) if splits is None else splits.counts("train")
     plan = make_plan(spec, classes, real)
-    begun = load_run(place).recipe.inputs if place is not None and is_begun(place) else Assets()
-    inputs = gather_assets(spec, plan, splits, begun)
-    recipe = RunContext(spec, plan_of(spec, classes, real, plan.quotas, inputs.digests), inputs)
-    check_sources(recipe, splits)
-    return recipe
+    begun = load_run(place).context.assets if place is not None and has_begun(place) else Assets()
+    assets = gather_assets(spec, plan, splits, begun)
+    context = RunContext(spec, plan_of(spec, classes, real, plan.quotas, assets.digests), assets)
+    check_sources(context, splits)
+    return context
 
 
-def begin_run(recipe: RunContext, place: StoreLike) -> Run:
-    """Take the place for this recipe, or go on with it. Raises RunMismatch, OutputError; SpecError where the batch size
-    is yet to be measured, for every command that goes on must find the same.
+def begin_run(context: RunContext, place: StoreLike) -> Run:
+    """Begin a run at this place, or resume it.
 
-    Files of units that nobody finished in the time that a unit may take are removed: they may be of other bytes, where
-    nodes differ, and would stand in the way.
+    Raises RunMismatch where another run has begun there, OutputError where it cannot be written, SpecError where the
+    batch size is still `auto`: every later command must find the same number.
     """
-    recipe.spec.model.fixed_batch_size()  # for its error
-    store = open_store(place, best_effort=recipe.spec.cluster.best_effort_commit)
-    if is_begun(store):
-        _check_same(load_run(store), recipe)
+    context.spec.model.fixed_batch_size()  # raises the SpecError
+    store = open_store(place, best_effort=context.spec.cluster.best_effort_commit)
+    if has_begun(store):
+        _check_same(load_run(store), context)
     try:
-        _check_store(store, recipe)
-        run = with_inputs(Run(store, recipe))
-        store.replace(_PLAN, _plan_text(recipe).encode())
-        store.replace(_SPEC, dump_spec(recipe.spec).encode())
+        _check_store(store, context)
+        run = with_assets(Run(store, context))
+        store.replace(_PLAN, PlanRecord.of(context).model_dump_json(indent=1).encode() + b"\n")
+        store.replace(_SPEC, dump_spec(context.spec).encode())
         run.shards.sweep()
-        remove_unfinished(run, recipe.spec.cluster.unit_timeout_s)
+        # Files of a unit that nobody finished in time may have other bytes, if nodes differ, and would block it.
+        remove_unfinished(run, context.spec.cluster.unit_timeout_s)
         store.sweep()
     except OSError as error:
         raise OutputError(f"--out {store}: cannot be written: {error.strerror}; choose another folder") from None
     return run
 
 
-def with_inputs(run: Run) -> Run:
-    """The run with its inputs stored where it is."""
-    recipe = run.recipe
-    stored = store_assets(recipe.inputs, recipe.spec, run.store / "inputs")
-    return replace(run, recipe=replace(recipe, inputs=stored))
+def with_assets(run: Run) -> Run:
+    """Store the assets of a run at its place, and return the run with them."""
+    context = run.context
+    stored = store_assets(context.assets, context.spec, run.store / "assets")
+    return replace(run, context=replace(context, assets=stored))
 
 
 def remove_unfinished(run: Run, older_than_s: float = 0.0) -> list[str]:
-    """Remove tars and indexes of units that have no stats file; gives their names. Nobody may be making those units,
-    unless the age says so."""
-    plan, found = run.recipe.plan, run.shards.entries()
-    ours = {plan.shard_name(number) for number in range(plan.n_units)}
-    names = [name for name in found if name.endswith((".tar", ".parquet")) and name.partition(".")[0] in ours]
-    old = time.time() - older_than_s
-    gone = [n for n in names if f"{n.partition('.')[0]}{STATS_SUFFIX}" not in found and found[n].modified < old]
-    for name in gone:
+    """Remove tars and indexes of units without a stats file; return their names.
+
+    older_than_s: seconds since a file was written. With 0, no actor may be at work on the run.
+    """
+    plan, entries = run.context.plan, run.shards.entries()
+    shards = {plan.shard_name(number) for number in range(plan.n_units)}
+    latest = time.time() - older_than_s
+    unfinished = [
+        name
+        for name, entry in entries.items()
+        if name.endswith((".tar", ".parquet"))
+        and (shard := name.partition(".")[0]) in shards
+        and f"{shard}{STATS_SUFFIX}" not in entries
+        and entry.modified < latest
+    ]
+    for name in unfinished:
         run.shards.remove(name)
-    return gone
+    return unfinished
 
 
 def load_run(place: StoreLike) -> Run:
-    """The run at a place, without reading the real data again. Raises SpecError, RunMismatch."""
+    """Load the run at a place, without reading the real data again. Raises SpecError, RunMismatch."""
     store = open_store(place)
-    if not is_begun(store) or store.size(_PLAN) is None:
+    if not has_begun(store) or store.size(_PLAN) is None:
         raise SpecError(f"{store}: not a run, it lacks {_SPEC} or {_PLAN}; `generate` makes one")
     spec = _read_spec(store)
-    found = json.loads(store.read(_PLAN))
-    if lacking := {"classes", "real", "quotas", "inputs", "digest"} - found.keys():
-        raise RunMismatch(f"{store}/{_PLAN}: lacks {min(lacking)}; another version of Shardmill began this run")
-    plan = plan_of(spec, found["classes"], found["real"], found["quotas"], found["inputs"])
-    if plan.digest != found["digest"]:
+    try:
+        record = PlanRecord.model_validate_json(store.read(_PLAN))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "content"
+        raise RunMismatch(
+            f"{store}/{_PLAN}: {where}: {error.errors()[0]['msg']}; it is damaged or of another version of Shardmill"
+        ) from None
+    plan = plan_of(spec, record.classes, record.real, record.quotas, record.assets)
+    if plan.digest != record.digest:
         raise RunMismatch(f"{store}: {_SPEC} was changed after the run was begun; put the old one back")
-    inputs = stored_assets(found["inputs"], spec, store / "inputs")
-    check_stored(inputs, spec)
-    return Run(open_store(place, best_effort=spec.cluster.best_effort_commit), RunContext(spec, plan, inputs))
+    assets = stored_assets(record.assets, spec, store / "assets")
+    check_stored(assets, spec)
+    return Run(open_store(place, best_effort=spec.cluster.best_effort_commit), RunContext(spec, plan, assets))
 
 
 def _read_spec(store: Store) -> Spec:
     return parse_as(Spec, store.read(_SPEC).decode(), f"{store}/{_SPEC}")
 
 
-def _check_store(store: Store, recipe: RunContext) -> None:
-    if not recipe.spec.cluster.best_effort_commit and not store.refuses_overwriting():
+def _check_store(store: Store, context: RunContext) -> None:
+    if not context.spec.cluster.best_effort_commit and not store.refuses_overwriting():
         raise OutputError(
-            f"--out {store}: this store overwrites files where it is asked not to, so that two workers of one unit "
-            "could mix their files; choose another store, or set cluster.best_effort_commit=true and run one driver"
+            f"--out {store}: this store ignores conditional writes, so two workers of one unit could mix their "
+            "files; choose another store, or set cluster.best_effort_commit=true and run one driver"
         )
 
 
-def _plan_text(recipe: RunContext) -> str:
-    plan, inputs = recipe.plan, dict(recipe.inputs.digests)
-    content = {
-        "classes": plan.classes,
-        "real": plan.real,
-        "quotas": plan.quotas,
-        "inputs": inputs,
-        "digest": plan.digest,
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
 def _check_same(old: Run, new: RunContext) -> None:
-    if old.recipe.plan.digest == new.plan.digest:
+    if old.context.plan.digest == new.plan.digest:
         return
-    changes = differences(identity(old.recipe.spec), identity(new.spec))
-    before, after = (dict(zip(p.classes, p.quotas, strict=True)) for p in (old.recipe.plan, new.plan))
+    changes = differences(identity(old.context.spec), identity(new.spec))
+    before, after = (dict(zip(p.classes, p.quotas, strict=True)) for p in (old.context.plan, new.plan))
     changes += differences(before, after, "images")
-    digests = old.recipe.inputs.digests
+    old_digests = old.context.assets.digests
     changes += [
-        f"{name} has other content" for name, digest in new.inputs.digests.items() if digests.get(name) != digest
+        f"{name} has other content" for name, digest in new.assets.digests.items() if old_digests.get(name) != digest
     ]
     shown = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
     raise RunMismatch(f"{old.store} was begun with another spec ({shown}); use another --out, or that spec")

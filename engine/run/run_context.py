@@ -1,4 +1,4 @@
-"""What an actor needs besides its model: the spec, the plan and the inputs, and what follows from them."""
+"""All that an actor needs besides its model: spec, plan and assets, and the requests that follow from them."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -22,58 +22,60 @@ _NO_PROMPT = Prompt("", "", (), "class")
 
 @dataclass(frozen=True)
 class RunContext:
-    """Spec, plan and inputs of a run."""
+    """The spec, the plan and the assets of a run. It is pickled to every actor."""
 
     spec: Spec
     plan: Plan
-    inputs: Assets = field(default_factory=Assets)
+    assets: Assets = field(default_factory=Assets)
 
     def with_batch_size(self, batch_size: int) -> Self:
-        """The same in batches of another size, which is another plan: its digest names all that decides a byte."""
+        """Return the context for batches of another size."""
         spec = self.spec.model_copy(update={"model": self.spec.model.with_batch_size(batch_size)})
-        plan = plan_of(spec, self.plan.classes, self.plan.real, self.plan.quotas, self.inputs.digests)
+        # Another plan, too: the digest covers everything that decides a byte, and the batch size does.
+        plan = plan_of(spec, self.plan.classes, self.plan.real, self.plan.quotas, self.assets.digests)
         return replace(self, spec=spec, plan=plan)
 
     @cached_property
     def prompts(self) -> PromptSampler:
-        """The prompts of its slots."""
+        """The prompt of each slot."""
         plan = self.plan
-        return PromptSampler(self.spec.prompts, plan.classes, plan.quotas, self.inputs.files, plan.seed)
+        return PromptSampler(self.spec.prompts, plan.classes, plan.quotas, self.assets.files, plan.seed)
 
     @cached_property
     def conditions(self) -> ConditionSampler | None:
-        """The conditions of its slots; None where the generator takes none."""
+        """The condition of each slot; None if the generator takes none."""
         spec = self.spec
         if spec.condition is None:
             return None
-        return ConditionSampler(spec.condition, self.inputs.condition, self.plan.classes, spec.mask_palette)
+        return ConditionSampler(spec.condition, self.assets.condition, self.plan.classes, spec.mask_palette)
 
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
-        """The filters that every image passes."""
+        """The filters, in the order of the spec."""
         return make_filters(self.spec.filters, self.spec.cluster)
 
     def told_apart(self, train: TrainSpec) -> tuple[str, ...]:
         """What a network that is trained so tells apart: classes of images, or of the pixels of masks."""
         palette = self.spec.mask_palette
-        return self.plan.classes if train.model != "unet" or palette is None else tuple(palette)
+        return tuple(palette) if train.model.labels_pixels and palette is not None else self.plan.classes
 
     def prompt(self, slot: Slot) -> Prompt:
-        """What the generator is told, where it listens."""
+        """Return the prompt of a slot; an empty one if the generator takes no prompts."""
         return self.prompts.prompt(slot) if self.spec.model.takes_prompts else _NO_PROMPT
 
     def request(self, slot: Slot, attempt: int) -> Request:
-        """What the generator is asked for."""
+        """Return the generator's request for an attempt at a slot."""
         prompt, seed = self.prompt(slot), self.plan.seed_of(slot, attempt)
-        book = self.conditions
-        condition = None if book is None else book.condition(slot, seed, prompt.source)
+        conditions = self.conditions
+        condition = None if conditions is None else conditions.condition(slot, seed, prompt.source)
         return Request(prompt, slot.label, self.plan.classes[slot.label], seed, attempt, condition)
 
     def metadata(self, slot: Slot, attempt: int, request: Request, facts: ModelFacts) -> dict[str, Scalar]:
-        """All that a sample says of itself, but for its filters' scores. The same fields with the same types in every
-        sample of a run: what differs in kind between samples, as attributes do, is JSON within a string."""
+        """Return the metadata of a sample, without its filters' scores and its size."""
+        # Readers infer a schema from the first samples, so every sample has the same fields with the same types. What
+        # has other keys in other samples, as attributes have, is JSON within a string.
         prompt, condition, facts = request.prompt, request.condition, facts.of_class(request.class_name)
-        found: dict[str, Scalar] = {
+        metadata: dict[str, Scalar] = {
             "key": slot.key,
             "label": slot.label,
             "class_name": request.class_name,
@@ -94,9 +96,9 @@ class RunContext:
             "pipeline": facts.pipeline,
             "scheduler": facts.scheduler,
             "settings": facts.settings,
-            "adapters": json.dumps([one.brief for one in facts.adapters]),
+            "adapters": json.dumps([adapter.brief for adapter in facts.adapters]),
             "plan_digest": self.plan.digest,
         }
         if self.spec.condition is not None and not isinstance(self.spec.condition, RealCondition):
-            found["mask_classes"] = json.dumps(self.spec.mask_palette, ensure_ascii=False)
-        return found
+            metadata["mask_classes"] = json.dumps(self.spec.mask_palette, ensure_ascii=False)
+        return metadata

@@ -32,21 +32,21 @@ class AttemptResult:
     reason: str
 
 
-def attempt_at(recipe: RunContext, slot: Slot, attempt: int) -> Attempt:
+def attempt_at(context: RunContext, slot: Slot, attempt: int) -> Attempt:
     """An attempt at a slot, the first being 0. Takes no device. Raises SlotFailed."""
-    with _of_slot(recipe, slot):
-        return Attempt(slot, attempt, recipe.request(slot, attempt))
+    with _of_slot(context, slot):
+        return Attempt(slot, attempt, context.request(slot, attempt))
 
 
-def first_attempts(recipe: RunContext, number: int) -> list[Attempt]:
+def first_attempts(context: RunContext, number: int) -> list[Attempt]:
     """The first attempts at the slots of unit `number`. Raises SlotFailed."""
-    return [attempt_at(recipe, slot, 0) for slot in recipe.plan.slots(recipe.plan.unit(number))]
+    return [attempt_at(context, slot, 0) for slot in context.plan.slots(context.plan.unit(number))]
 
 
-def next_attempts(recipe: RunContext, rejected: Sequence[Attempt]) -> list[Attempt]:
+def next_attempts(context: RunContext, rejected: Sequence[Attempt]) -> list[Attempt]:
     """The next attempts at those slots that may be tried again. Raises SlotFailed."""
-    allowed = recipe.spec.plan.max_attempts
-    return [attempt_at(recipe, turn.slot, turn.attempt + 1) for turn in rejected if turn.attempt + 1 < allowed]
+    allowed = context.spec.plan.max_attempts
+    return [attempt_at(context, turn.slot, turn.attempt + 1) for turn in rejected if turn.attempt + 1 < allowed]
 
 
 def batches(turns: Sequence[Attempt], generator: Generator) -> Iterator[list[Attempt]]:
@@ -68,26 +68,26 @@ def requests_of(batch: Sequence[Attempt], size: int) -> list[Request]:
 
 
 def attempt_result(
-    recipe: RunContext, turn: Attempt, facts: ModelFacts, images: Images, verdict: Verdict, place: int
+    context: RunContext, turn: Attempt, facts: ModelFacts, images: Images, verdict: Verdict, place: int
 ) -> AttemptResult:
     """Of a turn whose image is at this place of a batch: judged, and encoded. facts: of the generator. Raises
     SlotFailed."""
     pixels = images.pixels[place]
     refused = images.refused[place] if images.refused else ""
-    with _of_slot(recipe, turn.slot):
+    with _of_slot(context, turn.slot):
         if refused or not verdict.keep:
             return AttemptResult(turn, None, refused or verdict.reason)
         slot, (height, width) = turn.slot, pixels.shape[:2]
-        meta = recipe.metadata(slot, turn.attempt, turn.request, facts)
+        meta = context.metadata(slot, turn.attempt, turn.request, facts)
         meta |= {"width": width, "height": height, **verdict.scores}
-        form = recipe.spec.output.image
+        form = context.spec.output.image
         image = encode_rgb(pixels, form.format, form.quality)
         mask = None if images.masks is None else encode_mask(images.masks[place])
         return AttemptResult(turn, Sample(slot.key, image, form.format, slot.label, meta, mask), "")
 
 
 @contextmanager
-def _of_slot(recipe: RunContext, slot: Slot) -> Iterator[None]:
+def _of_slot(context: RunContext, slot: Slot) -> Iterator[None]:
     """An error within it names the slot."""
     try:
         yield
@@ -95,5 +95,5 @@ def _of_slot(recipe: RunContext, slot: Slot) -> Iterator[None]:
         failed = SlotFailed(f"{type(error).__name__}: {first_line(error)} (slot {slot.key})")
         failed.key = slot.key
         with suppress(Exception):  # it may be the prompt that cannot be made
-            failed.prompt = recipe.prompt(slot).text
+            failed.prompt = context.prompt(slot).text
         raise failed from error

@@ -76,13 +76,13 @@ def measure(
             return
 
 
-def unit_rate(recipe: RunContext, generator: Generator, clock: Clock = time.perf_counter) -> float:
+def unit_rate(context: RunContext, generator: Generator, clock: Clock = time.perf_counter) -> float:
     """Images per second of a whole unit, the padding of its last batch counted as lost.
 
     By the median of the batches that pass within a second, all of the plan's first slots. As in a run, the next one is
     asked for before the pixels of one are awaited.
     """
-    requests, seconds = first_batch(recipe, generator), list[float]()
+    requests, seconds = first_batch(context, generator), list[float]()
     generator.generate(requests).images()  # warms up
     ahead = generator.generate(requests)
     while sum(seconds) < _TIMED_S:
@@ -91,6 +91,6 @@ def unit_rate(recipe: RunContext, generator: Generator, clock: Clock = time.perf
         made.images()
         seconds.append(clock() - start)
     ahead.images()
-    unit = len(recipe.plan.unit(0))
+    unit = len(context.plan.unit(0))
     batches = -(-unit // generator.batch_size)
     return unit / (batches * median(seconds))

@@ -33,7 +33,7 @@ class Replay:
 
 def replay(run: Run, key: str) -> Replay:
     """Make sample `key` again on this machine. Raises SpecError where the run has no such sample."""
-    plan, recipe = run.recipe.plan, run.recipe
+    plan, context = run.context.plan, run.context
     try:
         slot = plan.slot_of_key(key)
     except KeyError:
@@ -46,9 +46,9 @@ def replay(run: Run, key: str) -> Replay:
         raise SpecError(f"{run.store}: slot {key} failed, so there is no sample; see {name}{STATS_SUFFIX}")
     row = rows[0]
     stored = run.shards.read(f"{name}.tar", row["image_offset"], row["image_size"])
-    model = recipe.spec.model.with_batch_size(read_stats(run.shards, name)["batch_size"])
-    generator = load_generator(model, recipe.spec.output.image, recipe.spec.cluster)
-    again = make_sample(recipe, slot, row["attempt"], generator)
+    model = context.spec.model.with_batch_size(read_stats(run.shards, name)["batch_size"])
+    generator = load_generator(model, context.spec.output.image, context.spec.cluster)
+    again = make_sample(context, slot, row["attempt"], generator)
     if again is None:
         raise Mismatch(f"{run.store}: {key} is rejected when it is made again on this machine")
     pixels = decode_rgb(again.image).astype(np.int16)

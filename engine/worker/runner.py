@@ -38,14 +38,14 @@ _AT_ONCE = 2
 """Batches of images that are held in memory."""
 
 
-def run_unit(recipe: RunContext, number: int, generator: Generator, shards: StoreLike) -> Stats:
+def run_unit(context: RunContext, number: int, generator: Generator, shards: StoreLike) -> Stats:
     """Make unit `number` and publish it among `shards`; gives its stats, also if another worker finished it first.
 
     Raises ShardError, which is a CommitConflict where that one's bytes differ, SlotFailed, and whatever the generator
     raises; then nothing of the unit was published.
     """
-    with Runner(recipe, generator, shards) as runner:
-        unit = runner.offer(first_attempts(recipe, number))
+    with Runner(context, generator, shards) as runner:
+        unit = runner.offer(first_attempts(context, number))
         runner.run()
         return unit.result().publish()
 
@@ -61,17 +61,17 @@ class Runner:
 
     def __init__(
         self,
-        recipe: RunContext,
+        context: RunContext,
         generator: Generator,
         shards: StoreLike,
         load: Callable[[int], Generator] | None = None,
     ) -> None:
-        self._recipe, self._shards, self._load = recipe, shards, load
+        self._context, self._shards, self._load = context, shards, load
         self._generator: Generator | None = generator
         self.batch_size = generator.batch_size
         self._offered: deque[tuple[Sequence[Attempt], Future[FinishedUnit]]] = deque()
         self._begun: list[UnitBuilder] = []
-        self._threads = max(_LEAST_THREADS, recipe.spec.cluster.cpus_per_actor)
+        self._threads = max(_LEAST_THREADS, context.spec.cluster.cpus_per_actor)
         self._encoders = ThreadPoolExecutor(self._threads, "encode")
         self._scribe = ThreadPoolExecutor(1, "write")
         self._room, self._news = Semaphore(_AT_ONCE), Event()
@@ -144,7 +144,7 @@ class Runner:
         turns, done = self._offered[0]
         if done.running() or done.set_running_or_notify_cancel():
             try:
-                self._begun.append(UnitBuilder(self._recipe, turns, self.generator, self._shards, done))
+                self._begun.append(UnitBuilder(self._context, turns, self.generator, self._shards, done))
             except Exception as error:  # the generator of another size does not load
                 if self._too_large(error):
                     return
@@ -171,7 +171,7 @@ class Runner:
     def _judge(self, unit: UnitBuilder, made: PendingImages, requests: Sequence[Request]) -> list[Verdict]:
         pixels = made.images().pixels
         with unit.ledger.timeline.mine.time("encode"):
-            return judge(self._recipe.filters, pixels, requests)
+            return judge(self._context.filters, pixels, requests)
 
     def _encode(
         self,
@@ -184,7 +184,7 @@ class Runner:
         images, judged = made.images(), verdicts.result()
         with unit.ledger.timeline.mine.time("encode"):
             return [
-                attempt_result(self._recipe, turn, unit.ledger.facts, images, judged[place], place)
+                attempt_result(self._context, turn, unit.ledger.facts, images, judged[place], place)
                 for place, turn in enumerate(turns, start)
             ]
 
@@ -229,26 +229,26 @@ class Runner:
         self.resize(self.batch_size // 2)
 
 
-def make_sample(recipe: RunContext, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
+def make_sample(context: RunContext, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
     """One sample again, alone in a batch of the same shape; None where it is rejected."""
-    turn = attempt_at(recipe, slot, attempt)
+    turn = attempt_at(context, slot, attempt)
     requests = requests_of([turn], generator.batch_size)
     images = generator.generate(requests).images()
-    verdict = judge(recipe.filters, images.pixels, requests)[0]
-    return attempt_result(recipe, turn, generator.facts, images, verdict, 0).sample
+    verdict = judge(context.filters, images.pixels, requests)[0]
+    return attempt_result(context, turn, generator.facts, images, verdict, 0).sample
 
 
-def time_batch(recipe: RunContext, generator: Generator) -> float:
+def time_batch(context: RunContext, generator: Generator) -> float:
     """Seconds for one batch of the plan's first slots, after another one as a warm-up."""
-    requests = first_batch(recipe, generator)
+    requests = first_batch(context, generator)
     generator.generate(requests).images()
     started = time.monotonic()
     generator.generate(requests).images()
     return time.monotonic() - started
 
 
-def first_batch(recipe: RunContext, generator: Generator) -> list[Request]:
+def first_batch(context: RunContext, generator: Generator) -> list[Request]:
     """A full batch of the plan's first slots."""
-    count = min(generator.batch_size, recipe.plan.total)
-    turns = [attempt_at(recipe, slot, 0) for slot in map(recipe.plan.slot, range(count))]
+    count = min(generator.batch_size, context.plan.total)
+    turns = [attempt_at(context, slot, 0) for slot in map(context.plan.slot, range(count))]
     return requests_of(next(batches(turns, generator)), generator.batch_size)

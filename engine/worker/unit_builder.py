@@ -58,16 +58,16 @@ class UnitBuilder:
 
     def __init__(
         self,
-        recipe: RunContext,
+        context: RunContext,
         turns: Sequence[Attempt],
         generator: Generator,
         shards: StoreLike,
         done: Future[FinishedUnit],
     ) -> None:
-        unit = recipe.plan.unit(turns[0].slot.unit)
+        unit = context.plan.unit(turns[0].slot.unit)
         self.turns, self.done = turns, done
         self.ledger = UnitStats(
-            recipe, unit, generator.facts, generator.batch_size, generator.device, time.perf_counter()
+            context, unit, generator.facts, generator.batch_size, generator.device, time.perf_counter()
         )
         self.ledger.plan(turns)
         self._shards = shards
@@ -101,7 +101,7 @@ class UnitBuilder:
         self._rejected += [outcome.turn for outcome in outcomes if outcome.sample is None]
         self._open -= len(outcomes)
         if self._open == 0:
-            again, self._rejected = next_attempts(self.ledger.recipe, self._rejected), []
+            again, self._rejected = next_attempts(self.ledger.context, self._rejected), []
             self._ahead, self._open = again, len(again)
             if not again:
                 self.done.set_result(FinishedUnit(self.ledger, self._writer, self._shards))

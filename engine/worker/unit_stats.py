@@ -49,7 +49,7 @@ class UnitStats:
     device_s: seconds in which it had the device.
     """
 
-    recipe: RunContext
+    context: RunContext
     unit: WorkUnit
     facts: ModelFacts
     batch_size: int
@@ -67,7 +67,7 @@ class UnitStats:
     @property
     def shard(self) -> str:
         """Its name as a shard."""
-        return self.recipe.plan.shard_name(self.unit.number)
+        return self.context.plan.shard_name(self.unit.number)
 
     def plan(self, turns: Sequence[Attempt]) -> None:
         """Record the first attempts."""
@@ -95,7 +95,7 @@ class UnitStats:
 
     def stats(self, files: Sequence[PublishedFile]) -> Stats:
         """The stats of the unit, see `shards.stats`."""
-        classes, count = self.recipe.plan.classes, sum(self.kept.values())
+        classes, count = self.context.plan.classes, sum(self.kept.values())
         counts = {classes[label]: (n, self.kept[label]) for label, n in sorted(self.planned.items())}
         return {
             "unit": self.unit.number,
@@ -109,7 +109,7 @@ class UnitStats:
             "rejected": dict(sorted(self.rejected.items())),
             "failures": self._failures(),
             "files": [facts.as_json() for facts in files],
-            "plan_digest": self.recipe.plan.digest,
+            "plan_digest": self.context.plan.digest,
             **json.loads(json.dumps(asdict(self.facts))),  # as it will be read back: no tuples
             "batch_size": self.batch_size,
             "duration_s": round(self.device_s, 3),
@@ -120,7 +120,7 @@ class UnitStats:
         }
 
     def _failures(self) -> list[dict[str, object]]:
-        classes, allowed = self.recipe.plan.classes, self.recipe.spec.plan.max_attempts
+        classes, allowed = self.context.plan.classes, self.context.spec.plan.max_attempts
         return [
             {"key": slot.key, "class_name": classes[slot.label], "reasons": reasons}
             for slot, reasons in self.reasons.items()

@@ -21,8 +21,8 @@ from engine.monitoring.estimate import Estimate, Pace, check_disk, estimate
 from engine.monitoring.log import Log
 from engine.monitoring.run_progress import RunProgress
 from engine.monitoring.trace import merge
-from engine.report import write_report
-from engine.run.run import Run, begin_run, is_begun, pinned, plan_run, with_inputs
+from engine.report.write_report import write_report
+from engine.run.run import Run, begin_run, has_begun, pin_spec, plan_run, with_assets
 from engine.worker.batch_size import BatchSizes
 from engine.workflows.prompt_check import check_prompts
 from shards.storage.open_store import open_store
@@ -37,8 +37,8 @@ def prepare_run(spec: Spec, place: str, log: Log) -> Run:
     RunMismatch.
     """
     store = open_store(place)
-    context = plan_run(pinned(spec, store), store)
-    if not is_begun(store):
+    context = plan_run(pin_spec(spec, store), store)
+    if not has_begun(store):
         findings = check_prompts(context).findings
         for finding in findings[:_SHOWN_WARNINGS]:
             log.say("prompt_warning", f"warning: {finding}", "warning")
@@ -53,16 +53,16 @@ def generate(run: Run, log: Log, *, profile: bool = False) -> None:
     profile: also write RUN/profile.json, a trace of where the time goes. Raises UnitsFailed after everything else is
     finished, BudgetSpent, OutputError, Stopped and what `begin_run` raises.
     """
-    if run.recipe.spec.model.batch_size != "auto":
-        make_units(begin_run(run.recipe, run.store), log, profile=profile)
+    if run.context.spec.model.batch_size != "auto":
+        make_units(begin_run(run.context, run.store), log, profile=profile)
         return
 
     from engine.cluster.ray_session import ray_session
 
     # The batch size is measured on the Ray that then makes the units, and at the run's cost.
-    with ray_session(run.recipe.spec.cluster):
+    with ray_session(run.context.spec.cluster):
         sizes = batch_sizes_at_cost(run, log)
-        begun = begin_run(run.recipe.with_batch_size(sizes.chosen), run.store)
+        begun = begin_run(run.context.with_batch_size(sizes.chosen), run.store)
         sizes.write(begun.store)
         make_units(begun, log, profile=profile)
 
@@ -88,7 +88,7 @@ def _make_on_ray(run: Run, log: Log, profile: bool) -> None:
     from engine.cluster.prometheus import PrometheusMetrics
     from engine.cluster.ray_session import ray_session
 
-    context, done = run.recipe, list(run.stats().values())
+    context, done = run.context, list(run.stats().values())
     with ExitStack() as stack:
         if profile:
             stack.callback(_merge_profile, run, log)
@@ -114,7 +114,7 @@ def _finish(run: Run, log: Log) -> None:
 
 def summary(run: Run) -> str:
     """Describe in one line what is finished."""
-    stats, plan = run.stats().values(), run.recipe.plan
+    stats, plan = run.stats().values(), run.context.plan
     kept, failed = sum(unit["count"] for unit in stats), sum(len(unit["failures"]) for unit in stats)
     shards = f"{len(stats)} of {plan.n_units} shards in {run.shards}, {kept:,} images"
     return f"{shards}; {plan.total:,} slots planned, {failed:,} failed"
@@ -137,10 +137,10 @@ class Forecast:
 def forecast(run: Run, log: Log, *, measure: bool) -> Forecast:
     """Estimate disk, time and cost of a run. With `measure`, load the model and time one batch."""
     assumed = False
-    if run.recipe.spec.model.batch_size == "auto":
+    if run.context.spec.model.batch_size == "auto":
         assumed = not measure
         size = _batch_sizes(run, log).chosen if measure else DEFAULT_BATCH_SIZE
-        run = replace(run, recipe=run.recipe.with_batch_size(size))
+        run = replace(run, context=run.context.with_batch_size(size))
     return Forecast(run, estimate(run), _measure(run) if measure else None, assumed)
 
 
@@ -148,13 +148,13 @@ def _measure(run: Run) -> Pace:
     from engine.cluster.driver import measure
     from engine.cluster.ray_session import ray_session
 
-    with _with_assets(run) as stored, ray_session(run.recipe.spec.cluster):
-        return measure(stored.recipe, stored.store)
+    with _with_assets(run) as stored, ray_session(run.context.spec.cluster):
+        return measure(stored.context, stored.store)
 
 
 def batch_sizes_at_cost(run: Run, log: Log) -> BatchSizes:
     """Measure the batch size within the budget. The cost is recorded even if the measurement fails."""
-    meter = Meter(run.recipe.spec, (), recorded(run.store))
+    meter = Meter(run.context.spec, (), recorded(run.store))
     if spent := meter.exhausted():
         raise BudgetSpent(f"no batch size was measured: {spent}")
     try:
@@ -168,8 +168,8 @@ def _batch_sizes(run: Run, log: Log, meter: Meter | None = None) -> BatchSizes:
     from engine.cluster.batch_size_trial import measure_batch_sizes
     from engine.cluster.ray_session import ray_session
 
-    with _with_assets(run) as stored, ray_session(run.recipe.spec.cluster):
-        return measure_batch_sizes(stored.recipe, stored.store, log, meter)
+    with _with_assets(run) as stored, ray_session(run.context.spec.cluster):
+        return measure_batch_sizes(stored.context, stored.store, log, meter)
 
 
 @contextmanager
@@ -180,7 +180,7 @@ def _with_assets(run: Run) -> Iterator[Run]:
     temporary folder beside it.
     """
     if run.store.local is None:
-        yield with_inputs(run)
+        yield with_assets(run)
         return
     beside = next(folder for folder in run.store.local.parents if folder.is_dir())
     try:
@@ -188,4 +188,4 @@ def _with_assets(run: Run) -> Iterator[Run]:
     except OSError as error:
         raise OutputError(f"--out {run.store}: {beside} cannot be written: {error.strerror}") from None
     with temporary as place:
-        yield with_inputs(replace(run, store=open_store(place)))
+        yield with_assets(replace(run, store=open_store(place)))

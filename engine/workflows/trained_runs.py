@@ -11,10 +11,10 @@ from engine.evaluation.measure_progress import Progress
 from engine.evaluation.near_copies import near_copies_of
 from engine.evaluation.sweep import prepare_sweep
 from engine.evaluation.sweep_result import NearCopy
-from engine.report import write_report
+from engine.report.write_report import write_report
 from engine.report.verdict_text import near_copy_text, verdict
 from engine.run.leakage import prepare_real
-from engine.run.run import Run, begin_run, load_run, pinned, plan_run
+from engine.run.run import Run, begin_run, load_run, pin_spec, plan_run
 from engine.training.classifier.classifier_job import ClassifierJob, open_job
 from engine.training.classifier.history import Row
 from engine.training.classifier.holdout import compare_predictions, list_photos
@@ -31,7 +31,7 @@ def open_for_training(spec: Spec, place: str) -> Run:
     Raises SpecError where there is no run, RunMismatch where it was begun with another spec.
     """
     store = load_run(place).store
-    return begin_run(plan_run(pinned(spec, store), store), store)
+    return begin_run(plan_run(pin_spec(spec, store), store), store)
 
 
 def sweep(run: Run, say: Say, progress: Progress) -> None:
@@ -41,7 +41,7 @@ def sweep(run: Run, say: Say, progress: Progress) -> None:
 
     prepared = prepare_sweep(run)
     near_copies = _near_copies(run, say, progress)
-    with ray_session(run.recipe.spec.cluster):
+    with ray_session(run.context.spec.cluster):
         run_trials(prepared)
     say(verdict(write_sweep(prepared, near_copies)))
     say(f"report: {write_report(run)}")
@@ -56,7 +56,7 @@ def train(
     on_row: is called with each row of the history, its step and the number of steps.
     Returns the training and, if there are photos, their predictions, which are in its photos.json too.
     """
-    spec = run.recipe.spec
+    spec = run.context.spec
     prepare_real(run, ("train", "validation"))
     job = open_job(run, spec.train)
     job.begin()

@@ -51,7 +51,7 @@ def repair(arguments: Namespace) -> None:
     from engine.workflows.repairing import repair as make_anew
 
     run = load_run(arguments.place)
-    damage, total = find_damage(run), run.recipe.plan.n_units
+    damage, total = find_damage(run), run.context.plan.n_units
     for finding in damage.findings:
         say(finding.text)
     if damage.others:

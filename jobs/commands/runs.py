@@ -42,7 +42,7 @@ def generate(arguments: Namespace) -> None:
 
     expected = forecast(run, log, measure=arguments.measure)
     if expected.batch_size_is_assumed:
-        size = expected.run.recipe.spec.model.batch_size
+        size = expected.run.context.spec.model.batch_size
         print(f"batch size: auto, measured when the run begins; this plan assumes {size}")
     print_plan(expected.run, expected.estimate, expected.pace)
     check_disk(expected.run, expected.estimate)
@@ -50,7 +50,7 @@ def generate(arguments: Namespace) -> None:
 
 def report(arguments: Namespace) -> None:
     """Write the report of a run again."""
-    from engine.report import write_report
+    from engine.report.write_report import write_report
     from engine.run.run import load_run
 
     print(f"report: {write_report(load_run(arguments.place))}")

@@ -89,11 +89,7 @@ class MixedStream:
 
     def has_batch(self, number: int) -> bool:
         """Return whether the mix is long enough to have a batch of this number."""
-        try:
-            self._allocation(number)
-        except IndexError:
-            return False
-        return True
+        return self._allocate_until(number)
 
     def batches_per_epoch(self, fixed: Literal["real", "total"] = "real") -> int:
         """Return the number of batches in an epoch at a constant alpha.
@@ -144,27 +140,27 @@ class MixedStream:
 
         Raise IndexError after the end of the mix.
         """
-        if number < self._allocated - 1:
-            self._mixture.root.reset()
-            self._allocated, self._exhausted = 0, False
-        while self._allocated <= number:
-            before = self._drawn()
-            if not self._allocate_next():
-                raise IndexError(f"the mix has {self._allocated} batches: a source ended that does not repeat")
-            self._last_allocation = before, self._drawn() - before
+        if not self._allocate_until(number):
+            raise IndexError(f"the mix has {self._allocated} batches: a source ended that does not repeat")
         return self._last_allocation
 
-    def _allocate_next(self) -> bool:
-        """Allocate the next batch; return False at the end of the mix."""
-        remaining = self._mixture.root.remaining()
-        if self._exhausted or (remaining is not None and remaining < self.batch_size):
-            return False
-        try:
-            self._mixture.root.allocate(self.batch_size, self._allocated)
-        except SourceExhausted:
-            self._exhausted = True
-            return False
-        self._allocated += 1
+    def _allocate_until(self, number: int) -> bool:
+        """Allocate batches up to `number`, which becomes the last one; return False if the mix ends before."""
+        root = self._mixture.root
+        if number < self._allocated - 1:
+            root.reset()
+            self._allocated, self._exhausted = 0, False
+        while self._allocated <= number:
+            before, remaining = self._drawn(), root.remaining()
+            if self._exhausted or (remaining is not None and remaining < self.batch_size):
+                return False
+            try:
+                root.allocate(self.batch_size, self._allocated)
+            except SourceExhausted:
+                self._exhausted = True
+                return False
+            self._allocated += 1
+            self._last_allocation = before, self._drawn() - before
         return True
 
     def _drawn(self) -> NDArray[np.int64]:

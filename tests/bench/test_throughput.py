@@ -196,8 +196,8 @@ def test_an_image_costs_all_its_forwards_and_one_decoding() -> None:
 
 
 def test_ours_and_the_others_are_told_the_same_texts_as_often(tmp_path: Path) -> None:
-    recipe = digits_run(tmp_path, 40, 20, prompts=PROMPTS).recipe
-    ours = [recipe.prompt(recipe.plan.slot(index)).text for index in range(40)]
+    context = digits_run(tmp_path, 40, 20, prompts=PROMPTS).context
+    ours = [context.prompt(context.plan.slot(index)).text for index in range(40)]
     assert Counter(ours) == Counter(prompts(40))
 
 
@@ -255,7 +255,7 @@ GENERATORS.register(Neighbourly, NeighbourlyDevice)
 def test_an_image_that_depends_on_its_neighbours_is_found(settings: type[FakeSettings], equal: bool) -> None:
     run = fake_run(".", 32, OutputSpec(), ClusterSpec(), settings(seconds=0.0, side=16, batch_size=4))
     requests = determinism._requests(run)
-    shuffled, across = determinism.compare("w", run.recipe.spec, requests, (8,), 1)
+    shuffled, across = determinism.compare("w", run.context.spec, requests, (8,), 1)
     assert shuffled.ok is equal
     assert (shuffled.values[0] == 0) is equal
     assert (across.values[0] == 0) is equal
@@ -265,16 +265,16 @@ def test_an_image_that_depends_on_its_neighbours_is_found(settings: type[FakeSet
 def test_only_units_of_which_a_batch_was_made_again_were_made_anew(tmp_path: Path) -> None:
     log = tmp_path / "log"
     run = scaling._run(tmp_path, 1, FakeSettings(seconds=0.0, side=16, batch_size=scaling.BATCH, log=str(log)))
-    plan = run.recipe.plan
-    device = FakeDevice(run.recipe.spec.model, run.recipe.spec.output.image, run.recipe.spec.cluster)  # type: ignore[arg-type]
+    plan = run.context.plan
+    device = FakeDevice(run.context.spec.model, run.context.spec.output.image, run.context.spec.cluster)  # type: ignore[arg-type]
     units = [list(plan.slots(plan.unit(number))) for number in range(plan.n_units)]
     batches = [
         [slots[start : start + scaling.BATCH] for start in range(0, len(slots), scaling.BATCH)] for slots in units
     ]
     for batch in (batches[0][0], batches[0][0], *(one for unit in batches for one in unit)):  # two that warm it up
-        device.generate([run.recipe.request(slot, 0) for slot in batch])
+        device.generate([run.context.request(slot, 0) for slot in batch])
     assert scaling.made_anew(run, log.read_text().split()) == set()
-    device.generate([run.recipe.request(slot, 0) for slot in batches[2][1]])
+    device.generate([run.context.request(slot, 0) for slot in batches[2][1]])
     assert scaling.made_anew(run, log.read_text().split()) == {2}
 
 

@@ -34,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
     """What a scrape finds after one unit was finished, with rejections, one slot failed and another unit given up."""
     folder = tmp_path_factory.mktemp("run")
     begun = partial.begin(folder, "budget.price_per_gpu_hour=36")
-    plan = begun.recipe.plan
+    plan = begun.context.plan
     hopeless = {plan.seed_of(plan.slot(0), attempt) for attempt in range(3)}
     run = partial.make(begun, 0, 1, blank=lambda request: request.seed in hopeless)
     with_ray = ray.init(
@@ -51,7 +51,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
 
 def _tell(run: Run) -> None:
     before, now = run.stats()["00001"] | {"duration_s": 50.0}, run.stats()["00000"]
-    metrics = PrometheusMetrics(run.recipe, [before], Meter(run.recipe.spec, [before]))
+    metrics = PrometheusMetrics(run.context, [before], Meter(run.context.spec, [before]))
     metrics.tick(actors=2, loading=1, waiting=4)
     metrics.unit_done(now | {"duration_s": 8.0, "seconds": {"denoise": 6.0, "decode": 0.0, "wait": 2.0}})
     metrics.unit_failed("ValueError: prompt 17 is bad", 6)

@@ -192,7 +192,7 @@ def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nod
 
     run = fake_run(tmp_path, 8, ClusterSpec(max_actors=1), seconds=0.3, fits=2)
     node = nodes.add()
-    spec = run.recipe.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=4 / 3600)})
+    spec = run.context.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=4 / 3600)})
     progress = Watched()
     with pytest.raises(BudgetSpent, match=r"stopped with \d units to make: budget.gpu_hours .* is spent") as caught:
         generate(run, progress, Meter(spec, ()))
@@ -215,8 +215,8 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
 
     node = nodes.add()
     run = fake_run(tmp_path / "run", 1, ClusterSpec(), survives=2, seconds=0.05)
-    meter, before = Meter(run.recipe.spec, ()), time.monotonic()
-    found = measure_batch_sizes(run.recipe, run.store, JsonLog(), meter)
+    meter, before = Meter(run.context.spec, ()), time.monotonic()
+    found = measure_batch_sizes(run.context, run.store, JsonLog(), meter)
     assert 1.0 < meter.seconds < time.monotonic() - before, "at least the batches that it timed"
     assert (found.device, list(found.rates), found.chosen) == (node, [1, 2, 4], 2)
     lines = capsys.readouterr().out.splitlines()
@@ -230,7 +230,7 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
         batch_sizes_at_cost(none, JsonLog())
     failed = recorded(none.store).actor_seconds
     assert failed > 0, "what fails has a cost, too"
-    batch_sizes_at_cost(replace(none, recipe=run.recipe), JsonLog())
+    batch_sizes_at_cost(replace(none, context=run.context), JsonLog())
     assert recorded(none.store).actor_seconds > failed + 1.0
     nodes.remove(node)
 

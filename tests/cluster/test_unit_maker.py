@@ -93,17 +93,17 @@ def calls() -> Iterator[ThreadPoolExecutor]:
 
 
 def maker_of(run: Run, store: Store | None = None, profile: bool = False) -> UnitActor:
-    spec = run.recipe.spec
+    spec = run.context.spec
     model = WatchedSettings(**spec.model.model_dump())
-    recipe = type(run.recipe)(spec.model_copy(update={"model": model}), run.recipe.plan)
-    maker = UnitActor(recipe, store or run.store, profile)
+    context = type(run.context)(spec.model_copy(update={"model": model}), run.context.plan)
+    maker = UnitActor(context, store or run.store, profile)
     maker.load()
     return maker
 
 
 def test_a_unit_is_made_while_the_one_before_is_published(tmp_path: Path, calls: ThreadPoolExecutor) -> None:
     run = fake_run(tmp_path, 2, ClusterSpec())
-    second = {run.recipe.plan.seed_of(slot, 0) for slot in run.recipe.plan.slots(run.recipe.plan.unit(1))}
+    second = {run.context.plan.seed_of(slot, 0) for slot in run.context.plan.slots(run.context.plan.unit(1))}
     Late.may.clear()
     Watched.tell = staticmethod(lambda requests: Late.may.set() if requests[0].seed in second else None)
     Watched.threads.clear()
@@ -137,7 +137,7 @@ def test_what_another_actor_has_finished_counts_though_its_bytes_are_others(tmp_
     """As after a lost answer, where the second actor has memory for smaller batches alone."""
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
-    first, second = maker_of(run), maker_of(Run(run.store, run.recipe.with_batch_size(2)))
+    first, second = maker_of(run), maker_of(Run(run.store, run.context.with_batch_size(2)))
     stats = first.make(0)
     before = run.shards.sha256("00000.tar")
     assert second.make(0) == stats == run.stats()["00000"]

@@ -40,7 +40,7 @@ def test_auto_is_measured_once_and_is_a_number_from_then_on(
     assert {int(n): rate for n, rate in kept["images_per_second"].items()} == pytest.approx(shown, abs=0.06)
     assert f"batch size: {size} for the whole run" in found.stdout
     run = load_run(place)
-    assert run.recipe.spec.model.batch_size == size
+    assert run.context.spec.model.batch_size == size
     assert {stats["batch_size"] for stats in run.stats().values()} == {size}
     assert {stats["device"] for stats in run.stats().values()} == {kept["device"]}
     assert not list(tmp_path.glob(".measure-*"))

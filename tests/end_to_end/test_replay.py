@@ -28,9 +28,9 @@ def test_replay_makes_the_same_bytes_and_notices_others(jobs: Jobs, tiny_run: Pa
 
     # An image of another prompt under this key is noticed.
     run = load_run(shutil.copytree(tiny_run, tmp_path / "run"))
-    templates = run.recipe.spec.prompts.model_copy(update={"templates": ("{class}, {size}",)})
-    other = replace(run.recipe, spec=run.recipe.spec.model_copy(update={"prompts": templates}))
-    found_again = replay(replace(run, recipe=other), key)
+    templates = run.context.spec.prompts.model_copy(update={"templates": ("{class}, {size}",)})
+    other = replace(run.context, spec=run.context.spec.model_copy(update={"prompts": templates}))
+    found_again = replay(replace(run, context=other), key)
     assert not found_again.equal
     assert found_again.largest_difference > 0
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.report import write_report
+from engine.report.write_report import write_report
 from tests.browser import Tab, browser
 from tests.engine.reports import HELPED, make_run, measure, write_answer
 from tests.optional import needs_chromium

@@ -31,5 +31,5 @@ def begin(folder: Path, *overrides: str, place: str | None = None) -> Run:
 def make(run: Run, *units: int, blank: Callable[[Request], bool] = lambda _: False) -> Run:
     """Make these units. blank: which images come out as one colour, and are rejected."""
     for unit in units:
-        run_unit(run.recipe, unit, FakeGenerator(4, 16, blank), run.shards)
+        run_unit(run.context, unit, FakeGenerator(4, 16, blank), run.shards)
     return run

@@ -1,21 +1,20 @@
 """Runs to be reported on, sweeps of them with a known outcome, and a page as a reader sees it."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.config.spec_file import load_spec
 from engine.evaluation.comparison import write_sweep
-from engine.evaluation.measure_progress import untold
-from engine.evaluation.near_copies import Leak
+from engine.evaluation.measure_progress import noop
 from engine.evaluation.run_measures import measure_run
-from engine.evaluation.sweep import JUDGED, Sweep, Trial, prepare_sweep
-from engine.report import write_report
+from engine.evaluation.sweep import JUDGED, Sweep, Trial, prepare_sweep, trial_predictions
+from engine.evaluation.sweep_result import NearCopy, SweepResult
+from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.report.write_report import write_report
 from engine.run.run import Run, begin_run, load_run, plan_run
 from engine.training.classifier.evaluate import Predictions
 from engine.worker.runner import run_unit
@@ -34,7 +33,7 @@ def make_run(folder: Path, text: str, generator: FakeGenerator | None = None, un
     path.write_text(text)
     run = begin_run(plan_run(load_spec(path)), folder / "run")
     for number in run.pending()[:units]:
-        run_unit(run.recipe, number, generator or FakeGenerator(8, 16), run.shards)
+        run_unit(run.context, number, generator or FakeGenerator(8, 16), run.shards)
     return run
 
 
@@ -43,16 +42,18 @@ def copy_of(run: Run, folder: Path) -> Run:
     return load_run(shutil.copytree(run.store.url, folder / "run"))
 
 
-def write_answer(run: Run, accuracies: Mapping[str, float], *, masks: bool = False, leaks: Sequence[Leak] = ()) -> None:
+def write_answer(
+    run: Run, accuracies: Mapping[str, float], *, masks: bool = False, near_copies: Sequence[NearCopy] = ()
+) -> SweepResult:
     """What a sweep of the run writes where the networks of each arm are right so often, by chance."""
     sweep, random = prepare_sweep(run), np.random.default_rng(1)
     for trial in sweep.trials():
-        content = _trial(sweep, trial, accuracies.get(trial.arm, _USUAL), random, masks)
-        (run.store / "sweep").replace(f"{trial.name}.json", json.dumps(content).encode())
-    write_sweep(sweep, leaks)
+        result = _trial(sweep, trial, accuracies.get(trial.arm, _USUAL), random, masks)
+        result.write(run.store / "sweep")
+    return write_sweep(sweep, near_copies)
 
 
-def _trial(sweep: Sweep, trial: Trial, share: float, random: np.random.Generator, masks: bool) -> dict[str, Any]:
+def _trial(sweep: Sweep, trial: Trial, share: float, random: np.random.Generator, masks: bool) -> TrialResult:
     said = {}
     for split in JUDGED:
         label = np.array([row["label"] for row in read_rows(sweep.store / "real" / split, ["label"])], np.int64)
@@ -60,17 +61,17 @@ def _trial(sweep: Sweep, trial: Trial, share: float, random: np.random.Generator
             others = (label + random.integers(1, len(sweep.classes), len(label))) % len(sweep.classes)
             predicted = np.where(random.random(len(label)) < share, label, others)
             said[split] = Predictions(label, predicted, random.random(len(label)), np.ones(len(label)))
-    told = {split: {name: column.tolist() for name, column in one.as_columns().items()} for split, one in said.items()}
+    predictions = {split: trial_predictions(one) for split, one in said.items()}
     if masks:
         ious = {split: (one.quality + one.confidence) / 2 for split, one in said.items()}
-        told = {split: {"quality": one.tolist()} for split, one in ious.items()}
-    return {
-        "arm": trial.arm,
-        "seed": trial.seed,
-        "fingerprint": sweep._fingerprint(trial),  # else `write_sweep` takes it for another one's
-        "scores": {split: one.scores(len(sweep.classes)).as_json() for split, one in said.items()},
-        "predictions": told,
-    }
+        predictions = {split: TrialPredictions(quality=tuple(one.tolist())) for split, one in ious.items()}
+    return TrialResult(
+        arm=trial.arm,
+        seed=trial.seed,
+        fingerprint=sweep.fingerprint_of(trial),  # else `write_sweep` takes it for another one's
+        scores={split: one.scores(len(sweep.classes)) for split, one in said.items()},
+        predictions=predictions,
+    )
 
 
 def measure(run: Run, folder: Path) -> None:
@@ -82,7 +83,7 @@ def measure(run: Run, folder: Path) -> None:
     shape = {"image_size": 16, "patch_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(**shape)).save_pretrained(folder)
     BitImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
-    measure_run(run, str(folder), untold)
+    measure_run(run, str(folder), noop)
 
 
 class Tags(HTMLParser):

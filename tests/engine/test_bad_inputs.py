@@ -39,14 +39,14 @@ def truncate(place: Path, kind: str) -> None:
 
 def unmasked(place: Path) -> dict[str, Any]:
     run = begin_run(plan_run(spec(place, {})), place / "plain")
-    run_unit(run.recipe, 0, FakeGenerator(), run.shards)
+    run_unit(run.context, 0, FakeGenerator(), run.shards)
     return layouts(place, path=str(run.shards))
 
 
 def other_masks(place: Path) -> dict[str, Any]:
     """Shards whose masks count their classes in another order."""
-    recipe = begin_run(plan_run(spec(place, layouts(place))), place / "other").recipe
-    folder = recipe.inputs.condition
+    context = begin_run(plan_run(spec(place, layouts(place))), place / "other").context
+    folder = context.assets.condition
     assert folder is not None
     with tarfile.open(place / "x.tar", "w") as out:
         for extension, data in (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.config.spec_file import load_spec
 from engine.errors import RunMismatch, SpecError
 from engine.generators.generator import Images, Request
-from engine.run.run import Run, begin_run, load_run, pinned, plan_run
+from engine.run.run import Run, begin_run, load_run, pin_spec, plan_run
 from engine.run.run_context import RunContext
 from engine.worker.batch_size import BatchSizes, choose, largest, measure, unit_rate
 from shards.storage.open_store import open_store
@@ -86,11 +86,11 @@ def test_two_minutes_are_the_end() -> None:
 
 @pytest.mark.parametrize(("unit", "lost"), [(36, 36 / 36), (30, 30 / 32), (5, 5 / 8)])
 def test_the_rate_of_a_whole_unit_counts_its_padding(unit: int, lost: float, tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, f"output.samples_per_shard={unit}")
+    context = recipe_of(tmp_path, f"output.samples_per_shard={unit}")
     generator = Ticking(4, base=0.2, each=0.05)
-    assert unit_rate(recipe, generator, generator.clock) == pytest.approx(4 / 0.4 * lost)
+    assert unit_rate(context, generator, generator.clock) == pytest.approx(4 / 0.4 * lost)
     assert len(generator.asked) == 4 * 5, "one warms up, one is ahead, and three take a second"
-    assert generator.asked[:4] == [recipe.request(recipe.plan.slot(n), 0) for n in range(4)]
+    assert generator.asked[:4] == [context.request(context.plan.slot(n), 0) for n in range(4)]
 
 
 def test_requests_of_two_shapes_are_not_mixed(tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_requests_of_two_shapes_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_the_whole_measurement_finds_where_a_device_is_busy(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, "output.samples_per_shard=300", "plan.per_class=1000")
+    context = recipe_of(tmp_path, "output.samples_per_shard=300", "plan.per_class=1000")
 
     def rate(size: int) -> float:
         generator = Ticking(size, base=0.1, each=0.1)
-        return unit_rate(recipe, generator, generator.clock)
+        return unit_rate(context, generator, generator.clock)
 
-    assert largest(recipe.plan) == 256
-    found = dict(measure(rate, largest(recipe.plan), lambda: 0.0))
+    assert largest(context.plan) == 256
+    found = dict(measure(rate, largest(context.plan), lambda: 0.0))
     # 300 images are 19 batches of 16, which make 304, but 10 of 32 and 5 of 64, which make 320.
     assert list(found) == [1, 2, 4, 8, 16, 32, 64]
     assert found[16] > max(found[32], found[64])
@@ -124,7 +124,7 @@ def auto(folder: Path) -> Path:
 
 
 def begin(spec: Path, place: Path, size: int) -> Run:
-    return begin_run(plan_run(pinned(load_spec(spec), open_store(place))).with_batch_size(size), place)
+    return begin_run(plan_run(pin_spec(load_spec(spec), open_store(place))).with_batch_size(size), place)
 
 
 def test_a_run_keeps_the_number(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_a_run_keeps_the_number(tmp_path: Path) -> None:
 
     run = begin(spec, place, 4)
     partial.make(run, 0)
-    assert load_run(place).recipe.spec.model.batch_size == 4
+    assert load_run(place).context.spec.model.batch_size == 4
     given = load_spec(spec, ["model.batch_size=4"])
-    assert run.recipe.plan == plan_run(given).plan, "the run of a spec that names this number"
-    again = plan_run(pinned(load_spec(spec), open_store(place)), place)
+    assert run.context.plan == plan_run(given).plan, "the run of a spec that names this number"
+    again = plan_run(pin_spec(load_spec(spec), open_store(place)), place)
     assert begin_run(again, place).pending() == [1, 2, 3, 4, 5]
     with pytest.raises(RunMismatch, match=r"model\.batch_size: 4 -> 8"):
         begin_run(plan_run(load_spec(spec, ["model.batch_size=8"]), place), place)

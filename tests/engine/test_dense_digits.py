@@ -10,7 +10,7 @@ from engine.config.spec_file import load_as, load_spec
 from engine.data.splits import load_splits
 from engine.evaluation.sweep import prepare_sweep
 from engine.generators.registry import load_generator
-from engine.run.run import Run, begin_run, pinned, plan_run
+from engine.run.run import Run, begin_run, pin_spec, plan_run
 from engine.training.classifier.classifier_job import open_job
 from engine.training.classifier.metrics import confusion_matrix, mean_iou
 from engine.training.classifier.train_worker import TrainWorker
@@ -28,11 +28,11 @@ SMALL = ("plan.balance_to=18", "model.dtype=fp32", "model.batch_size=20", "outpu
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Eight images of each digit."""
     folder = tmp_path_factory.mktemp("dense") / "run"
-    spec = pinned(load_spec(SPECS / "digits-dense.yaml", SMALL), folder)
+    spec = pin_spec(load_spec(SPECS / "digits-dense.yaml", SMALL), folder)
     run = begin_run(plan_run(spec, folder), folder)
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
     for number in run.pending():
-        run_unit(run.recipe, number, generator, run.shards)
+        run_unit(run.context, number, generator, run.shards)
     return run
 
 
@@ -50,12 +50,12 @@ def test_what_it_draws_is_where_its_mask_says(run: Run) -> None:
 def test_a_network_for_masks_learns_from_real_and_synthetic_images(run: Run) -> None:
     prepare_sweep(run)
     settings = {"steps": 30, "alpha": 0.5, "batch_size": 16, "evaluate_every": 30, "learning_rate": 1e-2}
-    spec = run.recipe.spec.train.model_copy(update=settings)
+    spec = run.context.spec.train.model_copy(update=settings)
     job = open_job(run, spec)
     job.begin()
     trained = job.run(TrainWorker())
-    classes = list(run.recipe.spec.data.masks.palette)  # type: ignore[union-attr]
-    assert list(job.data.classes) == classes == ["paper", *run.recipe.plan.classes]
+    classes = list(run.context.spec.data.masks.palette)  # type: ignore[union-attr]
+    assert list(job.data.classes) == classes == ["paper", *run.context.plan.classes]
     confusion = np.array(trained.scores["validation"].confusion)
     strokes = np.array([[confusion[0, 0], confusion[0, 1:].sum()], [confusion[1:, 0].sum(), confusion[1:, 1:].sum()]])
     assert mean_iou(strokes) > 0.8, "paper is soon told from strokes"

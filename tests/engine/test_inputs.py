@@ -22,11 +22,11 @@ def place(tmp_path: Path) -> Path:
 KINDS: list[Change] = [of_bank, layouts, edges]
 
 
-def make(recipe: RunContext, folder: Path) -> list[bytes]:
+def make(context: RunContext, folder: Path) -> list[bytes]:
     """Make what is missing of a run; gives its tars."""
-    run = begin_run(recipe, folder)
+    run = begin_run(context, folder)
     for number in run.pending():
-        run_unit(run.recipe, number, FakeGenerator(), run.shards)
+        run_unit(run.context, number, FakeGenerator(), run.shards)
     return [path.read_bytes() for path in sorted(run.shards.local.glob("*.tar"))]
 
 
@@ -34,20 +34,20 @@ def make(recipe: RunContext, folder: Path) -> list[bytes]:
 def test_a_run_goes_on_without_the_files_that_it_was_begun_with(kind: Change, place: Path) -> None:
     run, wanted = place / "run", spec(place, kind(place))
     made = make(plan_run(wanted, run), run)
-    control = requested(load_run(run).recipe)
+    control = requested(load_run(run).context)
     for name in ("layouts", "bank.parquet"):
         (place / name).rename(place / f"moved-{name}")
     for path in (run / "shards").glob("00001*"):
         path.unlink()
     assert make(plan_run(wanted, run), run) == made
-    assert requested(load_run(run).recipe) == control
+    assert requested(load_run(run).context) == control
     # A batch is measured in another folder, with the inputs of the run.
-    assert requested(begin_run(plan_run(wanted, run), place / "measured").recipe) == control
+    assert requested(begin_run(plan_run(wanted, run), place / "measured").context) == control
 
 
-def requested(recipe: RunContext) -> list[tuple[str, bytes]]:
+def requested(context: RunContext) -> list[tuple[str, bytes]]:
     """Prompt and control image of every slot."""
-    requests = [recipe.request(recipe.plan.slot(index), 0) for index in range(recipe.plan.total)]
+    requests = [context.request(context.plan.slot(index), 0) for index in range(context.plan.total)]
     return [(one.prompt.text, one.condition.control(8, 8).tobytes() if one.condition else b"") for one in requests]
 
 
@@ -82,7 +82,7 @@ def test_changed_inputs_are_refused_by_name(kind: Change, change: Callable[[Path
 def test_a_damaged_copy_is_named(kind: Change, damage: Callable[[Path], object], place: Path) -> None:
     run, wanted = place / "run", spec(place, kind(place))
     begin_run(plan_run(wanted), run)
-    copy = min(path for path in (run / "inputs").rglob("*") if path.suffix in (".parquet", ".tar"))
+    copy = min(path for path in (run / "assets").rglob("*") if path.suffix in (".parquet", ".tar"))
     damage(copy)
     with pytest.raises(RunMismatch, match=r"the run's copy of .* was changed; put the old one back"):
         load_run(run)
@@ -92,20 +92,20 @@ def test_equal_inputs_are_kept_in_equal_files_whatever_their_place(place: Path) 
     begin_run(plan_run(spec(place, of_bank(place))), place / "one")
     (place / "bank.parquet").rename(place / "other.parquet")
     begin_run(plan_run(spec(place, {"prompts": {"bank": str(place / "other.parquet")}})), place / "two")
-    one, two = ([path.name for path in (place / run / "inputs").iterdir()] for run in ("one", "two"))
+    one, two = ([path.name for path in (place / run / "assets").iterdir()] for run in ("one", "two"))
     assert one == two
     assert len(one) == 1
 
 
 def test_only_what_the_quotas_need_is_kept(place: Path) -> None:
     few = {"plan": {"per_class": 4, "overrides": {"car": 0}}}
-    recipe = plan_run(spec(place, layouts(place) | few))
+    context = plan_run(spec(place, layouts(place) | few))
     (place / "layouts/car/0.png").unlink()
     (place / "layouts/car/1.png").write_bytes(b"no image")
-    assert plan_run(spec(place, layouts(place) | few)).plan.digest == recipe.plan.digest
-    run = begin_run(recipe, place / "run")
-    assert {image.class_name for image in recipe.inputs.images} == {"person"}
-    assert run.recipe.inputs.condition is not None
+    assert plan_run(spec(place, layouts(place) | few)).plan.digest == context.plan.digest
+    run = begin_run(context, place / "run")
+    assert {image.class_name for image in context.assets.images} == {"person"}
+    assert run.context.assets.condition is not None
 
 
 def test_the_order_of_a_palette_is_part_of_the_run(place: Path) -> None:

@@ -51,7 +51,7 @@ def test_quotas(plan: PlanSpec, real: tuple[int, ...], quotas: tuple[int, ...]) 
         (PlanSpec(per_class=1, overrides={"dgo": 3}), {}, "'dog'"),
         (PlanSpec(total=1, weights={"fish": 3.0}), {}, "'fish'"),
         (PlanSpec(per_class=1), {"prompts": PromptsSpec(classes={"cats": ClassPrompts()})}, "'cat'"),
-        (PlanSpec(balance_to="max"), {}, "no image is to be made"),
+        (PlanSpec(balance_to="max"), {}, "there is nothing to make"),
         (PlanSpec(total=3, weights=dict.fromkeys(CLASSES, 0.0)), {}, "all are 0"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import OutputError, RunMismatch
 from engine.evaluation.near_copies import Leak
 from engine.profiling import STAGES
-from engine.report import write_report
+from engine.report.write_report import write_report
 from engine.report.pictures import spread
 from engine.report.class_images import pictures
 from engine.run.run import Run
@@ -109,12 +109,12 @@ def test_commands_versions_and_spec_are_given(swept: Run) -> None:
     found = read(swept).text
     key = re.search(r"python -m jobs replay (\S+) (\d{9})", found)
     assert key is not None
-    assert swept.recipe.plan.slot_of_key(key[2]).label == 0
+    assert swept.context.plan.slot_of_key(key[2]).label == 0
     for text in (
         f"python -m jobs generate {swept.store.local}/spec.yaml --out {swept.store.local}",
         f"python -m jobs measure {swept.store.local}",
         f"python -m jobs verify {swept.store.local}",
-        swept.recipe.plan.digest,
+        swept.context.plan.digest,
         "fake",
         "apache-2.0",
         "python\xa03.",

@@ -15,7 +15,7 @@ from engine.data.splits import load_splits
 from engine.errors import RunMismatch
 from engine.evaluation.intervals import Interval
 from engine.generators.generator import Request
-from engine.report import write_report
+from engine.report.write_report import write_report
 from engine.report.axis import axis
 from engine.report.confusion import confusions
 from engine.report.findings import Arm, Findings, NearCopies, read_findings
@@ -47,8 +47,8 @@ class Copier(FakeGenerator):
 
     def __init__(self, run: Run) -> None:
         super().__init__(batch_size=8, size=16)
-        assert run.recipe.spec.data is not None
-        train = load_splits(run.recipe.spec.data).train
+        assert run.context.spec.data is not None
+        train = load_splits(run.context.spec.data).train
         self._train = [[fit_rgb(one.pixels(), 16, 16) for one in train if one.label == n] for n in range(10)]
 
     def _draw(self, request: Request) -> Pixels:
@@ -97,7 +97,7 @@ def test_copies_are_found_without_measures(swept: Run) -> None:
     articles = re.findall(r'<article class="pair.*?</article>', page_of(swept), re.DOTALL)
     pairs = [re.findall(r'title="(?:[^"]*, )?(\w+)"', one) for one in articles]
     assert len(pairs) == 18
-    assert all(swept.recipe.plan.slot_of_key(ours).label == labels[theirs] for ours, theirs in pairs)
+    assert all(swept.context.plan.slot_of_key(ours).label == labels[theirs] for ours, theirs in pairs)
 
 
 def test_a_class_is_shown_by_prompt_strategy(swept: Run) -> None:
@@ -197,7 +197,7 @@ def test_the_gallery_counts_honestly(swept: Run) -> None:
 
 def test_the_gallery_tells_truth_prediction_and_confidence_of_both(swept: Run) -> None:
     page = page_of(swept)
-    classes = swept.recipe.plan.classes
+    classes = swept.context.plan.classes
     stored = {row["key"]: n for n, row in enumerate(rows_of(swept))}
     told = [
         json.loads(swept.store.read(f"sweep/alpha-{alpha}-0.json"))["predictions"]["validation"] for alpha in (0.5, 0)

@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Path:
 
 def make(run: Run) -> None:
     for number in run.pending():
-        run_unit(run.recipe, number, FakeGenerator(), run.shards)
+        run_unit(run.context, number, FakeGenerator(), run.shards)
     run.write_card()
 
 
@@ -63,12 +63,12 @@ def test_a_bucket_holds_the_run_that_a_folder_holds(place: Path, tmp_path: Path,
     make(here)
     make(there)
     assert contents(there) == contents(here)
-    assert len(contents(here)) == 2 * here.recipe.plan.n_units
+    assert len(contents(here)) == 2 * here.context.plan.n_units
     assert list(findings(there)) == list(findings(here)) == []
     again = load_run(bucket.url)
     assert again.pending() == []
-    assert again.recipe.plan.digest == here.recipe.plan.digest
-    assert len(ShardStream(there.shards.url)) == here.recipe.plan.total
+    assert again.context.plan.digest == here.context.plan.digest
+    assert len(ShardStream(there.shards.url)) == here.context.plan.total
     with pytest.raises(RunMismatch, match="was begun with another spec"):
         begin_run(plan_run(wanted(place, seed=9)), bucket)
     with pytest.raises(SpecError, match="not a run"):
@@ -83,9 +83,9 @@ def test_actors_elsewhere_fetch_the_inputs(
         (place / name).rename(place / f"moved-{name}")
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "another machine's"))
     there = load_run(bucket)
-    assert there.recipe.inputs.files != here.recipe.inputs.files, "copies on that machine"
-    for slot in map(here.recipe.plan.slot, range(here.recipe.plan.total)):
-        one, other = here.recipe.request(slot, 0), there.recipe.request(slot, 0)
+    assert there.context.assets.files != here.context.assets.files, "copies on that machine"
+    for slot in map(here.context.plan.slot, range(here.context.plan.total)):
+        one, other = here.context.request(slot, 0), there.context.request(slot, 0)
         assert one.prompt == other.prompt
         assert one.condition is not None
         assert other.condition is not None
@@ -122,13 +122,13 @@ def test_repair_makes_what_is_damaged_and_nothing_else(where: str, place: Path, 
 def test_what_a_dead_worker_left_unfinished_goes_when_it_is_old(place: Path, tmp_path: Path) -> None:
     run = begun(place, tmp_path / "run")
     folder = tmp_path / "run" / "shards"
-    run_unit(run.recipe, 1, FakeGenerator(), run.shards)
+    run_unit(run.context, 1, FakeGenerator(), run.shards)
     finished = contents(run)
     run.shards.replace("00000.tar", b"of another kind of device")
     assert remove_unfinished(run, 3600) == []
     begun(place, tmp_path / "run")
     assert (folder / "00000.tar").exists(), "its writer may live"
-    old = time.time() - run.recipe.spec.cluster.unit_timeout_s - 60
+    old = time.time() - run.context.spec.cluster.unit_timeout_s - 60
     for path in folder.iterdir():
         os.utime(path, (old, old))
     begun(place, tmp_path / "run")

@@ -36,7 +36,7 @@ from tests.engine.fakes import Counted, FakeGenerator
 CLASSES = ("cat", "sea lion", "größe")
 
 
-def recipe(per_shard: int = 7, format: str = "png", **plan: int) -> RunContext:
+def context(per_shard: int = 7, format: str = "png", **plan: int) -> RunContext:
     spec = Spec(
         name="x",
         classes=CLASSES,
@@ -61,7 +61,7 @@ def rejected_once(made: RunContext) -> set[int]:
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
 def test_a_run_holds_what_its_plan_names(tmp_path: Path, format: str) -> None:
-    made = recipe(format=format)
+    made = context(format=format)
     for number in range(made.plan.n_units):
         run_unit(made, number, FakeGenerator(), tmp_path)
     assert findings(made, tmp_path) == []
@@ -73,7 +73,7 @@ def test_a_run_holds_what_its_plan_names(tmp_path: Path, format: str) -> None:
 
 
 def test_members_are_the_same_always_and_json_fields_keep_their_types(tmp_path: Path) -> None:
-    made = recipe()
+    made = context()
     run_unit(made, 0, FakeGenerator(), tmp_path)
     with tarfile.open(tmp_path / "00000.tar") as tar:
         members = tar.getmembers()
@@ -96,7 +96,7 @@ def test_members_are_the_same_always_and_json_fields_keep_their_types(tmp_path: 
 
 
 def test_equal_bytes_whatever_the_order_of_units(tmp_path: Path) -> None:
-    made = recipe()
+    made = context()
     for folder, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
         (tmp_path / folder).mkdir()
         generator = FakeGenerator()
@@ -108,7 +108,7 @@ def test_equal_bytes_whatever_the_order_of_units(tmp_path: Path) -> None:
 
 
 def test_a_rejected_image_is_tried_again_in_its_slot(tmp_path: Path) -> None:
-    made = recipe(per_shard=18)
+    made = context(per_shard=18)
     bad = rejected_once(made)
     stats = run_unit(made, 0, FakeGenerator(blank=lambda request: request.seed in bad), tmp_path)
     assert (stats["count"], stats["rejected"], stats["failures"]) == (18, {"blank": 6}, [])
@@ -120,7 +120,7 @@ def test_a_rejected_image_is_tried_again_in_its_slot(tmp_path: Path) -> None:
 
 
 def test_a_slot_that_stays_rejected_is_recorded_as_failed(tmp_path: Path) -> None:
-    made = recipe(per_shard=18, max_attempts=2)
+    made = context(per_shard=18, max_attempts=2)
 
     def always(request: Request) -> bool:
         return request.label == 1
@@ -135,7 +135,7 @@ def test_a_slot_that_stays_rejected_is_recorded_as_failed(tmp_path: Path) -> Non
 
 
 def test_a_unit_of_which_nothing_is_kept_is_still_finished(tmp_path: Path) -> None:
-    made = recipe()
+    made = context()
     for number in range(made.plan.n_units):
         stats = run_unit(made, number, FakeGenerator(blank=lambda _: True), tmp_path)
         assert stats["count"] == 0
@@ -144,13 +144,13 @@ def test_a_unit_of_which_nothing_is_kept_is_still_finished(tmp_path: Path) -> No
 
 def test_the_last_batch_is_padded(tmp_path: Path) -> None:
     generator = FakeGenerator()
-    run_unit(recipe(per_shard=7), 0, generator, tmp_path)
+    run_unit(context(per_shard=7), 0, generator, tmp_path)
     assert len(generator.asked) == 8
     assert generator.asked[7] == generator.asked[6]
 
 
 def test_a_unit_made_twice_counts_once(tmp_path: Path) -> None:
-    made = recipe()
+    made = context()
     first = run_unit(made, 0, FakeGenerator(), tmp_path)
     again = run_unit(made, 0, FakeGenerator(), tmp_path)
     assert again == first
@@ -158,7 +158,7 @@ def test_a_unit_made_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_comes_out_otherwise_is_refused(tmp_path: Path) -> None:
-    made = recipe()
+    made = context()
     run_unit(made, 0, FakeGenerator(), tmp_path)
     before = sha256_of(tmp_path / "00000.tar")
     with pytest.raises(CommitConflict, match="other bytes"):
@@ -168,7 +168,7 @@ def test_a_unit_that_comes_out_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failing_generator_publishes_nothing(tmp_path: Path) -> None:
-    made = recipe()
+    made = context()
     last = made.plan.seed_of(made.plan.slot(6), 0)
 
     def explode(request: Request) -> bool:
@@ -182,7 +182,7 @@ def test_a_failing_generator_publishes_nothing(tmp_path: Path) -> None:
 
 
 def test_one_image_again_is_the_same(tmp_path: Path) -> None:
-    made, generator = recipe(), FakeGenerator()
+    made, generator = context(), FakeGenerator()
     run_unit(made, 1, generator, tmp_path)
     slot = made.plan.slot(9)
     batch = ShardStream(tmp_path, shuffle=False).read(range(7))
@@ -193,8 +193,8 @@ def test_one_image_again_is_the_same(tmp_path: Path) -> None:
 
 
 def test_the_shape_of_a_runs_images_is_read_from_them(tmp_path: Path) -> None:
-    run = Run(open_store(tmp_path), recipe())
-    run_unit(run.recipe, 0, FakeGenerator(size=24), run.shards)
+    run = Run(open_store(tmp_path), context())
+    run_unit(run.context, 0, FakeGenerator(size=24), run.shards)
     assert image_shape(run) == (24, 24)
 
 
@@ -211,7 +211,7 @@ class Bucketed(FakeGenerator):
 
 
 def test_shapes_masks_and_refusals(tmp_path: Path) -> None:
-    made = recipe(per_shard=18, max_attempts=50)
+    made = context(per_shard=18, max_attempts=50)
     generator = Bucketed()
     stats = run_unit(made, 0, generator, tmp_path)
     assert findings(made, tmp_path) == []
@@ -242,7 +242,7 @@ class Timed(FakeGenerator):
 
 def test_the_seconds_of_a_unit_are_those_of_its_batches(tmp_path: Path) -> None:
     generator = Timed(("text", -4.0, -3.0), ("denoise", -3.0, -1.0), ("decode", -1.0, -0.5), ("copy", -0.5, 0.0))
-    stats = run_unit(recipe(), 0, generator, tmp_path)  # two batches
+    stats = run_unit(context(), 0, generator, tmp_path)  # two batches
     seconds = stats["seconds"]
     assert list(seconds) == list(STAGES)
     assert [seconds[stage] for stage in DEVICE] == [2.0, 4.0, 1.0, 1.0]
@@ -251,8 +251,8 @@ def test_the_seconds_of_a_unit_are_those_of_its_batches(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_always_at_work_does_not_wait_and_an_instant_one_always_does(tmp_path: Path) -> None:
-    busy = run_unit(recipe(), 0, Timed(("denoise", -1000.0, 1000.0)), tmp_path / "busy")
-    instant = run_unit(recipe(), 0, Timed(("denoise", 0.0, 0.0)), tmp_path / "instant")
+    busy = run_unit(context(), 0, Timed(("denoise", -1000.0, 1000.0)), tmp_path / "busy")
+    instant = run_unit(context(), 0, Timed(("denoise", 0.0, 0.0)), tmp_path / "instant")
     assert busy["seconds"]["wait"] == 0
     assert instant["seconds"]["wait"] == pytest.approx(instant["duration_s"], abs=1e-3)
 
@@ -263,7 +263,7 @@ def test_a_generator_that_does_not_say_has_denoised_for_as_long_as_it_was_called
             time.sleep(0.05)
             return super().generate(requests)
 
-    stats = run_unit(recipe(), 0, Slow(), tmp_path)
+    stats = run_unit(context(), 0, Slow(), tmp_path)
     seconds = stats["seconds"]
     assert seconds["denoise"] >= 0.1
     assert seconds["denoise"] + seconds["wait"] == pytest.approx(stats["duration_s"], abs=2e-3)
@@ -284,6 +284,6 @@ def test_gaps_are_what_no_span_covers(found: list[tuple[int, int]], start: int, 
 
 def test_two_batches_of_images_are_in_memory_at_most(tmp_path: Path) -> None:
     generator = Counted(batch_size=2)
-    run_unit(recipe(per_shard=18), 0, generator, tmp_path)
+    run_unit(context(per_shard=18), 0, generator, tmp_path)
     assert len(generator.alive) == 9
     assert max(generator.alive) <= 3, "of them one is just made"

@@ -22,7 +22,7 @@ from engine.worker.runner import Runner, run_unit
 from engine.worker.unit_builder import FinishedUnit
 from shards.storage.commit import sha256_of
 from tests.engine.fakes import Counted, FakeGenerator
-from tests.engine.test_runner import recipe
+from tests.engine.test_runner import context
 
 PATIENCE_S = 60.0
 
@@ -45,7 +45,7 @@ def units_of(made: RunContext, asked: Sequence[Request], size: int) -> list[int]
 @given(st.sets(st.integers(0, 17)), st.integers(3, 9), st.integers(1, 5))
 def test_units_that_share_a_device_are_those_that_are_made_alone(bad: set[int], per_shard: int, size: int) -> None:
     """Whatever is rejected, and however the verdicts fall in time."""
-    made = recipe(per_shard=per_shard, max_attempts=2)
+    made = context(per_shard=per_shard, max_attempts=2)
     rejected = {made.plan.seed_of(made.plan.slot(index), 0) for index in bad}
     rejected |= {made.plan.seed_of(made.plan.slot(index), 1) for index in bad if index % 2}
 
@@ -82,7 +82,7 @@ class Gated(FakeGenerator):
 def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_the_first_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = recipe(per_shard=9)  # three batches
+    made = context(per_shard=9)  # three batches
     retried = {made.plan.seed_of(made.plan.slot(index), 0) for index in (0, 8)}
     verdict, settled = threading.Event(), threading.Event()
     judge = module.outcome
@@ -111,7 +111,7 @@ def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_t
 
 
 def test_a_unit_can_be_recalled_until_it_is_begun(tmp_path: Path) -> None:
-    made = recipe(per_shard=6)
+    made = context(per_shard=6)
     runner = Runner(made, Gated(lambda batch: cancelled.append([unit.cancel() for unit in units])), tmp_path)
     cancelled: list[list[bool]] = []
     with runner:
@@ -124,7 +124,7 @@ def test_a_unit_can_be_recalled_until_it_is_begun(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_fails_leaves_the_others_and_nothing_of_its_own(tmp_path: Path) -> None:
-    made = recipe(per_shard=6)
+    made = context(per_shard=6)
     seeds = [made.plan.seed_of(made.plan.slot(index), 0) for index in (5, 10)]
 
     def explode(request: Request) -> bool:
@@ -148,7 +148,7 @@ def test_where_a_batch_does_not_fit_all_that_was_begun_is_made_anew_in_smaller_o
         def images(self) -> Images:
             raise RuntimeError("CUDA error: out of memory")
 
-    made = recipe(per_shard=9)
+    made = context(per_shard=9)
     for place, late in ((tmp_path / "at once", False), (tmp_path / "late", True)):
         loaded: list[FakeGenerator] = []
 
@@ -210,7 +210,7 @@ def test_a_device_that_holds_one_model_gets_the_next_when_the_last_is_gone(
         there.append(weakref.ref(made))
         return made
 
-    made = recipe(per_shard=9)
+    made = context(per_shard=9)
     with Runner(made, load(first), tmp_path, load) as runner:
         units = offered(runner, made)
         runner.run()
@@ -224,7 +224,7 @@ def test_a_generator_that_cannot_be_loaded_smaller_fails_what_was_offered(tmp_pa
     def full(batch: int) -> None:
         raise RuntimeError("CUDA error: out of memory")
 
-    made = recipe(per_shard=9)
+    made = context(per_shard=9)
     with Runner(made, Gated(full), tmp_path, load) as runner:
         units = offered(runner, made)
         runner.run()
@@ -238,7 +238,7 @@ def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
         if next(moments, False):
             raise KeyboardInterrupt
 
-    made = recipe(per_shard=9)
+    made = context(per_shard=9)
     with Runner(made, Gated(interrupted), tmp_path) as runner:
         units = offered(runner, made)
         with pytest.raises(KeyboardInterrupt):
@@ -251,7 +251,7 @@ def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
 
 
 def test_over_units_too_two_batches_are_in_memory_at_most(tmp_path: Path) -> None:
-    made, generator = recipe(per_shard=3), Counted(2)
+    made, generator = context(per_shard=3), Counted(2)
     with Runner(made, generator, tmp_path) as runner:
         units = offered(runner, made)
         runner.run()
@@ -267,7 +267,7 @@ def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) ->
             time.sleep(5e-3)
             return super().generate(requests)
 
-    made = recipe(per_shard=3)
+    made = context(per_shard=3)
     with Runner(made, Slow(2), tmp_path) as runner:
         units = offered(runner, made)
         began = time.perf_counter()
@@ -286,7 +286,7 @@ def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) ->
 def test_a_unit_offered_while_the_device_waits_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = recipe(per_shard=9)
+    made = context(per_shard=9)
     may, judge = threading.Event(), module.outcome
 
     def slow(*given: object) -> object:

@@ -18,8 +18,9 @@ from engine.config.spec import Spec
 from engine.config.train_spec import TrainSpec
 from engine.data.open_source import open_source
 from engine.data.splits import load_splits
-from engine.generators.kinds.text_to_image import TextToImageSettings
+from engine.evaluation.measure_result import ALL_CLASSES, REAL, MeasureResult, MeasureRow
 from engine.generators.generator import Request
+from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.runner import run_unit
 from jobs.__main__ import main
@@ -80,7 +81,7 @@ def make(folder: Path, data: SourceSettings | None, strategies: Sequence[str] = 
     run = begin_run(plan_run(spec), folder / "run")
     generator = KnownGenerator(data) if data else FakeGenerator(batch_size=8, size=SIZE)
     for number in run.pending():
-        run_unit(run.recipe, number, generator, run.shards)
+        run_unit(run.context, number, generator, run.shards)
     return run
 
 
@@ -90,121 +91,130 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def found(run: Run) -> dict[str, Any]:
+def found(run: Run) -> MeasureResult:
     """What measures.json holds."""
-    assert main(["measure", str(run.store)]) == 0
-    return json.loads(run.store.read("measures.json"))  # type: ignore[no-any-return]
+    return measured(run)
 
 
-def row(found: dict[str, Any], strategy: str, class_name: str = "all classes") -> dict[str, Any]:
-    (one,) = (one for one in found["rows"] if (one["strategy"], one["class_name"]) == (strategy, class_name))
-    return one  # type: ignore[no-any-return]
+def measured(run: Run, *options: str) -> MeasureResult:
+    assert main(["measure", str(run.store), *options]) == 0
+    result = MeasureResult.read(run.store)
+    assert result is not None
+    return result
 
 
-def test_there_is_a_row_for_each_strategy_and_class_beside_real_ones(run: Run, found: dict[str, Any]) -> None:
-    groups = [*STRATEGIES, "real (world)"]
-    assert {one["strategy"] for one in found["rows"]} == set(groups)
-    assert len(found["rows"]) == 11 * len(groups)
+def row(found: MeasureResult, strategy: str, class_name: str = ALL_CLASSES) -> MeasureRow:
+    (row,) = (row for row in found.rows if (row.strategy, row.class_name) == (strategy, class_name))
+    return row
+
+
+def value(found: MeasureResult, strategy: str, name: str) -> float:
+    number = row(found, strategy).values[name]
+    assert number is not None
+    return number
+
+
+def test_there_is_a_row_for_each_strategy_and_class(found: MeasureResult) -> None:
+    groups = [*STRATEGIES, REAL]
+    assert {row.strategy for row in found.rows} == set(groups)
+    assert len(found.rows) == 11 * len(groups)
     for name in STRATEGIES:
-        assert (row(found, name)["images"], row(found, name)["compared"]) == (10 * EACH, 10 * EACH)
-    assert row(found, "real (world)", "two")["compared"] == EACH
-    assert found["reference"] == {"split": "validation", "images": row(found, "good")["real"]}
-    assert found["encoder"]["name"] == "offline"
-    assert "real world split" in found["encoder"]["told"]
+        assert (row(found, name).images, row(found, name).compared) == (10 * EACH, 10 * EACH)
+    assert row(found, REAL, "two").compared == EACH
+    assert (found.reference.split, found.reference.images) == ("validation", row(found, "good").real)
+    assert found.encoder.name == "offline"
+    assert "real world split" in found.encoder.description
+    titles = [column.title for column in found.columns]
+    assert titles[:3] == ["FD (offline)", "KD (offline)", "precision"]
+    assert titles[3:] == ["recall", "density", "coverage", "margin", "outliers", "copies"]
 
 
-def test_good_images_are_nearer_than_wrong_ones_and_noise(found: dict[str, Any]) -> None:
-    good, wrong, noise, real = (row(found, name) for name in ("good", "wrong", "noise", "real (world)"))
-    for near in (good, real):
-        for far in (wrong, noise):
-            assert near["kid"]["mean"] + 5 * near["kid"]["standard_error"] < far["kid"]["mean"]
+def test_good_images_are_nearer_than_wrong_ones_and_noise(found: MeasureResult) -> None:
+    for near in ("good", REAL):
+        for far in ("wrong", "noise"):
+            assert value(found, near, "kd") + 5 * value(found, near, "kd_standard_error") < value(found, far, "kd")
     for measure in ("precision", "recall", "density", "coverage"):
-        assert good["manifold"][measure] > 2 * wrong["manifold"][measure] >= 2 * noise["manifold"][measure]
+        good, wrong, noise = (value(found, name, measure) for name in ("good", "wrong", "noise"))
+        assert good > 2 * wrong >= 2 * noise
 
 
-def test_copies_cover_less_than_as_many_different_images(found: dict[str, Any]) -> None:
-    assert row(found, "copied")["manifold"]["recall"] < row(found, "good")["manifold"]["recall"]
+def test_copies_cover_less_than_as_many_different_images(found: MeasureResult) -> None:
+    assert value(found, "copied", "recall") < value(found, "good", "recall")
 
 
-def test_fid_is_given_where_images_outnumber_dimensions(found: dict[str, Any]) -> None:
-    assert all(row(found, name)["fid"] is None for name in STRATEGIES), "120 images, 128 dimensions"
+def test_fd_is_given_where_images_outnumber_dimensions(found: MeasureResult) -> None:
+    assert all(row(found, name).values["fd"] is None for name in STRATEGIES), "120 images, 128 dimensions"
 
 
-def test_images_of_another_class_are_the_outliers(found: dict[str, Any]) -> None:
-    good, wrong = row(found, "good"), row(found, "wrong")
-    assert wrong["outliers"] > 0.9 * wrong["images"]
-    assert good["outliers"] < 0.1 * good["images"]
-    assert good["margin"] > 0 > wrong["margin"]
-    margins = [one["margin"] for one in found["outliers"]]
+def test_images_of_another_class_are_the_outliers(found: MeasureResult) -> None:
+    assert value(found, "wrong", "outliers") > 0.9 * row(found, "wrong").images
+    assert value(found, "good", "outliers") < 0.1 * row(found, "good").images
+    assert value(found, "good", "margin") > 0 > value(found, "wrong", "margin")
+    margins = [image.margin for image in found.outliers]
     assert margins == sorted(margins)
     assert len(margins) > 100
     digits = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    shifted = [one for one in found["outliers"] if one["strategy"] == "wrong"]
-    right = [one for one in shifted if one["other"] == digits[(digits.index(one["class_name"]) + 1) % 10]]
+    shifted = [image for image in found.outliers if image.strategy == "wrong"]
+    right = [image for image in shifted if image.resembles == digits[(digits.index(image.class_name) + 1) % 10]]
     assert len(right) > 0.8 * len(shifted) > 80
 
 
-def test_copies_are_named_with_the_image_that_they_copy(found: dict[str, Any]) -> None:
-    copied = row(found, "copied")
-    assert copied["copies"] == copied["images"] == found["copies"]["found"]
-    assert [row(found, name)["copies"] for name in ("good", "wrong", "noise")] == [0, 0, 0]
-    assert row(found, "real (world)")["copies"] is None
-    assert all(one["real"].startswith("train") and one["copy"] for one in found["copies"]["images"])
-    assert 20 < sum(one["mirrored"] for one in found["copies"]["images"]) < 100
-    assert {one["class_name"] for one in found["neighbours"]} == {
-        one["class_name"] for one in found["copies"]["images"]
-    }
-    nearest = found["neighbours"][0]
-    assert nearest["copy"]
-    assert [one["real"][:5] for one in nearest["by_features"]] == ["train"] * 3
-    assert nearest["by_features"][0]["distance"] <= nearest["by_features"][1]["distance"]
+def test_copies_are_named_with_the_image_that_they_copy(found: MeasureResult) -> None:
+    assert value(found, "copied", "copies") == row(found, "copied").images == found.copies.count
+    assert [value(found, name, "copies") for name in ("good", "wrong", "noise")] == [0, 0, 0]
+    assert row(found, REAL).values["copies"] is None
+    assert all(match.real.startswith("train") and match.is_copy for match in found.copies.listed)
+    assert 20 < sum(match.mirrored for match in found.copies.listed) < 100
+    assert {match.class_name for match in found.closest} == {match.class_name for match in found.copies.listed}
+    closest = found.closest[0]
+    assert closest.is_copy
+    assert [neighbour.real[:5] for neighbour in closest.feature_neighbours] == ["train"] * 3
+    assert closest.feature_neighbours[0].distance <= closest.feature_neighbours[1].distance
 
 
-def test_the_table_and_what_stands_out_are_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_and_the_lists_are_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", str(run.store), "--most", "7"]) == 0
     shown = capsys.readouterr().out
+    assert "FD (offline)" in shown
     assert "all classes  good          70 " in shown
     assert "a small classifier trained on the real world split" in shown
     assert shown.count("\noutlier: ") == shown.count("\ncopy: ") == 10
-    assert "copies of real images: 70, looked for among" in shown
+    assert "copies of real images: 70, searched among" in shown
     assert main(["measure", str(run.store), "--most", "7", "--json"]) == 0
     out, _ = capsys.readouterr()
     assert json.loads(out) == json.loads(run.store.read("measures.json"))
 
 
-def test_what_was_measured_is_measured_again_once_shards_changed(tmp_path: Path) -> None:
+def test_a_run_is_measured_again_once_its_shards_changed(tmp_path: Path) -> None:
     run = make(tmp_path, DATA, ("noise",), each=24)  # two shards
-    assert main(["measure", str(run.store)]) == 0
-    first = json.loads(run.store.read("measures.json"))
-    run.store.replace("measures.json", json.dumps({**first, "marked": True}).encode())
-    assert main(["measure", str(run.store)]) == 0
-    assert json.loads(run.store.read("measures.json"))["marked"], "nothing changed, and it was measured again"
+    marked = measured(run).model_copy(update={"classes": ("marked",)})
+    marked.write(run.store)
+    assert measured(run) == marked, "nothing changed, and it was measured again"
     run.shards.remove("00001_stats.json")
-    assert main(["measure", str(run.store)]) == 0
-    assert "marked" not in json.loads(run.store.read("measures.json"))
+    assert measured(run) != marked
 
 
-def test_without_validation_train_is_what_images_are_compared_with(tmp_path: Path) -> None:
+def test_without_validation_images_are_compared_with_train(tmp_path: Path) -> None:
     data = data_spec(source="digits", splits=SplitSpec(world=0.5, train=0.5, validation=0, test=0))
-    run = make(tmp_path, data, ("noise",), each=8)
-    assert main(["measure", str(run.store)]) == 0
-    found = json.loads(run.store.read("measures.json"))
-    assert found["reference"]["split"] == "train"
-    assert row(found, "noise")["real"] == found["reference"]["images"] > 800
+    found = measured(make(tmp_path, data, ("noise",), each=8))
+    assert found.reference.split == "train"
+    assert row(found, "noise").real == found.reference.images > 800
 
 
-def test_an_encoder_in_a_folder_gives_features_and_the_result_names_it(run: Run, tmp_path: Path) -> None:
+def test_an_encoder_in_a_folder_is_named_by_the_result(run: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
+    folder = tmp_path / "dino"
     shape = {"image_size": 16, "patch_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    Dinov2Model(Dinov2Config(**shape)).save_pretrained(tmp_path)
-    BitImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(tmp_path)
-    assert main(["measure", str(run.store), "--encoder", str(tmp_path)]) == 0
-    found = json.loads(run.store.read("measures.json"))
-    assert found["encoder"] == {"name": str(tmp_path), "revision": "", "told": f"Dinov2Model {tmp_path}"}
-    assert found["outliers"] == []
-    assert row(found, "good")["margin"] is row(found, "good")["outliers"] is None
-    assert row(found, "good")["fid"] < row(found, "noise")["fid"], "120 images, 8 dimensions"
-    assert row(found, "copied")["copies"] == found["copies"]["found"] == 120
+    Dinov2Model(Dinov2Config(**shape)).save_pretrained(folder)
+    BitImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
+    found = measured(run, "--encoder", str(folder))
+    assert (found.encoder.name, found.encoder.revision) == (str(folder), "")
+    assert found.encoder.description == f"Dinov2Model {folder}"
+    assert [column.title for column in found.columns[:2]] == ["FD (dino)", "KD (dino)"]
+    assert found.outliers == ()
+    assert not {"margin", "outliers"} & row(found, "good").values.keys()
+    assert value(found, "good", "fd") < value(found, "noise", "fd"), "120 images, 8 dimensions"
+    assert value(found, "copied", "copies") == found.copies.count == 120
 
 
 def refusal(run: Run, capsys: pytest.CaptureFixture[str], *options: str) -> str:

@@ -29,16 +29,16 @@ def shipped(name: str, *overrides: str) -> Spec:
 def make_everywhere(spec: Spec, folder: Path) -> Run:
     """Make the spec in this process, and by three actors of the running Ray: equal, valid, replayable."""
     alone = _begin(spec, folder / "alone")
-    recipe = alone.recipe
-    generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
+    context = alone.context
+    generator = load_generator(context.spec.model, context.spec.output.image, context.spec.cluster)
     for number in reversed(alone.pending()):
-        run_unit(recipe, number, generator, alone.shards)
+        run_unit(context, number, generator, alone.shards)
     alone.write_card()
     together = _begin(spec, folder / "together")
-    with RunProgress(recipe.plan.classes, recipe.plan.quotas, []) as progress:
+    with RunProgress(context.plan.classes, context.plan.quotas, []) as progress:
         generate(together, progress)
     together.write_card()
-    assert recipe.plan.n_units >= ACTORS, "fewer units than actors show nothing"
+    assert context.plan.n_units >= ACTORS, "fewer units than actors show nothing"
     assert hashes(alone.store.local) == hashes(together.store.local)
     _check_labels(alone)
     key = rows(alone)[-1]["key"]
@@ -48,7 +48,7 @@ def make_everywhere(spec: Spec, folder: Path) -> Run:
 
 def rows(run: Run) -> list[dict[str, Any]]:
     """The index of every sample, in order."""
-    names = [run.recipe.plan.shard_name(number) for number in range(run.recipe.plan.n_units)]
+    names = [run.context.plan.shard_name(number) for number in range(run.context.plan.n_units)]
     return [row for name in names for row in read_index_rows(run.shards.local / f"{name}.tar")]
 
 
@@ -56,7 +56,7 @@ def members(run: Run, rows: Sequence[dict[str, Any]], member: str) -> list[bytes
     """`image` or `mask` of each row."""
     found = []
     for row in rows:
-        tar = run.shards.read(f"{run.recipe.plan.shard_name(row['unit'])}.tar")
+        tar = run.shards.read(f"{run.context.plan.shard_name(row['unit'])}.tar")
         start = row[f"{member}_offset"]
         found.append(tar[start : start + row[f"{member}_size"]])
     return found
@@ -64,12 +64,12 @@ def members(run: Run, rows: Sequence[dict[str, Any]], member: str) -> list[bytes
 
 def _begin(spec: Spec, folder: Path) -> Run:
     cluster = spec.cluster.model_copy(update={"min_actors": ACTORS, "max_actors": ACTORS, "gpus_per_actor": 0.0})
-    recipe = plan_run(spec.model_copy(update={"cluster": cluster}))
-    return begin_run(recipe, folder)
+    context = plan_run(spec.model_copy(update={"cluster": cluster}))
+    return begin_run(context, folder)
 
 
 def _check_labels(run: Run) -> None:
-    plan = run.recipe.plan
+    plan = run.context.plan
     names = [plan.shard_name(number) for number in range(plan.n_units)]
     assert [found.text for found in verify_folder(run.shards, plan.classes, names, plan.digest)] == []
     found = rows(run)

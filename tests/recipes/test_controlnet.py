@@ -22,7 +22,7 @@ from engine.data.splits import load_splits
 from engine.errors import ModelError
 from engine.generators.generator import Generator
 from engine.generators.registry import load_generator
-from engine.report import write_report
+from engine.report.write_report import write_report
 from engine.report.class_images import pictures
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay
@@ -62,8 +62,8 @@ def drawn(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def begin(spec: Spec, folder: Path) -> tuple[Run, Generator]:
-    recipe = plan_run(spec, folder)
-    return begin_run(recipe, folder), load_generator(spec.model, spec.output.image, spec.cluster)
+    context = plan_run(spec, folder)
+    return begin_run(context, folder), load_generator(spec.model, spec.output.image, spec.cluster)
 
 
 def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
@@ -79,10 +79,10 @@ def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
     controls: list[np.ndarray] = []
     for number in run.pending():
         seen.clear()
-        run_unit(run.recipe, number, generator, run.shards)
+        run_unit(run.context, number, generator, run.shards)
         size, steps = spec.model.batch_size, 2
         batches = [step[:size] for step in seen[::steps]]  # without the second half, of the negative prompts
-        controls += list(np.concatenate(batches)[: len(run.recipe.plan.unit(number))])
+        controls += list(np.concatenate(batches)[: len(run.context.plan.unit(number))])
     return run, controls
 
 
@@ -98,7 +98,7 @@ def layout_spec(models: tuple[str, ...], path: Path, *more: str) -> Spec:
 
 
 def test_drawn_layouts_are_masks_of_their_class(drawn: Run) -> None:
-    plan, palette = drawn.recipe.plan, drawn.recipe.spec.condition.palette  # type: ignore[union-attr]
+    plan, palette = drawn.context.plan, drawn.context.spec.condition.palette  # type: ignore[union-attr]
     names = list(palette)
     for row, mask, image in zip(rows(drawn), masks(drawn), members(drawn, rows(drawn), "image"), strict=True):
         assert mask.shape == decode_rgb(image).shape[:2] == (32, 32)
@@ -106,7 +106,7 @@ def test_drawn_layouts_are_masks_of_their_class(drawn: Run) -> None:
         assert json.loads(row["mask_classes"]) == {name: list(colour) for name, colour in palette.items()}
         assert list(json.loads(row["mask_classes"])) == names
         assert row["source"] == ""
-        book = drawn.recipe.conditions
+        book = drawn.context.conditions
         assert book is not None
         again = book.condition(plan.slot_of_key(row["key"]), row["seed"], "").mask_at(32, 32)
         assert np.array_equal(mask, again)
@@ -114,10 +114,10 @@ def test_drawn_layouts_are_masks_of_their_class(drawn: Run) -> None:
 
 
 def test_the_report_shows_masks_in_the_palettes_colours(drawn: Run) -> None:
-    names = [drawn.recipe.plan.shard_name(number) for number in range(drawn.recipe.plan.n_units)]
+    names = [drawn.context.plan.shard_name(number) for number in range(drawn.context.plan.n_units)]
     shown = [one for found in pictures(drawn.shards, {0: names, 1: names}, 6).values() for one in found]
     stored = {row["key"]: mask for row, mask in zip(rows(drawn), masks(drawn), strict=True)}
-    colours = np.array(list(drawn.recipe.spec.condition.palette.values()), np.uint8)  # type: ignore[union-attr]
+    colours = np.array(list(drawn.context.spec.condition.palette.values()), np.uint8)  # type: ignore[union-attr]
     assert len(shown) == 12
     for picture in shown:
         coloured = decode_rgb(base64.b64decode(picture.mask.partition(",")[2]))
@@ -126,8 +126,8 @@ def test_the_report_shows_masks_in_the_palettes_colours(drawn: Run) -> None:
 
 
 def test_a_run_can_be_measured(drawn: Run, tmp_path: Path) -> None:
-    begun = begin_run(drawn.recipe, tmp_path / "measured")
-    assert measure(begun.recipe, begun.store).seconds_per_batch > 0
+    begun = begin_run(drawn.context, tmp_path / "measured")
+    assert measure(begun.context, begun.store).seconds_per_batch > 0
     assert begun.shards.entries() == {}
 
 
@@ -173,7 +173,7 @@ def test_layouts_of_a_folder_are_the_masks_and_outlive_it(
         path.rename(tmp_path / path.name)
     again, generator = begin(spec, tmp_path / "run")
     assert again.pending() == [1]
-    run_unit(again.recipe, 1, generator, again.shards)
+    run_unit(again.context, 1, generator, again.shards)
     assert again.shards.read("00001.tar") == (tmp_path / "00001.tar").read_bytes()
     assert replay(again, rows(again)[-1]["key"]).equal
 
@@ -190,10 +190,10 @@ def test_an_image_follows_its_layout(models: tuple[str, ...], layouts: Path, tmp
     spec = layout_spec(models, layouts)
     run, steered = begin(spec, tmp_path / "run")
     free = spec.model_copy(update={"model": spec.model.model_copy(update={"scale": 0.0})})
-    slots = [run.recipe.plan.slot(index) for index in range(4)]
-    requests = [run.recipe.request(slot, 0) for slot in slots]
+    slots = [run.context.plan.slot(index) for index in range(4)]
+    requests = [run.context.request(slot, 0) for slot in slots]
     unsteered = load_generator(free.model, free.output.image, free.cluster)
-    other = [*requests[:3], run.recipe.request(run.recipe.plan.slot(9), 0)]
+    other = [*requests[:3], run.context.request(run.context.plan.slot(9), 0)]
     made, apart, without = (
         maker.generate(asked).pixels for maker, asked in ((steered, requests), (steered, other), (unsteered, requests))
     )
@@ -213,11 +213,11 @@ def edged(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_path: Path) -> None:
     run, photos = edged
-    assert dict(zip(run.recipe.plan.classes, run.recipe.plan.quotas, strict=True)) == {"cat": 0, "frog": 12, "ship": 12}
-    assert run.recipe.spec.data is not None
-    train = {image.digest for image in load_splits(run.recipe.spec.data).train}
+    assert dict(zip(run.context.plan.classes, run.context.plan.quotas, strict=True)) == {"cat": 0, "frog": 12, "ship": 12}
+    assert run.context.spec.data is not None
+    train = {image.digest for image in load_splits(run.context.spec.data).train}
     known = {sha256(path.read_bytes()).hexdigest(): path for path in photos.glob("*/*.png")}
-    again, controls = make(run.recipe.spec, tmp_path / "run")
+    again, controls = make(run.context.spec, tmp_path / "run")
     used = Counter()
     for row, control in zip(rows(again), controls, strict=True):
         path = known[row["source"]]
@@ -228,7 +228,7 @@ def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_pa
         assert np.array_equal(control, np.repeat(edges[..., None], 3, axis=2))
         assert 0 < (edges > 0).mean() < 0.6
     assert Counter(used.values()) == {3: 4, 2: 6}
-    stored = list((again.store.local / "inputs").rglob("*.tar"))
+    stored = list((again.store.local / "assets").rglob("*.tar"))
     assert len(stored) == 1, "only the rare classes' images are kept"
 
 
@@ -237,7 +237,7 @@ def test_sdxl_and_what_does_not_fit_it(models: tuple[str, ...], tiny_model: Path
     net = make_controlnet(sdxl, tmp_path / "net")
     small = (*models, *SMALL, "plan.per_class=4", f"model.source={sdxl}", "output.image.size=null")
     run, generator = begin(shipped("controlnet-seg.yaml", *small, f"model.controlnet={net}"), tmp_path / "run")
-    requests = [run.recipe.request(run.recipe.plan.slot(index), 0) for index in range(4)]
+    requests = [run.context.request(run.context.plan.slot(index), 0) for index in range(4)]
     images = generator.generate(requests)
     assert generator.facts.pipeline == "StableDiffusionXLControlNetPipeline"
     assert images.masks is not None

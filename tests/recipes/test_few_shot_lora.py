@@ -67,7 +67,7 @@ def make_alone(spec: Spec, folder: Path) -> Run:
     made = begin_run(plan_run(spec), folder)
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
     for number in made.pending():
-        run_unit(made.recipe, number, generator, made.shards)
+        run_unit(made.context, number, generator, made.shards)
     return made
 
 

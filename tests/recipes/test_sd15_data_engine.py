@@ -27,10 +27,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_each_class_rotates_through_the_four_templates(run: Run) -> None:
-    templates = run.recipe.spec.prompts.templates
+    templates = run.context.spec.prompts.templates
     assert len(templates) == 4
     told = {(row["class_name"], row["prompt"]) for row in rows(run)}
-    assert told == {(name, text.format(**{"class": name})) for name in run.recipe.plan.classes for text in templates}
+    assert told == {(name, text.format(**{"class": name})) for name in run.context.plan.classes for text in templates}
     assert set(Counter(row["prompt"] for row in rows(run)).values()) == {2}
 
 

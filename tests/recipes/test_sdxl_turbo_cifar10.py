@@ -54,7 +54,7 @@ def _write_files() -> None:
 
 def test_a_third_of_each_class_is_worded_by_each_strategy(run: Run) -> None:
     found = rows(run)
-    names = [strategy.name for strategy in run.recipe.spec.prompts.strategies]
+    names = [strategy.name for strategy in run.context.spec.prompts.strategies]
     assert names == ["class-label", "clustered-attributes", "llm"]
     assert Counter((row["class_name"], row["strategy"]) for row in found) == {(c, n): 1 for c in CLASSES for n in names}
     for row in found:

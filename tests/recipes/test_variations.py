@@ -67,7 +67,7 @@ FROM_IMAGES = ("model.kind=image-to-image", "model.strength=0.7", "condition.sou
 
 
 def check(run: Run, splits: Splits) -> None:
-    plan = run.recipe.plan
+    plan = run.context.plan
     assert dict(zip(plan.classes, plan.quotas, strict=True)) == QUOTAS
     train = {image.digest: image for image in splits.train}
     for row in rows(run):
@@ -82,7 +82,7 @@ def test_captions_make_images_of_their_class(small: tuple[str, ...], splits: Spl
     run = make_everywhere(shipped("captioned-variations.yaml", *small), tmp_path)
     check(run, splits)
     assert {row["pipeline"] for row in rows(run)} == {"StableDiffusionPipeline"}
-    assert not list((run.store.local / "inputs").rglob("*.tar")), "words alone need no images"
+    assert not list((run.store.local / "assets").rglob("*.tar")), "words alone need no images"
 
 
 def test_images_vary_the_image_of_their_caption(small: tuple[str, ...], splits: Splits, tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_images_vary_the_image_of_their_caption(small: tuple[str, ...], splits: 
 
 def test_the_own_image_comes_with_the_caption(small: tuple[str, ...], splits: Splits, tmp_path: Path) -> None:
     spec = shipped("captioned-variations.yaml", *small, *FROM_IMAGES)
-    recipe = begin_run(plan_run(spec), tmp_path).recipe
+    context = begin_run(plan_run(spec), tmp_path).context
     train = {image.digest: image for image in splits.train}
-    for slot in map(recipe.plan.slot, range(recipe.plan.total)):
-        condition = recipe.request(slot, 0).condition
+    for slot in map(context.plan.slot, range(context.plan.total)):
+        condition = context.request(slot, 0).condition
         assert condition is not None
         assert np.array_equal(condition.control(32, 32), train[condition.source].pixels())
 
@@ -121,8 +121,8 @@ def digits(strength: float, folder: Path) -> tuple[list[Request], Pixels]:
         ' "prompts": {"templates": ["a handwritten digit {class}"]}, "model": {"kind": "image-to-image", "steps": 20,'
         f' "source": "embedded/digits", "strength": {strength}, "batch_size": 8, "dtype": "fp32"}}}}'
     )
-    recipe = begin_run(plan_run(spec), folder).recipe
-    requests = [recipe.request(recipe.plan.slot(index), 0) for index in range(8)]
+    context = begin_run(plan_run(spec), folder).context
+    requests = [context.request(context.plan.slot(index), 0) for index in range(8)]
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
     images = generator.generate(requests).pixels
     other = generator.generate([*requests[4:], *requests[:4]]).pixels

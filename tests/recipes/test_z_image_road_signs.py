@@ -27,13 +27,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_an_image_is_the_same_alone_as_among_captions_of_other_lengths(run: Run) -> None:
-    recipe = run.recipe
-    generator = load_generator(recipe.spec.model, recipe.spec.output.image, recipe.spec.cluster)
-    found = rows(run)[: recipe.spec.output.samples_per_shard]
-    slots = [recipe.plan.slot_of_key(row["key"]) for row in found]
-    assert len({generator.shape(recipe.request(slot, 0)) for slot in slots}) > 1
+    context = run.context
+    generator = load_generator(context.spec.model, context.spec.output.image, context.spec.cluster)
+    found = rows(run)[: context.spec.output.samples_per_shard]
+    slots = [context.plan.slot_of_key(row["key"]) for row in found]
+    assert len({generator.shape(context.request(slot, 0)) for slot in slots}) > 1
     for slot, row, image in zip(slots, found, members(run, found, "image"), strict=True):
-        alone = make_sample(recipe, slot, row["attempt"], generator)
+        alone = make_sample(context, slot, row["attempt"], generator)
         assert alone is not None
         assert alone.image == image
 

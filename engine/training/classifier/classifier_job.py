@@ -168,7 +168,7 @@ def open_job(run: Run, spec: TrainSpec) -> ClassifierJob:
         synthetic=run.shards.url if finished_shards(run.shards) else None,
         validation=(real / "validation").url,
         test=(real / "test").url if finished_shards(real / "test") else None,
-        classes=run.recipe.told_apart(spec),
+        classes=run.context.told_apart(spec),
     )
     return ClassifierJob(spec, data, run.store / "train" / spec.name)
 

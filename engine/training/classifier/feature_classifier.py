@@ -15,7 +15,7 @@ def train_encoder(run: Run) -> Network:
     `realdata.prepare_real` comes first.
     """
     real = run.store / "real"
-    steps = run.recipe.spec.train.steps or DEFAULT_STEPS
+    steps = run.context.spec.train.steps or DEFAULT_STEPS
     judge = next(split for split in ("validation", "train", "world") if finished_shards(real / split))
-    data = TrainData((real / "world").url, None, (real / judge).url, None, run.recipe.plan.classes)
+    data = TrainData((real / "world").url, None, (real / judge).url, None, run.context.plan.classes)
     return Trainer(TrainSpec(alpha=0.0, steps=steps, evaluate_every=steps), data, TrainWorker()).run().model

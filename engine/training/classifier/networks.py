@@ -1,4 +1,4 @@
-"""Networks of our own: small, and trained from random weights. They take scaled pixels, float (batch, 3, h, w)."""
+"""Our own networks: small, and trained from random weights. They take scaled pixels, float (batch, 3, h, w)."""
 
 from itertools import pairwise
 
@@ -11,9 +11,9 @@ _WIDTHS = (16, 32, 64, 128)
 
 
 class SmallCnn(nn.Sequential):
-    """Three blocks of convolution, batch norm, ReLU and pooling, then a linear layer on the mean over all places.
+    """Three blocks of convolution, batch norm, ReLU and pooling, then a linear layer on the mean over all positions.
 
-    Gives logits (batch, classes).
+    Returns logits (batch, classes).
     """
 
     def __init__(self, classes: int) -> None:
@@ -24,28 +24,28 @@ class SmallCnn(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Four levels of two convolutions each, joined across (Ronneberger et al., "U-Net", 2015), with batch norm.
+    """Four levels of two convolutions with batch norm, with skip connections (Ronneberger et al., "U-Net", 2015).
 
-    Gives logits (batch, classes, h, w) for any size of at least 8.
+    Returns logits (batch, classes, h, w) for any size of at least 8.
     """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.down = nn.ModuleList(_block(before, after) for before, after in pairwise((3, *_WIDTHS)))
-        self.up = nn.ModuleList(_block(below + side, side) for side, below in pairwise(_WIDTHS))
+        self.up = nn.ModuleList(_block(below + skip, skip) for skip, below in pairwise(_WIDTHS))
         self.head = nn.Conv2d(_WIDTHS[0], classes, 1)
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
-        sides: list[Tensor] = []
-        found = images
+        """Return logits."""
+        skips: list[Tensor] = []
+        features = images
         for level, block in enumerate(self.down):
-            found = block(self.pool(found) if level else found)
-            sides.append(found)
-        for side, block in zip(sides[-2::-1], reversed(self.up), strict=True):
-            found = block(torch.cat([interpolate(found, size=side.shape[-2:]), side], dim=1))
-        logits: Tensor = self.head(found)
+            features = block(self.pool(features) if level else features)
+            skips.append(features)
+        for skip, block in zip(skips[-2::-1], reversed(self.up), strict=True):
+            features = block(torch.cat([interpolate(features, size=skip.shape[-2:]), skip], dim=1))
+        logits: Tensor = self.head(features)
         return logits
 
 

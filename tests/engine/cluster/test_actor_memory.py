@@ -18,7 +18,7 @@ from tests.cluster.fake_kind import fake_run
 
 
 def loaded_actor(run: Run) -> UnitActor:
-    actor = UnitActor(run.recipe, run.store)
+    actor = UnitActor(run.context, run.store)
     actor.load()
     return actor
 
@@ -39,8 +39,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_whole_units(tmp_path: Path) -> 
 
     # A unit in small batches is the one that a spec with that size makes.
     small_batch = fake_run(tmp_path / "small_batch", 2, ClusterSpec())
-    spec = small_batch.recipe.spec.model_copy(update={"model": small_batch.recipe.spec.model.with_batch_size(1)})
-    actor = loaded_actor(Run(small_batch.store, type(small_batch.recipe)(spec, small_batch.recipe.plan)))
+    spec = small_batch.context.spec.model_copy(update={"model": small_batch.context.spec.model.with_batch_size(1)})
+    actor = loaded_actor(Run(small_batch.store, type(small_batch.context)(spec, small_batch.context.plan)))
     for number in range(2):
         actor.generate_unit(number)
     assert tar_hashes(small_batch) == tar_hashes(small_memory)

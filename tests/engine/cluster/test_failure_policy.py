@@ -80,7 +80,7 @@ class BreakingPool(FakePool):
     def __init__(self, run: Run, breaks_after: Sequence[int | None], error: str, mended: bool) -> None:
         super().__init__(run, [f"n{number}" for number in range(len(breaks_after))])
         self._error, self._mended = RuntimeError(error), mended
-        self._policy = FailurePolicy(run.recipe.spec.cluster.unit_attempts, one_disk=True)
+        self._policy = FailurePolicy(run.context.spec.cluster.unit_attempts, one_disk=True)
         self._breaks_after = {actor.node: count for actor, count in zip(self.ready, breaks_after, strict=True)}
         self._units_left = {actor: self._breaks_after[actor.node] for actor in self.ready}
         self.quarantined: set[int] = set()

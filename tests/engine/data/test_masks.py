@@ -262,7 +262,7 @@ def test_synthetic_images_follow_changed_masks_of_train_images_alone(tmp_path: P
     run = begin_run(plan_run(spec), tmp_path / "run")
     generator = Painter()
     for number in run.pending():
-        run_unit(run.recipe, number, generator, run.shards)
+        run_unit(run.context, number, generator, run.shards)
     assert spec.data is not None
     splits = load_splits(spec.data)
     train = {sha256(encode_mask(one.mask())).hexdigest(): one for one in splits.train}

@@ -23,7 +23,11 @@ TRAIN = TrainSpec(steps=4, batch_size=8, checkpoint_every=1)
 
 
 def make_sweep_run(
-    folder: Path, data: SourceSettings | None = DATA, sweep: SweepSpec = SWEEP, train: TrainSpec = TRAIN
+    folder: Path,
+    data: SourceSettings | None = DATA,
+    sweep: SweepSpec = SWEEP,
+    train: TrainSpec = TRAIN,
+    per_class: int = 4,
 ) -> Run:
     """Make a finished run over the digits with drawn images; the model in its folder is never loaded."""
     source = folder / "model"
@@ -33,7 +37,7 @@ def make_sweep_run(
         name="x",
         data=data,
         classes=None if data else ("a", "b"),
-        plan=PlanSpec(per_class=4),
+        plan=PlanSpec(per_class=per_class),
         model=TextToImageSettings(source=str(source), batch_size=4),
         output=OutputSpec(samples_per_shard=25, image=ImageSpec(size=8)),
         sweep=sweep,
@@ -41,7 +45,7 @@ def make_sweep_run(
     )
     run = begin_run(plan_run(spec), folder / "run")
     for number in run.pending():
-        run_unit(run.recipe, number, FakeGenerator(), run.shards)
+        run_unit(run.context, number, FakeGenerator(), run.shards)
     return run
 
 

@@ -74,6 +74,6 @@ def test_strategies_are_compared_beside_real_images(jobs: Jobs, tmp_path: Path) 
     assert "mixed: varied" in shown.stdout
 
     other = load_run(make_run(write_spec(tmp_path, parts), tmp_path / "other"))
-    object.__setattr__(other.recipe.plan, "classes", ("a",))
+    object.__setattr__(other.context.plan, "classes", ("a",))
     with pytest.raises(SpecError, match="different classes"):
         compare_diversity({"mixed": run, "other": other})

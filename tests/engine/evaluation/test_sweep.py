@@ -141,7 +141,7 @@ def test_an_arm_that_cannot_be_trained_is_refused_with_the_spec(changes: dict[st
 def test_a_sweep_needs_equal_steps(tmp_path: Path) -> None:
     run = make_sweep_run(tmp_path, train=TrainSpec(epochs=2))
     with pytest.raises(SpecError, match=r"train\.epochs: a sweep gives every arm the same number of steps"):
-        arms_of(run.recipe.spec, 30)
+        arms_of(run.context.spec, 30)
 
 
 def test_near_copies_of_a_run_are_found_in_all_splits(tmp_path: Path) -> None:

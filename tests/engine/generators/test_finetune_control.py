@@ -22,7 +22,7 @@ from engine.generators.conditioning.condition import Layout
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.generators.generator import Request
 from engine.models.resolve import fetch, learned_digests
-from engine.run.run import pinned
+from engine.run.run import pin_spec
 from engine.training.finetune.controlnet_training import Control
 from engine.training.finetune.finetune_job import finetune
 from engine.training.finetune.finetune_loop import train
@@ -149,14 +149,14 @@ def test_masks_in_colours_that_it_does_not_know_are_refused(model: Path, taught:
         "model": {"kind": "controlnet", "source": str(model), "controlnet": str(taught)},
         "condition": {"source": "shapes", "palette": PALETTE, "background": "night"},
     }
-    pinned(Spec.model_validate_json(json.dumps(content)), tmp_path)
+    pin_spec(Spec.model_validate_json(json.dumps(content)), tmp_path)
     for name, colour, words in (
         ("day", [255, 255, 0], r"learned it as \[255, 255, 255\]"),
         ("dusk", [9, 9, 9], "knows"),
     ):
         content["condition"]["palette"] = PALETTE | {name: colour}
         with pytest.raises(SpecError, match=rf"condition\.palette\.{name}: is .*, and the ControlNet {words}"):
-            pinned(Spec.model_validate_json(json.dumps(content)), tmp_path)
+            pin_spec(Spec.model_validate_json(json.dumps(content)), tmp_path)
 
 
 def test_a_training_that_broke_off_ends_with_the_same_weights(halves: Path, model: Path, tmp_path: Path) -> None:

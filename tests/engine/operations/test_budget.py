@@ -97,6 +97,6 @@ def test_a_larger_budget_goes_on_with_the_same_run(tmp_path: Path) -> None:
     begun = partial.make(partial.begin(tmp_path, "budget.gpu_hours=1"), 0)
     larger = load_spec(tmp_path / "given.yaml", ["budget.gpu_hours=2"])
     again = begin_run(plan_run(larger), tmp_path / "run")
-    assert again.recipe.plan.digest == begun.recipe.plan.digest
+    assert again.context.plan.digest == begun.context.plan.digest
     assert again.pending() == [1, 2, 3, 4, 5]
     assert load_spec(tmp_path / "run/spec.yaml").budget.gpu_hours == 2

@@ -44,7 +44,7 @@ def test_the_same_images_are_picked_in_any_order(tmp_path: Path) -> None:
     for order in itertools.islice(itertools.permutations(range(partial.UNITS)), 0, 720, 97):
         picks = Picks()
         for unit in order:
-            picks.add(run.shards, run.recipe.plan.shard_name(unit))
+            picks.add(run.shards, run.context.plan.shard_name(unit))
         found.append({label: [rank for rank, _ in one] for label, one in picks.by_label.items()})
         assert all(cell.shape == (CELL, CELL, 3) for one in picks.by_label.values() for _, cell in one)
     assert all(one == found[0] for one in found)
@@ -57,7 +57,7 @@ def test_no_image_is_read_that_is_not_picked(tmp_path: Path) -> None:
     before = 0
     for unit in range(partial.UNITS):
         before_ranks = {rank for one in picks.by_label.values() for rank, _ in one}
-        picks.add(shards, run.recipe.plan.shard_name(unit))
+        picks.add(shards, run.context.plan.shard_name(unit))
         new = {rank for one in picks.by_label.values() for rank, _ in one} - before_ranks
         assert shards.reads - before == len(new)
         before = shards.reads

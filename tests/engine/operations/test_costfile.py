@@ -36,7 +36,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def work(run_store: Store, folder: Path, seconds: float, *overrides: str) -> Meter:
     """A command that holds three actors for so long, finishes nothing, and is stopped."""
-    clock, spec = Clock(), partial.begin(folder, *(overrides or ["budget.gpu_hours=0.01"])).recipe.spec
+    clock, spec = Clock(), partial.begin(folder, *(overrides or ["budget.gpu_hours=0.01"])).context.spec
     meter = Meter(spec, [], recorded(run_store), clock)
     with suppress(Stopped), CostFile(run_store, meter, TextLog()) as file:
         meter.tick(3)
@@ -103,7 +103,7 @@ def test_it_is_at_least_what_the_finished_units_took(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no folder")
-    spec = partial.begin(tmp_path).recipe.spec
+    spec = partial.begin(tmp_path).context.spec
     with CostFile(open_store(tmp_path / "file"), Meter(spec, []), TextLog()):
         pass
     assert "cost.json is not up to date: " in capsys.readouterr().out

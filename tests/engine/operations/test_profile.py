@@ -14,8 +14,8 @@ from tests.engine.fakes import FakeGenerator
 
 def test_every_unit_is_in_it_and_its_events_are_in_order(tmp_path: Path) -> None:
     run = partial.begin(tmp_path)
-    with Runner(run.recipe, FakeGenerator(4, 16), run.shards) as runner:
-        offered = [runner.offer(first_attempts(run.recipe, number)) for number in range(partial.UNITS)]
+    with Runner(run.context, FakeGenerator(4, 16), run.shards) as runner:
+        offered = [runner.offer(first_attempts(run.context, number)) for number in range(partial.UNITS)]
         runner.run()
     for unit in offered:
         made = unit.result()

@@ -16,9 +16,9 @@ from tests.engine import partial
 def told(folder: Path, form: LogFormat, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What is said of a run of six units, of which one was finished before, one is now, and one is given up."""
     run = partial.make(partial.begin(folder, "budget.price_per_gpu_hour=36"), 0, 1)
-    plan, stats = run.recipe.plan, run.stats()
+    plan, stats = run.context.plan, run.stats()
     now = [0.0]
-    meter = Meter(run.recipe.spec, [stats["00000"] | {"duration_s": 100.0}], clock=lambda: now[0])
+    meter = Meter(run.context.spec, [stats["00000"] | {"duration_s": 100.0}], clock=lambda: now[0])
     capsys.readouterr()
     with RunProgress(plan.classes, plan.quotas, [stats["00000"]], meter, open_log(form)) as progress:
         meter.tick(2)

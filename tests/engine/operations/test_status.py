@@ -23,7 +23,7 @@ START = 1_000_000.0
 def stamp(run: Run, ended: dict[int, float], took: float = 10.0, slow: dict[int, float] | None = None) -> None:
     """Have these units end at these seconds after START, each after so many seconds of work."""
     for unit, at in ended.items():
-        path = run.store.local / "shards" / f"{run.recipe.plan.shard_name(unit)}_stats.json"
+        path = run.store.local / "shards" / f"{run.context.plan.shard_name(unit)}_stats.json"
         stats = json.loads(path.read_text()) | {"duration_s": (slow or {}).get(unit, took)}
         path.write_text(json.dumps(stats))
         os.utime(path, (START + at, START + at))
@@ -72,7 +72,7 @@ def test_how_long_devices_had_nothing_to_do(tmp_path: Path) -> None:
 
 def test_failures_and_stragglers_are_named(tmp_path: Path) -> None:
     begun = partial.begin(tmp_path)
-    plan = begun.recipe.plan
+    plan = begun.context.plan
     hopeless = {plan.seed_of(plan.slot(0), attempt) for attempt in range(3)}
     run = partial.make(begun, 0, 1, 2, 4, blank=lambda request: request.seed in hopeless)
     stamp(run, {0: 10, 1: 20, 2: 30, 4: 140}, slow={4: 100.0})
@@ -92,7 +92,7 @@ def test_failures_and_stragglers_are_named(tmp_path: Path) -> None:
 
 def test_slots_that_fail_are_work_done_too(tmp_path: Path) -> None:
     begun = partial.begin(tmp_path)
-    plan = begun.recipe.plan
+    plan = begun.context.plan
     hopeless = {plan.seed_of(plan.slot(index), attempt) for index in range(36) if index % 6 for attempt in range(3)}
     run = partial.make(begun, 0, 1, 2, blank=lambda request: request.seed in hopeless)
     stamp(run, {0: 10, 1: 20, 2: 30})
@@ -140,22 +140,22 @@ Units = st.dictionaries(st.integers(0, partial.UNITS - 1), st.tuples(st.floats(0
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
-    return partial.begin(tmp_path_factory.mktemp("run")).recipe
+def context(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
+    return partial.begin(tmp_path_factory.mktemp("run")).context
 
 
 @given(Units, st.floats(0, 1e5))
 def test_nothing_contradicts_itself_whatever_the_clocks_said(
-    recipe: RunContext, units: dict[int, tuple[float, float]], now: float
+    context: RunContext, units: dict[int, tuple[float, float]], now: float
 ) -> None:
     none = {"kept": {}, "failed": {}, "rejected": {}, "failures": [], "files": [], "device": "x"}
     none |= {"seconds": dict.fromkeys(STAGES, 0.0)}
     stats = {
-        recipe.plan.shard_name(unit): none | {"unit": unit, "count": 6, "kept": {"cat": 6}, "duration_s": took}
+        context.plan.shard_name(unit): none | {"unit": unit, "count": 6, "kept": {"cat": 6}, "duration_s": took}
         for unit, (_, took) in units.items()
     }
-    ended = {recipe.plan.shard_name(unit): at for unit, (at, _) in units.items()}
-    found = summarize(recipe, Output(stats, ended, {}, NOTHING), now)
+    ended = {context.plan.shard_name(unit): at for unit, (at, _) in units.items()}
+    found = summarize(context, Output(stats, ended, {}, NOTHING), now)
     assert found.units_done == len(units)
     assert found.complete == (len(units) == partial.UNITS)
     assert (found.idle_s is None) == (not units)
