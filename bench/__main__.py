@@ -26,7 +26,7 @@ def main() -> None:
     elif chosen.name == "faults":
         from bench.faults import matrix
 
-        sys.exit(matrix.main(chosen.out, chosen.work, matrix.chosen(chosen.fault, chosen.quick), chosen.workers))
+        sys.exit(matrix.main(chosen.out, chosen.work, matrix.select_faults(chosen.fault, chosen.quick), chosen.workers))
     elif chosen.name == "long-run":
         from bench import long_run
 

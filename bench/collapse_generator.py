@@ -9,7 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.machine import ROOT, machine
-from engine.evaluation.measure_rows import ALL, REAL
+from engine.evaluation.measure_result import ALL_CLASSES, REAL, MeasureResult
+from engine.evaluation.sweep_result import SweepResult
+from engine.run.run import load_run
 
 SPEC, TRAINING = "jobs/specs/experiments/digits-collapse.yaml", "jobs/specs/digits-generator.yaml"
 ROUNDS = 2
@@ -56,15 +58,18 @@ def _jobs(*arguments: str) -> None:
 
 
 def _round(run: Path, number: int) -> Round:
-    sweep, measures = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("sweep.json", "measures.json"))
-    (row,) = (row for row in measures["rows"] if row["class_name"] == ALL and row["strategy"] != REAL)
+    store = load_run(run).store
+    sweep, measures = SweepResult.read(store), MeasureResult.read(store)
+    assert sweep is not None
+    assert measures is not None
+    (row,) = (row for row in measures.rows if row.class_name == ALL_CLASSES and row.strategy != REAL)
     return {
         "generations_of_synthetic_data": number + 1,
-        "alpha_star": sweep["alpha_star"],
-        "alpha_star_range": sweep["alpha_star_range"],
-        "arms": [{key: arm[key] for key in ("alpha", "mean", "low", "high", "lift")} for arm in sweep["arms"]],
-        "fid": row["fid"],
-        **{key: row["manifold"][key] for key in _KEPT},
+        "alpha_star": sweep.alpha_star,
+        "alpha_star_range": sweep.alpha_star_range,
+        "arms": [{"alpha": arm.alpha, **dict(arm.quality), "lift": dict(arm.lift)} for arm in sweep.arms],
+        "fd": row.values["fd"],
+        **{key: row.values[key] for key in _KEPT},
     }
 
 
@@ -72,10 +77,10 @@ def table(rows: Sequence[Mapping[str, Any]], made_on: object) -> str:
     """Markdown."""
     lines = [
         f"`python -m bench collapse-generator`: {SPEC} with the embedded model, and with models that learned from the",
-        "images of the one before, and from no real one. FID, recall and coverage against real validation images by an",
+        "images of the one before, and from no real one. FD, recall and coverage against real validation images by an",
         "encoder of the real world split, mean over classes; accuracy on real validation with 95% intervals.",
         "",
-        "| generations | FID | recall | coverage | alpha* [range] | at alpha* over real alone | synthetic alone |",
+        "| generations | FD | recall | coverage | alpha* [range] | at alpha* over real alone | synthetic alone |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -84,7 +89,7 @@ def table(rows: Sequence[Mapping[str, Any]], made_on: object) -> str:
         low, high = row["alpha_star_range"]
         cells = [
             f"{row['generations_of_synthetic_data']}",
-            f"{row['fid']:.1f}",
+            f"{row['fd']:.1f}",
             *(f"{row[key]:.2f}" for key in _KEPT),
             f"{row['alpha_star']:g} [{low:g}, {high:g}]",
             _points(star["lift"]),

@@ -95,22 +95,22 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
         async def load(self) -> str:
             return "a simulated device"
 
-        async def make(self, number: int) -> Stats:
+        async def generate_unit(self, number: int) -> Stats:
             import asyncio
 
             await asyncio.sleep(_UNIT_S)
             return stats | {"unit": number}
 
-        async def recall(self, number: int) -> None:
-            """Too late: it makes all of its units at once."""
+        async def cancel_unit(self, number: int) -> None:
+            """Too late: it generates all of its units at once."""
 
     class Simulated(ActorPool):
-        def ask_for(self, count: int, avoided: Collection[str]) -> None:
+        def start(self, count: int, avoided_nodes: Collection[str]) -> None:
             for _ in range(count):
-                maker = ActorHandle(simulator, simulator.node.remote(), stats["batch_size"])
-                self.loading[simulator.load.remote()] = maker
+                actor = ActorHandle(simulator, simulator.node.remote(), stats["batch_size"])
+                self.loading[simulator.load.remote()] = actor
 
-        def _kill(self, maker: ActorHandle) -> None:
+        def _kill_process(self, actor: ActorHandle) -> None:
             """One actor stands for all of them."""
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
@@ -142,13 +142,13 @@ def _ray_alone(simulator: Any, units: int) -> float:
     from engine.cluster.actor_pool import wait_for_results
 
     cpu, numbers, done = time.process_time(), iter(range(units)), 0
-    making = {simulator.make.remote(number) for number in islice(numbers, UNITS_PER_ACTOR * ACTORS)}
+    making = {simulator.generate_unit.remote(number) for number in islice(numbers, UNITS_PER_ACTOR * ACTORS)}
     while making:
         ready = wait_for_results(list(making), _UNIT_S)
         for ref in ready:
             done += bool(ray.get(ref)["count"])
         making.difference_update(ready)
-        making.update(simulator.make.remote(number) for number in islice(numbers, len(ready)))
+        making.update(simulator.generate_unit.remote(number) for number in islice(numbers, len(ready)))
     assert done == units
     return time.process_time() - cpu
 

@@ -16,7 +16,8 @@ import numpy as np
 import yaml
 
 from bench.machine import ROOT, machine
-from engine.evaluation.prompt_diversity import Diversity, compare
+from engine.evaluation.prompt_diversity import Diversity, compare_diversity
+from engine.evaluation.sweep_result import SweepResult
 from engine.run.run import load_run
 from engine.training.generator.image_attributes import Thresholds, measure
 from shards import ShardStream
@@ -67,25 +68,24 @@ def _make(run: Path, prompts: dict[str, Any]) -> None:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     runs = {name: load_run(folder / name) for name in ARMS}
-    real, *found = compare(runs)
+    real, *found = compare_diversity(runs)
     rows = [_row("real (world split)", real, folder / next(iter(ARMS)) / "real" / "world", None)]
     for name, one in zip(ARMS, found, strict=True):
-        sweep = json.loads((folder / name / "sweep.json").read_text(encoding="utf-8"))
-        rows.append(_row(name, one, folder / name / "shards", sweep))
+        rows.append(_row(name, one, folder / name / "shards", SweepResult.read(runs[name].store)))
     return rows
 
 
-def _row(name: str, found: Diversity, shards: Path, sweep: dict[str, Any] | None) -> dict[str, Any]:
-    arms = [] if sweep is None else sweep["arms"]
-    accuracy = {str(arm["alpha"]): arm["points"] for arm in arms if arm["alpha"] in (0.0, *ALPHAS)}
+def _row(name: str, found: Diversity, shards: Path, sweep: SweepResult | None) -> dict[str, Any]:
+    arms = {} if sweep is None else sweep.by_alpha
+    accuracy = {str(alpha): arm.quality_per_seed for alpha, arm in arms.items() if alpha in (0.0, *ALPHAS)}
     return {
         "arm": name,
         "images": found.images,
         "distinct_prompts_of_a_class": found.prompts,
         "distance": found.distance,
         "vendi": found.vendi,
-        "looked_at_of_a_class": found.looked_at,
-        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), found.looked_at),
+        "encoded_of_a_class": found.encoded,
+        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), found.encoded),
         "accuracy": accuracy,
     }
 
@@ -130,7 +130,7 @@ def _table(rows: Sequence[dict[str, Any]], made_on: object) -> str:
         f"Without synthetic images: {_spread(baseline)}. Features: a small classifier trained on the real world",
     ]
     lines += [
-        f"split; {rows[0]['looked_at_of_a_class']} images of each class and arm. Machine: {json.dumps(made_on)}",
+        f"split; {rows[0]['encoded_of_a_class']} images of each class and arm. Machine: {json.dumps(made_on)}",
         "",
     ]
     return "\n".join(lines)

@@ -17,13 +17,13 @@ from typing import Any
 
 import yaml
 
-from bench.evidence_plot import measure_of, plot
+from bench.evidence_plot import plot
 from bench.machine import ROOT, machine
+from engine.evaluation.sweep_result import ArmResult, SweepResult
 from engine.models.resolve import local_folder
+from engine.report.verdict_text import METRIC_NAMES, verdict
 from engine.run.run import Run, load_run
 from shards.storage.manifest import read_all_stats
-
-Arm = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: S
             run = place / "-".join([name, *one.split()])
             commands.append(_experiment(spec or evidence.spec, run, [*more, *overrides]))
             found[one] = load_run(str(run))
-        sweeps = {one: json.loads(run.store.read("sweep.json")) for one, run in found.items()}
+        sweeps = {name: result for name, run in found.items() if (result := SweepResult.read(run.store)) is not None}
         content = content_of(evidence, found, sweeps, commands)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -91,45 +91,44 @@ def _experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
 
 
 def content_of(
-    evidence: Evidence, found: Mapping[str, Run], sweeps: Mapping[str, Mapping[str, Any]], commands: Sequence[str]
+    evidence: Evidence, found: Mapping[str, Run], sweeps: Mapping[str, SweepResult], commands: Sequence[str]
 ) -> dict[str, Any]:
     first = next(iter(found.values()))
     arms = [
-        {**_arm(arm), "name": ": ".join(part for part in (one, arm["name"]) if part)}
-        for one, sweep in sweeps.items()
-        for arm in (*sweep["arms"], *sweep["alternatives"], *([sweep["oracle_arm"]] if sweep["oracle_arm"] else []))
+        {**_arm(arm), "name": ": ".join(part for part in (generator, arm.name) if part)}
+        for generator, sweep in sweeps.items()
+        for arm in sweep.by_name.values()
     ]
     return {
         "protocol": _protocol(evidence, first, next(iter(sweeps.values()))),
         "arms": arms,
-        "verdict": {one or "all": sweep["verdict"] for one, sweep in sweeps.items()},
+        "verdict": {one or "all": verdict(sweep) for one, sweep in sweeps.items()},
         "generator": {one or "all": _generator(run) for one, run in found.items()},
         "commands": list(commands),
         "machine": machine(),
     }
 
 
-def _arm(arm: Mapping[str, Any]) -> Arm:
-    f1 = arm["macro_f1"]
+def _arm(arm: ArmResult) -> dict[str, Any]:
+    f1 = arm.macro_f1
     return {
-        "name": arm["name"],
-        "seeds": arm["points"],
-        "accuracy": arm["mean"],
-        "macro_f1": None if f1 is None else f1["mean"],
+        "seeds": list(arm.quality_per_seed),
+        "accuracy": arm.quality.mean,
+        "macro_f1": None if f1 is None else f1.mean,
         "ci95": {
-            "accuracy": [arm["low"], arm["high"]],
-            "macro_f1": None if f1 is None else [f1["low"], f1["high"]],
-            "lift": [arm["lift"]["low"], arm["lift"]["high"]],
+            "accuracy": [arm.quality.low, arm.quality.high],
+            "macro_f1": None if f1 is None else [f1.low, f1.high],
+            "lift": [arm.lift.low, arm.lift.high],
         },
     }
 
 
-def _protocol(evidence: Evidence, run: Run, sweep: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(evidence: Evidence, run: Run, sweep: SweepResult) -> dict[str, Any]:
     plan, spec = run.context.plan, run.context.spec
     return {
         "what": evidence.told,
-        "measured": f"{measure_of(sweep)} on {sweep['real']['validation']:,} real validation images; 95% intervals by "
-        "a paired bootstrap over seeds and images",
+        "measured": f"{METRIC_NAMES[sweep.metric]} on {sweep.real_images['validation']:,} real validation images; 95% "
+        "intervals by a paired bootstrap over seeds and images",
         "real_train_of_each_class": dict(zip(plan.classes, plan.real, strict=True)),
         "synthetic_of_each_class": dict(zip(plan.classes, plan.quotas, strict=True)),
         "sweep": spec.sweep.model_dump(mode="json"),

@@ -1,22 +1,19 @@
 """The plot of an experiment: the curves of its generators, every arm side by side, and where arms are wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from engine.evaluation.sweep_result import ArmResult, SweepResult
+from engine.report.verdict_text import METRIC_NAMES
+
 _COLOURS = ("#0f766e", "#c2410c", "#4338ca", "#be185d")
 _GREY = "#64748b"
 
-Sweeps = Mapping[str, Mapping[str, Any]]
-"""The content of sweep.json, by generator."""
-
-
-def measure_of(sweep: Mapping[str, Any]) -> str:
-    """What an arm is judged by, in words."""
-    return "mean IoU" if sweep["measure"] == "mean_iou" else str(sweep["measure"])
+Sweeps = Mapping[str, SweepResult]
+"""By generator."""
 
 
 def plot(sweeps: Sweeps, path: Path) -> None:
@@ -36,58 +33,58 @@ def plot(sweeps: Sweeps, path: Path) -> None:
         shown = _confusions(sweep)
         cells = row.get_subplotspec().subgridspec(1, len(shown))
         for cell, arm in zip(cells, shown, strict=True):
-            _confusion(figure.add_subplot(cell), arm, sweep["classes"], name)
+            _confusion(figure.add_subplot(cell), arm, sweep.classes, name)
     figure.savefig(path, dpi=100)
 
 
 def _curves(axes: Axes, sweeps: Sweeps) -> None:
     for colour, (name, sweep) in zip(_COLOURS, sweeps.items(), strict=False):
-        arms = sweep["arms"]
-        alpha = [arm["alpha"] for arm in arms]
-        axes.plot(alpha, [100 * arm["mean"] for arm in arms], "o-", color=colour, label=name or "real and synthetic")
-        low, high = ([100 * arm[side] for arm in arms] for side in ("low", "high"))
+        alpha = list(sweep.by_alpha)
+        quality = [arm.quality for arm in sweep.arms]
+        label = name or "real and synthetic"
+        axes.plot(alpha, [100 * interval.mean for interval in quality], "o-", color=colour, label=label)
+        low, high = [100 * interval.low for interval in quality], [100 * interval.high for interval in quality]
         axes.fill_between(alpha, low, high, color=colour, alpha=0.15, linewidth=0)
-        for arm in arms:
-            axes.scatter(
-                [arm["alpha"]] * len(arm["points"]), 100 * np.array(arm["points"]), s=9, color=colour, alpha=0.6
-            )
-    measure = measure_of(next(iter(sweeps.values())))
+        for x, arm in sweep.by_alpha.items():
+            seeds = 100 * np.array(arm.quality_per_seed)
+            axes.scatter([x] * len(seeds), seeds, s=9, color=colour, alpha=0.6)
+    measure = METRIC_NAMES[next(iter(sweeps.values())).metric]
     axes.set(xlabel="alpha, the synthetic fraction", ylabel="% on real validation", title=f"{measure} against alpha")
     axes.grid(alpha=0.3)
     axes.legend()
 
 
 def _bars(axes: Axes, sweeps: Sweeps) -> None:
-    told = []
-    for colour, (name, sweep) in zip(_COLOURS, sweeps.items(), strict=False):
-        others = [*sweep["alternatives"], *([sweep["oracle_arm"]] if sweep["oracle_arm"] else [])]
-        told += [(f"{name} {arm['name']}".strip(), arm, colour) for arm in sweep["arms"]]
-        told += [(f"{name} {arm['name']}".strip(), arm, _GREY) for arm in others]
-    for place, (_, arm, colour) in enumerate(reversed(told)):
-        for shift, key, marker in ((0.12, None, "o"), (-0.12, "macro_f1", "s")):
-            found = arm if key is None else arm[key]
-            if found is not None:
-                axes.plot([100 * found["low"], 100 * found["high"]], [place + shift] * 2, color=colour, linewidth=1.4)
-                axes.plot([100 * found["mean"]], [place + shift], marker, color=colour, markersize=5 - bool(key))
-    axes.set_yticks(range(len(told)), [name.replace("_", " ") for name, _, _ in reversed(told)])
-    measure = measure_of(next(iter(sweeps.values())))
-    f1 = ", macro F1 (squares)" if any(arm["macro_f1"] for _, arm, _ in told) else ""
+    bars = [
+        (f"{name} {arm.name}".strip(), arm, _GREY if arm.alpha is None else colour)
+        for colour, (name, sweep) in zip(_COLOURS, sweeps.items(), strict=False)
+        for arm in sweep.by_name.values()
+    ]
+    for place, (_, arm, colour) in enumerate(reversed(bars)):
+        for shift, interval, marker, size in ((0.12, arm.quality, "o", 5), (-0.12, arm.macro_f1, "s", 4)):
+            if interval is not None:
+                ends = [100 * interval.low, 100 * interval.high]
+                axes.plot(ends, [place + shift] * 2, color=colour, linewidth=1.4)
+                axes.plot([100 * interval.mean], [place + shift], marker, color=colour, markersize=size)
+    axes.set_yticks(range(len(bars)), [name.replace("_", " ") for name, _, _ in reversed(bars)])
+    measure = METRIC_NAMES[next(iter(sweeps.values())).metric]
+    f1 = ", macro F1 (squares)" if any(arm.macro_f1 for _, arm, _ in bars) else ""
     axes.set(title=f"every arm: {measure} (circles){f1}, %")
     axes.grid(alpha=0.3, axis="x")
 
 
-def _confusions(sweep: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _confusions(sweep: SweepResult) -> list[ArmResult]:
     """First, middle and last of the curve, and the best alternative."""
-    arms = sweep["arms"]
+    arms = sweep.arms
     shown = [arms[0], *([arms[len(arms) // 2]] if len(arms) > 2 else []), arms[-1]]
-    best = max(sweep["alternatives"], key=lambda arm: float(arm["mean"]), default=None)
+    best = max(sweep.alternatives, key=lambda arm: arm.quality.mean, default=None)
     return shown if best is None else [*shown, best]
 
 
-def _confusion(axes: Axes, arm: Mapping[str, Any], classes: list[str], name: str) -> None:
-    found = np.array(arm["confusion"], float)
+def _confusion(axes: Axes, arm: ArmResult, classes: Sequence[str], name: str) -> None:
+    found = np.array(arm.confusion, float)
     share = found / np.maximum(found.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
     axes.set_yticks(range(len(classes)), classes, fontsize=7)
-    axes.set_title(f"{name} {arm['name']}".strip(), fontsize=9)
+    axes.set_title(f"{name} {arm.name}".strip(), fontsize=9)

@@ -55,21 +55,21 @@ class Disturbed:
     kills: list[tuple[float, str]] = field(default_factory=list)
 
     def run(self) -> None:
-        """From the first command to the end of the last. Raises Unexpected where one fails that was not killed."""
+        """From the first command to the end of the last. Raises UnexpectedOutcome where one fails that was not killed."""
         random, began = Random(0), time.monotonic()
         due = self._pause(random)
         driver = self._command()
         while driver.process.poll() != 0:
             now = time.monotonic() - began
             if driver.process.poll() is not None:
-                driver.ends(-signal.SIGKILL)
+                driver.expect_exit(-signal.SIGKILL)
                 driver = self._command()
             self.curve.append(self._look(driver, now))
             if self._driver_is_due():
                 driver.send(signal.SIGKILL)
                 self.kills.append((round(now, 1), "driver"))
-            elif now > due and (makers := self.scene.makers()):
-                random.choice(makers).kill()
+            elif now > due and (busy := self.scene.busy_actors()):
+                random.choice(busy).kill()
                 self.kills.append((round(now, 1), "actor"))
                 due = now + self._pause(random)
             time.sleep(_LOOK_EVERY_S)
@@ -91,7 +91,7 @@ class Disturbed:
 
     def _look(self, driver: Driver, now: float) -> Moment:
         actors = max((_megabytes(one.pid) for one in self.scene.actors()), default=0.0)
-        return Moment(round(now, 1), self.scene.done(), _megabytes(driver.process.pid), actors)
+        return Moment(round(now, 1), self.scene.finished_units(), _megabytes(driver.process.pid), actors)
 
 
 def main(out: Path, work: Path | None, images: int, kill_every_s: float) -> None:
@@ -111,7 +111,7 @@ def measure(folder: Path, store: S3, images: int, kill_every_s: float) -> dict[s
     spec, started = _spec(folder, images), datetime.now(UTC).isoformat(timespec="seconds")
     with _scene(spec, Folder(folder / "undisturbed"), folder / "quiet") as quiet:
         began = time.monotonic()
-        quiet.generate().ends(0, within_s=_DAY_S)
+        quiet.generate().expect_exit(0, timeout_s=_DAY_S)
         undisturbed_s = time.monotonic() - began
         reference = Reference.of(folder / "undisturbed", quiet.place)
     store.make_bucket(BUCKET)
@@ -163,7 +163,7 @@ def _scene(spec: Path, place: Place, folder: Path) -> Iterator[Scene]:
     try:
         yield scene
     finally:
-        scene.end()
+        scene.kill_all()
 
 
 def _megabytes(pid: int) -> float:

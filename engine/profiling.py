@@ -1,4 +1,4 @@
-"""Where the time of a unit goes: spans of named stages, on one monotonic clock per process."""
+"""Spans of named stages, which show where the time of a unit goes. One monotonic clock per process."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 DEVICE = ("text", "denoise", "decode", "copy")
-"""Stages of the generator: encoding texts, the denoising steps, latents to pixels, and pixels to the host's memory."""
+"""Stages on the device: text encoding, denoising, decoding latents to pixels, copying pixels to the host."""
 HOST = ("encode", "commit")
-"""Of the host, beside it: filters and image encoding; writing and publishing the shard."""
+"""Stages on the host: filters and image encoding; writing and publishing the shard."""
 STAGES = (*DEVICE, *HOST, "wait")
-"""And when the device had nothing to do."""
+"""All stages; `wait` is the time in which the device has nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,40 +23,40 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its length."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class StageTimer:
-    """Spans in the order in which they ended. Threads may share it: appending to a list is atomic."""
+    """A list of spans in the order in which they ended. Threads may share it: appending to a list is atomic."""
 
-    found: list[Span] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Record how long the body takes, also where it raises."""
+        """Record a span for the block, also where it raises."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.found.append(Span(stage, start, time.perf_counter()))
+            self.spans.append(Span(stage, start, time.perf_counter()))
 
 
 def gaps(spans: Iterable[Span], start: float, end: float) -> list[Span]:
-    """When none of them was, between start and end: spans of the stage `wait`, in order."""
-    found, since = [], start
-    for span in sorted(spans, key=lambda one: one.start):
+    """Return spans of the stage `wait` where no other span is, between start and end."""
+    waits, since = [], start
+    for span in sorted(spans, key=lambda span: span.start):
         if span.start > since:
-            found.append(Span("wait", since, min(span.start, end)))
+            waits.append(Span("wait", since, min(span.start, end)))
         since = max(since, span.end)
         if since >= end:
-            return found
-    return [*found, Span("wait", since, end)]
+            return waits
+    return [*waits, Span("wait", since, end)]
 
 
 def totals(spans: Iterable[Span]) -> dict[str, float]:
-    """Seconds of each stage, added up over threads; 0.0 for those that never were."""
+    """Return the seconds of each stage, added up over threads."""
     sums = dict.fromkeys(STAGES, 0.0)
     for span in spans:
         sums[span.stage] += span.seconds

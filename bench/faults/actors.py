@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from bench.faults.driver import PATIENCE_S, Driver, Unexpected
+from bench.faults.driver import TIMEOUT_S, Driver, UnexpectedOutcome
 from bench.faults.fault import fault
 from bench.faults.places import Folder
 from bench.faults.scene import UNITS, Scene
 
-_PATIENCE_S = 30
+_UNIT_TIMEOUT_S = 30
 
 Window = Callable[[str, set[str], set[str]], bool]
 """Whether a unit is at a certain point, by its name, the published files and the staged ones."""
@@ -23,9 +23,9 @@ def killed(scene: Scene) -> None:
     """SIGKILL to an actor while it makes a unit, to one that took its place, and to a third."""
     driver = scene.generate("cluster.unit_attempts=4")
     for units in (1, 3, 5):
-        scene.at_work(driver, units)
-        scene.kill_maker(driver)
-    driver.ends(0, "(1 of 4 attempts used)")
+        scene.wait_until_busy(driver, units)
+        scene.kill_busy_actor(driver)
+    driver.expect_exit(0, "(1 of 4 attempts used)")
 
 
 @fault("death between writing and commit")
@@ -33,7 +33,7 @@ def written(scene: Scene) -> None:
     """SIGKILL to an actor that has written a shard and its index and has published neither."""
     driver = scene.generate()
     kill_at(scene, driver, lambda unit, final, staged: f"{unit}.parquet" in staged and f"{unit}.tar" not in final)
-    driver.ends(0, "(1 of 3 attempts used)")
+    driver.expect_exit(0, "(1 of 3 attempts used)")
 
 
 @fault("death between shard and stats file", quick=True)
@@ -41,31 +41,31 @@ def published(scene: Scene) -> None:
     """SIGKILL to an actor whose shard is published and whose stats file, which makes it count, is not."""
     driver = scene.generate()
     unit = kill_at(scene, driver, lambda unit, final, _: f"{unit}.tar" in final and f"{unit}_stats.json" not in final)
-    driver.ends(0, "(1 of 3 attempts used)", f"unit {unit}")
+    driver.expect_exit(0, "(1 of 3 attempts used)", f"unit {unit}")
 
 
 @fault("death after commit before the answer")
 def unheard(scene: Scene) -> None:
     """SIGKILL to an actor the moment its stats file appears, so that the driver hears of its death, not of its unit."""
     driver = scene.generate()
-    while f"unit {_kill_after_commit(scene, driver)}: " not in driver.text():
+    while f"unit {_kill_after_commit(scene, driver)}: " not in driver.output():
         pass  # the answer was faster: the next unit
-    driver.ends(0, "attempts used)")
+    driver.expect_exit(0, "attempts used)")
 
 
 @fault("frozen worker that wakes up and writes late")
 def frozen(scene: Scene) -> None:
     """SIGSTOP to an actor that is making a unit, for longer than cluster.unit_timeout_s; SIGCONT once the other units
     are made."""
-    driver = scene.generate(f"cluster.unit_timeout_s={_PATIENCE_S}", workers=max(2, scene.workers))
-    scene.at_work(driver, 1)
-    victim = scene.makers()[0]
+    driver = scene.generate(f"cluster.unit_timeout_s={_UNIT_TIMEOUT_S}", workers=max(2, scene.workers))
+    scene.wait_until_busy(driver, 1)
+    victim = scene.busy_actors()[0]
     victim.suspend()
-    driver.until(lambda: f"not finished after {_PATIENCE_S} s" in driver.text())
-    driver.until(lambda: scene.done() >= UNITS - 1)
+    driver.wait_until(lambda: f"not finished after {_UNIT_TIMEOUT_S} s" in driver.output())
+    driver.wait_until(lambda: scene.finished_units() >= UNITS - 1)
     with suppress(ProcessLookupError):  # Ray has ended it already
         os.kill(victim.pid, signal.SIGCONT)
-    driver.ends(0)
+    driver.expect_exit(0)
 
 
 def kill_at(scene: Scene, driver: Driver, window: Window) -> str:
@@ -73,26 +73,26 @@ def kill_at(scene: Scene, driver: Driver, window: Window) -> str:
 
     It is stopped first and killed only if it stopped there; else it goes on, and the next unit is watched.
     """
-    makers: dict[str, int] = {}
-    deadline = time.monotonic() + PATIENCE_S
+    actors: dict[str, int] = {}
+    deadline = time.monotonic() + TIMEOUT_S
     while driver.process.poll() is None and time.monotonic() < deadline:
-        makers |= {_unit(name): int(name.split(".")[-2]) for name in _staged(scene)}
-        for unit, pid in makers.items():
+        actors |= {_unit(name): int(name.split(".")[-2]) for name in _staged(scene)}
+        for unit, pid in actors.items():
             if _is_at(scene, unit, window) and _stopped_there(scene, unit, pid, window):
                 return unit
         time.sleep(0.001)
-    raise Unexpected(f"no actor was met at that point: {driver.last_words()}")
+    raise UnexpectedOutcome(f"no actor was met at that point: {driver.tail()}")
 
 
 def _kill_after_commit(scene: Scene, driver: Driver) -> str:
     """SIGKILL to an actor when its unit is found to be finished; gives the unit's name, once the driver knows."""
     assert isinstance(scene.place, Folder)
-    driver.until(lambda: _staged(scene), pause_s=0.001)
+    driver.wait_until(lambda: _staged(scene), pause_s=0.001)
     name = _staged(scene)[0]
     stats = scene.place.path / "shards" / f"{_unit(name)}_stats.json"
     while not stats.exists():  # without a pause: the answer follows within a millisecond
         if driver.process.poll() is not None:
-            raise Unexpected(f"the command ended before unit {_unit(name)} was finished: {driver.last_words()}")
+            raise UnexpectedOutcome(f"the command ended before unit {_unit(name)} was finished: {driver.tail()}")
     with suppress(ProcessLookupError):
         os.kill(int(name.split(".")[-2]), signal.SIGKILL)
     time.sleep(2)

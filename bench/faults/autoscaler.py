@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from unittest.mock import patch
 
-from bench.faults.driver import PATIENCE_S, Unexpected
+from bench.faults.driver import TIMEOUT_S, UnexpectedOutcome
 from bench.faults.fault import fault
 from bench.faults.nodes import free_port
 from bench.faults.scene import Scene
@@ -36,14 +36,14 @@ def scaled(scene: Scene) -> None:
     actors = max(NODES, scene.workers)
     with autoscaler(scene, actors // NODES):
         first = scene.generate(workers=actors)
-        first.until(lambda: _nodes(scene) == NODES)
-        scene.at_work(first, 1)
+        first.wait_until(lambda: _nodes(scene) == NODES)
+        scene.wait_until_busy(first, 1)
         first.press_ctrl_c()
-        first.ends(130)
+        first.expect_exit(130)
         _await_none(scene)
         second = scene.generate(workers=actors)
-        second.until(lambda: _nodes(scene) == NODES)
-        second.ends(0)
+        second.wait_until(lambda: _nodes(scene) == NODES)
+        second.expect_exit(0)
         _await_none(scene)
 
 
@@ -67,7 +67,7 @@ def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
             with patch.dict(os.environ, {"RAY_ADDRESS": address}):
                 yield
         finally:
-            scene.end()
+            scene.kill_all()
             head.wait(10)
 
 
@@ -100,7 +100,7 @@ def _config(cpus: int, address: str) -> dict[str, object]:
 
 def _nodes(scene: Scene) -> int:
     """Nodes besides the head."""
-    return sum(one.is_running() and one.name() == "raylet" for one in scene.family()) - 1
+    return sum(one.is_running() and one.name() == "raylet" for one in scene.processes()) - 1
 
 
 def _await_none(scene: Scene) -> None:
@@ -108,8 +108,8 @@ def _await_none(scene: Scene) -> None:
 
 
 def _await(what: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not what():
         if time.monotonic() > deadline:
-            raise Unexpected(f"{otherwise}, for {PATIENCE_S:.0f} s")
+            raise UnexpectedOutcome(f"{otherwise}, for {TIMEOUT_S:.0f} s")
         time.sleep(0.5)

@@ -44,7 +44,7 @@ def sha256(place: Place) -> dict[str, str]:
 def problems(scene: Scene, reference: Reference, aside: tuple[int, ...]) -> Iterator[str]:
     """All that is wrong with a run that lacks the units `aside` and no other."""
     units = [f"{number:05d}" for number in range(len(reference.keys)) if number not in aside]
-    if left := scene.leftovers():
+    if left := scene.survivors():
         yield f"{len(left)} processes outlive the run, the first is {left[0][:60]}"
     if not aside:
         yield from _changed_by_another_command(scene)
@@ -62,12 +62,12 @@ def _changed_by_another_command(scene: Scene) -> Iterator[str]:
         os.utime(path, (time.time() - _A_WEEK_S,) * 2)
     before = sha256(scene.place)
     again = scene.generate()
-    again.ends(0)
-    if "actor" in again.text():
+    again.expect_exit(0)
+    if "actor" in again.output():
         yield "the same command, over a finished run, started actors"
     if sha256(scene.place) != before:
         yield "the same command, over a finished run, changed it"
-    if left := [*map(str, scene.place.staged()), *scene.place.half_done()]:
+    if left := [*map(str, scene.place.staged()), *scene.place.temporary_files()]:
         yield f"{len(left)} stray files, the first is {min(left)}"
 
 

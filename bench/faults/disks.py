@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.faults.driver import Driver, Unexpected
-from bench.faults.fault import Impossible, fault
+from bench.faults.driver import Driver, UnexpectedOutcome
+from bench.faults.fault import Unsupported, fault
 from bench.faults.places import Folder
 from bench.faults.scene import CLASSES, UNITS, Scene
 from engine.run.repair import findings
@@ -28,12 +28,12 @@ def full(scene: Scene) -> None:
     """The disk of the run fills in the middle; the same command once there is room."""
     with small_disk(scene) as disk:
         driver = scene.generate()
-        scene.at_work(driver)
+        scene.wait_until_busy(driver)
         ballast = disk / "ballast"
         _fill(ballast)
-        driver.ends(1, "No space left on device", "run the same command again")
+        driver.expect_exit(1, "No space left on device", "run the same command again")
         ballast.unlink()
-        scene.generate().ends(0)
+        scene.generate().expect_exit(0)
 
 
 @fault("output folder vanishing")
@@ -43,34 +43,34 @@ def vanishing(scene: Scene) -> None:
     folder = _folder(scene)
     away = folder.with_name("away")
     driver = scene.generate()
-    scene.at_work(driver)
+    scene.wait_until_busy(driver)
     folder.rename(away)
-    driver.ends(1, "run the same command again")
+    driver.expect_exit(1, "run the same command again")
     shutil.rmtree(folder, ignore_errors=True)
     away.rename(folder)
-    scene.generate().ends(0)
+    scene.generate().expect_exit(0)
 
 
 @fault("shard truncated at 300 places, and one bit flipped")
 def cut(scene: Scene) -> None:
     """A finished shard is cut at 300 places, and one of its bits is flipped: each time verify's own function names it;
     repair then makes it anew."""
-    scene.generate().ends(0)
+    scene.generate().expect_exit(0)
     run, whole = load_run(scene.place.url), scene.place.read("00003.tar")
     places = random.Random(0).sample(range(len(whole)), _CUTS - 2)
     for place in (0, *places, len(whole) - 1):
         scene.place.write("00003.tar", whole[:place])
         if [found.shard for found in findings(run)] != ["00003"]:
-            raise Unexpected(f"verify does not name a shard that was cut at byte {place}")
+            raise UnexpectedOutcome(f"verify does not name a shard that was cut at byte {place}")
     scene.place.write("00003.tar", whole)
     _flip(scene, "00003.tar")
     _repaired(scene, "00003.tar: other bytes")
 
 
-@fault("S3: one bit flipped", where="bucket")
+@fault("S3: one bit flipped", storage="bucket")
 def flipped(scene: Scene) -> None:
     """A bit of a finished shard's index is flipped in an object store: verify names it, repair makes it anew."""
-    scene.generate().ends(0)
+    scene.generate().expect_exit(0)
     _flip(scene, "00007.parquet")
     _repaired(scene, "00007.parquet: other bytes")
 
@@ -79,13 +79,13 @@ def flipped(scene: Scene) -> None:
 def torn(scene: Scene) -> None:
     """Half of a shard lies under a unit's name, as other software left it: the unit is put aside, repair makes it."""
     driver = scene.generate()
-    scene.at_work(driver, 1)
+    scene.wait_until_busy(driver, 1)
     driver.press_ctrl_c()
-    driver.ends(130)
+    driver.expect_exit(130)
     whole = scene.place.read(min(name for name in scene.place.names() if name.endswith(".tar")))
     place = next(n for n in range(UNITS) if f"{n:05d}.tar" not in scene.place.names())
     scene.place.write(f"{place:05d}.tar", whole[: len(whole) // 2])
-    scene.generate().ends(1, f"the first is {place:05d}: CommitConflict", "repair")
+    scene.generate().expect_exit(1, f"the first is {place:05d}: CommitConflict", "repair")
     _repaired(scene, f"{place:05d}_stats.json: missing")
 
 
@@ -105,11 +105,11 @@ def broken_data(scene: Scene) -> None:
     try:
         for path, data in zip(paths, broken.values(), strict=True):
             path.write_bytes(data)
-        scene.generate().ends(0)
+        scene.generate().expect_exit(0)
         for _ in paths:
             found = scene.jobs("sweep", scene.spec, "--out", scene.place.url)
             if found.returncode != 1 or "corrupt image" not in found.stderr:
-                raise Unexpected(f"sweep ended with {found.returncode}: {found.stderr[-300:]}")
+                raise UnexpectedOutcome(f"sweep ended with {found.returncode}: {found.stderr[-300:]}")
             next(one for one in paths if str(one) in found.stderr).unlink()
             shutil.rmtree(_folder(scene) / "real", ignore_errors=True)
     finally:
@@ -124,12 +124,12 @@ def clock(scene: Scene) -> None:
     drivers: list[Driver] = []
     for shift_s in (-_DAYS_S, _DAYS_S):
         drivers.append(scene.generate("cluster.unit_attempts=5"))
-        scene.at_work(drivers[-1], scene.done() + 1)
+        scene.wait_until_busy(drivers[-1], scene.finished_units() + 1)
         for path in (*_folder(scene).rglob("*.tar"), *_folder(scene).rglob("*.parquet"), *scene.place.staged()):
             os.utime(path, (time.time() + shift_s,) * 2)
     drivers.append(scene.generate("cluster.unit_attempts=5"))
     for driver in drivers:
-        driver.ends(0)
+        driver.expect_exit(0)
 
 
 def _folder(scene: Scene) -> Path:
@@ -146,7 +146,7 @@ def _flip(scene: Scene, name: str) -> None:
 def _repaired(scene: Scene, finding: str) -> None:
     found = scene.jobs("repair", scene.place.url)
     if found.returncode or finding not in found.stdout:
-        raise Unexpected(f"repair ended with {found.returncode}: {found.stdout[-300:]}{found.stderr[-300:]}")
+        raise UnexpectedOutcome(f"repair ended with {found.returncode}: {found.stdout[-300:]}{found.stderr[-300:]}")
 
 
 @contextmanager
@@ -157,14 +157,14 @@ def small_disk(scene: Scene) -> Iterator[Path]:
     line = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "shardmill", str(disk)]
     mounted = subprocess.run(line, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        raise Impossible(f"needs the right to mount: {mounted.stderr.strip()}")
+        raise Unsupported(f"needs the right to mount: {mounted.stderr.strip()}")
     scene.place = Folder(disk / "run")
     try:
         yield disk
         shutil.copytree(disk / "run", below)
     finally:
         scene.place = Folder(below)
-        scene.end()
+        scene.kill_all()
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 

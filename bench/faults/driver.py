@@ -1,4 +1,4 @@
-"""A `python -m jobs generate` as a person starts it."""
+"""A `python -m jobs generate` process, started as from a shell."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from bench.machine import ROOT
 
-PATIENCE_S = 240.0
+TIMEOUT_S = 240.0
 
 
-class Unexpected(AssertionError):
-    """A run went another way than the fault's row says, or the fault could not be done to it."""
+class UnexpectedOutcome(AssertionError):
+    """A run did not do what the fault expects, or the fault could not be injected."""
 
 
 class Driver:
-    """A running command, in a process group of its own as a shell starts it."""
+    """A running command, in its own process group as a shell starts it."""
 
     def __init__(self, line: Sequence[str], log: Path) -> None:
         self._log = log
@@ -26,41 +26,41 @@ class Driver:
                 line, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
 
-    def until(self, what: Callable[[], object], pause_s: float = 0.2) -> None:
-        """Wait until something is so, while the command runs. Raises Unexpected where it ends before, or for ever."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not what():
+    def wait_until(self, condition: Callable[[], object], pause_s: float = 0.2) -> None:
+        """Wait until a condition holds. Raises UnexpectedOutcome if the command ends before, and after a time-out."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
             if self.process.poll() is not None:
-                raise Unexpected(f"the command ended too early, with {self.process.returncode}: {self.last_words()}")
+                raise UnexpectedOutcome(f"the command ended too early, with {self.process.returncode}: {self.tail()}")
             if time.monotonic() > deadline:
-                raise Unexpected(f"waited {PATIENCE_S:.0f} s in vain: {self.last_words()}")
+                raise UnexpectedOutcome(f"the condition did not hold within {TIMEOUT_S:.0f} s: {self.tail()}")
             time.sleep(pause_s)
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to the command's own process."""
+        """Send a signal to the command's own process."""
         self.process.send_signal(number)
 
     def press_ctrl_c(self) -> None:
-        """SIGINT to the whole process group, as a terminal sends it."""
+        """Send SIGINT to the whole process group, as a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ends(self, code: int, *saying: str, within_s: float = PATIENCE_S) -> None:
-        """Wait for its end. Raises Unexpected where its exit code is another, or its text lacks one of these."""
+    def expect_exit(self, code: int, *phrases: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait for the exit code. Raises UnexpectedOutcome for another code, or if the output lacks one of the phrases."""
         try:
-            found = self.process.wait(within_s)
+            exit_code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise Unexpected(f"no end after {within_s:.0f} s: {self.last_words()}") from None
-        if found != code:
-            raise Unexpected(f"exit code {found}, not {code}: {self.last_words()}")
-        if lacking := [text for text in saying if text not in self.text()]:
-            raise Unexpected(f"it does not say {lacking[0]!r}: {self.last_words()}")
-        if "Traceback" in self.text():
-            raise Unexpected(f"a traceback was shown: {self.last_words()}")
+            raise UnexpectedOutcome(f"no end after {timeout_s:.0f} s: {self.tail()}") from None
+        if exit_code != code:
+            raise UnexpectedOutcome(f"exit code {exit_code}, not {code}: {self.tail()}")
+        if missing := [phrase for phrase in phrases if phrase not in self.output()]:
+            raise UnexpectedOutcome(f"the output lacks {missing[0]!r}: {self.tail()}")
+        if "Traceback" in self.output():
+            raise UnexpectedOutcome(f"the output has a traceback: {self.tail()}")
 
-    def text(self) -> str:
-        """All that it wrote so far."""
+    def output(self) -> str:
+        """Return all output so far."""
         return self._log.read_text(encoding="utf-8")
 
-    def last_words(self) -> str:
-        """The last lines of its text, as one."""
-        return " / ".join(self.text().splitlines()[-4:])[-600:] or "(it wrote nothing)"
+    def tail(self) -> str:
+        """Return the last lines of the output, joined to one."""
+        return " / ".join(self.output().splitlines()[-4:])[-600:] or "(no output)"

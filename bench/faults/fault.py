@@ -1,4 +1,4 @@
-"""What a fault is: something that is done to a run, which must end as if it had not been."""
+"""A fault: something that is done to a run. The run must end as if it had not been done."""
 
 import inspect
 from collections.abc import Callable
@@ -7,47 +7,47 @@ from typing import Literal
 
 from bench.faults.scene import Scene
 
-Where = Literal["folder", "bucket"]
+Storage = Literal["folder", "bucket"]
 
 
 @dataclass(frozen=True)
 class Fault:
     """One row of the matrix.
 
-    act:         does it, and brings the run to its end as a user would, by the same command again if need be. Raises
-                 Unexpected where the run goes another way, or where the fault could not be done to it.
-    where:       what kind of place the run fills.
-    quarantined: numbers of the units that are put aside, and so lack in the result.
-    quick:       whether it belongs to the short half.
+    inject:      injects the fault and completes the run as a user would, if need be by the same command again. Raises
+                 UnexpectedOutcome if the run does something else, or if the fault could not be injected.
+    storage:     where the run is stored.
+    quarantined: numbers of the units that end in the quarantine and are missing in the result.
+    quick:       whether the fault belongs to the quick part of the matrix.
     """
 
     name: str
-    act: Callable[[Scene], None]
-    where: Where
+    inject: Callable[[Scene], None]
+    storage: Storage
     quarantined: tuple[int, ...]
     quick: bool
 
     @property
-    def what(self) -> str:
-        """What is done, in a sentence."""
-        return " ".join(inspect.getdoc(self.act).split())  # type: ignore[union-attr]
+    def description(self) -> str:
+        """The docstring of the fault."""
+        return " ".join(inspect.getdoc(self.inject).split())  # type: ignore[union-attr]
 
 
-class Impossible(Exception):
-    """This machine does not let the fault be done; the text says what is needed."""
+class Unsupported(Exception):
+    """This machine does not allow the fault; the text says what is needed."""
 
 
 FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    name: str, *, where: Where = "folder", quarantined: tuple[int, ...] = (), quick: bool = False
+    name: str, *, storage: Storage = "folder", quarantined: tuple[int, ...] = (), quick: bool = False
 ) -> Callable[[Callable[[Scene], None]], Callable[[Scene], None]]:
-    """Enter the decorated function into the matrix, as a row of this name."""
+    """Register the decorated function as a fault of the matrix."""
 
-    def enter(act: Callable[[Scene], None]) -> Callable[[Scene], None]:
+    def register(inject: Callable[[Scene], None]) -> Callable[[Scene], None]:
         assert name not in FAULTS, name
-        FAULTS[name] = Fault(name, act, where, quarantined, quick)
-        return act
+        FAULTS[name] = Fault(name, inject, storage, quarantined, quick)
+        return inject
 
-    return enter
+    return register

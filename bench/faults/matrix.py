@@ -1,4 +1,4 @@
-"""`python -m bench faults`: every fault, with one actor and with four; what came of it goes to faults.json."""
+"""`python -m bench faults`: inject every fault with one actor and with four; write the results to faults.json."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from unittest.mock import patch
 
-from bench.faults import actors, autoscaler, disks, drivers, nodes, stores, units  # noqa: F401  (they enter the rows)
+from bench.faults import actors, autoscaler, disks, drivers, nodes, stores, units  # noqa: F401  (each registers its faults)
 from bench.faults.checks import Reference, problems
-from bench.faults.driver import Unexpected
-from bench.faults.fault import FAULTS, Fault, Impossible
+from bench.faults.driver import UnexpectedOutcome
+from bench.faults.fault import FAULTS, Fault, Unsupported
 from bench.faults.places import BUCKET, Bucket, Folder
 from bench.faults.scene import Scene, write_spec
 from bench.machine import machine
@@ -24,7 +24,7 @@ WORKERS = (1, 4)
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a fault. detail: what was done, or what was wrong then."""
+    """The result of a fault. detail: the description of the fault, or the problems."""
 
     fault: str
     workers: int
@@ -33,7 +33,7 @@ class Row:
 
 
 class Matrix:
-    """A spec, an undisturbed run of it, and a store: what the rows share. folder: all runs and logs go there."""
+    """What all faults share: a spec, an undisturbed run of it, and an S3 server. folder: holds all runs and logs."""
 
     def __init__(self, folder: Path, store: S3) -> None:
         self._folder, self._store = folder, store
@@ -41,59 +41,59 @@ class Matrix:
         store.make_bucket(BUCKET)
         undisturbed = Scene(self._spec, Folder(folder / "undisturbed"), 1, folder)
         try:
-            undisturbed.generate().ends(0)
+            undisturbed.generate().expect_exit(0)
             self.reference = Reference.of(folder / "undisturbed", undisturbed.place)
         finally:
-            undisturbed.end()
+            undisturbed.kill_all()
 
-    def row(self, fault: Fault, workers: int) -> Row:
-        """Do the fault to a run of so many actors, and look at what came of it. Raises Impossible."""
+    def run_fault(self, fault: Fault, workers: int) -> Row:
+        """Inject a fault into a run with so many actors, and check the result. Raises Unsupported."""
         with self._scene(fault, workers) as scene:
             try:
-                fault.act(scene)
-                wrong = list(problems(scene, self.reference, fault.quarantined))
-            except Unexpected as error:
-                wrong = [str(error)]
-        return Row(fault.name, workers, not wrong, "; ".join(wrong) or fault.what)
+                fault.inject(scene)
+                problems_found = list(problems(scene, self.reference, fault.quarantined))
+            except UnexpectedOutcome as error:
+                problems_found = [str(error)]
+        return Row(fault.name, workers, not problems_found, "; ".join(problems_found) or fault.description)
 
     @contextmanager
     def _scene(self, fault: Fault, workers: int) -> Iterator[Scene]:
         name = f"{list(FAULTS).index(fault.name):02d}-{workers}"
         folder = self._folder / name
         folder.mkdir()
-        place = Folder(folder / "run") if fault.where == "folder" else Bucket(self._store, name, folder / "cache")
+        place = Folder(folder / "run") if fault.storage == "folder" else Bucket(self._store, name, folder / "cache")
         scene = Scene(self._spec, place, workers, folder)
         with patch.dict(os.environ, {"SHARDMILL_CACHE": str(folder / "cache")}):
             try:
                 yield scene
             finally:
-                scene.end()
+                scene.kill_all()
                 self._store.mend()
 
 
-def chosen(names: Sequence[str] | None, quick: bool) -> list[Fault]:
-    """The faults of these names, or all. Raises SystemExit for a name that there is none of."""
+def select_faults(names: Sequence[str] | None, quick: bool) -> list[Fault]:
+    """Return the faults of these names, or all. Raises SystemExit for an unknown name."""
     for name in names or ():
         if name not in FAULTS:
-            raise SystemExit(f"there is no fault {name!r}; known are: " + "; ".join(FAULTS))
-    return [one for one in FAULTS.values() if (names is None or one.name in names) and (one.quick or not quick)]
+            raise SystemExit(f"unknown fault {name!r}; known faults: " + "; ".join(FAULTS))
+    return [fault for fault in FAULTS.values() if (names is None or fault.name in names) and (fault.quick or not quick)]
 
 
-def main(out: Path, work: Path | None, chosen: Sequence[Fault], workers: Sequence[int] | None) -> int:
-    """Run these rows one after another; 1 if one failed, else 0."""
+def main(out: Path, work: Path | None, faults: Sequence[Fault], workers: Sequence[int] | None) -> int:
+    """Run these faults one after another; return 1 if one failed, else 0."""
     rows: list[Row] = []
     with kept_or_temporary(work) as folder, serve_s3() as store, store.environment():
         matrix = Matrix(folder, store)
-        for fault in chosen:
+        for fault in faults:
             for count in workers or WORKERS:
-                rows += _told(matrix, fault, count)
+                rows += _run_and_print(matrix, fault, count)
                 _write(out, rows)
     return int(not all(row.ok for row in rows))
 
 
 @contextmanager
 def kept_or_temporary(work: Path | None) -> Iterator[Path]:
-    """A new folder: in `work`, to look at afterwards, or one that is removed."""
+    """Return a new folder: in `work`, where it is kept, or else a temporary one."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
         yield Path(mkdtemp(dir=work))
@@ -102,11 +102,11 @@ def kept_or_temporary(work: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _told(matrix: Matrix, fault: Fault, workers: int) -> list[Row]:
+def _run_and_print(matrix: Matrix, fault: Fault, workers: int) -> list[Row]:
     started = time.monotonic()
     try:
-        row = matrix.row(fault, workers)
-    except Impossible as error:
+        row = matrix.run_fault(fault, workers)
+    except Unsupported as error:
         print(f"left out  {fault.name}, {workers} actors: {error}", flush=True)
         return []
     took = time.monotonic() - started
@@ -117,18 +117,18 @@ def _told(matrix: Matrix, fault: Fault, workers: int) -> list[Row]:
 
 
 def _write(out: Path, rows: Sequence[Row]) -> None:
-    """Rows of this call over those of earlier ones; rows of faults that there are no more are dropped."""
+    """Write the rows of this call and those of earlier calls, except for faults that no longer exist."""
     path, names = out / "faults.json", list(FAULTS)
-    earlier = [Row(**one) for one in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    earlier = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
     known = {(row.fault, row.workers): row for row in (*earlier, *rows) if row.fault in FAULTS}
-    found = sorted(known.values(), key=lambda row: (names.index(row.fault), row.workers))
+    results = sorted(known.values(), key=lambda row: (names.index(row.fault), row.workers))
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n", encoding="utf-8")
-    (out / "faults.md").write_text(_table(found), encoding="utf-8")
+    path.write_text(json.dumps([asdict(row) for row in results], indent=1) + "\n", encoding="utf-8")
+    (out / "faults.md").write_text(_table(results), encoding="utf-8")
 
 
 def _table(rows: Sequence[Row]) -> str:
-    came = {(row.fault, row.workers): "ok" if row.ok else f"FAILED: {row.detail}" for row in rows}
+    outcomes = {(row.fault, row.workers): "ok" if row.ok else f"FAILED: {row.detail}" for row in rows}
     counts = sorted({row.workers for row in rows})
     lines = [
         "`python -m bench faults`: each fault is done to a run of 12 units, in an order that differs from command to",
@@ -140,6 +140,6 @@ def _table(rows: Sequence[Row]) -> str:
         "|---|---|" + "---|" * len(counts),
     ]
     for name in dict.fromkeys(row.fault for row in rows):
-        found = " | ".join(came.get((name, count), "not run") for count in counts)
-        lines.append(f"| {name} | {FAULTS[name].what} | {found} |")
+        cells = " | ".join(outcomes.get((name, count), "not run") for count in counts)
+        lines.append(f"| {name} | {FAULTS[name].description} | {cells} |")
     return "\n".join([*lines, "", f"Machine: {json.dumps(machine())}", ""])

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import psutil
 
-from bench.faults.driver import PATIENCE_S, Unexpected
+from bench.faults.driver import TIMEOUT_S, UnexpectedOutcome
 from bench.faults.fault import fault
 from bench.faults.scene import UNITS, Scene
 
@@ -36,11 +36,11 @@ def killed(scene: Scene) -> None:
     with cluster(scene, nodes=1) as nodes:
         driver = scene.generate()
         for units in (1, 4):
-            scene.at_work(driver, units)
+            scene.wait_until_busy(driver, units)
             nodes.remove_node(_busy(scene, nodes), allow_graceful=False)
             nodes.add_node(num_cpus=scene.workers)
-        driver.ends(0, _UNCHARGED)
-        _uncharged(driver.text())
+        driver.expect_exit(0, _UNCHARGED)
+        _uncharged(driver.output())
 
 
 @fault("drain notice and then the kill")
@@ -48,15 +48,15 @@ def drained(scene: Scene) -> None:
     """An interruption notice for a node where a unit is being made, and its end when the notice runs out."""
     with cluster(scene, nodes=2) as nodes:
         driver = scene.generate()
-        scene.at_work(driver)
+        scene.wait_until_busy(driver)
         victim = _busy(scene, nodes)
         drain(nodes, victim)
         time.sleep(_NOTICE_S)
-        if _makers_on(scene, victim):
-            raise Unexpected("a drained node was given another unit")
+        if _busy_actors_on(scene, victim):
+            raise UnexpectedOutcome("a drained node was given another unit")
         nodes.remove_node(victim, allow_graceful=False)
-        driver.ends(0)
-        _uncharged(driver.text())
+        driver.expect_exit(0)
+        _uncharged(driver.output())
 
 
 @fault("SIGTERM to a node with a short unit")
@@ -76,18 +76,18 @@ def frozen(scene: Scene) -> None:
     """SIGSTOP to every process of a node until Ray gives it up and another node makes its units; then SIGCONT."""
     with cluster(scene, nodes=2) as nodes:
         driver = scene.generate()
-        scene.at_work(driver)
+        scene.wait_until_busy(driver)
         raylet = psutil.Process(_raylet(_busy(scene, nodes)))
         stopped = [raylet, *raylet.children(recursive=True)]
         for one in stopped:
             one.suspend()
-        driver.until(lambda: _UNCHARGED in driver.text())
-        driver.until(lambda: scene.done() >= UNITS - 1)
+        driver.wait_until(lambda: _UNCHARGED in driver.output())
+        driver.wait_until(lambda: scene.finished_units() >= UNITS - 1)
         for one in stopped:
             if one.is_running():
                 one.resume()
-        driver.ends(0)
-        _uncharged(driver.text())
+        driver.expect_exit(0)
+        _uncharged(driver.output())
 
 
 @fault("head node lost, new cluster, resume")
@@ -95,11 +95,11 @@ def head(scene: Scene) -> None:
     """SIGKILL to every process of the head node; then the same command on a new cluster."""
     with cluster(scene, nodes=1) as nodes:
         driver = scene.generate()
-        scene.at_work(driver)
+        scene.wait_until_busy(driver)
         nodes.remove_node(nodes.head_node, allow_graceful=False)
-        driver.ends(1, "Failed to connect to GCS")  # Ray itself ends a process that lost its head
+        driver.expect_exit(1, "Failed to connect to GCS")  # Ray itself ends a process that lost its head
     with cluster(scene, nodes=1):
-        scene.generate().ends(0)
+        scene.generate().expect_exit(0)
 
 
 @fault("model that fails to load on one node only")
@@ -112,7 +112,7 @@ def unloadable(scene: Scene) -> None:
         nodes.add_node(num_cpus=scene.workers, env_vars={"PYTHONPATH": str(broken.parent)})
         nodes.add_node(num_cpus=scene.workers)
         driver = scene.generate(workers=2 * scene.workers)  # so that both are tried
-        driver.ends(0, "an actor could not start", "libcudart.so.13")
+        driver.expect_exit(0, "an actor could not start", "libcudart.so.13")
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def cluster(scene: Scene, nodes: int, dashboard: bool = False) -> Iterator[Any]:
         with patch.dict(os.environ, {"RAY_ADDRESS": started.address}):
             yield started
     finally:
-        scene.end()  # before its nodes go, so that no driver waits for them
+        scene.kill_all()  # before its nodes go, so that no driver waits for them
         started.shutdown()
 
 
@@ -141,7 +141,7 @@ def drain(nodes: Any, node: Any) -> None:
     deadline_ms = int((time.time() + _NOTICE_S) * 1000)
     accepted, why = GcsClient(address=nodes.address).drain_node(node.node_id, reason, "a notice", deadline_ms)
     if not accepted:
-        raise Unexpected(f"Ray does not drain the node: {why}")
+        raise UnexpectedOutcome(f"Ray does not drain the node: {why}")
 
 
 def free_port() -> int:
@@ -155,17 +155,17 @@ def _ended(scene: Scene, grace_s: float, freeze: bool) -> None:
     with cluster(scene, nodes=0) as nodes:
         node = _own_node(nodes.address, scene, grace_s)
         driver = scene.generate()
-        scene.at_work(driver, 1)
-        makers = scene.makers()
-        for maker in makers:
-            maker.suspend()
+        scene.wait_until_busy(driver, 1)
+        actors = scene.busy_actors()
+        for actor in actors:
+            actor.suspend()
         nodes.add_node(num_cpus=scene.workers)  # which takes seconds, in which the run would end
-        for maker in () if freeze else makers:
-            maker.resume()
+        for actor in () if freeze else actors:
+            actor.resume()
         node.send_signal(signal.SIGTERM)
-        driver.ends(0, *([_UNCHARGED] if freeze else []))
-        _uncharged(driver.text())
-        node.wait(PATIENCE_S)
+        driver.expect_exit(0, *([_UNCHARGED] if freeze else []))
+        _uncharged(driver.output())
+        node.wait(TIMEOUT_S)
 
 
 def _own_node(address: str, scene: Scene, grace_s: float) -> "subprocess.Popen[bytes]":
@@ -179,7 +179,7 @@ def _own_node(address: str, scene: Scene, grace_s: float) -> "subprocess.Popen[b
 
 def _uncharged(text: str) -> None:
     if _CHARGED in text:
-        raise Unexpected("a unit was charged for what happened to its node")
+        raise UnexpectedOutcome("a unit was charged for what happened to its node")
 
 
 def _raylet(node: Any) -> int:
@@ -187,10 +187,10 @@ def _raylet(node: Any) -> int:
     return pid
 
 
-def _makers_on(scene: Scene, node: Any) -> list[psutil.Process]:
-    return [maker for maker in scene.makers() if maker.ppid() == _raylet(node)]
+def _busy_actors_on(scene: Scene, node: Any) -> list[psutil.Process]:
+    return [actor for actor in scene.busy_actors() if actor.ppid() == _raylet(node)]
 
 
 def _busy(scene: Scene, nodes: Any) -> Any:
     """A node where a unit is being made."""
-    return next(node for node in nodes.worker_nodes if _makers_on(scene, node))
+    return next(node for node in nodes.worker_nodes if _busy_actors_on(scene, node))

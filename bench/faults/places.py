@@ -1,4 +1,4 @@
-"""Where a run lies, seen from outside: a folder, or a prefix of a bucket."""
+"""The files of a run in a folder or in a bucket, read and changed without the engine."""
 
 from pathlib import Path
 from typing import Protocol
@@ -9,32 +9,32 @@ BUCKET = "runs"
 
 
 class Place(Protocol):
-    """What the checks and the watching need of a run. url: for `--out`."""
+    """The storage of a run. url: the argument of `--out`."""
 
     url: str
 
     def names(self, part: str = "shards") -> set[str]:
-        """Files directly in a folder of the run, as they are now."""
+        """Return the names of the files in a folder of the run."""
         ...
 
     def read(self, name: str, part: str = "shards") -> bytes:
-        """One of them."""
+        """Return the content of a file."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a file among the shards behind the run's back."""
+        """Write a file into the folder of shards."""
         ...
 
     def remove(self, name: str) -> None:
-        """Take one away behind the run's back."""
+        """Remove a file from the folder of shards."""
         ...
 
     def staged(self) -> list[Path]:
-        """Files on this machine that are not published yet, or never will be."""
+        """Return the files on this machine that are staged and not published."""
         ...
 
-    def half_done(self) -> list[str]:
-        """What else is left of writing that did not end: probes, and parts of uploads."""
+    def temporary_files(self) -> list[str]:
+        """Return what else interrupted writers left behind: probe files, and parts of uploads."""
         ...
 
 
@@ -64,13 +64,13 @@ class Folder:
         """See Place."""
         return [path for part in (".", "shards", "quarantine") for path in _files(self.path / part / ".staging")]
 
-    def half_done(self) -> list[str]:
+    def temporary_files(self) -> list[str]:
         """See Place."""
         return [str(path) for path in self.path.rglob(".probe*")]
 
 
 class Bucket:
-    """A prefix of a bucket. cache: the folder that SHARDMILL_CACHE names for its commands."""
+    """A prefix of a bucket. cache: the folder to which SHARDMILL_CACHE is set."""
 
     def __init__(self, store: S3, prefix: str, cache: Path) -> None:
         self.store, self._prefix, self._cache = store, prefix, cache
@@ -96,7 +96,7 @@ class Bucket:
         """See Place."""
         return _files(self._cache / ".staging")
 
-    def half_done(self) -> list[str]:
+    def temporary_files(self) -> list[str]:
         """See Place."""
         probes = [name for name in self.store.names(BUCKET, f"{self._prefix}/") if ".probe" in name]
         return probes + self.store.unfinished_uploads(BUCKET)

@@ -1,4 +1,4 @@
-"""One run that a fault is done to."""
+"""One run with a fault."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import yaml
 
-from bench.faults.driver import PATIENCE_S, Driver, Unexpected
+from bench.faults.driver import TIMEOUT_S, Driver, UnexpectedOutcome
 from bench.faults.places import Place
 from bench.machine import ROOT
 from shards.codec import encode_rgb
@@ -35,7 +35,7 @@ _PROGRAM = (sys.executable, "-m", "bench.faults.command")
 
 
 def write_spec(folder: Path) -> Path:
-    """The spec file, with its model and its real images beside it."""
+    """Write the spec file, with its model and its real images beside it."""
     from bench.tiny_pipeline import make_pipeline
 
     model = make_pipeline(folder / "model")
@@ -53,9 +53,10 @@ def write_spec(folder: Path) -> Path:
 
 @dataclass
 class Scene:
-    """A run in the making: its place, the commands started over it, and their actors.
+    """A run, the commands that were started for it, and their actors.
 
-    workers: actors of each command. folder: for logs and whatever a fault needs besides.
+    workers: the number of actors of each command.
+    folder:  holds the logs, and whatever else a fault needs.
     """
 
     spec: Path
@@ -68,77 +69,78 @@ class Scene:
     _others: frozenset[psutil.Process] = field(default_factory=lambda: frozenset(_children()))
 
     def generate(self, *settings: str, workers: int | None = None, poison: str | None = None) -> Driver:
-        """Start `generate` over the run, see `command`."""
+        """Start `generate` for the run, see `command`."""
         log = self.folder / f"driver-{self._commands}.log"
         self._drivers.append(Driver(self.command(*settings, workers=workers, poison=poison), log))
         return self._drivers[-1]
 
     def command(self, *settings: str, workers: int | None = None, poison: str | None = None) -> list[str]:
-        """The words of a `generate` over the run, its units in an order that differs from command to command.
+        """Return the command line of a `generate` for the run. Each command shuffles the units in another way.
 
-        settings: those of `--set`; poison: one of `bench.faults.command`.
+        settings: arguments of `--set`.
+        poison:   one of `bench.faults.command.POISONS`.
         """
         self._commands += 1
         actors = workers or self.workers
-        chosen = [f"cluster.min_actors={actors}", f"cluster.max_actors={actors}", *settings]
-        words = [*_PROGRAM, *([] if poison is None else ["--poison", poison]), str(self._commands)]
-        words += ["generate", str(self.spec), "--out", self.place.url]
-        return words + [part for one in chosen for part in ("--set", one)]
+        all_settings = [f"cluster.min_actors={actors}", f"cluster.max_actors={actors}", *settings]
+        line = [*_PROGRAM, *([] if poison is None else ["--poison", poison]), str(self._commands)]
+        line += ["generate", str(self.spec), "--out", self.place.url]
+        return line + [part for setting in all_settings for part in ("--set", setting)]
 
-    def done(self) -> int:
-        """Units finished so far."""
+    def finished_units(self) -> int:
+        """Return the number of finished units."""
         return sum(name.endswith(STATS_SUFFIX) for name in self.place.names())
 
-    def at_work(self, driver: Driver, units: int = 2) -> None:
-        """Wait until some units are finished, others are being made, and there is something left to disturb."""
-        driver.until(lambda: self.done() >= units and self.makers())
-        if self.done() >= UNITS - 1:
-            raise Unexpected(f"too late: {self.done()} of {UNITS} units are finished")
+    def wait_until_busy(self, driver: Driver, units: int = 2) -> None:
+        """Wait until so many units are finished and an actor is busy. Raises UnexpectedOutcome if too few are left."""
+        driver.wait_until(lambda: self.finished_units() >= units and self.busy_actors())
+        if self.finished_units() >= UNITS - 1:
+            raise UnexpectedOutcome(f"too late: {self.finished_units()} of {UNITS} units are finished")
 
     def actors(self) -> list[psutil.Process]:
-        """Actors of all drivers and nodes, ready or loading."""
-        return [one for one in self.family() if _title(one).startswith("ray::UnitMaker")]
+        """Return the actors of all drivers and nodes, ready or loading."""
+        return [one for one in self.processes() if _title(one).startswith("ray::UnitActor")]
 
-    def makers(self) -> list[psutil.Process]:
-        """Actors that are making a unit."""
-        return [one for one in self.actors() if ".make" in _title(one)]
+    def busy_actors(self) -> list[psutil.Process]:
+        """Return the actors that are running a unit."""
+        return [one for one in self.actors() if ".generate_unit" in _title(one)]
 
-    def kill_maker(self, driver: Driver) -> int:
-        """SIGKILL to an actor that is making a unit; gives its process id."""
-        driver.until(self.makers)
-        victim = self.makers()[0]
+    def kill_busy_actor(self, driver: Driver) -> int:
+        """Send SIGKILL to a busy actor; return its process id."""
+        driver.wait_until(self.busy_actors)
+        victim = self.busy_actors()[0]
         victim.send_signal(signal.SIGKILL)
         return victim.pid
 
     def quarantined(self) -> dict[int, list[str]]:
-        """The units that are put aside, and the traceback of each attempt."""
-        found = {name: json.loads(self.place.read(name, "quarantine")) for name in self.place.names("quarantine")}
-        return {one["unit"]: one["attempts"] for one in found.values()}
+        """Return the tracebacks of each attempt of the quarantined units."""
+        files = [json.loads(self.place.read(name, "quarantine")) for name in self.place.names("quarantine")]
+        return {content["unit"]: content["attempts"] for content in files}
 
     def jobs(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
-        """`python -m jobs ARGUMENTS`, to its end."""
+        """Run `python -m jobs ARGUMENTS` to its end."""
         line = [sys.executable, "-m", "jobs", *(str(one) for one in arguments)]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
-    def leftovers(self) -> list[str]:
-        """Titles of processes that outlive their drivers; Ray's agents may, by a minute."""
-        mortal = [one for one in self._seen if not _title(one).startswith(_AGENTS)]
-        _, alive = psutil.wait_procs(mortal, timeout=20)
+    def survivors(self) -> list[str]:
+        """Return the titles of processes that outlive their drivers. Ray's agents may do so, for up to a minute."""
+        watched = [one for one in self._seen if not _title(one).startswith(_AGENTS)]
+        _, alive = psutil.wait_procs(watched, timeout=20)
         return [_title(one) for one in alive]
 
-    def end(self) -> None:
-        """Leave no process behind, however it went."""
-        for one in (*self.family(), *self._seen):
+    def kill_all(self) -> None:
+        """Kill all processes of the run."""
+        for one in (*self.processes(), *self._seen):
             if one.is_running():
                 one.kill()
         for driver in self._drivers:
             driver.process.wait(10)
 
-    def family(self) -> list[psutil.Process]:
-        """The commands, and all processes that they or their nodes started."""
-        found = [one for one in _children() if one not in self._others]
-        self._seen |= set(found)
-        return found
+    def processes(self) -> list[psutil.Process]:
+        """Return the commands and all processes that they or their nodes started."""
+        processes = [process for process in _children() if process not in self._others]
+        self._seen |= set(processes)
+        return processes
 
 
 def _children() -> list[psutil.Process]:

@@ -5,7 +5,7 @@ import sys
 import time
 
 from bench.faults.actors import kill_at
-from bench.faults.driver import Unexpected
+from bench.faults.driver import UnexpectedOutcome
 from bench.faults.fault import fault
 from bench.faults.places import Bucket
 from bench.faults.scene import Scene
@@ -14,13 +14,13 @@ from bench.s3_server import S3
 FILES = (".tar", ".parquet", "_stats.json")
 
 
-@fault("S3 undisturbed", where="bucket")
+@fault("S3 undisturbed", storage="bucket")
 def undisturbed(scene: Scene) -> None:
     """Nothing happens: a bucket gets the bytes that a folder gets."""
-    scene.generate().ends(0)
+    scene.generate().expect_exit(0)
 
 
-@fault("S3 giving 500 and 503", where="bucket")
+@fault("S3 giving 500 and 503", storage="bucket")
 def errors(scene: Scene) -> None:
     """500 and 503 to puts of every kind of file, some twice in a row."""
     _spoil(scene, "500", count=1, first=1)
@@ -28,7 +28,7 @@ def errors(scene: Scene) -> None:
     _ends_unharmed(scene)
 
 
-@fault("S3 giving time-outs", where="bucket")
+@fault("S3 giving time-outs", storage="bucket")
 def silences(scene: Scene) -> None:
     """Connections end before anything is stored: at once, and after 20 silent seconds."""
     _spoil(scene, "hang-up", count=2, first=1)
@@ -36,79 +36,79 @@ def silences(scene: Scene) -> None:
     _ends_unharmed(scene)
 
 
-@fault("S3 giving 409", where="bucket")
+@fault("S3 giving 409", storage="bucket")
 def conflicts(scene: Scene) -> None:
     """409 to conditional puts of every kind of file, twice in a row: try again, says S3."""
     _spoil(scene, "409", count=2, first=2)
     _ends_unharmed(scene)
 
 
-@fault("put stored and answer lost", where="bucket", quick=True)
+@fault("put stored and answer lost", storage="bucket", quick=True)
 def lost(scene: Scene) -> None:
     """Every kind of file is stored and the connection ends before the answer: the put that is sent again is refused."""
     _spoil(scene, "lost", count=1, first=2)
     _ends_unharmed(scene)
 
 
-@fault("store that ignores conditions", where="bucket")
+@fault("store that ignores conditions", storage="bucket")
 def unconditional(scene: Scene) -> None:
     """The store overwrites what it is told not to: refused before anything is spent, and then allowed by name."""
     _store(scene).ignore_conditions()
     try:
-        scene.generate().ends(1, "cluster.best_effort_commit=true")
+        scene.generate().expect_exit(1, "cluster.best_effort_commit=true")
         if scene.place.names():
-            raise Unexpected("files were written where a second writer would overwrite them")
-        scene.generate("cluster.best_effort_commit=true").ends(0)
+            raise UnexpectedOutcome("files were written where a second writer would overwrite them")
+        scene.generate("cluster.best_effort_commit=true").expect_exit(0)
     finally:
         _store(scene).ignore_conditions(False)
 
 
-@fault("S3: death between shard and stats file", where="bucket")
+@fault("S3: death between shard and stats file", storage="bucket")
 def published(scene: Scene) -> None:
     """SIGKILL to an actor whose shard is stored and whose stats file is not."""
     driver = scene.generate()
     unit = kill_at(scene, driver, lambda unit, final, _: f"{unit}.tar" in final and f"{unit}_stats.json" not in final)
-    driver.ends(0, "(1 of 3 attempts used)", f"unit {unit}")
+    driver.expect_exit(0, "(1 of 3 attempts used)", f"unit {unit}")
 
 
-@fault("S3: put that arrives after its worker died", where="bucket")
+@fault("S3: put that arrives after its worker died", storage="bucket")
 def late(scene: Scene) -> None:
     """The store takes 20 seconds over a shard's put; its actor is killed meanwhile, and another makes the unit."""
     store = _store(scene)
     store.fail("late", method="PUT", contains=".tar", first=2)
     driver = scene.generate()
     shards = f"{scene.place.url.removeprefix('s3:/')}/shards/"
-    driver.until(lambda: sum(one.path.endswith(".tar") for one in store.asked("PUT", shards)) >= 2)
-    for maker in scene.makers():
-        maker.send_signal(signal.SIGKILL)
-    driver.ends(0, "(1 of 3 attempts used)")
+    driver.wait_until(lambda: sum(one.path.endswith(".tar") for one in store.asked("PUT", shards)) >= 2)
+    for actor in scene.busy_actors():
+        actor.send_signal(signal.SIGKILL)
+    driver.expect_exit(0, "(1 of 3 attempts used)")
 
 
-@fault("S3 failing for a minute", where="bucket")
+@fault("S3 failing for a minute", storage="bucket")
 def away(scene: Scene) -> None:
     """The store answers 503 to every put of a shard for a minute, longer than one put is tried: the command waits."""
     store, driver = _store(scene), scene.generate()
-    scene.at_work(driver)
+    scene.wait_until_busy(driver)
     store.fail("503", method="PUT", contains="/shards/", count=sys.maxsize)
-    driver.until(lambda: "the store does not answer" in driver.text())
+    driver.wait_until(lambda: "the store does not answer" in driver.output())
     time.sleep(60)
     store.mend()
-    driver.ends(0, "(0 of 3 attempts used)")
-    if "(1 of 3 attempts used)" in driver.text():
-        raise Unexpected(f"a unit was charged for what its store did: {driver.last_words()}")
+    driver.expect_exit(0, "(0 of 3 attempts used)")
+    if "(1 of 3 attempts used)" in driver.output():
+        raise UnexpectedOutcome(f"a unit was charged for what its store did: {driver.tail()}")
 
 
-@fault("S3: access withdrawn", where="bucket")
+@fault("S3: access withdrawn", storage="bucket")
 def refused(scene: Scene) -> None:
     """The store refuses everyone from the middle on; once it does not any more, the same command."""
     store, driver = _store(scene), scene.generate()
-    scene.at_work(driver)
+    scene.wait_until_busy(driver)
     store.refuse_everyone()
     try:
-        driver.ends(1, "access is refused", "run the same command again")
+        driver.expect_exit(1, "access is refused", "run the same command again")
     finally:
         store.refuse_everyone(False)
-    scene.generate().ends(0)
+    scene.generate().expect_exit(0)
 
 
 def _store(scene: Scene) -> S3:
@@ -125,6 +125,6 @@ def _spoil(scene: Scene, fault: str, *, count: int, first: int) -> None:
 def _ends_unharmed(scene: Scene) -> None:
     """The run goes through, and no unit is charged for what its store does."""
     driver = scene.generate()
-    driver.ends(0)
-    if "attempts used)" in driver.text():
-        raise Unexpected(f"a unit had to be made again: {driver.text()}")
+    driver.expect_exit(0)
+    if "attempts used)" in driver.output():
+        raise UnexpectedOutcome(f"a unit had to be made again: {driver.output()}")

@@ -3,7 +3,7 @@
 import json
 
 from bench.faults.command import DIES, HANGS, RAISES
-from bench.faults.driver import Unexpected
+from bench.faults.driver import UnexpectedOutcome
 from bench.faults.fault import fault
 from bench.faults.scene import Scene
 
@@ -16,7 +16,7 @@ def raises(scene: Scene) -> None:
     _ends_without(scene, "raises", RAISES, "ValueError: no such thing as prompt", 600)
     found = json.loads(scene.place.read(f"{RAISES:05d}.json", "quarantine"))
     if f"prompt {found['slot']}" not in found["attempts"][0] or not found["prompt"].startswith("a "):
-        raise Unexpected(f"the quarantine names slot {found['slot']} and prompt {found['prompt']!r}")
+        raise UnexpectedOutcome(f"the quarantine names slot {found['slot']} and prompt {found['prompt']!r}")
 
 
 @fault("poison unit that kills its process", quarantined=(DIES,))
@@ -33,9 +33,9 @@ def hangs(scene: Scene) -> None:
 
 def _ends_without(scene: Scene, poison: str, number: int, why: str, timeout_s: int) -> None:
     settings = ("cluster.unit_attempts=2", f"cluster.unit_timeout_s={timeout_s}")
-    scene.generate(*settings, poison=poison).ends(
+    scene.generate(*settings, poison=poison).expect_exit(
         1, f"{_FAILED}, the first is {number:05d}", "run the same command again"
     )
     found = scene.quarantined()
     if list(found) != [number] or [why in text for text in found[number]] != [True, True]:
-        raise Unexpected(f"put aside are {found}")
+        raise UnexpectedOutcome(f"put aside are {found}")

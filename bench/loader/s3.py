@@ -15,8 +15,8 @@ from bench.s3_server import serve_s3
 from shards import MixedStream, Sample, ShardStream, ShardWriter
 from shards.loader import ShardLoader
 from shards.stats import STATS_SUFFIX
-from shards.storage.shard_cache import ShardCache
 from shards.storage.open_store import open_store
+from shards.storage.shard_cache import ShardCache
 
 SHARDS, WINDOW, REPEATS = 32, 4, {"32x32 PNG": 4, "256x256 JPEG": 2}
 THREADS = {"first epoch, one thread": 1, "first epoch, all cores": None}

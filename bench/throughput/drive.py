@@ -1,7 +1,7 @@
-"""A run through the real driver and real actors, timed from the first lease to the last commit.
+"""A run through the real driver and real actors, timed from the first assignment to the last commit.
 
-The start of Ray and of the actors, the loading of the model and a batch that warms it up come before the first lease:
-until all actors are warm none is leased a unit, so that all work from the beginning, as in the middle of a long run.
+Ray and the actors start, load the model and generate a warm-up batch before the first assignment. No unit is assigned
+until all actors are warm, so that all of them work from the beginning, as in the middle of a long run.
 """
 
 import os
@@ -25,10 +25,10 @@ from shards.stats import Stats
 
 @dataclass
 class Driven:
-    """What came of a run. began: the first lease, and ended: the last commit, by the monotonic clock.
+    """The result of a run. began, ended: the first assignment and the last commit, by the monotonic clock.
 
-    noticed: called after every unit, on the driver's thread. begins: called before the first lease, with the processes
-    of the actors.
+    noticed: called after every unit, on the driver's thread.
+    begins:  called before the first assignment, with the process ids of the actors.
     """
 
     noticed: Callable[["Driven"], None] = lambda driven: None
@@ -60,7 +60,7 @@ class Driven:
 
 def drive(run: Run, driven: Driven) -> Driven:
     """Make every unit of a run with as many actors as its spec has at least. Ray must be connected."""
-    with patch.object(driver, "ActorPool", lambda given, *_: _WarmCrew(given, driven)):
+    with patch.object(driver, "ActorPool", lambda given, *_: _WarmPool(given, driven)):
         driver.generate(run, _Silent((), (), []), listeners=[driven])
     return driven
 
@@ -85,26 +85,26 @@ def drive_by_slices(run: Run, images: int, others: Callable[[], list[Sliced]], f
     return [one.seconds() for one in all_]
 
 
-class _WarmCrew(ActorPool):
+class _WarmPool(ActorPool):
     """The first actors begin together, each after a batch that warms it up."""
 
     def __init__(self, run: Run, driven: Driven) -> None:
         super().__init__(run)
         self._driven = driven
 
-    def ask_for(self, count: int, avoided: Collection[str]) -> None:
+    def start(self, count: int, avoided_nodes: Collection[str]) -> None:
         """As ever; the driver goes on when the first are warm."""
-        super().ask_for(count, avoided)
+        super().start(count, avoided_nodes)
         if not self._driven.began:
-            ray.get([maker.actor.time_batch.remote() for maker in self])
-            self._pids = ray.get([maker.actor.__ray_call__.remote(lambda self: os.getpid()) for maker in self])
+            ray.get([actor.ray_actor.time_batch.remote() for actor in self])
+            self._pids = ray.get([actor.ray_actor.__ray_call__.remote(lambda self: os.getpid()) for actor in self])
 
-    def loaded(self, ref: Any) -> None:
-        """As ever; the clock starts with the first, who is leased a unit at once."""
+    def mark_ready(self, ref: Any) -> None:
+        """As ever; the clock starts with the first actor, which is assigned a unit at once."""
         if not self._driven.began:
             self._driven.begins(self._pids)
             self._driven.began = time.monotonic()
-        super().loaded(ref)
+        super().mark_ready(ref)
 
 
 class _Silent(RunProgress):

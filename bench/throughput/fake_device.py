@@ -14,8 +14,8 @@ from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
-from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.generator import Images, ModelFacts, Request
+from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.plan import make_plan
 from engine.run.run import Run
 from engine.run.run_context import RunContext

@@ -101,6 +101,6 @@ def made_anew(run: Run, log: list[str]) -> set[int]:
 
 def _kill_an_actor() -> int:
     ours = psutil.Process().children(recursive=True)
-    victim = next(one.pid for one in ours if " ".join(one.cmdline()).startswith("ray::UnitMaker.make"))
+    victim = next(one.pid for one in ours if " ".join(one.cmdline()).startswith("ray::UnitActor.generate_unit"))
     os.kill(victim, signal.SIGKILL)
     return victim

@@ -25,8 +25,8 @@ _MICRO = 1e6
 def write_profile(store: Store, shard: str, timeline: Timeline) -> None:
     """Write the spans of a unit beside the shards of the run in a store. By the process that made it."""
     lanes = {
-        name: [[span.stage, _epoch() + span.start, _epoch() + span.end] for span in spans.found]
-        for name, spans in timeline.lanes.items()
+        name: [[span.stage, _epoch() + span.start, _epoch() + span.end] for span in timer.spans]
+        for name, timer in timeline.timers.items()
     }
     content = {"shard": shard, "actor": f"{socket.gethostname()} {os.getpid()}", "lanes": lanes}
     (store / _FOLDER).replace(f"{shard}.json", json.dumps(content).encode())

@@ -33,7 +33,7 @@ def _gain(result: SweepResult) -> str:
         return f"No help was shown: the best fraction, alpha {result.alpha_star:g}, gives {points(lift)} {over}."
     # The best of several arms is partly the best by chance, so the test split has to confirm it.
     if result.test_lift is not None and result.test_lift.low <= 0:
-        test = f"{points(result.test_lift)} on the test split, which chose nothing"
+        test = f"{points(result.test_lift)} on the test split, which had no part in the choice"
         return f"No help was shown: alpha {result.alpha_star:g} gives {points(lift)} {over}, but {test}."
     return f"Synthetic data helped: alpha {result.alpha_star:g} gives {points(lift)} {over}{_gap(result)}."
 

@@ -52,7 +52,7 @@ def _check_drawable(spec: ShapesCondition, classes: tuple[str, ...]) -> None:
             raise SpecError(f"condition.palette: has no colour for the class {name!r}; add one")
         if name == spec.background:
             raise SpecError(
-                f"condition.background: {name!r} is a class too, and its shapes could not be distinguished from it; choose another"
+                f"condition.background: {name!r} is a class too, so its shapes would be invisible; choose another"
             )
 
 

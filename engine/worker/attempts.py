@@ -1,4 +1,4 @@
-"""Turns: attempts at slots, how they share batches, and how they end."""
+"""Attempts at slots: how they share batches, and how they end."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,84 +16,82 @@ from shards.storage.retries import first_line
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a slot."""
+    """One try at a slot. number: 0 for the first."""
 
     slot: Slot
-    attempt: int
+    number: int
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How a turn ended: with a sample, or with the reason why not."""
+    """The end of an attempt: a sample, or the reason of its rejection."""
 
-    turn: Attempt
+    attempt: Attempt
     sample: Sample | None
     reason: str
 
 
-def attempt_at(context: RunContext, slot: Slot, attempt: int) -> Attempt:
-    """An attempt at a slot, the first being 0. Takes no device. Raises SlotFailed."""
-    with _of_slot(context, slot):
-        return Attempt(slot, attempt, context.request(slot, attempt))
+def attempt_at(context: RunContext, slot: Slot, number: int) -> Attempt:
+    """Return an attempt at a slot. Needs no device. Raises SlotFailed."""
+    with _naming(context, slot):
+        return Attempt(slot, number, context.request(slot, number))
 
 
-def first_attempts(context: RunContext, number: int) -> list[Attempt]:
-    """The first attempts at the slots of unit `number`. Raises SlotFailed."""
-    return [attempt_at(context, slot, 0) for slot in context.plan.slots(context.plan.unit(number))]
+def first_attempts(context: RunContext, unit: int) -> list[Attempt]:
+    """Return the first attempts at all slots of a unit. Raises SlotFailed."""
+    return [attempt_at(context, slot, 0) for slot in context.plan.slots(context.plan.unit(unit))]
 
 
 def next_attempts(context: RunContext, rejected: Sequence[Attempt]) -> list[Attempt]:
-    """The next attempts at those slots that may be tried again. Raises SlotFailed."""
-    allowed = context.spec.plan.max_attempts
-    return [attempt_at(context, turn.slot, turn.attempt + 1) for turn in rejected if turn.attempt + 1 < allowed]
+    """Return the next attempts at the slots that have attempts left. Raises SlotFailed."""
+    limit = context.spec.plan.max_attempts
+    return [attempt_at(context, attempt.slot, attempt.number + 1) for attempt in rejected if attempt.number + 1 < limit]
 
 
-def batches(turns: Sequence[Attempt], generator: Generator) -> Iterator[list[Attempt]]:
-    """Full batches of requests of equal shape, shapes in the order in which they appear; each shape's last may be
-    short."""
+def batches(attempts: Sequence[Attempt], generator: Generator) -> Iterator[list[Attempt]]:
+    """Divide attempts into batches of requests of equal shape; the last batch of each shape may be short."""
     groups: dict[Hashable, list[Attempt]] = {}
-    for turn in turns:
-        groups.setdefault(generator.shape(turn.request), []).append(turn)
+    for attempt in attempts:
+        groups.setdefault(generator.shape(attempt.request), []).append(attempt)
     for group in groups.values():
         for start in range(0, len(group), generator.batch_size):
             yield group[start : start + generator.batch_size]
 
 
-def requests_of(batch: Sequence[Attempt], size: int) -> list[Request]:
-    """A batch as the generator takes it, filled up to its size with its last request."""
-    # Never a smaller batch: another batch size gives another image, in its last bits or more.
-    requests = [turn.request for turn in batch]
+def padded_requests(batch: Sequence[Attempt], size: int) -> list[Request]:
+    """Return the requests of a batch, padded to `size` by copies of the last one."""
+    # A smaller batch would change the image, in its last bits or more.
+    requests = [attempt.request for attempt in batch]
     return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
 def attempt_result(
-    context: RunContext, turn: Attempt, facts: ModelFacts, images: Images, verdict: Verdict, place: int
+    context: RunContext, attempt: Attempt, facts: ModelFacts, images: Images, verdict: Verdict, position: int
 ) -> AttemptResult:
-    """Of a turn whose image is at this place of a batch: judged, and encoded. facts: of the generator. Raises
-    SlotFailed."""
-    pixels = images.pixels[place]
-    refused = images.refused[place] if images.refused else ""
-    with _of_slot(context, turn.slot):
-        if refused or not verdict.keep:
-            return AttemptResult(turn, None, refused or verdict.reason)
-        slot, (height, width) = turn.slot, pixels.shape[:2]
-        meta = context.metadata(slot, turn.attempt, turn.request, facts)
-        meta |= {"width": width, "height": height, **verdict.scores}
+    """Encode the image at `position` of a batch, or reject it. facts: of the generator. Raises SlotFailed."""
+    pixels = images.pixels[position]
+    reason = (images.refused[position] if images.refused else "") or verdict.reason
+    if reason:
+        return AttemptResult(attempt, None, reason)
+    slot, (height, width) = attempt.slot, pixels.shape[:2]
+    with _naming(context, slot):
+        metadata = context.metadata(slot, attempt.number, attempt.request, facts)
+        metadata |= {"width": width, "height": height, **verdict.scores}
         form = context.spec.output.image
         image = encode_rgb(pixels, form.format, form.quality)
-        mask = None if images.masks is None else encode_mask(images.masks[place])
-        return AttemptResult(turn, Sample(slot.key, image, form.format, slot.label, meta, mask), "")
+        mask = None if images.masks is None else encode_mask(images.masks[position])
+        return AttemptResult(attempt, Sample(slot.key, image, form.format, slot.label, metadata, mask), "")
 
 
 @contextmanager
-def _of_slot(context: RunContext, slot: Slot) -> Iterator[None]:
-    """An error within it names the slot."""
+def _naming(context: RunContext, slot: Slot) -> Iterator[None]:
+    """Turn any error in the block into SlotFailed with the slot's key and prompt."""
     try:
         yield
     except Exception as error:
         failed = SlotFailed(f"{type(error).__name__}: {first_line(error)} (slot {slot.key})")
         failed.key = slot.key
-        with suppress(Exception):  # it may be the prompt that cannot be made
+        with suppress(Exception):  # the prompt itself may be what cannot be made
             failed.prompt = context.prompt(slot).text
         raise failed from error

@@ -1,4 +1,4 @@
-"""Making one sample of a run again, from its metadata, and comparing."""
+"""Making one sample of a run again and comparing it with the stored one."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,7 +16,11 @@ from shards.storage.manifest import read_index, read_stats
 
 @dataclass(frozen=True)
 class Replay:
-    """A sample and its second making. largest_difference: over all pixels and channels, on the scale 0 to 255."""
+    """A stored sample and the same sample made again.
+
+    stored, made:       encoded images.
+    largest_difference: over all pixels and channels, on the scale 0 to 255.
+    """
 
     key: str
     prompt: str
@@ -32,7 +36,7 @@ class Replay:
 
 
 def replay(run: Run, key: str) -> Replay:
-    """Make sample `key` again on this machine. Raises SpecError where the run has no such sample."""
+    """Make sample `key` again on this machine. Raises SpecError for an unknown key, Mismatch if it is rejected."""
     plan, context = run.context.plan, run.context
     try:
         slot = plan.slot_of_key(key)

@@ -1,8 +1,8 @@
-"""Making units on one device: from slots to finished shards, without Ray.
+"""The core loop: it makes units on one device, from slots to finished shards, without Ray.
 
-The core loop of the product. A batch denoises while threads judge, encode and write the one before. While the last
-verdicts of a unit are out, and while it is published, the next one has the device. Which batch follows which decides
-about no image: what is in a unit, and its order, follow from the plan and the verdicts alone.
+While one batch denoises, threads judge, encode and write the batch before. While the last results of a unit are
+pending, and while it is published, the next unit has the device. The order of batches changes no image: the content of
+a unit and its order follow from the plan and the verdicts alone.
 """
 
 import time
@@ -26,23 +26,22 @@ from engine.worker.attempts import (
     attempt_result,
     batches,
     first_attempts,
-    requests_of,
+    padded_requests,
 )
 from engine.worker.unit_builder import FinishedUnit, UnitBuilder
 from shards.sample import Sample
 from shards.stats import Stats
 from shards.storage.store import StoreLike
 
-_LEAST_THREADS = 2
-_AT_ONCE = 2
-"""Batches of images that are held in memory."""
+_MIN_ENCODERS = 2
+_BATCHES_IN_MEMORY = 2
 
 
 def run_unit(context: RunContext, number: int, generator: Generator, shards: StoreLike) -> Stats:
-    """Make unit `number` and publish it among `shards`; gives its stats, also if another worker finished it first.
+    """Make unit `number` and publish it; return its stats, or those of another worker that finished it first.
 
-    Raises ShardError, which is a CommitConflict where that one's bytes differ, SlotFailed, and whatever the generator
-    raises; then nothing of the unit was published.
+    Raises ShardError, which is a CommitConflict where the other worker's bytes differ, SlotFailed, and whatever the
+    generator raises. After an error nothing of the unit is published.
     """
     with Runner(context, generator, shards) as runner:
         unit = runner.offer(first_attempts(context, number))
@@ -51,12 +50,12 @@ def run_unit(context: RunContext, number: int, generator: Generator, shards: Sto
 
 
 class Runner:
-    """A device and the threads of its host. Any thread offers it units, one has the device and calls `run`.
+    """A device and the threads of its host. Any thread offers units; the device's thread calls `run`.
 
-    The unit that was offered first goes first, batch by batch: the next one gets what that cannot use.
+    Units run first in, first out. A later unit uses the device only while the earlier one has no batch ready.
 
-    load: gives the generator for another size of batches. With it, where a batch does not fit into the device's memory,
-          its unit and all that were begun are made anew in batches of half the size, and so are all that follow.
+    load: returns the generator for another batch size. With it, a batch that does not fit into the device's memory
+          makes all unfinished units start again in batches of half the size, which later units keep.
     """
 
     def __init__(
@@ -70,59 +69,59 @@ class Runner:
         self._generator: Generator | None = generator
         self.batch_size = generator.batch_size
         self._offered: deque[tuple[Sequence[Attempt], Future[FinishedUnit]]] = deque()
-        self._begun: list[UnitBuilder] = []
-        self._threads = max(_LEAST_THREADS, context.spec.cluster.cpus_per_actor)
-        self._encoders = ThreadPoolExecutor(self._threads, "encode")
-        self._scribe = ThreadPoolExecutor(1, "write")
-        self._room, self._news = Semaphore(_AT_ONCE), Event()
-        self._free, self._overfull = 0.0, False
+        self._units: list[UnitBuilder] = []
+        self._n_encoders = max(_MIN_ENCODERS, context.spec.cluster.cpus_per_actor)
+        self._encoders = ThreadPoolExecutor(self._n_encoders, "encode")
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._batch_slots, self._wakeup = Semaphore(_BATCHES_IN_MEMORY), Event()
+        self._device_free_since, self._oom = 0.0, False
 
     @property
     def generator(self) -> Generator:
-        """For batches of the present size. Of the device's thread. Raises ModelError."""
+        """The generator for batches of the present size. For the device's thread only. Raises ModelError."""
         if self._generator is None:
-            assert self._load is not None, "it was resized"
+            assert self._load is not None, "only a runner with `load` is resized"
             self._generator = self._load(self.batch_size)
         return self._generator
 
     def resize(self, batch_size: int) -> None:
-        """Make batches of this size from now on; `load` was given. Of the device's thread."""
-        # All of it is loaded anew, when it is needed: the size in which texts are encoded is part of the result too.
+        """Use another batch size from now on. For the device's thread only, and only with `load`."""
+        # The whole generator is loaded again when it is needed: it also encodes texts in batches of this size.
         self.batch_size, self._generator = batch_size, None
         free_memory()
 
-    def offer(self, turns: Sequence[Attempt]) -> Future[FinishedUnit]:
-        """A unit to make, by its first turns. Its future can be cancelled until the device turns to it."""
+    def offer(self, attempts: Sequence[Attempt]) -> Future[FinishedUnit]:
+        """Add a unit, given by its first attempts. The returned future can be cancelled until the unit starts."""
         done = Future[FinishedUnit]()
-        self._offered.append((turns, done))
-        self._news.set()
+        self._offered.append((attempts, done))
+        self._wakeup.set()
         return done
 
     def run(self) -> None:
-        """Make what was offered, and is meanwhile. Each unit's future tells how it ended."""
+        """Make all units that are offered before the last one is finished. Each unit's future gets its end."""
         try:
             self._run()
         except BaseException as error:
-            for unit in self._settled():
-                unit.drop()
+            for unit in self._unfinished_when_settled():
+                unit.discard()
                 unit.done.set_exception(error)
             while self._offered:
-                with suppress(InvalidStateError):  # it was recalled
+                with suppress(InvalidStateError):  # the unit was cancelled
                     self._offered.popleft()[1].set_exception(error)
             raise
 
     def _run(self) -> None:
         while True:
-            self._news.clear()
-            self._begun = self._unfinished()
-            if self._overfull:
-                self._begin_anew()
-            if unit := next((unit for unit in self._begun if unit.due), None):
+            self._wakeup.clear()
+            self._units = self._unfinished()
+            if self._oom:
+                self._restart_with_half_batches()
+            if unit := next((unit for unit in self._units if unit.has_batch), None):
                 self._make_batch(unit)
             elif self._offered:
-                self._begin()
-            elif self._begun:
-                self._news.wait()
+                self._start_unit()
+            elif self._units:
+                self._wakeup.wait()
             else:
                 return
 
@@ -131,115 +130,119 @@ class Runner:
 
     def __exit__(self, *exc: object) -> None:
         self._encoders.shutdown()
-        self._scribe.shutdown()
+        self._writer.shutdown()
 
     def _unfinished(self) -> list[UnitBuilder]:
-        return [unit for unit in self._begun if not unit.done.done()]
+        return [unit for unit in self._units if not unit.done.done()]
 
-    def _settled(self) -> list[UnitBuilder]:
-        """Those that are unfinished when all batches are settled."""
-        return self._scribe.submit(self._unfinished).result()
+    def _unfinished_when_settled(self) -> list[UnitBuilder]:
+        """Return the units that are unfinished after the results of all batches are in."""
+        return self._writer.submit(self._unfinished).result()
 
-    def _begin(self) -> None:
-        turns, done = self._offered[0]
+    def _start_unit(self) -> None:
+        attempts, done = self._offered[0]
         if done.running() or done.set_running_or_notify_cancel():
             try:
-                self._begun.append(UnitBuilder(self._context, turns, self.generator, self._shards, done))
-            except Exception as error:  # the generator of another size does not load
-                if self._too_large(error):
+                self._units.append(UnitBuilder(self._context, attempts, self.generator, self._shards, done))
+            except Exception as error:  # the generator may fail to load at another batch size
+                if self._is_oom(error):
                     return
                 done.set_exception(error)
         self._offered.popleft()
 
     def _make_batch(self, unit: UnitBuilder) -> None:
-        self._room.acquire()
+        self._batch_slots.acquire()
         try:
             batch, asked = unit.next_batch(self.generator), time.perf_counter()
-            requests = requests_of(batch, self.batch_size)
-            made = self.generator.generate(requests)
-            call, size = Span("denoise", asked, time.perf_counter()), -(-len(batch) // self._threads)
-            # The pool starts tasks in their order, so this one runs before those that wait for it.
-            verdicts = self._encoders.submit(self._judge, unit, made, requests)
+            requests = padded_requests(batch, self.batch_size)
+            pending = self.generator.generate(requests)
+            call = Span("denoise", asked, time.perf_counter())
+            # The pool starts tasks in their order, so the verdicts are computed before encoders wait for them.
+            verdicts = self._encoders.submit(self._judge, unit, pending, requests)
+            size = -(-len(batch) // self._n_encoders)
             parts = [
-                self._encoders.submit(self._encode, unit, made, verdicts, batch[start : start + size], start)
+                self._encoders.submit(self._encode, unit, pending, verdicts, batch[start : start + size], start)
                 for start in range(0, len(batch), size)
             ]
-            self._scribe.submit(self._settle, unit, made, call, parts)
+            self._writer.submit(self._settle, unit, pending, call, parts)
         except BaseException as error:
-            self._scribe.submit(self._give_up, unit, error).result()
+            self._writer.submit(self._fail, unit, error).result()
 
-    def _judge(self, unit: UnitBuilder, made: PendingImages, requests: Sequence[Request]) -> list[Verdict]:
-        pixels = made.images().pixels
-        with unit.ledger.timeline.mine.time("encode"):
+    def _judge(self, unit: UnitBuilder, pending: PendingImages, requests: Sequence[Request]) -> list[Verdict]:
+        pixels = pending.images().pixels
+        with unit.stats.timeline.own.time("encode"):
             return judge(self._context.filters, pixels, requests)
 
     def _encode(
         self,
         unit: UnitBuilder,
-        made: PendingImages,
+        pending: PendingImages,
         verdicts: Future[list[Verdict]],
-        turns: Sequence[Attempt],
+        attempts: Sequence[Attempt],
         start: int,
     ) -> list[AttemptResult]:
-        images, judged = made.images(), verdicts.result()
-        with unit.ledger.timeline.mine.time("encode"):
+        """Encode the part of a batch that begins at position `start`."""
+        images, judged = pending.images(), verdicts.result()
+        with unit.stats.timeline.own.time("encode"):
             return [
-                attempt_result(self._context, turn, unit.ledger.facts, images, judged[place], place)
-                for place, turn in enumerate(turns, start)
+                attempt_result(self._context, attempt, unit.stats.facts, images, judged[position], position)
+                for position, attempt in enumerate(attempts, start)
             ]
 
     def _settle(
-        self, unit: UnitBuilder, made: PendingImages, call: Span, parts: Sequence[Future[list[AttemptResult]]]
+        self, unit: UnitBuilder, pending: PendingImages, call: Span, parts: Sequence[Future[list[AttemptResult]]]
     ) -> None:
         with self._settling(unit):
-            outcomes = [attempt_result for part in parts for attempt_result in part.result()]
-            self._free = unit.ledger.had_device(made.images().spans or (call,), self._free)
+            results = [result for part in parts for result in part.result()]
+            spans = pending.images().spans or (call,)
+            self._device_free_since = unit.stats.record_device(spans, self._device_free_since)
             if not unit.done.done():
-                unit.settle(outcomes)
+                unit.add(results)
 
-    def _give_up(self, unit: UnitBuilder, error: BaseException) -> None:
+    def _fail(self, unit: UnitBuilder, error: BaseException) -> None:
         with self._settling(unit):
             raise error
 
     @contextmanager
     def _settling(self, unit: UnitBuilder) -> Iterator[None]:
-        """On the thread that writes: the end of a batch, however it ended."""
+        """Handle the end of a batch, on the writer's thread. An error ends the unit, unless the batch was too large."""
         try:
             yield
         except Exception as error:
-            if not self._too_large(error) and not unit.done.done():
-                unit.drop()
+            if not self._is_oom(error) and not unit.done.done():
+                unit.discard()
                 unit.done.set_exception(error)
         finally:
-            self._room.release()
-            self._news.set()
+            self._batch_slots.release()
+            self._wakeup.set()
 
-    def _too_large(self, error: Exception) -> bool:
-        """Whether it says so of a batch, which is then halved. It is not kept: it holds frames, and these a batch."""
-        found = self._load is not None and self.batch_size > 1 and out_of_memory(error)
-        self._overfull |= found
-        return found
+    def _is_oom(self, error: Exception) -> bool:
+        """Return whether smaller batches may avoid the error, and remember it."""
+        # The error itself is not kept: its frames hold a batch in the device's memory.
+        oom = self._load is not None and self.batch_size > 1 and out_of_memory(error)
+        self._oom |= oom
+        return oom
 
-    def _begin_anew(self) -> None:
-        for unit in reversed(self._settled()):
-            unit.drop()
-            self._offered.appendleft((unit.turns, unit.done))
-        self._overfull = False
-        self._begun.clear()
+    def _restart_with_half_batches(self) -> None:
+        for unit in reversed(self._unfinished_when_settled()):
+            unit.discard()
+            self._offered.appendleft((unit.attempts, unit.done))
+        self._oom = False
+        self._units.clear()
         self.resize(self.batch_size // 2)
 
 
-def make_sample(context: RunContext, slot: Slot, attempt: int, generator: Generator) -> Sample | None:
-    """One sample again, alone in a batch of the same shape; None where it is rejected."""
-    turn = attempt_at(context, slot, attempt)
-    requests = requests_of([turn], generator.batch_size)
+def make_sample(context: RunContext, slot: Slot, number: int, generator: Generator) -> Sample | None:
+    """Make the sample of one attempt again, alone in a batch of the same shape; None if it is rejected."""
+    attempt = attempt_at(context, slot, number)
+    requests = padded_requests([attempt], generator.batch_size)
     images = generator.generate(requests).images()
     verdict = judge(context.filters, images.pixels, requests)[0]
-    return attempt_result(context, turn, generator.facts, images, verdict, 0).sample
+    return attempt_result(context, attempt, generator.facts, images, verdict, 0).sample
 
 
 def time_batch(context: RunContext, generator: Generator) -> float:
-    """Seconds for one batch of the plan's first slots, after another one as a warm-up."""
+    """Return the seconds that a batch of the plan's first slots takes, after a warm-up."""
     requests = first_batch(context, generator)
     generator.generate(requests).images()
     started = time.monotonic()
@@ -248,7 +251,7 @@ def time_batch(context: RunContext, generator: Generator) -> float:
 
 
 def first_batch(context: RunContext, generator: Generator) -> list[Request]:
-    """A full batch of the plan's first slots."""
+    """Return a full batch of requests for the plan's first slots."""
     count = min(generator.batch_size, context.plan.total)
-    turns = [attempt_at(context, slot, 0) for slot in map(context.plan.slot, range(count))]
-    return requests_of(next(batches(turns, generator)), generator.batch_size)
+    attempts = [attempt_at(context, slot, 0) for slot in map(context.plan.slot, range(count))]
+    return padded_requests(next(batches(attempts, generator)), generator.batch_size)

@@ -1,4 +1,4 @@
-"""A unit in the making, and one that is made: which batches are due, and where the samples go."""
+"""Building a unit: which batches are due, where the samples go, and its publication."""
 
 import time
 from collections import deque
@@ -20,94 +20,97 @@ from shards.writing.shard_writer import ShardWriter
 
 @dataclass(frozen=True)
 class FinishedUnit:
-    """A unit whose samples are written, and of which nothing is published."""
+    """A unit whose samples are all written, and which is not published yet."""
 
-    ledger: UnitStats
+    stats: UnitStats
     writer: ShardWriter
     shards: StoreLike
 
     @property
     def shard(self) -> str:
         """Its name as a shard."""
-        return self.ledger.shard
+        return self.stats.shard
 
     @property
     def timeline(self) -> Timeline:
         """Where its time went, so far."""
-        return self.ledger.timeline
+        return self.stats.timeline
 
     def publish(self) -> Stats:
-        """Publish it; gives its stats, also if another worker finished it first. Once; raises ShardError, which
-        is a CommitConflict where that one's bytes differ."""
-        spans = self.timeline.lane("publish")
-        with self.writer, spans.time("commit"):
+        """Publish the unit, once; return its stats, or those of another worker that finished it first.
+
+        Raises ShardError, which is a CommitConflict where the other worker's bytes differ.
+        """
+        timer = self.timeline.timer("publish")
+        with self.writer, timer.time("commit"):
             files = self.writer.publish()
-        stats = self.ledger.stats(files)
-        with spans.time("commit"):
+        stats = self.stats.as_stats(files)
+        with timer.time("commit"):
             return publish_stats(open_store(self.shards), self.shard, stats)
 
 
 class UnitBuilder:
-    """A unit in the making: rejected slots are tried again when all others had their turn.
+    """A unit that is being made. Rejected slots are tried again after all others.
 
-    The thread of the device takes its batches; another one settles them, in the same order, and has the writer.
+    The device's thread takes batches. The writer's thread adds their results, in the same order.
 
-    turns: the first attempts, and where they are wanted again, in another size of batch, still the first.
-    done:  gets the unit, or the error that ended it.
+    attempts: the first attempts at the unit's slots. They are kept, because a unit that restarts with a smaller batch
+              uses them unchanged.
+    done:     gets the FinishedUnit, or the error that ended the unit.
     """
 
     def __init__(
         self,
         context: RunContext,
-        turns: Sequence[Attempt],
+        attempts: Sequence[Attempt],
         generator: Generator,
         shards: StoreLike,
         done: Future[FinishedUnit],
     ) -> None:
-        unit = context.plan.unit(turns[0].slot.unit)
-        self.turns, self.done = turns, done
-        self.ledger = UnitStats(
+        unit = context.plan.unit(attempts[0].slot.unit)
+        self.attempts, self.done = attempts, done
+        self.stats = UnitStats(
             context, unit, generator.facts, generator.batch_size, generator.device, time.perf_counter()
         )
-        self.ledger.plan(turns)
+        self.stats.record_planned(attempts)
         self._shards = shards
         self._writer: ShardWriter | None = None
         self._batches: deque[list[Attempt]] = deque()
-        self._ahead, self._open = turns, len(turns)
+        self._waiting, self._unsettled = attempts, len(attempts)
         self._rejected: list[Attempt] = []
 
     @property
-    def due(self) -> bool:
-        """Whether the device has something to do for it: not before the last verdicts of a pass."""
-        return bool(self._batches or self._ahead)
+    def has_batch(self) -> bool:
+        """Whether a batch is due. After a pass over all slots, none is until the last results of the pass are in."""
+        return bool(self._batches or self._waiting)
 
     def next_batch(self, generator: Generator) -> list[Attempt]:
-        """The next batch that is due. It is always the same generator, which is not kept here: where memory is short it
-        must go before another is loaded, whoever still holds this."""
-        if self._ahead:
-            turns, self._ahead = self._ahead, []
-            self._batches.extend(batches(turns, generator))
+        """Return the next batch that is due. The generator is the same in every call."""
+        # It is no attribute: where memory is short it must be freed before another is loaded, while this one lives on.
+        if self._waiting:
+            attempts, self._waiting = self._waiting, []
+            self._batches.extend(batches(attempts, generator))
         return self._batches.popleft()
 
-    def settle(self, outcomes: Sequence[AttemptResult]) -> None:
-        """Write what was kept of the next batch. Raises ShardError, and SlotFailed."""
+    def add(self, results: Sequence[AttemptResult]) -> None:
+        """Write the samples of the next batch and plan the next attempts. Raises ShardError and SlotFailed."""
         if self._writer is None:
-            self._writer = ShardWriter(self._shards, self.ledger.shard)
-        with self.ledger.timeline.mine.time("commit"):
-            for outcome in outcomes:
-                if outcome.sample is not None:
-                    self._writer.add(outcome.sample)
-                self.ledger.note(outcome)
-        self._rejected += [outcome.turn for outcome in outcomes if outcome.sample is None]
-        self._open -= len(outcomes)
-        if self._open == 0:
-            again, self._rejected = next_attempts(self.ledger.context, self._rejected), []
-            self._ahead, self._open = again, len(again)
+            self._writer = ShardWriter(self._shards, self.stats.shard)
+        with self.stats.timeline.own.time("commit"):
+            for result in results:
+                if result.sample is not None:
+                    self._writer.add(result.sample)
+                self.stats.record(result)
+        self._rejected += [result.attempt for result in results if result.sample is None]
+        self._unsettled -= len(results)
+        if self._unsettled == 0:
+            again, self._rejected = next_attempts(self.stats.context, self._rejected), []
+            self._waiting, self._unsettled = again, len(again)
             if not again:
-                self.done.set_result(FinishedUnit(self.ledger, self._writer, self._shards))
+                self.done.set_result(FinishedUnit(self.stats, self._writer, self._shards))
 
-    def drop(self) -> None:
-        """Leave nothing of it behind."""
+    def discard(self) -> None:
+        """Remove everything that was written."""
         if self._writer is not None:
             with suppress(OSError), self._writer:
                 pass

@@ -1,4 +1,4 @@
-"""What became of the slots of a unit, and where its time went: all that its stats file says."""
+"""The statistics of a unit: how its attempts ended and where its time went. Its stats file holds them."""
 
 import json
 import threading
@@ -21,32 +21,37 @@ _REPORTED_VERSIONS = ("shardmill", "torch", "diffusers", "transformers", "numpy"
 
 
 class Timeline:
-    """The spans of a unit by who spent the time: the device, threads that encode, write and publish."""
+    """The stage timers of a unit: one for the device, and one for each thread that encodes, writes or publishes."""
 
     def __init__(self) -> None:
-        self.lanes: dict[str, StageTimer] = {}
+        self.timers: dict[str, StageTimer] = {}
 
     @property
-    def mine(self) -> StageTimer:
-        """Those of the calling thread, by its name."""
-        return self.lane(threading.current_thread().name)
+    def own(self) -> StageTimer:
+        """The timer of the calling thread."""
+        return self.timer(threading.current_thread().name)
 
-    def lane(self, name: str) -> StageTimer:
-        """Those of one of them."""
-        return self.lanes.setdefault(name, StageTimer())
+    def timer(self, name: str) -> StageTimer:
+        """Return the timer of this name."""
+        return self.timers.setdefault(name, StageTimer())
 
     def seconds(self) -> dict[str, float]:
-        """Of each stage, added up over threads."""
-        found = totals(span for spans in self.lanes.values() for span in spans.found)
-        return {stage: round(found[stage], 4) for stage in STAGES}
+        """Return the seconds of each stage, added up over threads."""
+        sums = totals(span for timer in self.timers.values() for span in timer.spans)
+        return {stage: round(sums[stage], 4) for stage in STAGES}
 
 
 @dataclass
 class UnitStats:
-    """What became of the slots of a unit.
+    """How the attempts of a unit ended.
 
-    facts, batch_size, device: of the generator, see there. began: when the device turned to it, by `time.perf_counter`.
-    device_s: seconds in which it had the device.
+    facts, batch_size, device: of the generator.
+    started:    when the device turned to the unit, by `time.perf_counter`.
+    planned, kept: slots and samples by label.
+    planned_by_strategy, kept_by_strategy: the same by prompt strategy.
+    rejected:   number of rejected images by reason.
+    reasons:    reasons of all rejections by slot.
+    device_s:   seconds for which the unit had the device.
     """
 
     context: RunContext
@@ -54,11 +59,11 @@ class UnitStats:
     facts: ModelFacts
     batch_size: int
     device: str
-    began: float
+    started: float
     planned: Counter[int] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
-    told: Counter[str] = field(default_factory=Counter)
-    strategies: Counter[str] = field(default_factory=Counter)
+    planned_by_strategy: Counter[str] = field(default_factory=Counter)
+    kept_by_strategy: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     reasons: dict[Slot, list[str]] = field(default_factory=dict)
     timeline: Timeline = field(default_factory=Timeline)
@@ -69,32 +74,32 @@ class UnitStats:
         """Its name as a shard."""
         return self.context.plan.shard_name(self.unit.number)
 
-    def plan(self, turns: Sequence[Attempt]) -> None:
-        """Record the first attempts."""
-        self.planned.update(turn.slot.label for turn in turns)
-        self.told.update(turn.request.prompt.strategy for turn in turns)
+    def record_planned(self, attempts: Sequence[Attempt]) -> None:
+        """Count the slots, by their first attempts."""
+        self.planned.update(attempt.slot.label for attempt in attempts)
+        self.planned_by_strategy.update(attempt.request.prompt.strategy for attempt in attempts)
 
-    def note(self, outcome: AttemptResult) -> None:
-        """Record how a turn ended."""
-        turn = outcome.turn
-        if outcome.sample is not None:
-            self.kept[turn.slot.label] += 1
-            self.strategies[turn.request.prompt.strategy] += 1
+    def record(self, result: AttemptResult) -> None:
+        """Count the end of an attempt."""
+        attempt = result.attempt
+        if result.sample is not None:
+            self.kept[attempt.slot.label] += 1
+            self.kept_by_strategy[attempt.request.prompt.strategy] += 1
         else:
-            self.rejected[outcome.reason] += 1
-            self.reasons.setdefault(turn.slot, []).append(outcome.reason)
+            self.rejected[result.reason] += 1
+            self.reasons.setdefault(attempt.slot, []).append(result.reason)
 
-    def had_device(self, spans: Sequence[Span], free: float) -> float:
-        """Record a batch on the device, which was free since then; gives when it was free again. What it was idle
-        meanwhile is `wait`, and so of the unit, which has it from batch to batch."""
-        start = max(free, self.began)
+    def record_device(self, spans: Sequence[Span], free_since: float) -> float:
+        """Record a batch on the device, which was free since `free_since`; return when it was free again."""
+        # The device belongs to the unit from batch to batch, so its idle time before this batch is the unit's `wait`.
+        start = max(free_since, self.started)
         end = max(start, *(span.end for span in spans))
         self.device_s += end - start
-        self.timeline.lane("device").found.extend([*spans, *gaps(spans, start, end)])
+        self.timeline.timer("device").spans.extend([*spans, *gaps(spans, start, end)])
         return end
 
-    def stats(self, files: Sequence[PublishedFile]) -> Stats:
-        """The stats of the unit, see `shards.stats`."""
+    def as_stats(self, files: Sequence[PublishedFile]) -> Stats:
+        """Return the content of the stats file, see `shards.stats`."""
         classes, count = self.context.plan.classes, sum(self.kept.values())
         counts = {classes[label]: (n, self.kept[label]) for label, n in sorted(self.planned.items())}
         return {
@@ -104,13 +109,14 @@ class UnitStats:
             "kept": {name: kept for name, (_, kept) in counts.items()},
             "failed": {name: n - kept for name, (n, kept) in counts.items()},
             "strategies": {
-                name: {"planned": n, "kept": self.strategies[name]} for name, n in sorted(self.told.items())
+                name: {"planned": n, "kept": self.kept_by_strategy[name]}
+                for name, n in sorted(self.planned_by_strategy.items())
             },
             "rejected": dict(sorted(self.rejected.items())),
             "failures": self._failures(),
             "files": [facts.as_json() for facts in files],
             "plan_digest": self.context.plan.digest,
-            **json.loads(json.dumps(asdict(self.facts))),  # as it will be read back: no tuples
+            **json.loads(json.dumps(asdict(self.facts))),  # lists instead of tuples, as it will be read back
             "batch_size": self.batch_size,
             "duration_s": round(self.device_s, 3),
             "seconds": self.timeline.seconds(),
@@ -120,20 +126,20 @@ class UnitStats:
         }
 
     def _failures(self) -> list[dict[str, object]]:
-        classes, allowed = self.context.plan.classes, self.context.spec.plan.max_attempts
+        classes, limit = self.context.plan.classes, self.context.spec.plan.max_attempts
         return [
             {"key": slot.key, "class_name": classes[slot.label], "reasons": reasons}
             for slot, reasons in self.reasons.items()
-            if len(reasons) == allowed
+            if len(reasons) == limit
         ]
 
 
-@cache  # looking them up takes longer than encoding a hundred small images
+@cache  # a look-up takes longer than encoding a hundred small images
 def _versions() -> dict[str, str]:
-    found = {"python": python_version()}
+    versions = {"python": python_version()}
     for package in _REPORTED_VERSIONS:
         try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout, or made by a generator that does not need it
-            found[package] = "not installed"
-    return found
+            versions[package] = version(package)
+        except PackageNotFoundError:  # Shardmill runs from a checkout, or the generator does not need the package
+            versions[package] = "not installed"
+    return versions

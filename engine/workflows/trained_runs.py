@@ -11,8 +11,8 @@ from engine.evaluation.measure_progress import Progress
 from engine.evaluation.near_copies import near_copies_of
 from engine.evaluation.sweep import prepare_sweep
 from engine.evaluation.sweep_result import NearCopy
-from engine.report.write_report import write_report
 from engine.report.verdict_text import near_copy_text, verdict
+from engine.report.write_report import write_report
 from engine.run.leakage import prepare_real
 from engine.run.run import Run, begin_run, load_run, pin_spec, plan_run
 from engine.training.classifier.classifier_job import ClassifierJob, open_job

@@ -1,16 +1,18 @@
 """A store in a bucket of an object store."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shards.storage import commit
 from shards.storage.locations import cache_home, filesystem
 from shards.storage.retries import FileMissing, call_with_retries
 from shards.storage.store import Store, StoredFile
+
+_T = TypeVar("_T")
 
 
 class BucketStore(Store):
@@ -42,14 +44,12 @@ class BucketStore(Store):
         return {name: StoredFile(int(info["size"]), _modified(info)) for name, info in sorted(files.items())}
 
     def size(self, name: str) -> int | None:
-        fs, path = filesystem(f"{self.url}/{name}")
-        return call_with_retries(f"{self.url}/{name}", lambda: _size(fs, path))
+        return self._request(name, _size)
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
-        fs, path = filesystem(f"{self.url}/{name}")
         end = None if size is None else start + size
         try:
-            data: bytes = call_with_retries(f"{self.url}/{name}", lambda: fs.cat_file(path, start=start, end=end))
+            data: bytes = self._request(name, lambda fs, path: fs.cat_file(path, start=start, end=end))
         except FileNotFoundError:
             raise FileMissing(f"{self.url}/{name}: there is no such file") from None
         return data
@@ -58,13 +58,11 @@ class BucketStore(Store):
         return commit.staging_path(cache_home(), name)
 
     def replace(self, name: str, data: bytes) -> None:
-        fs, path = filesystem(f"{self.url}/{name}")
-        call_with_retries(f"{self.url}/{name}", lambda: fs.pipe_file(path, data), "written")
+        self._request(name, lambda fs, path: fs.pipe_file(path, data), "written")
 
     def remove(self, name: str) -> None:
-        fs, path = filesystem(f"{self.url}/{name}")
         with suppress(FileNotFoundError):
-            call_with_retries(f"{self.url}/{name}", lambda: fs.rm_file(path), "removed")
+            self._request(name, lambda fs, path: fs.rm_file(path), "removed")
 
     def sha256(self, name: str) -> str:
         with self.local_copy(name) as path:
@@ -74,17 +72,13 @@ class BucketStore(Store):
     def local_copy(self, name: str) -> Iterator[Path]:
         copy = self.staging(name)
         try:
-            self._copy_to(name, copy)
+            try:
+                self._request(name, lambda fs, path: fs.get_file(path, str(copy)))
+            except FileNotFoundError:
+                raise FileMissing(f"{self.url}/{name}: there is no such file") from None
             yield copy
         finally:
             copy.unlink(missing_ok=True)
-
-    def _copy_to(self, name: str, copy: Path) -> None:
-        fs, path = filesystem(f"{self.url}/{name}")
-        try:
-            call_with_retries(f"{self.url}/{name}", lambda: fs.get_file(path, str(copy)))
-        except FileNotFoundError:
-            raise FileMissing(f"{self.url}/{name}: there is no such file") from None
 
     def sweep(self) -> None:
         commit.sweep_staging(cache_home())
@@ -93,20 +87,24 @@ class BucketStore(Store):
         return None
 
     def _create(self, staged: Path, name: str) -> None:
-        url = f"{self.url}/{name}"
-        fs, path = filesystem(url)
         if self.best_effort and self.size(name) is not None:
-            raise FileExistsError(url)
+            raise FileExistsError(name)
         mode = "overwrite" if self.best_effort else "create"
         try:
             # One put of a whole file: a stream that breaks off would publish the part that it has sent.
-            call_with_retries(url, lambda: fs.put_file(str(staged), path, mode=mode), "written")
+            self._request(name, lambda fs, path: fs.put_file(str(staged), path, mode=mode), "written")
         except FileNotFoundError:
             # The last request of a multipart upload joins the parts. When its answer is lost and it is sent again, the
             # store no longer knows the upload, although the file is there.
             if self.size(name) is None:
                 raise
-            raise FileExistsError(url) from None
+            raise FileExistsError(name) from None
+
+    def _request(self, name: str, request: Callable[[Any, str], _T], action: str = "read") -> _T:
+        """Call `request` with the backend and its path of a file, with retries."""
+        url = f"{self.url}/{name}"
+        fs, path = filesystem(url)
+        return call_with_retries(url, lambda: request(fs, path), action)
 
 
 def _size(fs: Any, path: str) -> int | None:

@@ -1,6 +1,5 @@
 """The table of an experiment says what its sweep found."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -10,6 +9,8 @@ from bench.evidence import EVIDENCE, content_of, table
 from bench.evidence_plot import plot
 from engine.evaluation.comparison import write_sweep
 from engine.evaluation.sweep import prepare_sweep
+from engine.evaluation.sweep_result import SweepResult
+from engine.run.run import load_run
 from tests.conftest import ROOT
 from tests.engine.evaluation.sweep_runs import make_sweep_run
 
@@ -25,21 +26,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_arms_are_those_of_the_sweep(folder: Path, tmp_path: Path) -> None:
-    from engine.run.run import load_run
-
-    sweep = json.loads((folder / "sweep.json").read_text())
+    run = load_run(str(folder))
+    sweep = SweepResult.read(run.store)
+    assert sweep is not None
     commands = ["python -m jobs experiment x"]
-    found = content_of(EVIDENCE["rebalance"], {"": load_run(str(folder))}, {"": sweep}, commands)
+    found = content_of(EVIDENCE["rebalance"], {"": run}, {"": sweep}, commands)
     assert [arm["name"] for arm in found["arms"]] == ["alpha-0", "alpha-0.5", "oversampling", "oracle"]
-    told = {arm["name"]: arm for arm in (*sweep["arms"], *sweep["alternatives"], sweep["oracle_arm"])}
     for arm in found["arms"]:
-        assert arm["accuracy"] == told[arm["name"]]["mean"]
-        assert arm["seeds"] == told[arm["name"]]["points"]
-        assert arm["ci95"]["accuracy"] == [told[arm["name"]]["low"], told[arm["name"]]["high"]]
+        swept = sweep.by_name[arm["name"]]
+        assert arm["accuracy"] == swept.quality.mean
+        assert arm["seeds"] == list(swept.quality_per_seed)
+        assert arm["ci95"]["accuracy"] == [swept.quality.low, swept.quality.high]
     assert found["generator"]["all"]["images"] == 40
     assert found["protocol"]["real_train_of_each_class"]["zero"] == 3
     text = table("rebalance", found)
-    assert f"| alpha-0 | {100 * sweep['baseline']:.1f} [" in text
+    assert f"| alpha-0 | {100 * sweep.baseline.quality.mean:.1f} [" in text
     assert "| +0.0 [+0.0, +0.0] |" in text
     plot({"": sweep}, tmp_path / "plot.png")
     assert cv2.imread(str(tmp_path / "plot.png")).std() > 10

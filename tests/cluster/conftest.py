@@ -31,7 +31,7 @@ class Driver:
 
     def actors(self) -> set[int]:
         """Process ids of its actors, by the title that Ray gives them."""
-        return {one.pid for one in self._family() if _title(one).startswith("ray::UnitMaker")}
+        return {one.pid for one in self._family() if _title(one).startswith("ray::UnitActor")}
 
     def until(self, what: Callable[[], bool]) -> None:
         """Wait until something is so, while the driver runs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
@@ -15,8 +16,8 @@ from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
 from engine.errors import ModelError
-from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.generator import Images, Request
+from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.models.memory import breaks_device
 from engine.run.plan import make_plan
 from engine.run.run import Run
@@ -39,9 +40,10 @@ class FakeSettings(TextToImageSettings):
     does that runs out of memory. seconds: that a batch takes."""
 
     kind: Literal["fake"] = "fake"  # type: ignore[assignment]
-    fits: int = 1000
-    survives: int = 1000
-    seconds: float = 0.0
+    # Excluded from the plan's digest: these are properties of a device, not of the images.
+    fits: int = Field(1000, exclude=True)
+    survives: int = Field(1000, exclude=True)
+    seconds: float = Field(0.0, exclude=True)
 
 
 class Fake(FakeGenerator):

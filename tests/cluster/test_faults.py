@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.faults.fault import FAULTS, Impossible
-from bench.faults.matrix import Matrix, chosen
+from bench.faults.fault import FAULTS, Unsupported
+from bench.faults.matrix import Matrix, select_faults
 from bench.s3_server import serve_s3
 
 
@@ -15,10 +15,10 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
         yield Matrix(tmp_path_factory.mktemp("faults"), store)
 
 
-@pytest.mark.parametrize("name", [one.name for one in chosen(None, quick=True)])
+@pytest.mark.parametrize("name", [one.name for one in select_faults(None, quick=True)])
 def test_a_run_ends_as_if_nothing_had_happened(matrix: Matrix, name: str) -> None:
     try:
-        row = matrix.row(FAULTS[name], workers=1)
-    except Impossible as error:
+        row = matrix.run_fault(FAULTS[name], workers=1)
+    except Unsupported as error:
         pytest.skip(str(error))
     assert row.ok, row.detail

@@ -167,7 +167,8 @@ def test_a_model_that_one_node_cannot_load_is_made_elsewhere(nodes: Nodes, tmp_p
     assert set(made_by(run)) == {sound}
     # On a busy machine a process may die before it is an actor; and the sound node may have made everything before the
     # other one failed for the third time.
-    failed = [fields["node"] for text, fields in progress.told("load_failed") if "ModelError: the driver of" in text]
+    failures = progress.told("model_load_failed")
+    failed = [fields["node"] for text, fields in failures if "ModelError: the driver of" in text]
     assert failed == [broken] * len(failed) != [], progress.lines
     assert len(failed) <= 3
     assert [fields["node"] for _, fields in progress.told("node_avoided")] == [broken] * (len(failed) == 3)
@@ -183,7 +184,7 @@ def test_a_device_that_breaks_again_and_again_fails_no_unit(nodes: Nodes, tmp_pa
     generate(run, progress)
     nodes.remove(sick, sound)
     assert len(made_by(run)) == 24
-    assert {fields["node"] for _, fields in progress.told("actor_ended")} == {sick}, progress.lines
+    assert {fields["node"] for _, fields in progress.told("actor_stopped")} == {sick}, progress.lines
     assert not list((tmp_path / "run/quarantine").glob("*.json"))
 
 
@@ -194,17 +195,17 @@ def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nod
     node = nodes.add()
     spec = run.context.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=4 / 3600)})
     progress = Watched()
-    with pytest.raises(BudgetSpent, match=r"stopped with \d units to make: budget.gpu_hours .* is spent") as caught:
+    with pytest.raises(BudgetSpent, match=r"stopped with \d units left: budget.gpu_hours .* is spent") as caught:
         generate(run, progress, Meter(spec, ()))
     assert caught.value.exit_code == 3
     assert 0 < len(made_by(run)) < 8
-    assert len(progress.told("draining")) == 1
+    assert len(progress.told("run_draining")) == 1
     assert not list((tmp_path / "shards/.staging").glob("*"))
     generate(run, progress)
     nodes.remove(node)
     assert len(made_by(run)) == 8
     assert {stats["batch_size"] for stats in run.stats().values()} == {2}
-    assert len(progress.told("batch_size: an actor went down to batches of 2")) == 2, "once for each actor"
+    assert len(progress.told("batch_size_reduced: an actor reduced its batch size to 2")) == 2, "once for each actor"
 
 
 def test_a_batch_size_that_ends_the_process_is_not_chosen(
@@ -245,7 +246,7 @@ def test_of_two_units_in_a_process_that_dies_one_is_charged(nodes: Nodes, tmp_pa
         if done == 1:  # the second unit is being made, and the third one is behind it
             for one in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):  # it ended meanwhile
-                    if one.cmdline()[:1] and one.cmdline()[0].startswith("ray::UnitMaker"):
+                    if one.cmdline()[:1] and one.cmdline()[0].startswith("ray::UnitActor"):
                         one.kill()
                         killed.append(one)
 

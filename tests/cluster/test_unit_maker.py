@@ -94,7 +94,7 @@ def calls() -> Iterator[ThreadPoolExecutor]:
 
 def maker_of(run: Run, store: Store | None = None, profile: bool = False) -> UnitActor:
     spec = run.context.spec
-    model = WatchedSettings(**spec.model.model_dump())
+    model = WatchedSettings(**spec.model.model_dump(exclude={"kind"}))
     context = type(run.context)(spec.model_copy(update={"model": model}), run.context.plan)
     maker = UnitActor(context, store or run.store, profile)
     maker.load()
@@ -108,29 +108,29 @@ def test_a_unit_is_made_while_the_one_before_is_published(tmp_path: Path, calls:
     Watched.tell = staticmethod(lambda requests: Late.may.set() if requests[0].seed in second else None)
     Watched.threads.clear()
     maker = maker_of(run, Late(str(tmp_path)))
-    stats = [one.result() for one in [calls.submit(maker.make, number) for number in (0, 1)]]
+    stats = [one.result() for one in [calls.submit(maker.generate_unit, number) for number in (0, 1)]]
     assert [one and one["count"] for one in stats] == [16, 16]
     assert len(Watched.threads) == 1, "what torch keeps by thread is kept once"
 
 
-def test_a_recalled_unit_is_not_begun_and_the_one_before_is_finished(tmp_path: Path, calls: ThreadPoolExecutor) -> None:
-    run, begun, recalled = fake_run(tmp_path, 2, ClusterSpec()), threading.Event(), threading.Event()
+def test_a_cancelled_unit_is_not_begun(tmp_path: Path, calls: ThreadPoolExecutor) -> None:
+    run, begun, cancelled = fake_run(tmp_path, 2, ClusterSpec()), threading.Event(), threading.Event()
 
     def tell(requests: Sequence[Request]) -> None:
         begun.set()
-        assert recalled.wait(PATIENCE_S)
+        assert cancelled.wait(PATIENCE_S)
 
     Watched.tell = staticmethod(tell)
     maker = maker_of(run)
-    first = calls.submit(maker.make, 0)
+    first = calls.submit(maker.generate_unit, 0)
     assert begun.wait(PATIENCE_S)
-    maker.recall(1)
-    second = calls.submit(maker.make, 1)
-    maker.recall(0)  # too late
-    recalled.set()
+    maker.cancel_unit(1)
+    second = calls.submit(maker.generate_unit, 1)
+    maker.cancel_unit(0)  # too late
+    cancelled.set()
     assert second.result(PATIENCE_S) is None
     assert (first.result(PATIENCE_S) or {})["unit"] == 0
-    assert (maker.make(1) or {})["unit"] == 1, "a recall is for one time"
+    assert (maker.generate_unit(1) or {})["unit"] == 1, "a cancellation is for one call"
 
 
 def test_what_another_actor_has_finished_counts_though_its_bytes_are_others(tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_what_another_actor_has_finished_counts_though_its_bytes_are_others(tmp_
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
     first, second = maker_of(run), maker_of(Run(run.store, run.context.with_batch_size(2)))
-    stats = first.make(0)
+    stats = first.generate_unit(0)
     before = run.shards.sha256("00000.tar")
-    assert second.make(0) == stats == run.stats()["00000"]
+    assert second.generate_unit(0) == stats == run.stats()["00000"]
     run.shards.remove("00000_stats.json")  # the first was stopped before the end
     with pytest.raises(CommitConflict, match="other bytes"):
-        second.make(0)
+        second.generate_unit(0)
     assert run.shards.sha256("00000.tar") == before
 
 
@@ -153,7 +153,7 @@ def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> Non
     for run, profile in ((with_it, True), (without, False)):
         maker = maker_of(run, profile=profile)
         for number in range(3):
-            maker.make(number)
+            maker.generate_unit(number)
     names = [name for name in with_it.shards.entries() if name.endswith((".tar", ".parquet"))]
     assert len(names) == 6
     assert [with_it.shards.sha256(name) for name in names] == [without.shards.sha256(name) for name in names]
@@ -166,7 +166,7 @@ def test_a_profile_that_cannot_be_written_is_said_and_fails_no_unit(
 ) -> None:
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
-    stats = maker_of(run, Unprofiled(str(tmp_path)), profile=True).make(0)
+    stats = maker_of(run, Unprofiled(str(tmp_path)), profile=True).generate_unit(0)
     assert (stats or {})["count"] == 16
     assert not run.pending()
     assert "no profile of unit 00000: PermissionError" in caplog.text
@@ -179,9 +179,9 @@ def test_a_full_disk_is_the_nodes_where_the_run_is_in_a_bucket_and_else_the_runs
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
     with pytest.raises(NoStagingRoom) as caught:
-        maker_of(run, Unstaged(URL)).make(0)
+        maker_of(run, Unstaged(URL)).generate_unit(0)
     assert str(caught.value).startswith(f"{tmp_path}/cache on {socket.gethostname()}: No space left on device; shards")
     assert URL in str(caught.value)
     assert "SHARDMILL_CACHE" in str(caught.value)
     with pytest.raises(OSError, match="No space left"):
-        maker_of(run, Full(str(tmp_path / "full"))).make(0)
+        maker_of(run, Full(str(tmp_path / "full"))).generate_unit(0)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.report.write_report import write_report
 from tests.browser import Tab, browser
-from tests.engine.reports import HELPED, make_run, measure, write_answer
+from tests.engine.report.report_runs import HELPED, make_run, measure, write_results
 from tests.optional import needs_chromium
 
 pytestmark = needs_chromium
@@ -57,7 +57,7 @@ FOCUSED = """(() => {
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with all sections, of a sweep in which noise helped."""
     run = make_run(tmp_path_factory.mktemp("browser"), SPEC)
-    write_answer(run, HELPED)
+    write_results(run, HELPED)
     measure(run, tmp_path_factory.mktemp("encoder"))
     return Path(write_report(run))
 

@@ -1,8 +1,11 @@
 """The whole way: the shipped spec, one command, the embedded model, and the claim that it helps."""
 
-import json
 from pathlib import Path
 
+from engine.evaluation.measure_result import MeasureResult
+from engine.evaluation.sweep_result import SweepResult
+from engine.report.verdict_text import verdict
+from shards.storage.open_store import open_store
 from tests.conftest import Jobs, text_of
 
 # Fewer arms and seeds than the demo's, to be done within a minute or two.
@@ -18,20 +21,23 @@ def test_ten_real_images_a_class_and_the_rest_synthetic(jobs: Jobs, tmp_path: Pa
     assert verified.returncode == 0, text_of(verified)
     assert "2,300 images" in verified.stdout
 
-    answer = json.loads((run / "sweep.json").read_text())
-    arms = [*answer["arms"], *answer["alternatives"], answer["oracle_arm"]]
-    assert [arm["name"] for arm in arms] == ["alpha-0", "alpha-0.5", "augmentation", "oracle"]
-    assert [len(arm["points"]) for arm in arms] == [3] * 4
-    measured = json.loads((run / "measures.json").read_text())
-    assert {row["class_name"] for row in measured["rows"]} >= set(answer["classes"])
-    assert answer["alpha_star"] == 0.5
-    assert answer["lift"]["low"] > 0, "the gain is beyond noise"
+    store = open_store(run)
+    result, measured = SweepResult.read(store), MeasureResult.read(store)
+    assert result is not None
+    assert list(result.by_name) == ["alpha-0", "alpha-0.5", "augmentation", "oracle"]
+    assert [len(arm.quality_per_seed) for arm in result.by_name.values()] == [3] * 4
+    assert measured is not None
+    assert {row.class_name for row in measured.rows} >= set(result.classes)
+    assert result.alpha_star == 0.5
+    assert result.chosen.lift.low > 0, "the gain is beyond noise"
     # At least half of the gap between all-real and a classifier of all real images; measured: about nine tenths.
-    assert answer["oracle"] - answer["baseline"] > 0.03
-    assert answer["gap_closed"] >= 0.5
-    assert answer["verdict"] in (run / "report.html").read_text()
+    assert result.oracle is not None
+    assert result.gap_closed is not None
+    assert result.oracle.lift.mean > 0.03
+    assert result.gap_closed >= 0.5
+    assert verdict(result) in (run / "report.html").read_text()
 
     again = jobs("sweep", "jobs/specs/digits.yaml", "--out", run, *FEWER)
     assert again.returncode == 0, text_of(again)
     assert "seed" not in again.stdout, "no training is repeated"
-    assert json.loads((run / "sweep.json").read_text()) == answer
+    assert SweepResult.read(store) == result

@@ -22,8 +22,8 @@ from engine.data.splits import load_splits
 from engine.errors import ModelError
 from engine.generators.generator import Generator
 from engine.generators.registry import load_generator
-from engine.report.write_report import write_report
 from engine.report.class_images import pictures
+from engine.report.write_report import write_report
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay
 from engine.worker.runner import run_unit

@@ -102,7 +102,7 @@ def test_what_cannot_be_reached_or_speaks_no_http_is_no_open_dashboard() -> None
 )
 def test_a_secret_in_the_jobs_environment_is_refused_by_its_name(variables: dict[str, str]) -> None:
     text = refusal(lambda: check_cluster(None, variables))
-    assert f"{list(variables)[-1]} stands in the job's runtime_env" in text
+    assert f"{list(variables)[-1]} is set in the job's runtime_env" in text
     assert not any(value in text for value in variables.values() if len(value) > 1)
 
 

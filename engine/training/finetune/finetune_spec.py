@@ -130,7 +130,7 @@ class FinetuneSpec(Strict):
     def _lora_or_controlnet(self) -> Self:
         if self.control is None:
             return self
-        if self.data.masks is None:
+        if self.data.mask_palette is None:
             raise ValueError("control needs the masks of the real images: give data.masks")
         for name in ("per_class", "prior", "rank", "alpha", "targets"):
             if getattr(self, name) != type(self).model_fields[name].default:
@@ -140,8 +140,9 @@ class FinetuneSpec(Strict):
     @property
     def palette(self) -> Palette:
         """Colours of the masks that a ControlNet learns to follow."""
-        assert self.data.masks is not None
-        return self.data.masks.palette
+        palette = self.data.mask_palette
+        assert palette is not None
+        return palette
 
     def settings(self) -> TextToImageSettings:
         """Return the base model as a generator, which makes the images of the prior."""

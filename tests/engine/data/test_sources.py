@@ -21,9 +21,8 @@ from engine.data.real_image import RealImage, RealSet
 from engine.data.splits import SPLITS, divide, load_splits
 from engine.errors import DataError
 from shards.codec import encode_rgb
+from tests.optional import CIFAR10, needs_cifar10
 from tests.specs import data_spec
-
-CIFAR10 = Path(__file__).parents[3] / "shared/data/cifar10"
 
 
 def picture(number: int, size: int = 8) -> bytes:
@@ -240,7 +239,7 @@ def test_torchvisions_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found.images[2].pixels().shape == (32, 32, 3)
 
 
-@pytest.mark.skipif(not CIFAR10.is_dir(), reason="the real CIFAR-10 parquet files are not beside this checkout")
+@needs_cifar10
 def test_real_cifar10_from_hub_style_parquet() -> None:
     spec = data_spec(source="parquet", path=str(CIFAR10 / "train.parquet"), held_out=str(CIFAR10 / "test.parquet"))
     splits = load_splits(spec)

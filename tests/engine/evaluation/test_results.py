@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.data_spec import SplitSpec
 from engine.errors import RunMismatch
 from engine.evaluation.measure_result import CopySearch, EncoderInfo, MeasureResult, ReferenceSplit
 from engine.evaluation.sweep_result import SweepResult

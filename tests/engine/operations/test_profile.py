@@ -56,7 +56,7 @@ def test_a_resumed_run_keeps_what_it_had(tmp_path: Path) -> None:
     run = partial.begin(tmp_path)
     for shard in ("00000", "00001"):
         timeline = Timeline()
-        with timeline.lane("publish").time("commit"):
+        with timeline.timer("publish").time("commit"):
             pass
         write_profile(run.store, shard, timeline)
         merge(run.store)

@@ -112,7 +112,7 @@ def test_a_run_in_an_object_store(tmp_path: Path) -> None:
 
 def test_the_last_error_of_a_unit_is_found_in_its_tracebacks(tmp_path: Path) -> None:
     run = partial.begin(tmp_path)
-    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly.\n\tclass_name: UnitMaker\nIt is dead, says: X\n"
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly.\n\tclass_name: UnitActor\nIt is dead, says: X\n"
     texts = {"00000": ["a\nValueError: first", died], "00001": ["a\nCudaError: two\nlines"], "00002": ["nothing"]}
     for shard, attempts in texts.items():
         (run.store / "quarantine").replace(f"{shard}.json", json.dumps({"attempts": attempts}).encode())

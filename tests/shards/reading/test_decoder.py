@@ -18,9 +18,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
 def test_the_number_of_threads_changes_nothing(folder: Path, threads: int | None) -> None:
     expected = ShardStream(folder, seed=5, threads=1).read(range(50))
-    found = ShardStream(folder, seed=5, threads=threads).read(range(50))
-    assert found.key == expected.key
-    assert (found.image == expected.image).all()
+    batch = ShardStream(folder, seed=5, threads=threads).read(range(50))
+    assert batch.key == expected.key
+    assert (batch.image == expected.image).all()
     assert ShardStream(folder, threads=threads).read([7]).image.shape == (1, 4, 4, 3)
 
 

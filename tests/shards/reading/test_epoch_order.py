@@ -27,11 +27,11 @@ def test_every_sample_comes_once_per_epoch(
 ) -> None:
     order = EpochOrder(samples(sizes), seed, shuffle, window)
     count = sum(sizes)
-    found = order.at(range(epoch * count, (epoch + 1) * count))
-    assert sorted(found.tolist()) == list(range(100, 100 + count))
-    assert shuffle or found.tolist() == sorted(found.tolist())
+    rows = order.at(range(epoch * count, (epoch + 1) * count))
+    assert sorted(rows.tolist()) == list(range(100, 100 + count))
+    assert shuffle or rows.tolist() == sorted(rows.tolist())
     again = EpochOrder(samples(sizes), seed, shuffle, window)
-    assert [int(again.at([epoch * count + i])[0]) for i in range(count)] == found.tolist()
+    assert [int(again.at([epoch * count + i])[0]) for i in range(count)] == rows.tolist()
 
 
 @given(sizes, st.integers(1, 14), st.booleans(), st.integers(0, 100), st.integers(0, 3))
@@ -42,43 +42,43 @@ def test_a_window_needs_only_its_own_shards(
     order = EpochOrder(made, seed, shuffle, window)
     shard_of = dict(zip(made.rows.tolist(), made.shard.tolist(), strict=True))
     start, seen = 0, []
-    for one in order.windows(epoch):
-        rows = order.epoch(epoch)[start : one.end].tolist()
-        assert {shard_of[row] for row in rows} == set(one.shards)
-        assert len(one.shards) <= window
-        start, seen = one.end, seen + list(one.shards)
+    for part in order.windows(epoch):
+        rows = order.epoch(epoch)[start : part.end].tolist()
+        assert {shard_of[row] for row in rows} == set(part.shards)
+        assert len(part.shards) <= window
+        start, seen = part.end, seen + list(part.shards)
     assert start == len(order)
     assert sorted(seen) == sorted(set(made.shard.tolist()))
 
 
 @given(
-    st.lists(st.floats(0, 5), min_size=1, max_size=40).filter(lambda found: sum(found) >= 1),
+    st.lists(st.floats(0, 5), min_size=1, max_size=40).filter(lambda weights: sum(weights) >= 1),
     windows,
     st.integers(0, 1000),
 )
 def test_a_weight_is_kept_to_within_one_per_epoch(weights: list[float], window: int | None, epoch: int) -> None:
     order = EpochOrder(samples([len(weights)], weights), 3, True, window)
-    found = Counter((order.epoch(epoch) - 100).tolist())
-    assert sum(found.values()) == len(order) == round(sum(weights))
+    counts = Counter((order.epoch(epoch) - 100).tolist())
+    assert sum(counts.values()) == len(order) == round(sum(weights))
     stretched = len(order) / sum(weights)
     for place, weight in enumerate(weights):
-        assert abs(found[place] - weight * stretched) < 1 + 1e-9
+        assert abs(counts[place] - weight * stretched) < 1 + 1e-9
 
 
 def test_weights_hold_on_average() -> None:
     order = EpochOrder(samples([4], [0.25, 2.5, 0.0, 1.25]), 3, True, None)
-    found = Counter(row for epoch in range(2000) for row in (order.epoch(epoch) - 100).tolist())
+    counts = Counter(row for epoch in range(2000) for row in (order.epoch(epoch) - 100).tolist())
     for place, weight in enumerate((0.25, 2.5, 0.0, 1.25)):
-        assert found[place] / 2000 == pytest.approx(weight, abs=0.05)
+        assert counts[place] / 2000 == pytest.approx(weight, abs=0.05)
 
 
 @pytest.mark.parametrize("window", [None, 2])
 def test_every_order_is_equally_likely(window: int | None) -> None:
-    found = Counter(
+    counts = Counter(
         tuple((EpochOrder(samples([1, 1, 1, 1]), seed, True, window).epoch(0) - 100).tolist()) for seed in range(12000)
     )
-    assert len(found) == 24
-    assert max(abs(count - 500) for count in found.values()) < 110  # five standard deviations
+    assert len(counts) == 24
+    assert max(abs(count - 500) for count in counts.values()) < 110  # five standard deviations
 
 
 @pytest.mark.parametrize("window", [1, 4, 10, 40])

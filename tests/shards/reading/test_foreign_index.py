@@ -38,9 +38,9 @@ def opened(tar: Path, version: str = "1", members: Members = DEFAULT) -> pa.Tabl
     return read_foreign_index(tar, str(tar), version, members)
 
 
-def same(one: pa.Table, other: pa.Table) -> bool:
-    counts = [table.schema.metadata[b"incomplete"] for table in (one, other)]
-    return one.equals(other) and counts[0] == counts[1]
+def same(first: pa.Table, second: pa.Table) -> bool:
+    counts = [table.schema.metadata[b"incomplete"] for table in (first, second)]
+    return first.equals(second) and counts[0] == counts[1]
 
 
 def test_a_cached_index_is_read_without_the_tar(tar: Path, cache: Path) -> None:
@@ -92,15 +92,13 @@ def _open_often(tar: Path, times: int) -> list[list[str]]:
 
 def test_processes_may_make_one_index_at_the_same_time(tar: Path, cache: Path) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
-        found = pool.starmap(_open_often, [(tar, 10)] * 4)
-    assert found == [[["000", "001", "002", "003"]] * 10] * 4
+        keys = pool.starmap(_open_often, [(tar, 10)] * 4)
+    assert keys == [[["000", "001", "002", "003"]] * 10] * 4
     assert len(list(cache.glob("*.parquet"))) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"x", pack(FILES)[:700], None])
-def test_errors_name_the_url_not_the_local_copy(
-    tmp_path: Path, cache: Path, content: bytes | None
-) -> None:
+def test_errors_name_the_url_not_the_local_copy(tmp_path: Path, cache: Path, content: bytes | None) -> None:
     path = tmp_path / "copy"
     if content is not None:
         path.write_bytes(content)

@@ -45,9 +45,7 @@ def test_weights_of_a_selection_repeat_samples(folder: Path, tmp_path: Path) -> 
         ({"key": pa.array([], pa.string())}, "selects nothing"),
     ],
 )
-def test_an_invalid_selection_is_refused(
-    folder: Path, tmp_path: Path, table: dict[str, object], words: str
-) -> None:
+def test_an_invalid_selection_is_refused(folder: Path, tmp_path: Path, table: dict[str, object], words: str) -> None:
     pq.write_table(pa.table(table), tmp_path / "keep.parquet")
     with pytest.raises(ShardError, match=words):
         ShardStream(folder, select=tmp_path / "keep.parquet")

@@ -15,4 +15,4 @@ def test_class_pairs_handle_any_label(tmp_path: Path) -> None:
     index = replace(open_index(write(tmp_path, "r", 3, False)), label=table["label"].to_numpy())
     index = replace(index, class_of=table["class_name"].combine_chunks().dictionary_encode())
     pairs, which = index.class_pairs()
-    assert [pairs[one] for one in which] == list(names.items())
+    assert [pairs[number] for number in which] == list(names.items())

@@ -54,7 +54,7 @@ def test_ranks_share_all_samples_in_equal_batch_counts(folder: Path, size: int, 
     ranks = [list(stream.batches(size, rank=rank, world_size=world_size)) for rank in range(world_size)]
     assert {len(batches) for batches in ranks} == {-(-50 // size)}
     assert sorted(key for batches in ranks for key in keys(batches)) == [f"s{i:04d}" for i in range(50)]
-    assert all(len(batch.image) == len(batch.label) == len(batch.key) for one in ranks for batch in one)
+    assert all(len(batch.image) == len(batch.label) == len(batch.key) for rank in ranks for batch in rank)
 
 
 def test_a_real_only_stream_refuses_a_synthetic_sample(folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_images_are_scaled_and_cropped_to_a_given_size(tmp_path: Path, format: s
             meta = {"key": f"k{n}", "label": n, "synthetic": False, "prompt": ""}
             writer.add(Sample(f"k{n}", encode_rgb(image, format), format, n, meta))
         files = writer.publish()
-    open_store(tmp_path).publish_json("00000_stats.json", {"count": 6, "files": [one.as_json() for one in files]})
+    open_store(tmp_path).publish_json("00000_stats.json", {"count": 6, "files": [file.as_json() for file in files]})
     with pytest.raises(ShardError, match=r"different sizes, \(20, 31\) and \(23, 31\): open the stream with size="):
         ShardStream(tmp_path, shuffle=False).read(range(6))
     batch = ShardStream(tmp_path, shuffle=False, size=16).read(range(6))

@@ -31,12 +31,12 @@ def test_keys_equal_those_of_webdataset(name: str) -> None:
     key, extension = base_plus_ext(name)
     try:
         image = "png" if extension is None else extension.lower()
-        found = rows([(name, PNG)], Members(image=(image,), label="none", mask="none"))
+        table = rows([(name, PNG)], Members(image=(image,), label="none", mask="none"))
     except ValueError:  # too long for ustar
         assume(False)
     written = [] if key is None else [key.encode("utf-8", "backslashreplace").decode()]
     if not written or not name.startswith("__"):
-        assert [row["key"] for row in found] == written
+        assert [row["key"] for row in table] == written
 
 
 def test_a_row_holds_ranges_and_metadata() -> None:
@@ -67,11 +67,11 @@ def test_samples_without_an_image_are_counted() -> None:
 )
 def test_members_may_come_in_any_order(order: list[str]) -> None:
     contents = {"png": PNG, "json": b'{"synthetic": false}'}
-    found = rows([(name, contents.get(name.rpartition(".")[2], str(len(name)).encode())) for name in order])
-    assert {row["key"] for row in found} == {"a", "B/c", "B/é", "B.d/a"}
-    assert all(row["label"] == len(row["key"] + ".cls") and row["synthetic"] is False for row in found)
+    table = rows([(name, contents.get(name.rpartition(".")[2], str(len(name)).encode())) for name in order])
+    assert {row["key"] for row in table} == {"a", "B/c", "B/é", "B.d/a"}
+    assert all(row["label"] == len(row["key"] + ".cls") and row["synthetic"] is False for row in table)
     firsts = list(dict.fromkeys(name.rpartition(".")[0] for name in order))
-    assert [row["key"] for row in found] == firsts
+    assert [row["key"] for row in table] == firsts
 
 
 def test_meta_and_hidden_members_are_no_samples() -> None:
@@ -80,7 +80,9 @@ def test_meta_and_hidden_members_are_no_samples() -> None:
     keys = ["__a__", "__b", "folder/__c"]
     assert [row["key"] for row in rows([*hidden, *shown])] == keys
     entries = read_tar_samples(pack([*hidden, *shown]), "x.tar", Members())
-    assert [one.key for one in entries if not one.key.startswith((".", "folder/."))] == keys, "reshard finds the same"
+    assert [sample.key for sample in entries if not sample.key.startswith((".", "folder/."))] == keys, (
+        "reshard finds the same"
+    )
 
 
 def test_the_image_format_follows_from_its_bytes() -> None:

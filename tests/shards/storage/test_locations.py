@@ -33,9 +33,9 @@ class Quiet(SimpleHTTPRequestHandler):
 def store() -> Iterator[S3]:
     pytest.importorskip("s3fs")
     pytest.importorskip("moto")
-    with serve_s3() as found, found.environment():
-        found.make_bucket("shards")
-        yield found
+    with serve_s3() as server, server.environment():
+        server.make_bucket("shards")
+        yield server
 
 
 @pytest.fixture
@@ -78,20 +78,20 @@ def test_all_notations_find_the_same_shards(empty: tuple[str, Callable[[str, byt
             with pytest.raises(ShardError, match=r"8 of 20 shards are not there, the first is \S+/00012\.tar$"):
                 find_tars(way)
             continue
-        found = find_tars(way)
-        assert [tar.url for tar in found] == expected, way
-        assert [tar.size for tar in found] == [27] * 12
-        assert [tar.name for tar in found] == NAMES
-        assert found == [stat_tar(tar.url) for tar in found]
-    (one,) = find_tars(f"{root}/00007.tar")
-    assert one == found[7]
-    assert (one.local is None) == ("://" in root)
-    assert read_bytes(one.url) == b"00007.tar" * 3
-    assert read_bytes(one.sibling(".parquet")) == b"an index"
-    assert exists(one.sibling(".parquet"))
-    assert not exists(one.sibling("_stats.json"))
+        tars = find_tars(way)
+        assert [tar.url for tar in tars] == expected, way
+        assert [tar.size for tar in tars] == [27] * 12
+        assert [tar.name for tar in tars] == NAMES
+        assert tars == [stat_tar(tar.url) for tar in tars]
+    (tar,) = find_tars(f"{root}/00007.tar")
+    assert tar == tars[7]
+    assert (tar.local is None) == ("://" in root)
+    assert read_bytes(tar.url) == b"00007.tar" * 3
+    assert read_bytes(tar.sibling(".parquet")) == b"an index"
+    assert exists(tar.sibling(".parquet"))
+    assert not exists(tar.sibling("_stats.json"))
     with pytest.raises(FileMissing, match=r"^\S+/00007\.idx: there is no such file$"):
-        read_bytes(one.sibling(".idx"))
+        read_bytes(tar.sibling(".idx"))
 
 
 @pytest.mark.parametrize("empty", STORES, indirect=True)
@@ -127,7 +127,7 @@ def test_new_content_is_a_new_version(empty: tuple[str, Callable[[str, bytes], o
 def test_a_missing_shard_is_an_error_of_one_line(empty: tuple[str, Callable[[str, bytes], object]]) -> None:
     root, put = empty
     put("readme.txt", b"x")
-    for place, said in [
+    for place, message in [
         ("", "no shard (a file *.tar) is there"),
         ("/*.tar", "no shard (a file *.tar) is there"),
         ("/none.tar", "there is no such file or folder"),
@@ -136,19 +136,19 @@ def test_a_missing_shard_is_an_error_of_one_line(empty: tuple[str, Callable[[str
     ]:
         with pytest.raises(ShardError) as caught:
             find_tars(root + place)
-        assert str(caught.value).startswith(f"{root}{place}: {said}")
+        assert str(caught.value).startswith(f"{root}{place}: {message}")
         assert "\n" not in str(caught.value)
 
 
 def test_a_wrong_location_is_an_error_of_one_line(store: S3, tmp_path: Path) -> None:
-    for place, said in [
+    for place, message in [
         ("s3://no-such-bucket/train", "there is no such file or folder (The specified bucket does not exist)"),
         ("gs://bucket/train", "the backend of gs:// is not installed: pip install gcsfs"),
         ("what://bucket/train", "Protocol not known: what"),
     ]:
         with pytest.raises(ShardError) as caught:
             find_tars(place)
-        assert str(caught.value) == f"{place}: {said}"
+        assert str(caught.value) == f"{place}: {message}"
     with pytest.raises(ShardError, match="the list of places is empty"):
         find_tars([])
     (tmp_path / "a.tar").write_bytes(b"x")
@@ -221,8 +221,8 @@ for tar in ways[0]:
     with serve_hub() as hub:
         hub.push("me/shards", tmp_path / "files")
         client = start_client(code, hub.url, tmp_path / "home", {"HF_TOKEN": TOKEN, "SHARDMILL_CACHE": str(tmp_path)})
-        told, complained = client.communicate(timeout=60)
-    assert told == "".join(f"hf://me/shards/{name} 9 {name}\n" for name in NAMES[:3]), complained
+        output, errors = client.communicate(timeout=60)
+    assert output == "".join(f"hf://me/shards/{name} 9 {name}\n" for name in NAMES[:3]), errors
 
 
 def test_an_unreachable_server_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,8 +293,8 @@ def test_braces_expand_as_in_bash(pattern: str) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash to compare with")
-    found = subprocess.run([bash, "-c", f"printf '%s\\n' x{pattern}"], capture_output=True, text=True, check=True)
-    assert expand_braces(f"x{pattern}") == found.stdout.splitlines()
+    expanded = subprocess.run([bash, "-c", f"printf '%s\\n' x{pattern}"], capture_output=True, text=True, check=True)
+    assert expand_braces(f"x{pattern}") == expanded.stdout.splitlines()
 
 
 @given(st.integers(0, 2000), st.integers(0, 300), st.integers(1, 50), st.integers(4, 7))

@@ -35,9 +35,9 @@ SIZE = 100_000
 def store() -> Iterator[S3]:
     pytest.importorskip("s3fs")
     pytest.importorskip("moto")
-    with serve_s3() as found, found.environment():
-        found.make_bucket("shards")
-        yield found
+    with serve_s3() as server, server.environment():
+        server.make_bucket("shards")
+        yield server
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_one_process_downloads_while_others_wait(store: S3, tars: list[ShardFile
     try:
         code = "path = cache.path(tar); print(path, len(path.read_bytes()))"
         children = [child(code, tmp_path / "cache", tars[0]) for _ in range(4)]
-        told = [one.communicate(timeout=60) for one in children]
+        outputs = [process.communicate(timeout=60) for process in children]
     finally:
         store.delay(0)
-    assert [one.returncode for one in children] == [0] * 4, told
-    assert Counter(told) == {(f"{ShardCache(tmp_path / 'cache').path(tars[0])} {SIZE}\n", ""): 4}
+    assert [process.returncode for process in children] == [0] * 4, outputs
+    assert Counter(outputs) == {(f"{ShardCache(tmp_path / 'cache').path(tars[0])} {SIZE}\n", ""): 4}
     assert len(store.asked("GET", f"{tmp_path.name}/00000.tar")) == 1
 
 
@@ -139,8 +139,8 @@ def test_a_waiting_process_takes_over_a_killed_download(store: S3, tars: list[Sh
     assert second.stdout is not None
     assert second.stdout.readline() == "waiting\n"
     first.kill()
-    said, complained = second.communicate(timeout=15)  # before the slow answer would have ended
-    assert said.endswith(f"{SIZE}\n"), complained
+    output, errors = second.communicate(timeout=15)  # before the slow answer would have ended
+    assert output.endswith(f"{SIZE}\n"), errors
     first.communicate()
     assert ShardCache(folder).path(tars[0]).read_bytes() == content(0)
     assert kept(folder) == {"00000.tar": SIZE}
@@ -183,19 +183,19 @@ for number in [random.randrange(8) for _ in range(40)]:
     cache.prefetch(tars[number:])
     while True:
         try:
-            found = cache.path(tars[number]).read_bytes()
+            data = cache.path(tars[number]).read_bytes()
             break
         except FileNotFoundError:  # another process needed the room
             continue
-    assert found == hashlib.shake_128(bytes([number])).digest({SIZE})
+    assert data == hashlib.shake_128(bytes([number])).digest({SIZE})
 """
     children = [child(code, folder, tars[0]) for _ in range(3)]
     most = 0
-    while any(one.poll() is None for one in children):
-        found = kept(folder)
-        most = max(most, sum(found.values()))
+    while any(process.poll() is None for process in children):
+        sizes = kept(folder)
+        most = max(most, sum(sizes.values()))
         time.sleep(0.001)
-    assert [one.communicate() for one in children] == [("", "")] * 3
+    assert [process.communicate() for process in children] == [("", "")] * 3
     assert 2 * SIZE < most <= limit
 
 
@@ -212,7 +212,7 @@ HOLDS_ONE = 'mount -t tmpfs -o size=140k tmpfs "$DISK" || exit 99; "$@"; code=$?
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         (FILLS_UP, r"{folder}: cannot keep 00000.tar there: No space left on device; set SHARDMILL_CACHE to a folder"),
         (TOO_SMALL, r"{tar}: it has 100,000 bytes, and free on the disk are 81,920 \({folder}\); set SHARDMILL"),
@@ -221,7 +221,7 @@ HOLDS_ONE = 'mount -t tmpfs -o size=140k tmpfs "$DISK" || exit 99; "$@"; code=$?
     ids=["fills up", "too small", "holds one"],
 )
 def test_a_full_disk_is_named_or_cleared(
-    store: S3, tars: list[ShardFile], tmp_path: Path, script: str, said: str
+    store: S3, tars: list[ShardFile], tmp_path: Path, script: str, message: str
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -235,21 +235,19 @@ def test_a_full_disk_is_named_or_cleared(
     if script == FILLS_UP:
         store.fail("slow", contains=f"{tmp_path.name}/00000.tar")
     code = (
-        "for one in find_tars(tar.url.rpartition('/')[0])[:3]:\n"
-        "    try: print(len(cache.path(one).read_bytes()))\n"
+        "for shard in find_tars(tar.url.rpartition('/')[0])[:3]:\n"
+        "    try: print(len(cache.path(shard).read_bytes()))\n"
         "    except Exception as error: sys.exit(f'{type(error).__name__} {error}')"
     )
     environment = {"DISK": str(disk), "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 2}})}
-    told, complained = child(code, disk, tars[0], *mounts, "sh", "-c", script, "sh", **environment).communicate()
-    if said:
-        assert re.match("ShardError " + said.format(folder=re.escape(str(disk)), tar=tars[0].url), complained), (
-            complained
-        )
-        assert complained.count("\n") == 1
-        assert told == ""  # nothing is left there
+    output, errors = child(code, disk, tars[0], *mounts, "sh", "-c", script, "sh", **environment).communicate()
+    if message:
+        assert re.match("ShardError " + message.format(folder=re.escape(str(disk)), tar=tars[0].url), errors), errors
+        assert errors.count("\n") == 1
+        assert output == ""  # nothing is left there
     else:  # the disk, and not the limit, says what must go
-        assert complained == ""
-        assert told.startswith(f"{SIZE}\n" * 3 + "00002-")
+        assert errors == ""
+        assert output.startswith(f"{SIZE}\n" * 3 + "00002-")
 
 
 def test_a_wrong_hash_is_named(store: S3, tars: list[ShardFile], tmp_path: Path) -> None:
@@ -274,9 +272,9 @@ def test_new_content_is_downloaded_again(store: S3, tars: list[ShardFile], tmp_p
     cache = ShardCache(tmp_path / "cache")
     assert cache.path(tars[0]).read_bytes() == content(0)
     store.put("shards", f"{tmp_path.name}/00000.tar", content(9))
-    found = stat_tar(tars[0].url)
-    assert found.size == tars[0].size
-    assert cache.path(found).read_bytes() == content(9)
+    changed = stat_tar(tars[0].url)
+    assert changed.size == tars[0].size
+    assert cache.path(changed).read_bytes() == content(9)
     assert cache.path(tars[0]).read_bytes() == content(0)  # what this stream began with
     store.put("shards", f"{tmp_path.name}/00001.tar", content(9))
     with pytest.raises(ShardError, match=r"00001\.tar: it has changed since it was found"):
@@ -350,14 +348,16 @@ def test_temporary_http_failures_are_retried(tmp_path: Path, fault: int | str, m
         assert kept(tmp_path / "other") == {}
 
 
-@pytest.mark.parametrize(("fault", "said"), [(404, "it is gone"), (403, "access is refused"), (400, "cannot be read")])
-def test_permanent_failures_are_not_retried(tmp_path: Path, fault: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "message"), [(404, "it is gone"), (403, "access is refused"), (400, "cannot be read")]
+)
+def test_permanent_failures_are_not_retried(tmp_path: Path, fault: int, message: str) -> None:
     (tmp_path / "0.tar").write_bytes(content(0))
     faults: list[int | str] = []
     with failing_http(tmp_path, faults) as (url, asked):
         (tar,) = find_tars(f"{url}/0.tar")
         faults += [fault] * 99
-        with pytest.raises(ShardError, match=rf"^{url}/0\.tar: {said}"):
+        with pytest.raises(ShardError, match=rf"^{url}/0\.tar: {message}"):
             ShardCache(tmp_path / "cache").path(tar)
         assert asked == ["/0.tar"]
 
@@ -406,7 +406,7 @@ def test_a_process_may_end_during_a_prefetch(store: S3, tars: list[ShardFile], t
     store.fail("slow", contains=f"{tmp_path.name}/00000.tar")
     code = (
         "cache.prefetch([tar])\n"
-        "while not any(one.stat().st_size for one in cache.folder.glob('*.part')): time.sleep(0.01)"
+        "while not any(part.stat().st_size for part in cache.folder.glob('*.part')): time.sleep(0.01)"
     )
     (tmp_path / "cache").mkdir()
     assert child(code, tmp_path / "cache", tars[0]).communicate(timeout=10) == ("", "")  # the answer takes longer

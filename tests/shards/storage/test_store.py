@@ -1,7 +1,9 @@
 """The commit protocol over a folder, an S3 server on the loopback interface, and fsspec's memory."""
 
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,9 +149,6 @@ def test_a_file_system_without_links_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_sweeping_spares_young_files(tmp_path: Path) -> None:
-    import os
-    import time
-
     store = FolderStore(str(tmp_path))
     young, old = stage(store, "young", b"a live writer's"), stage(store, "old", b"a dead one's")
     os.utime(old, (0, time.time() - 25 * 3600))

@@ -16,9 +16,8 @@ from engine.data.real_shards import write_shard
 from shards import Sample, ShardError, ShardmillError, ShardStream
 from shards.codec import Pixels, decode_rgb, encode_rgb
 from shards.tools.overlap import DISTANCE, Overlap, OverlapPair, find_overlap, fingerprint_images, nearest
-from tests.conftest import ROOT, Jobs
-
-CIFAR10 = ROOT.parent / "shared/data/cifar10"
+from tests.conftest import Jobs
+from tests.optional import CIFAR10, needs_cifar10
 
 
 def photo(number: int, side: int = 64) -> Pixels:
@@ -185,7 +184,7 @@ def test_near_duplicates_alone_are_not_an_error(train: ShardStream, tmp_path: Pa
     assert "near is like train0003 of train" in result.stdout
 
 
-@pytest.mark.skipif(not CIFAR10.is_dir(), reason="the real CIFAR-10 parquet files are not beside this checkout")
+@needs_cifar10
 def test_duplicates_in_cifar10_are_detected(tmp_path: Path) -> None:
     """About 3% of its test images have a duplicate in train, mostly cropped or moved (Barz and Denzler, 2020).
 

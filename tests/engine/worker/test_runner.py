@@ -16,8 +16,8 @@ from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec
 from engine.config.spec import Spec
-from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.generators.generator import Images, Request
+from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.profiling import DEVICE, STAGES, Span, gaps
 from engine.run.image_shape import image_shape
 from engine.run.plan import make_plan

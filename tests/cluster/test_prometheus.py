@@ -1,4 +1,4 @@
-"""The metrics as Prometheus reads them from a running Ray, and the dashboard of them."""
+"""The metrics as Prometheus reads them from a running Ray, and their dashboard."""
 
 import itertools
 import json
@@ -18,38 +18,38 @@ from tests.conftest import ROOT
 from tests.engine import partial
 
 _DEADLINE_S = 60.0
-OF_RAY = {"ray_node_gpus_utilization"}
-"""Read from GPUs by Ray's agents; a machine without one exports none."""
+RAY_METRICS = {"ray_node_gpus_utilization"}
+"""Metrics of Ray's agents about GPUs. A machine without a GPU exports none."""
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture(scope="module")
-def board() -> dict[str, Any]:
+def dashboard() -> dict[str, Any]:
     return json.loads((ROOT / "jobs/grafana.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
-    """What a scrape finds after one unit was finished, with rejections, one slot failed and another unit given up."""
+    """A scrape after one unit was finished, with rejections and one failed slot, and another unit was quarantined."""
     folder = tmp_path_factory.mktemp("run")
     begun = partial.begin(folder, "budget.price_per_gpu_hour=36")
     plan = begun.context.plan
     hopeless = {plan.seed_of(plan.slot(0), attempt) for attempt in range(3)}
     run = partial.make(begun, 0, 1, blank=lambda request: request.seed in hopeless)
-    with_ray = ray.init(
+    context = ray.init(
         address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
         _system_config={"metrics_report_interval_ms": 500},
     )  # fmt: skip
     try:
-        _tell(run)
+        _report(run)
         (node,) = ray.nodes()
-        yield _scrape(f"http://{with_ray.address_info['node_ip_address']}:{node['MetricsExportPort']}/metrics")
+        yield _scrape(f"http://{context.address_info['node_ip_address']}:{node['MetricsExportPort']}/metrics")
     finally:
         ray.shutdown()
 
 
-def _tell(run: Run) -> None:
+def _report(run: Run) -> None:
     before, now = run.stats()["00001"] | {"duration_s": 50.0}, run.stats()["00000"]
     metrics = PrometheusMetrics(run.context, [before], Meter(run.context.spec, [before]))
     metrics.tick(actors=2, loading=1, waiting=4)
@@ -67,12 +67,12 @@ def _scrape(url: str) -> Series:
         if any(name.startswith("ray_shardmill_units_failed") for name, _ in series):
             return series
         time.sleep(0.2)
-    raise AssertionError(f"{url} shows none of ours after {_DEADLINE_S:.0f} s")
+    raise AssertionError(f"{url} exports none of our metrics after {_DEADLINE_S:.0f} s")
 
 
 def _parse(text: str) -> Series:
-    found = re.findall(r"^(ray_[a-zA-Z0-9_]+)\{(.*)\} (\S+)$", text, re.MULTILINE)
-    ours = ((name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), value) for name, labels, value in found)
+    lines = re.findall(r"^(ray_[a-zA-Z0-9_]+)\{(.*)\} (\S+)$", text, re.MULTILINE)
+    ours = ((name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), value) for name, labels, value in lines)
     return {
         (name, frozenset((key, value) for key, value in labels.items() if key in ("run", "reason", "stage"))): float(
             value
@@ -102,23 +102,23 @@ def test_counters_and_gauges_hold_what_happened(exported: Series) -> None:
     assert value(exported, "device_hours") >= 50 / 3600
 
 
-def test_the_dashboard_asks_for_what_is_exported_and_shows_all_of_it(exported: Series, board: dict[str, Any]) -> None:
+def test_the_dashboard_shows_all_that_is_exported(exported: Series, dashboard: dict[str, Any]) -> None:
     names = {name for name, _ in exported if name.startswith("ray_shardmill_")}
-    asked = {name for query in queries(board) for name in re.findall(r"\bray_\w+", query)}
-    assert asked - OF_RAY <= names
+    asked = {name for query in queries(dashboard) for name in re.findall(r"\bray_\w+", query)}
+    assert asked - RAY_METRICS <= names
     shown = {name.removesuffix("_total") for name in asked}
     assert {name.removesuffix("_total") for name in names} <= shown
 
 
-def test_ray_has_the_metric_of_its_own_that_the_dashboard_asks_for() -> None:
+def test_ray_has_the_metric_that_the_dashboard_asks_for() -> None:
     from ray.dashboard.modules.reporter.reporter_agent import GPU_TAG_KEYS, METRICS_GAUGES
 
-    assert {f"ray_{name}" for name in METRICS_GAUGES} >= OF_RAY
+    assert {f"ray_{name}" for name in METRICS_GAUGES} >= RAY_METRICS
     assert {"ip", "GpuIndex"} <= set(GPU_TAG_KEYS)
 
 
-def test_the_dashboard_is_one_that_grafana_can_draw(board: dict[str, Any]) -> None:
-    panels = board["panels"]
+def test_grafana_can_draw_the_dashboard(dashboard: dict[str, Any]) -> None:
+    panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
     for panel in panels:
@@ -131,14 +131,14 @@ def test_the_dashboard_is_one_that_grafana_can_draw(board: dict[str, Any]) -> No
         refs = [target["refId"] for target in panel["targets"]]
         assert len(set(refs)) == len(refs) > 0
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-    variables = {one["name"] for one in board["templating"]["list"]}
-    for query in queries(board):
+    variables = {one["name"] for one in dashboard["templating"]["list"]}
+    for query in queries(dashboard):
         assert query.count("(") == query.count(")")
         assert set(re.findall(r"\$(\w+)", query)) <= variables
         # A rate of a gauge, or the plain value of a counter that starts anew with each command, would mislead.
         assert all("_total" in inside for inside in re.findall(r"rate\(([^)]*)\)", query))
 
 
-def queries(board: dict[str, Any]) -> list[str]:
-    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    return asked + [one["query"]["query"] for one in board["templating"]["list"] if one["type"] == "query"]
+def queries(dashboard: dict[str, Any]) -> list[str]:
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return asked + [one["query"]["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"]

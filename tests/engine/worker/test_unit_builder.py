@@ -22,7 +22,7 @@ from engine.worker.runner import Runner, run_unit
 from engine.worker.unit_builder import FinishedUnit
 from shards.storage.commit import sha256_of
 from tests.engine.fakes import Counted, FakeGenerator
-from tests.engine.test_runner import context
+from tests.engine.worker.test_runner import context
 
 PATIENCE_S = 60.0
 
@@ -85,22 +85,22 @@ def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_t
     made = context(per_shard=9)  # three batches
     retried = {made.plan.seed_of(made.plan.slot(index), 0) for index in (0, 8)}
     verdict, settled = threading.Event(), threading.Event()
-    judge = module.outcome
+    judge = module.attempt_result
 
     def slow(*given: object) -> object:
-        turn = given[1]
-        if turn.slot.index == 8 and turn.attempt == 0:  # type: ignore[attr-defined]
+        attempt = given[1]
+        if attempt.slot.index == 8 and attempt.number == 0:  # type: ignore[attr-defined]
             assert verdict.wait(PATIENCE_S), "the device waits for the verdict on an image"
         return judge(*given)  # type: ignore[arg-type]
 
     def before(batch: int) -> None:
         if batch == 3:  # of the second unit
             verdict.set()
-            while not runner._begun[0].due:
+            while not runner._units[0].has_batch:
                 time.sleep(1e-3)
             settled.set()
 
-    monkeypatch.setattr(module, "outcome", slow)
+    monkeypatch.setattr(module, "attempt_result", slow)
     generator = Gated(before, blank=lambda request: request.seed in retried)
     with Runner(made, generator, tmp_path) as runner:
         units = offered(runner, made)
@@ -274,7 +274,7 @@ def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) ->
         runner.run()
         ended = time.perf_counter()
     spans = sorted(
-        (span for unit in units for span in unit.result().timeline.lane("device").found), key=lambda span: span.start
+        (span for unit in units for span in unit.result().timeline.timer("device").spans), key=lambda span: span.start
     )
     assert all(one.end <= other.start for one, other in pairwise(spans))
     assert {span.stage for span in spans} == {"denoise", "wait"}
@@ -287,13 +287,13 @@ def test_a_unit_offered_while_the_device_waits_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = context(per_shard=9)
-    may, judge = threading.Event(), module.outcome
+    may, judge = threading.Event(), module.attempt_result
 
     def slow(*given: object) -> object:
         assert may.wait(PATIENCE_S), "the second unit waits for the first"
         return judge(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "outcome", slow)
+    monkeypatch.setattr(module, "attempt_result", slow)
     asked: list[int] = []
     with Runner(made, Gated(lambda batch: may.set() if batch == 1 else asked.append(batch), 9), tmp_path) as runner:
         first = runner.offer(first_attempts(made, 0))
