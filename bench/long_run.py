@@ -55,7 +55,7 @@ class Disturbed:
     kills: list[tuple[float, str]] = field(default_factory=list)
 
     def run(self) -> None:
-        """From the first command to the end of the last. Raises UnexpectedOutcome where one fails that was not killed."""
+        """Run all commands to their ends. Raises UnexpectedOutcome if one fails that was not killed."""
         random, began = Random(0), time.monotonic()
         due = self._pause(random)
         driver = self._command()

@@ -1,4 +1,4 @@
-"""Whole numbers in proportion to weights."""
+"""Division of a whole number in proportion to weights."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -6,11 +6,11 @@ from itertools import accumulate
 from math import floor
 
 _GOLDEN = Fraction(618_033_989, 1_000_000_000)
-"""Multiples of it, modulo 1, are spread over [0, 1) as evenly as any sequence (Weyl)."""
+"""Its multiples modulo 1 are spread evenly over [0, 1) (Weyl)."""
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Counts that add up to `total`: the largest remainder method (Hamilton). At least one weight must be above 0."""
+    """Return counts that add up to `total`, by the largest remainder method. At least one weight must be above 0."""
     whole = sum(weights)
     exact = [total * weight / whole for weight in weights]
     counts = [int(share) for share in exact]
@@ -21,10 +21,10 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def ends_of(total: int, weights: Sequence[float], turn: int) -> list[int]:
-    """Where each part ends when range(total) is cut in proportion to the weights: each is within one of its share.
+    """Cut range(total) in proportion to the weights, and return the end of each part, within one of its exact place.
 
-    What is rounded away in one turn is made up for in others, so that over many turns of few every part gets its share:
-    systematic sampling (Madow, 1949).
+    turn: number of the cut. Rounding errors of one turn are made up for in others, so that parts get their shares over
+    many turns even if each turn has few items: systematic sampling (Madow, 1949).
     """
     sums = list(accumulate(map(Fraction, weights)))
     offset = turn * _GOLDEN % 1

@@ -1,4 +1,7 @@
-"""The engine's branch of the exception tree in `shards.errors`. Exit code 2: mend the input; 1: mend the world."""
+"""The engine's exceptions; the root of the tree is in `shards.errors`.
+
+Exit code 2 means that the input is wrong, 1 that something else failed.
+"""
 
 from shards.errors import ShardmillError
 
@@ -10,13 +13,13 @@ class SpecError(ShardmillError):
 
 
 class RunMismatch(ShardmillError):
-    """The run folder was begun with another spec, or over other real data."""
+    """The run at this place has another spec or other real data."""
 
     exit_code = 2
 
 
 class DataError(ShardmillError):
-    """The real data is missing, of another form than said, or holds an image that cannot be read."""
+    """The real data is missing, has another form than the spec says, or holds an unreadable image."""
 
 
 class ModelError(ShardmillError):
@@ -24,11 +27,11 @@ class ModelError(ShardmillError):
 
 
 class AnswerError(ShardmillError):
-    """The server of a language model gave no usable answer, however often it was asked."""
+    """The server of a language model gave no usable answer after all retries."""
 
 
 class BankIncomplete(ShardmillError):
-    """A language model wrote fewer usable prompts than were asked for; everything that it said is kept."""
+    """A language model wrote fewer usable prompts than requested. All of its answers are kept."""
 
 
 class OutputError(ShardmillError):
@@ -36,37 +39,37 @@ class OutputError(ShardmillError):
 
 
 class NoStagingRoom(OutputError):
-    """A node's own disk cannot hold the shards that are on their way to an object store; another node's may."""
+    """A node's disk is too full for shards that wait for their upload. Another node may have room."""
 
 
 class UnitsFailed(ShardmillError):
-    """Some units could not be made; everything else was."""
+    """Some units failed for good. All others are finished."""
 
 
 class WorkersLost(ShardmillError):
-    """The processes of a training died again and again; its checkpoint is kept."""
+    """The workers of a training died too often. Its checkpoint is kept."""
 
 
 class SlotFailed(ShardmillError):
-    """Something in the making of one slot failed.
+    """Making the image of one slot failed.
 
-    key, prompt: of the slot; the prompt is "" where that is what cannot be made.
+    key, prompt: of the slot; the prompt is "" if it is what cannot be made.
     """
 
     key = prompt = ""
 
 
 class Stopped(ShardmillError):
-    """A signal stopped the run; nothing that was finished is lost."""
+    """A signal stopped the run. Finished units are kept."""
 
     exit_code = 130
 
 
 class BudgetSpent(Stopped):
-    """The budget of the spec stopped the run; with a larger one it goes on."""
+    """The run reached the budget of its spec. A larger budget continues it."""
 
     exit_code = 3
 
 
 class Mismatch(ShardmillError):
-    """Something that was made again, or checked again, is not what was recorded."""
+    """A check found something other than what is recorded."""

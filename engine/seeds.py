@@ -1,26 +1,28 @@
-"""Randomness that comes from identity: seeds and shuffles as functions, without any state."""
+"""Seeds and permutations as pure functions of their identity, without random state."""
 
 import hashlib
 
 _NOISES = 2**32
-_STRIDE = 0x9E3779B1  # 2^32 by the golden ratio: its multiples keep far from each other (Knuth, vol. 3, section 6.4)
+_STRIDE = 0x9E3779B1  # 2^32 over the golden ratio: its multiples are far apart (Knuth, vol. 3, section 6.4)
 
 
 def sample_seed(run_seed: int, index: int, attempt: int) -> int:
-    """The seed of one attempt at one slot of a run, below 2^63 (readers keep it in a signed 64-bit integer).
+    """Return the seed of one attempt at one slot of a run, below 2^63 so that it fits a signed 64-bit integer.
 
-    torch's generators on a CPU take the lower 32 bits alone, so these are dealt out and not drawn: no two images of a
-    run have equal noise, up to a billion slots with three attempts each, 239 million with ten, 21 million with 100.
+    The lower 32 bits are distinct for up to a billion slots with three attempts, 239 million with ten, 21 million with
+    100 attempts.
     """
+    # torch's CPU generators use the lower 32 bits alone. A permutation keeps these distinct; a hash would repeat some,
+    # and two images of a run would start from equal noise.
     noise = permute((index + attempt * _STRIDE) % _NOISES, _NOISES, key=_hash(b"noise", run_seed))
     return _hash(b"sample", run_seed, index, attempt) >> 33 << 32 | noise
 
 
 def permute(index: int, size: int, key: int) -> int:
-    """Where `index` goes in a pseudo-random permutation of range(size), without a table.
+    """Return the image of `index` under a pseudo-random permutation of range(size), without a table.
 
-    A four-round Feistel network on the next even number of bits, walked until it lands in range (at most four times
-    on average): Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
+    A four-round Feistel network on the next even number of bits, repeated until the result is in range, at most four
+    times on average (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1
@@ -34,6 +36,6 @@ def permute(index: int, size: int, key: int) -> int:
 
 
 def _hash(purpose: bytes, *numbers: int) -> int:
-    """64 bits of BLAKE2b over the numbers; `purpose` keeps its uses apart."""
+    """Hash the numbers to 64 bits by BLAKE2b; `purpose` separates independent uses."""
     data = b",".join([b"%d" % number for number in numbers])
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=purpose).digest(), "big")

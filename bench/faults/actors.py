@@ -1,4 +1,4 @@
-"""What happens to actors: they die at every point of a unit, freeze, and wake up late."""
+"""Faults of actors: they die at every point of a unit, freeze, and wake up late."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from bench.faults.scene import UNITS, Scene
 _UNIT_TIMEOUT_S = 30
 
 Window = Callable[[str, set[str], set[str]], bool]
-"""Whether a unit is at a certain point, by its name, the published files and the staged ones."""
+"""Returns whether a unit is at a certain point, by the unit's name, the published files and the staged files."""
 
 
 @fault("worker SIGKILL three times", quick=True)
@@ -69,23 +69,23 @@ def frozen(scene: Scene) -> None:
 
 
 def kill_at(scene: Scene, driver: Driver, window: Window) -> str:
-    """SIGKILL to the actor of the first unit that is found at that point; gives the unit's name.
+    """Kill the actor of the first unit that is seen at that point; return the unit's name.
 
-    It is stopped first and killed only if it stopped there; else it goes on, and the next unit is watched.
+    The actor is stopped first. If its unit has passed the point by then, the actor continues, and the next is tried.
     """
     actors: dict[str, int] = {}
     deadline = time.monotonic() + TIMEOUT_S
     while driver.process.poll() is None and time.monotonic() < deadline:
         actors |= {_unit(name): int(name.split(".")[-2]) for name in _staged(scene)}
         for unit, pid in actors.items():
-            if _is_at(scene, unit, window) and _stopped_there(scene, unit, pid, window):
+            if _is_at(scene, unit, window) and _kill_if_still_there(scene, unit, pid, window):
                 return unit
         time.sleep(0.001)
-    raise UnexpectedOutcome(f"no actor was met at that point: {driver.tail()}")
+    raise UnexpectedOutcome(f"no unit was seen at that point: {driver.tail()}")
 
 
 def _kill_after_commit(scene: Scene, driver: Driver) -> str:
-    """SIGKILL to an actor when its unit is found to be finished; gives the unit's name, once the driver knows."""
+    """Kill an actor as soon as its unit is finished; return the unit's name after the driver has seen the death."""
     assert isinstance(scene.place, Folder)
     driver.wait_until(lambda: _staged(scene), pause_s=0.001)
     name = _staged(scene)[0]
@@ -99,12 +99,12 @@ def _kill_after_commit(scene: Scene, driver: Driver) -> str:
     return _unit(name)
 
 
-def _stopped_there(scene: Scene, unit: str, pid: int, window: Window) -> bool:
+def _kill_if_still_there(scene: Scene, unit: str, pid: int, window: Window) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
-        there = _is_at(scene, unit, window)
-        os.kill(pid, signal.SIGKILL if there else signal.SIGCONT)
-        return there
+        still_there = _is_at(scene, unit, window)
+        os.kill(pid, signal.SIGKILL if still_there else signal.SIGCONT)
+        return still_there
     return False
 
 
@@ -113,7 +113,7 @@ def _is_at(scene: Scene, unit: str, window: Window) -> bool:
 
 
 def _staged(scene: Scene) -> list[str]:
-    """Names of staged files of shards: 00012.tar.PID.RANDOM, 00012_stats.json.PID.RANDOM."""
+    """Return the names of the staged files of shards: 00012.tar.PID.RANDOM, 00012_stats.json.PID.RANDOM."""
     return [path.name for path in scene.place.staged() if path.name[0].isdigit()]
 
 

@@ -1,4 +1,4 @@
-"""A cluster of no worker node, whose autoscaler starts and ends pretended ones on this machine."""
+"""A cluster without worker nodes, whose autoscaler starts and ends fake nodes on this machine."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from bench.faults.scene import Scene
 
 NODES = 2
 _IDLE_MINUTES = 0.1
-# Ray's own pretended provider expects its head to have this id.
+# Ray's FakeMultiNodeProvider expects its head to have this id.
 _HEAD = "f" * 51 + "00000"
 _ENVIRONMENT = {
     "RAY_FAKE_CLUSTER": "1",
@@ -40,16 +40,16 @@ def scaled(scene: Scene) -> None:
         scene.wait_until_busy(first, 1)
         first.press_ctrl_c()
         first.expect_exit(130)
-        _await_none(scene)
+        _wait_until_none(scene)
         second = scene.generate(workers=actors)
         second.wait_until(lambda: _nodes(scene) == NODES)
         second.expect_exit(0)
-        _await_none(scene)
+        _wait_until_none(scene)
 
 
 @contextmanager
 def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
-    """A head with an autoscaler that may start NODES nodes of so many cores. Commands join it."""
+    """Start a head whose autoscaler may start NODES nodes with so many cores. Commands join it by RAY_ADDRESS."""
     from ray.util import get_node_ip_address
 
     config, log = scene.folder / "autoscaler.json", scene.folder / "head.log"
@@ -63,7 +63,7 @@ def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
         with log.open("w") as file:
             head = subprocess.Popen(line, env=os.environ | _ENVIRONMENT, stdout=file, stderr=file)
         try:
-            _await(lambda: "Ray runtime started" in log.read_text(encoding="utf-8"), "no head is there")
+            _wait_until(lambda: "Ray runtime started" in log.read_text(encoding="utf-8"), "the head does not start")
             with patch.dict(os.environ, {"RAY_ADDRESS": address}):
                 yield
         finally:
@@ -99,17 +99,17 @@ def _config(cpus: int, address: str) -> dict[str, object]:
 
 
 def _nodes(scene: Scene) -> int:
-    """Nodes besides the head."""
+    """Return the number of nodes besides the head."""
     return sum(one.is_running() and one.name() == "raylet" for one in scene.processes()) - 1
 
 
-def _await_none(scene: Scene) -> None:
-    _await(lambda: _nodes(scene) == 0, "nodes are still there after the command")
+def _wait_until_none(scene: Scene) -> None:
+    _wait_until(lambda: _nodes(scene) == 0, "nodes are still there after the command")
 
 
-def _await(what: Callable[[], bool], otherwise: str) -> None:
+def _wait_until(condition: Callable[[], bool], problem: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
-    while not what():
+    while not condition():
         if time.monotonic() > deadline:
-            raise UnexpectedOutcome(f"{otherwise}, for {TIMEOUT_S:.0f} s")
+            raise UnexpectedOutcome(f"{problem}, for {TIMEOUT_S:.0f} s")
         time.sleep(0.5)

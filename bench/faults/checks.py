@@ -1,4 +1,4 @@
-"""What must hold after every fault: the run is the undisturbed one, less what is declared to be put aside."""
+"""What must hold after every fault: the run equals the undisturbed one, except for the quarantined units."""
 
 import hashlib
 import os
@@ -22,42 +22,41 @@ _A_WEEK_S = 7 * 24 * 3600
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed run. sha256: of every tar and index, by name; keys: of the slots of each unit, by the plan."""
+    """An undisturbed run. sha256: of each tar and index, by name. keys: the planned sample keys of each unit."""
 
     sha256: dict[str, str]
     keys: list[list[str]]
 
     @classmethod
     def of(cls, run: Path, place: Place) -> "Reference":
-        """Of a finished run."""
+        """Read the reference from a finished run."""
         plan = load_run(run).context.plan
         keys = [[slot.key for slot in plan.slots(plan.unit(number))] for number in range(plan.n_units)]
         return cls(sha256(place), keys)
 
 
 def sha256(place: Place) -> dict[str, str]:
-    """SHA-256 of every tar and index."""
+    """Return the SHA-256 of each tar and index, by name."""
     names = sorted(name for name in place.names() if name.endswith(KINDS[:2]))
     return {name: hashlib.sha256(place.read(name)).hexdigest() for name in names}
 
 
-def problems(scene: Scene, reference: Reference, aside: tuple[int, ...]) -> Iterator[str]:
-    """All that is wrong with a run that lacks the units `aside` and no other."""
-    units = [f"{number:05d}" for number in range(len(reference.keys)) if number not in aside]
+def problems(scene: Scene, reference: Reference, quarantined: tuple[int, ...]) -> Iterator[str]:
+    """Yield all problems of a run in which the quarantined units are missing, and no others."""
+    units = [f"{number:05d}" for number in range(len(reference.keys)) if number not in quarantined]
     if left := scene.survivors():
         yield f"{len(left)} processes outlive the run, the first is {left[0][:60]}"
-    if not aside:
+    if not quarantined:
         yield from _changed_by_another_command(scene)
     yield from _other_files(scene.place, {f"{unit}{kind}" for unit in units for kind in KINDS})
-    found = sha256(scene.place)
-    if differing := [name for name, sha in found.items() if sha != reference.sha256.get(name)]:
+    if differing := [name for name, sha in sha256(scene.place).items() if sha != reference.sha256.get(name)]:
         yield f"{len(differing)} files differ from the undisturbed run's, the first is {differing[0]}"
     yield from _other_keys(scene.place, Counter(key for unit in units for key in reference.keys[int(unit)]))
-    yield from _findings(scene, aside)
+    yield from _findings(scene, quarantined)
 
 
 def _changed_by_another_command(scene: Scene) -> Iterator[str]:
-    """The same command once more makes nothing, and sweeps what dead writers left, once that is old."""
+    """Yield what the same command changes when it runs again. It must only remove old files of dead writers."""
     for path in scene.place.staged():
         os.utime(path, (time.time() - _A_WEEK_S,) * 2)
     before = sha256(scene.place)
@@ -72,28 +71,28 @@ def _changed_by_another_command(scene: Scene) -> Iterator[str]:
 
 
 def _other_files(place: Place, expected: set[str]) -> Iterator[str]:
-    found = place.names() - CARDS
-    if lacking := expected - found:
-        yield f"{len(lacking)} files are missing, the first is {min(lacking)}"
-    if more := found - expected:
-        yield f"{len(more)} files too many, the first is {min(more)}"
+    names = place.names() - CARDS
+    if missing := expected - names:
+        yield f"{len(missing)} files are missing, the first is {min(missing)}"
+    if unexpected := names - expected:
+        yield f"{len(unexpected)} files too many, the first is {min(unexpected)}"
 
 
 def _other_keys(place: Place, expected: Counter[str]) -> Iterator[str]:
-    found: Counter[str] = Counter()
+    keys: Counter[str] = Counter()
     for name in sorted(name for name in place.names() if name.endswith(".tar")):
         with tarfile.open(fileobj=BytesIO(place.read(name))) as tar:
-            found.update(member.partition(".")[0] for member in tar.getnames() if member.endswith(".json"))
-    if found != expected:
-        yield f"{len(expected - found)} samples are missing, and {len(found - expected)} are too many"
+            keys.update(member.partition(".")[0] for member in tar.getnames() if member.endswith(".json"))
+    if keys != expected:
+        yield f"{len(expected - keys)} samples are missing, and {len(keys - expected)} are too many"
 
 
-def _findings(scene: Scene, aside: tuple[int, ...]) -> Iterator[str]:
-    """What verify finds besides the units that are put aside."""
+def _findings(scene: Scene, quarantined: tuple[int, ...]) -> Iterator[str]:
+    """Yield what `verify` finds besides the quarantined units."""
     verified = scene.jobs("verify", scene.place.url)
-    said = verified.stdout.splitlines()
-    expected = [rf"{number:05d}_stats\.json: missing.*" for number in aside] or [r"verified: .*"]
-    if verified.returncode != bool(aside) or len(said) != len(expected):
+    lines = verified.stdout.splitlines()
+    expected = [rf"{number:05d}_stats\.json: missing.*" for number in quarantined] or [r"verified: .*"]
+    if verified.returncode != bool(quarantined) or len(lines) != len(expected):
         yield f"verify ended with {verified.returncode}: {(verified.stdout + verified.stderr)[-300:]}"
-    elif wrong := [line for line, want in zip(said, expected, strict=True) if not re.fullmatch(want, line)]:
+    elif wrong := [line for line, pattern in zip(lines, expected, strict=True) if not re.fullmatch(pattern, line)]:
         yield f"verify says {wrong[0]}"

@@ -1,6 +1,6 @@
-"""`python -m bench.faults.command SEED ARGUMENTS`: `python -m jobs ARGUMENTS`, with its units in an order that the seed
-shuffles. `--poison raises|dies|hangs` before the seed: one unit does so in every attempt, as a bad prompt, a crashing
-kernel or a stuck device would.
+"""`python -m bench.faults.command SEED ARGUMENTS`: `python -m jobs ARGUMENTS` with shuffled units.
+
+With `--poison raises|dies|hangs` before the seed, one unit raises, kills its process or hangs in each attempt.
 """
 
 import os
@@ -20,7 +20,7 @@ RAISES, DIES, HANGS = 2, 5, 9
 
 
 class Raises(RunContext):
-    """A recipe whose requests of one unit raise."""
+    """A run context in which one unit raises."""
 
     def request(self, slot: Slot, attempt: int) -> Request:
         if slot.unit == RAISES:
@@ -29,7 +29,7 @@ class Raises(RunContext):
 
 
 class Dies(RunContext):
-    """A recipe whose requests of one unit kill the process that asks."""
+    """A run context in which one unit kills its process."""
 
     def request(self, slot: Slot, attempt: int) -> Request:
         if slot.unit == DIES:
@@ -38,7 +38,7 @@ class Dies(RunContext):
 
 
 class Hangs(RunContext):
-    """A recipe whose requests of one unit take ten minutes each."""
+    """A run context in which each request of one unit takes ten minutes."""
 
     def request(self, slot: Slot, attempt: int) -> Request:
         if slot.unit == HANGS:
@@ -69,7 +69,7 @@ def _poison(kind: type[RunContext]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command of the command line in this process."""
+    """Run one command in this process; return its exit code."""
     if arguments[0] == "--poison":
         _poison(POISONS[arguments[1]])
         arguments = arguments[2:]

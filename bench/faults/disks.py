@@ -1,4 +1,4 @@
-"""What happens to files: the disk fills, the folder goes, a shard is changed, a clock is wrong, real data is broken."""
+"""Faults of files: a full disk, a lost folder, changed shards, wrong clocks, broken real images."""
 
 import os
 import random
@@ -151,8 +151,8 @@ def _repaired(scene: Scene, finding: str) -> None:
 
 @contextmanager
 def small_disk(scene: Scene) -> Iterator[Path]:
-    """The run's folder on a file system of its own. Its content is copied to the disk below when the block ends."""
-    disk, below = scene.folder / "disk", _folder(scene)
+    """Move the run's folder to a small file system; copy its content back when the block ends."""
+    disk, original = scene.folder / "disk", _folder(scene)
     disk.mkdir()
     line = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "shardmill", str(disk)]
     mounted = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -161,15 +161,15 @@ def small_disk(scene: Scene) -> Iterator[Path]:
     scene.place = Folder(disk / "run")
     try:
         yield disk
-        shutil.copytree(disk / "run", below)
+        shutil.copytree(disk / "run", original)
     finally:
-        scene.place = Folder(below)
+        scene.place = Folder(original)
         scene.kill_all()
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def _fill(path: Path) -> None:
-    """Write until nothing fits any more."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file:
         try:
             while True:
@@ -179,7 +179,7 @@ def _fill(path: Path) -> None:
 
 
 def _huge_png() -> bytes:
-    """A well-formed file of a few bytes that claims 4.8 GB of pixels."""
+    """Return a well-formed file of a few bytes that claims 4.8 GB of pixels."""
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     chunks = [

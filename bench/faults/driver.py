@@ -45,7 +45,7 @@ class Driver:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def expect_exit(self, code: int, *phrases: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Wait for the exit code. Raises UnexpectedOutcome for another code, or if the output lacks one of the phrases."""
+        """Wait for the exit code. Raises UnexpectedOutcome for another code, or if the output lacks a phrase."""
         try:
             exit_code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:

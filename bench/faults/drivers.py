@@ -1,4 +1,4 @@
-"""What happens to the command itself: it is killed, stopped, frozen, started twice."""
+"""Faults of the command itself: it is killed, stopped, frozen, or started twice."""
 
 import shlex
 import signal
@@ -130,7 +130,7 @@ def _stopped_job(scene: Scene, grace_s: int) -> None:
 
 
 class Job:
-    """The command as a Ray job, submitted to a cluster by its dashboard."""
+    """The command as a Ray job, submitted to a cluster through its dashboard."""
 
     def __init__(self, scene: Scene, dashboard: str, grace_s: int) -> None:
         from ray.job_submission import JobSubmissionClient
@@ -141,24 +141,22 @@ class Job:
         self._id = self._client.submit_job(entrypoint=line, runtime_env={"env_vars": variables})
 
     def status(self) -> str:
-        """In Ray's words."""
+        """Return the status that Ray reports."""
         return str(self._client.get_job_status(self._id).value)
 
     def output(self) -> str:
-        """All that it wrote so far."""
+        """Return all output so far."""
         return str(self._client.get_job_logs(self._id))
 
     def stop(self) -> None:
-        """As `ray job stop` does, and wait until it is."""
+        """Stop the job as `ray job stop` does, and wait until it has stopped."""
         self._client.stop_job(self._id)
         self.wait_until(lambda: self.status() == "STOPPED")
 
-    def wait_until(self, what: Callable[[], object]) -> None:
-        """Wait until something is so. Raises UnexpectedOutcome where it is not for minutes."""
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition holds. Raises UnexpectedOutcome after a time-out."""
         deadline = time.monotonic() + TIMEOUT_S
-        while not what():
+        while not condition():
             if time.monotonic() > deadline:
-                raise UnexpectedOutcome(
-                    f"waited {TIMEOUT_S:.0f} s for a job that is {self.status()}: {self.output()[-300:]}"
-                )
+                raise UnexpectedOutcome(f"the job is {self.status()} after {TIMEOUT_S:.0f} s: {self.output()[-300:]}")
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""What happens to the nodes of a cluster: they die, are drained, are ended, freeze, cannot load the model."""
+"""Faults of the nodes of a cluster: they die, are drained, are ended, freeze, or cannot load the model."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from bench.faults.driver import TIMEOUT_S, UnexpectedOutcome
 from bench.faults.fault import fault
 from bench.faults.scene import UNITS, Scene
 
-# Ray's own patience, of half a minute and more, cut down: what is tested is what follows.
+# Ray notices a dead node after half a minute or more; here sooner, since the faults test what follows.
 _HEALTH = {
     "health_check_initial_delay_ms": 2000,
     "health_check_period_ms": 1000,
@@ -40,7 +40,7 @@ def killed(scene: Scene) -> None:
             nodes.remove_node(_busy(scene, nodes), allow_graceful=False)
             nodes.add_node(num_cpus=scene.workers)
         driver.expect_exit(0, _UNCHARGED)
-        _uncharged(driver.output())
+        _check_uncharged(driver.output())
 
 
 @fault("drain notice and then the kill")
@@ -56,7 +56,7 @@ def drained(scene: Scene) -> None:
             raise UnexpectedOutcome("a drained node was given another unit")
         nodes.remove_node(victim, allow_graceful=False)
         driver.expect_exit(0)
-        _uncharged(driver.output())
+        _check_uncharged(driver.output())
 
 
 @fault("SIGTERM to a node with a short unit")
@@ -87,7 +87,7 @@ def frozen(scene: Scene) -> None:
             if one.is_running():
                 one.resume()
         driver.expect_exit(0)
-        _uncharged(driver.output())
+        _check_uncharged(driver.output())
 
 
 @fault("head node lost, new cluster, resume")
@@ -117,7 +117,7 @@ def unloadable(scene: Scene) -> None:
 
 @contextmanager
 def cluster(scene: Scene, nodes: int, dashboard: bool = False) -> Iterator[Any]:
-    """A Ray cluster whose head makes no unit, with nodes of which each has room for all actors. Commands join it."""
+    """Start a Ray cluster whose head runs no actor, and nodes that each hold all actors. Commands join it."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": dashboard, "dashboard_port": free_port(), "_system_config": _HEALTH}
@@ -133,7 +133,7 @@ def cluster(scene: Scene, nodes: int, dashboard: bool = False) -> Iterator[Any]:
 
 
 def drain(nodes: Any, node: Any) -> None:
-    """What a watcher of interruption notices tells Ray: this node ends in a few seconds."""
+    """Drain a node as `python -m jobs watch` does: it ends in a few seconds."""
     from ray._raylet import GcsClient  # private: Ray has no public way
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
@@ -145,7 +145,7 @@ def drain(nodes: Any, node: Any) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -164,12 +164,12 @@ def _ended(scene: Scene, grace_s: float, freeze: bool) -> None:
             actor.resume()
         node.send_signal(signal.SIGTERM)
         driver.expect_exit(0, *([_UNCHARGED] if freeze else []))
-        _uncharged(driver.output())
+        _check_uncharged(driver.output())
         node.wait(TIMEOUT_S)
 
 
 def _own_node(address: str, scene: Scene, grace_s: float) -> "subprocess.Popen[bytes]":
-    """A node as `ray start` makes it: only there SIGTERM is answered by draining."""
+    """Start a node by `ray start`: only such a node drains on SIGTERM."""
     line = [str(Path(sys.executable).with_name("ray")), "start", f"--address={address}", "--block"]
     line += [f"--num-cpus={scene.workers}"]
     environment = os.environ | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(grace_s)}
@@ -177,7 +177,7 @@ def _own_node(address: str, scene: Scene, grace_s: float) -> "subprocess.Popen[b
         return subprocess.Popen(line, env=environment, stdout=log, stderr=log)
 
 
-def _uncharged(text: str) -> None:
+def _check_uncharged(text: str) -> None:
     if _CHARGED in text:
         raise UnexpectedOutcome("a unit was charged for what happened to its node")
 
@@ -192,5 +192,5 @@ def _busy_actors_on(scene: Scene, node: Any) -> list[psutil.Process]:
 
 
 def _busy(scene: Scene, nodes: Any) -> Any:
-    """A node where a unit is being made."""
+    """Return a node with a busy actor."""
     return next(node for node in nodes.worker_nodes if _busy_actors_on(scene, node))

@@ -1,4 +1,4 @@
-"""What an object store does: it fails, refuses, loses answers, answers late, ignores conditions."""
+"""Faults of an object store: it fails, refuses, loses answers, answers late, or ignores conditions."""
 
 import signal
 import sys
@@ -23,15 +23,15 @@ def undisturbed(scene: Scene) -> None:
 @fault("S3 giving 500 and 503", storage="bucket")
 def errors(scene: Scene) -> None:
     """500 and 503 to puts of every kind of file, some twice in a row."""
-    _spoil(scene, "500", count=1, first=1)
-    _spoil(scene, "503", count=2, first=3)
+    _fail_puts(scene, "500", count=1, first=1)
+    _fail_puts(scene, "503", count=2, first=3)
     _ends_unharmed(scene)
 
 
 @fault("S3 giving time-outs", storage="bucket")
 def silences(scene: Scene) -> None:
     """Connections end before anything is stored: at once, and after 20 silent seconds."""
-    _spoil(scene, "hang-up", count=2, first=1)
+    _fail_puts(scene, "hang-up", count=2, first=1)
     _store(scene).fail("time-out", method="PUT", contains=".parquet", first=5)
     _ends_unharmed(scene)
 
@@ -39,14 +39,14 @@ def silences(scene: Scene) -> None:
 @fault("S3 giving 409", storage="bucket")
 def conflicts(scene: Scene) -> None:
     """409 to conditional puts of every kind of file, twice in a row: try again, says S3."""
-    _spoil(scene, "409", count=2, first=2)
+    _fail_puts(scene, "409", count=2, first=2)
     _ends_unharmed(scene)
 
 
 @fault("put stored and answer lost", storage="bucket", quick=True)
 def lost(scene: Scene) -> None:
     """Every kind of file is stored and the connection ends before the answer: the put that is sent again is refused."""
-    _spoil(scene, "lost", count=1, first=2)
+    _fail_puts(scene, "lost", count=1, first=2)
     _ends_unharmed(scene)
 
 
@@ -116,14 +116,14 @@ def _store(scene: Scene) -> S3:
     return scene.place.store
 
 
-def _spoil(scene: Scene, fault: str, *, count: int, first: int) -> None:
-    """The fault to the first-th put of each kind of file, and to so many in all."""
+def _fail_puts(scene: Scene, fault: str, *, count: int, first: int) -> None:
+    """Let `count` puts of each kind of file fail, beginning with number `first`."""
     for ending in FILES:
         _store(scene).fail(fault, method="PUT", contains=ending, first=first, count=count)
 
 
 def _ends_unharmed(scene: Scene) -> None:
-    """The run goes through, and no unit is charged for what its store does."""
+    """Run to the end, and check that no unit was charged for a fault of the store."""
     driver = scene.generate()
     driver.expect_exit(0)
     if "attempts used)" in driver.output():

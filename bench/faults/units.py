@@ -1,4 +1,4 @@
-"""What a unit does by its own: it raises, kills its process, hangs."""
+"""Faults of units: they raise, kill their process, or hang."""
 
 import json
 
@@ -14,9 +14,9 @@ _FAILED = "1 of 12 units failed"
 def raises(scene: Scene) -> None:
     """One unit raises in every attempt; the file that says so names the slot and its prompt."""
     _ends_without(scene, "raises", RAISES, "ValueError: no such thing as prompt", 600)
-    found = json.loads(scene.place.read(f"{RAISES:05d}.json", "quarantine"))
-    if f"prompt {found['slot']}" not in found["attempts"][0] or not found["prompt"].startswith("a "):
-        raise UnexpectedOutcome(f"the quarantine names slot {found['slot']} and prompt {found['prompt']!r}")
+    content = json.loads(scene.place.read(f"{RAISES:05d}.json", "quarantine"))
+    if f"prompt {content['slot']}" not in content["attempts"][0] or not content["prompt"].startswith("a "):
+        raise UnexpectedOutcome(f"the quarantine names slot {content['slot']} and prompt {content['prompt']!r}")
 
 
 @fault("poison unit that kills its process", quarantined=(DIES,))
@@ -31,11 +31,11 @@ def hangs(scene: Scene) -> None:
     _ends_without(scene, "hangs", HANGS, "not finished after 30 s", 30)
 
 
-def _ends_without(scene: Scene, poison: str, number: int, why: str, timeout_s: int) -> None:
+def _ends_without(scene: Scene, poison: str, number: int, error: str, timeout_s: int) -> None:
     settings = ("cluster.unit_attempts=2", f"cluster.unit_timeout_s={timeout_s}")
     scene.generate(*settings, poison=poison).expect_exit(
         1, f"{_FAILED}, the first is {number:05d}", "run the same command again"
     )
-    found = scene.quarantined()
-    if list(found) != [number] or [why in text for text in found[number]] != [True, True]:
-        raise UnexpectedOutcome(f"put aside are {found}")
+    quarantined = scene.quarantined()
+    if list(quarantined) != [number] or [error in text for text in quarantined[number]] != [True, True]:
+        raise UnexpectedOutcome(f"quarantined are {quarantined}")

@@ -21,7 +21,7 @@ from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.generators.generator import Request
 from engine.models.devices import auto_dtype
-from engine.models.memory import keep_memory
+from engine.models.memory import keep_freed_memory
 from engine.run.run import Run
 from engine.types import Prompt
 
@@ -86,7 +86,7 @@ class _Bare(BareLoop):
 
     def __init__(self, model: Model, keeps: bool) -> None:
         if keeps:
-            keep_memory()
+            keep_freed_memory()
         super().__init__(model, "the digit 7", BATCH)
 
     def pid(self) -> int:

@@ -15,7 +15,7 @@ from engine.cluster.ray_errors import is_disk_full
 from engine.errors import ModelError, NoStagingRoom
 from engine.generators.generator import Generator
 from engine.generators.registry import load_generator
-from engine.models.memory import out_of_memory
+from engine.models.memory import is_out_of_memory
 from engine.monitoring.trace import write_profile
 from engine.run.assets import stored_assets
 from engine.run.run_context import RunContext
@@ -100,7 +100,7 @@ class UnitActor:
         try:
             return self._device.submit(lambda: time_batch(self._context, self._loaded_runner().generator)).result()
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             size = self._context.spec.model.batch_size
             raise ModelError(
@@ -122,7 +122,7 @@ class UnitActor:
             with set_stance("force_eager"):  # torch.compile would take minutes for each batch size
                 return unit_rate(self._context, runner.generator)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         return None
 

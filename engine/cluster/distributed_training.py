@@ -16,8 +16,8 @@ from ray.util.queue import Empty, Queue
 from engine.cluster.ray_session import joins_cluster, ray_session
 from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError, SpecError, WorkersLost
-from engine.models.devices import repeat_kernels
-from engine.models.memory import out_of_memory
+from engine.models.devices import use_deterministic_kernels
+from engine.models.memory import is_out_of_memory
 from engine.training.classifier.classifier_job import ClassifierJob
 from engine.training.classifier.history import Row
 from engine.training.classifier.train_worker import TrainWorker
@@ -135,7 +135,7 @@ def _run_worker(config: dict[str, Any]) -> None:
 
     job, cluster, queue = config["job"], config["cluster"], config["queue"]
     torch.set_num_threads(cluster.cpus_per_actor)
-    repeat_kernels()
+    use_deterministic_kernels()
     context, device = get_context(), str(get_device())
     worker = TrainWorker(
         context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cluster.cpus_per_actor
@@ -150,7 +150,7 @@ def _run_worker(config: dict[str, Any]) -> None:
         queue.put(error)
         raise
     except RuntimeError as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             text = "train.batch_size: does not fit into the device's memory; lower it, or raise train.workers"
             queue.put(ModelError(text))
         raise

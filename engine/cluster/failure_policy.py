@@ -9,7 +9,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError
 from engine.cluster.assignments import ActorHandle
 from engine.cluster.ray_errors import is_disk_full
 from engine.errors import NoStagingRoom, SlotFailed
-from engine.models.memory import breaks_device
+from engine.models.memory import device_is_lost
 from shards.errors import ShardError
 from shards.storage.retries import AccessRefused, StoreUnreachable, first_line
 
@@ -113,7 +113,7 @@ class FailurePolicy:
         self, actor: ActorHandle, number: int, error: BaseException, pool_size: int
     ) -> FailureDecision:
         """Decide about an error for which the unit or the device may be at fault."""
-        broken, last_failed, actor.last_failed_unit = breaks_device(error), actor.last_failed_unit, number
+        broken, last_failed, actor.last_failed_unit = device_is_lost(error), actor.last_failed_unit, number
         is_first_failure = last_failed is None and not broken
         if is_first_failure or self._stopped_actors >= _MAX_STOPS * pool_size:
             return FailureDecision(charge_unit=True)

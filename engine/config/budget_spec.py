@@ -1,4 +1,4 @@
-"""What a run may cost."""
+"""The budget of a run."""
 
 from typing import Annotated, Self
 
@@ -10,20 +10,19 @@ _Positive = Annotated[float, Field(gt=0)]
 
 
 class BudgetSpec(Strict):
-    """What a run may cost. When that is spent the units in flight are finished and the run stops; with a larger budget
-    the same command goes on. Nothing here changes a byte of the result."""
+    """The most that a run may cost. When it is spent, the run finishes the units in progress and stops; with a larger
+    budget the same command resumes it. A budget changes no byte of the result."""
 
     gpu_hours: _Positive | None = None
-    """GPU hours at most, those of earlier commands counted in. Where actors compute on the CPU, an hour of an
-    actor counts as one."""
+    """Most GPU hours over all commands. For actors on CPUs, most actor hours."""
     dollars: _Positive | None = None
-    """Dollars at most; takes a price."""
+    """Most dollars; needs a price."""
     price_per_gpu_hour: _Positive | None = None
-    """Dollars that a GPU hour costs, or an actor's hour where actors compute on the CPU. Each command's hours
-    have its own price."""
+    """Price in dollars of a GPU hour, or of an actor hour for actors on CPUs. Each command counts its hours at its
+    own price."""
 
     @model_validator(mode="after")
     def _dollars_have_a_price(self) -> Self:
         if self.dollars is not None and self.price_per_gpu_hour is None:
-            raise ValueError("dollars takes price_per_gpu_hour, by which GPU hours become dollars")
+            raise ValueError("dollars needs price_per_gpu_hour, which converts GPU hours to dollars")
         return self

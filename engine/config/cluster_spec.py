@@ -1,4 +1,4 @@
-"""Where a run runs."""
+"""The `cluster` section of a spec: actors, their devices, and retries."""
 
 from typing import Annotated, Self
 
@@ -8,27 +8,26 @@ from engine.config.strict import Count, Strict
 
 
 class ClusterSpec(Strict):
-    """Where it runs. Nothing here changes a byte of the result, but for cpus_per_actor where there is no GPU, and for
-    the kind of GPU."""
+    """The actors of a run. Only the kind of GPU, and without a GPU cpus_per_actor, can change a byte of the result."""
 
     min_actors: Count = 1
-    """Actors asked for at once; they wait for the autoscaler if need be."""
+    """Actors that are asked for at the start. They may wait for an autoscaler."""
     max_actors: Count | None = None
-    """Actors at most, and what an autoscaler aims at; as many as the cluster has room for if none."""
+    """Most actors. All are asked for at once, so an autoscaler starts nodes for them; None: as many as fit."""
     gpus_per_actor: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of an actor; a fraction shares one; 0 computes on the CPU."""
+    """GPUs of an actor. A fraction shares a GPU; 0 computes on the CPU."""
     accelerator_type: str | None = None
-    """Kind of GPU in Ray's words, like H100, A100, L4 or T4; any if none. Equal kinds make equal bytes."""
+    """Kind of GPU by Ray's name, such as H100, A100, L4 or T4; None: any. Equal kinds make equal bytes."""
     cpus_per_actor: Count = 1
-    """Cores of an actor, which are also its torch threads on a CPU."""
+    """Cores of an actor, and its torch threads on a CPU."""
     unit_attempts: Count = 3
-    """How often a unit may fail by its own doing before it is quarantined."""
+    """Failures that are charged to a unit before it is quarantined."""
     unit_timeout_s: Annotated[float, Field(gt=0)] = 10_800.0
-    """Seconds that a unit may take, from when an actor whose model is loaded turns to it; then its process is ended."""
+    """Seconds that a unit may take, without the loading of the model; then its actor is killed."""
     best_effort_commit: bool = False
-    """Go on with an object store that cannot refuse to overwrite a file. Two drivers at once may then mix files."""
+    """Accept an object store that cannot refuse to overwrite a file. Two drivers at once may then mix files."""
     trusted: bool = False
-    """Join a cluster that anyone may run code on who reaches its dashboard, or whose job shows a secret."""
+    """Join a cluster whose dashboard lets everyone run code, or whose job shows a secret."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -37,5 +36,5 @@ class ClusterSpec(Strict):
         if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
             raise ValueError("gpus_per_actor above 1 must be a whole number")
         if self.accelerator_type is not None and self.gpus_per_actor == 0:
-            raise ValueError("accelerator_type takes gpus_per_actor above 0: without it no GPU is used")
+            raise ValueError("accelerator_type needs gpus_per_actor above 0: without it no GPU is used")
         return self

@@ -1,4 +1,4 @@
-"""How images are stored."""
+"""The shards and the format of their images."""
 
 from typing import Annotated, Literal
 
@@ -8,20 +8,20 @@ from engine.config.strict import Strict
 
 
 class ImageSpec(Strict):
-    """How an image is stored."""
+    """The format of stored images."""
 
     format: Literal["png", "jpg", "webp"] = "png"
     """png is lossless; jpg and webp take `quality`."""
     size: Annotated[int, Field(ge=4, le=8192)] | None = None
-    """Pixels of both sides, resized with antialiasing on the device; as generated if none."""
+    """Side in pixels. Images are resized on the device with antialiasing. None: as generated."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
-    """Of jpg and webp."""
+    """Quality of jpg and webp."""
 
 
 class OutputSpec(Strict):
     """The shards."""
 
     samples_per_shard: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Slots of a unit, so images of a shard where none fails."""
+    """Slots of a unit, and so images of a shard if no slot fails."""
     image: ImageSpec = ImageSpec()
-    """Form of every image."""
+    """Format of every image."""

@@ -1,4 +1,4 @@
-"""The classes that the pixels of masks have, and their colours."""
+"""The classes of mask pixels and their colours."""
 
 from typing import Annotated
 
@@ -10,13 +10,13 @@ Colour = tuple[
 
 
 def _distinct(palette: dict[str, Colour]) -> dict[str, Colour]:
-    named: dict[Colour, str] = {}
+    names: dict[Colour, str] = {}
     for name, colour in palette.items():
-        if colour in named:
-            raise ValueError(f"{named[colour]!r} and {name!r} have the same colour {list(colour)}; change one")
-        named[colour] = name
+        if colour in names:
+            raise ValueError(f"{names[colour]!r} and {name!r} have the same colour {list(colour)}; change one")
+        names[colour] = name
     return palette
 
 
 Palette = Annotated[dict[str, Colour], Field(min_length=1, max_length=255), AfterValidator(_distinct)]
-"""Colour of each mask class in a layout; a mask's class indices count in this order."""
+"""Colour of each mask class. Class indices of masks follow this order."""

@@ -8,31 +8,31 @@ from engine.config.strict import Count, Strict
 
 
 class PlanSpec(Strict):
-    """How many images of each class are made. Exactly one of per_class, total and balance_to."""
+    """The number of images of each class. Exactly one of per_class, total and balance_to is set."""
 
     per_class: Count | None = None
     """The same number for each class."""
     total: Count | None = None
-    """So many in all, divided by `weights`."""
+    """Number of all images, divided by `weights`."""
     weights: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = {}
-    """With total: weight of a class by its name; a class that is not named weighs 1."""
+    """For total: weights by class name; 1 for a class that is not named."""
     balance_to: Literal["max", "median"] | Count | None = None
-    """Fill every class up to the largest, the median, or this number of images, real ones counted in."""
+    """Fill every class up to the largest class, the median class, or this number of images. Real images count."""
     only_below: Count | None = None
-    """Make nothing for a class that has at least so many real images."""
+    """Make no image of a class with at least this many real images."""
     cap: Count | None = None
-    """Make at most so many for any class."""
+    """Most images of any class."""
     overrides: dict[str, Annotated[int, Field(ge=0)]] = {}
-    """Exactly so many for the class of this name, whatever the rest says."""
+    """Exact number of images by class name; it overrides everything else."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    """How often a slot whose image a filter rejects is tried with another seed before it is recorded as failed."""
+    """Attempts at a slot, each with another seed, before it is recorded as failed."""
 
     @model_validator(mode="after")
     def _one_quota(self) -> Self:
-        given = [name for name in ("per_class", "total", "balance_to") if getattr(self, name) is not None]
-        if len(given) != 1:
+        quotas = [name for name in ("per_class", "total", "balance_to") if getattr(self, name) is not None]
+        if len(quotas) != 1:
             raise ValueError(
-                f"give exactly one of per_class, total and balance_to, not {' and '.join(given) or 'none'}"
+                f"give exactly one of per_class, total and balance_to, not {' and '.join(quotas) or 'none'}"
             )
         if self.weights and self.total is None:
             raise ValueError("weights divide a total: give total as well")

@@ -1,4 +1,4 @@
-"""The wording of prompts: templates and attributes, clustered attributes, prompt banks, and mixtures of them."""
+"""Prompts: templates and attributes, clustered attributes, prompt banks, and mixtures of them."""
 
 import re
 from collections.abc import Set
@@ -9,97 +9,97 @@ from pydantic import Field, model_validator
 from engine.config.strict import Count, Strict
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][a-z0-9_]*)\}(?!\})")
-"""In a template: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary character, those
-of `{{word}}` as well."""
+"""A placeholder: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary character, as in
+`{{word}}`."""
 
 _Attributes = dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
 
 
 class ClustersSpec(Strict):
-    """Attributes that real images of a class were described with, some of them in each prompt, all equally often."""
+    """Attributes of real images of a class. Each prompt gets a few of them, and all are used equally often."""
 
     path: str
     """JSON file `{class: [attribute, ...]}`; `python -m jobs attributes` writes one."""
     per_prompt: Count = 2
-    """Attributes of a prompt, joined by commas where the template says `{attributes}`; never two of one kind, such as
-    two colours or two counts."""
+    """Attributes in a prompt, joined by commas in place of `{attributes}`. Two of one kind, such as two colours, are
+    never in one prompt."""
 
 
-class Wording(Strict):
-    """One way to word prompts: templates with attributes, or a bank of prompts that a model wrote before."""
+class TemplatesOrBank(Strict):
+    """The text of prompts: templates with attributes, or a bank of prompts that an earlier job wrote."""
 
     templates: tuple[str, ...] = Field(("a photo of a {class}",), min_length=1)
-    """Texts with placeholders; the images of a class rotate through them."""
+    """Texts with placeholders. The images of a class use them in turn."""
     attributes: _Attributes = {}
-    """Values of each attribute; a class's images cover templates, values and pairs of them evenly."""
+    """Values of each attribute. The images of a class cover templates, values and pairs of these evenly."""
     clusters: ClustersSpec | None = None
-    """What `{attributes}` becomes."""
+    """The attributes that replace `{attributes}`."""
     bank: str | None = None
     """Parquet file that `python -m jobs prompts` or `captions` wrote, instead of templates."""
 
     @property
-    def worded(self) -> dict[str, Any]:
-        """What differs from the defaults; a resolved spec holds those as well."""
+    def changed(self) -> dict[str, Any]:
+        """The fields of the text that differ from their defaults."""
         return {
             name: value
-            for name, field in Wording.model_fields.items()
+            for name, field in TemplatesOrBank.model_fields.items()
             if (value := getattr(self, name)) != field.get_default()
         }
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.bank is not None and self.worded.keys() - {"bank"}:
+        if self.bank is not None and self.changed.keys() - {"bank"}:
             raise ValueError("bank holds whole prompts: give it without templates, attributes and clusters")
         if taken := {"class", "attributes"} & self.attributes.keys():
             raise ValueError(f"an attribute cannot be called {min(taken)}: the placeholder has a meaning of its own")
         return self
 
 
-class Strategy(Wording):
-    """One of several ways to word the prompts of a run, by its share of every class's images."""
+class Strategy(TemplatesOrBank):
+    """A prompt strategy: one of several texts, with its share of the images of every class."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
-    """Recorded in every sample, so that strategies can be compared."""
+    """Name of the strategy; every sample records it, so that strategies can be compared."""
     share: Annotated[float, Field(gt=0)] = 1.0
     """Weight among the strategies."""
 
 
 class ClassPrompts(Strict):
-    """What differs for one class."""
+    """Prompts of one class, where they differ from the others."""
 
     name: str | None = None
-    """What `{class}` becomes; the class's own name if none. Where that means several things, say which: `crane (large
+    """Text that replaces `{class}`; by default the class name. Use it for a name with several meanings: `crane (large
     long-necked wading bird)`."""
     templates: tuple[str, ...] | None = Field(None, min_length=1)
-    """Instead of the templates for all classes."""
+    """Templates, instead of those for all classes."""
     attributes: dict[str, tuple[str, ...]] = {}
-    """Instead of the values of these attributes for all classes."""
+    """Values of attributes, instead of those for all classes."""
     negative: str | None = None
-    """Instead of the negative prompt for all classes."""
+    """Negative prompt, instead of that for all classes."""
 
 
-class PromptsSpec(Wording):
-    """How the run's prompts are worded: in one way, or in the ways of `mix`."""
+class PromptsSpec(TemplatesOrBank):
+    """The prompts of a run: one text, or the strategies of `mix`."""
 
     mix: tuple[Strategy, ...] = ()
-    """Several ways side by side; then templates, attributes, clusters and bank stand in each of them."""
+    """Several strategies. Each has its own templates, attributes, clusters or bank."""
     negative: str = ""
     """Negative prompt."""
     classes: dict[str, ClassPrompts] = {}
-    """Exceptions by class name."""
+    """Prompts that differ for single classes, by class name."""
 
     @property
     def strategies(self) -> tuple[Strategy, ...]:
-        """The ways of the mixture; a single way is called `bank`, `clusters` or `templates`."""
+        """The strategies of the mixture. A single one is called `bank`, `clusters` or `templates`."""
         if self.mix:
             return self.mix
         name = "bank" if self.bank is not None else "clusters" if self.clusters is not None else "templates"
-        return (Strategy(name=name, **self.worded),)
+        return (Strategy(name=name, **self.changed),)
 
     @model_validator(mode="after")
     def _mixed_or_not(self) -> Self:
-        if self.mix and self.worded:
-            raise ValueError(f"with mix, {' and '.join(sorted(self.worded))} belong into each of its strategies")
+        if self.mix and self.changed:
+            raise ValueError(f"with mix, {' and '.join(sorted(self.changed))} belong in each of its strategies")
         names = [strategy.name for strategy in self.mix]
         if len(set(names)) < len(names):
             raise ValueError("mix holds a name twice")
@@ -123,11 +123,11 @@ class PromptsSpec(Wording):
         return self
 
     @staticmethod
-    def _check(place: str, wording: Wording, templates: tuple[str, ...], known: Set[str], own: Set[str]) -> None:
-        used = {found for template in templates for found in PLACEHOLDER.findall(template)} - {"class"}
-        if "attributes" in used and wording.clusters is None:
-            raise ValueError(f"{place} use {{attributes}}, which takes clusters; name single attributes otherwise")
-        if wording.clusters is not None and "attributes" not in used:
+    def _check(place: str, text: TemplatesOrBank, templates: tuple[str, ...], known: Set[str], own: Set[str]) -> None:
+        used = {name for template in templates for name in PLACEHOLDER.findall(template)} - {"class"}
+        if "attributes" in used and text.clusters is None:
+            raise ValueError(f"{place} use {{attributes}}, which needs clusters; otherwise use the names of attributes")
+        if text.clusters is not None and "attributes" not in used:
             raise ValueError(f"no template of {place} uses {{attributes}}, so clusters would be unused")
         used -= {"attributes"}
         if used - known:

@@ -1,4 +1,4 @@
-"""One run: the spec as a whole."""
+"""The spec of a run as a whole."""
 
 from typing import Annotated, Self
 
@@ -19,27 +19,27 @@ from engine.config.sweep_spec import ORACLE, SweepSpec
 from engine.config.train_spec import TrainSpec
 
 _EQUAL = ("name", "seed", "steps", "epochs", "batch_size", "workers", "total")
-"""What all arms of a sweep have in common, or the sweep decides."""
+"""Keys of `train` that are the same for all arms of a sweep, or that the sweep sets."""
 
 
 class Spec(Strict):
-    """One run."""
+    """The spec of a run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
-    """For titles."""
+    """Title of the run."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Root of every seed of the run."""
+    """Seed from which all seeds of the run follow."""
     data: DataSpec | None = None
-    """The real data; without it a run generates, but cannot balance, and cannot say whether it helped."""
+    """The real data. Without it a run only generates: it cannot balance classes or measure a gain."""
     classes: tuple[str, ...] | None = Field(None, min_length=1)
-    """Class names in label order; only without `data`, which has its own."""
+    """Class names in label order; only without `data`, which has class names."""
     plan: PlanSpec
     prompts: PromptsSpec = PromptsSpec()
     model: Annotated[ModelSettings, GENERATORS]
     condition: ConditionSpec | None = None
-    """Images or layouts that the generator follows; for the kinds controlnet and image-to-image, which need them."""
+    """Images or layouts that the generator follows; for generators that need them."""
     filters: tuple[Annotated[FilterSettings, FILTERS], ...] = Field(default_factory=default_filters)
-    """Applied in this order; the first that rejects gives the reason."""
+    """Filters in their order; the first that rejects an image gives the reason."""
     output: OutputSpec = OutputSpec()
     cluster: ClusterSpec = ClusterSpec()
     budget: BudgetSpec = BudgetSpec()

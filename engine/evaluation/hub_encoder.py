@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
 from engine.evaluation.encoders import EncodedImages, scaled
-from engine.models.hub import resolve
+from engine.models.hub import resolve_commit
 from shards.codec import Pixels
 
 _OPTION = "--encoder"
@@ -29,7 +29,7 @@ class HubEncoder:
 
     def __init__(self, name: str, prompts: Sequence[str]) -> None:
         self.name = name
-        self.revision = "" if Path(name).is_dir() else resolve(ModelPart(_OPTION, name, None, "config.json"))
+        self.revision = "" if Path(name).is_dir() else resolve_commit(ModelPart(_OPTION, name, None, "config.json"))
         options = {"revision": self.revision} if self.revision else {}
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         with _explained(name):

@@ -79,7 +79,14 @@ class Measure(ABC):
     """A measure with its columns; columns are printed by ascending `order`. Its methods may raise TooFew."""
 
     order = 100
-    columns: tuple[Column, ...]
+
+    def __init__(self, settings: MeasureSettings, encoder: EncoderInfo) -> None:
+        self.settings, self.encoder = settings, encoder
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """The columns for features of this encoder."""
 
     @abstractmethod
     def of_class(self, images: MeasuredImages) -> Values:

@@ -10,7 +10,7 @@ from engine.errors import ModelError
 from engine.generators.generator import Request
 
 
-class ClassSettings(ModelSettings):
+class ClassIndexSettings(ModelSettings):
     """A model that makes images of a class."""
 
     class_ids: dict[str, Annotated[int, Field(ge=0)]] = {}

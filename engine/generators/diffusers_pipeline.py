@@ -20,17 +20,17 @@ from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.optimizations.async_launch import launch_async
 from engine.generators.optimizations.attention import set_attention
 from engine.generators.optimizations.compiling import compile_networks
-from engine.generators.optimizations.optimizations_spec import SAME_BYTES, OptimizationsSpec
-from engine.generators.optimizations.packed_weights import pack_convolutions, packs
+from engine.generators.optimizations.optimizations_spec import BYTE_PRESERVING, OptimizationsSpec
+from engine.generators.optimizations.packed_weights import pack_convolutions, can_pack
 from engine.generators.optimizations.quantization import quantize
 from engine.generators.optimizations.transfer import ImageDownloader, upload
-from engine.generators.pipeline_loading import frame, load_part, prepare
+from engine.generators.pipeline_loading import generated_shape, load_component, prepare_pipeline
 from engine.generators.generator import ModelFacts, PendingImages, Request
 from engine.generators.stages import DeviceStages
 from engine.generators.text_encoding import TextEncoder
-from engine.generators.vae import check_vae, stage_decoding
+from engine.generators.vae import check_vae, wrap_vae
 from engine.models.devices import Device, pick_device
-from engine.models.resolve import LocalModel, fetch
+from engine.models.resolve import LocalModel, fetch_model
 from shards.codec import fit_mask
 
 diffusers_logging.disable_progress_bar()
@@ -47,10 +47,10 @@ class DiffusersPipeline:
 
     def __init__(self, loader: str, model: DiffusersSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
         device = pick_device(model, cluster)
-        found = {part.place: fetch(part) for part in model.parts}
+        found = {part.place: fetch_model(part) for part in model.parts}
         self._pipe = _load(loader, model, found, device)
         self._model, self._size, self._on = model, image.size, device.name
-        self.height, self.width = frame(self._pipe, model)
+        self.height, self.width = generated_shape(self._pipe, model)
         self._call = signature(type(self._pipe).__call__).parameters
         self._adapters = Adapters(self._pipe, model.adapters, found)
         self._stages = DeviceStages(device.name)
@@ -58,7 +58,7 @@ class DiffusersPipeline:
         guided = model.guidance > 0  # most families begin above 1, and leave unused what they are given
         self._texts = TextEncoder(self._pipe, torch.device(device.name), model, guided, self._stages)
         attention = set_attention(self._pipe, model.attention, device, guided and self._texts.ragged)
-        fast = model.fast.on(device.name, packs(device))
+        fast = model.fast.on(device.name, can_pack(device))
         _hasten(self._pipe, fast, device, self._stages)
         self.device = f"{device.text}, {attention}, {fast.told()}"
         self.facts = _facts(model, found, self._pipe, self._adapters)
@@ -137,21 +137,21 @@ def _condition(request: Request) -> Condition:
 def _load(loader: str, model: DiffusersSettings, found: Mapping[str, LocalModel], device: Device) -> Any:
     """The pipeline with the parts that the spec puts in the place of its own, on its device."""
     parts = {
-        name: load_part("AutoModel", found[f"model.{name}"], device, model)
+        name: load_component("AutoModel", found[f"model.{name}"], device, model)
         for name in ("controlnet", "vae")
         if f"model.{name}" in found
     }
     if "vae" in parts:
         check_vae(parts["vae"], found["model.vae"], found["model.source"])
-    pipe = load_part(loader, found["model.source"], device, model, **parts)
-    prepare(pipe, model, device)
+    pipe = load_component(loader, found["model.source"], device, model, **parts)
+    prepare_pipeline(pipe, model, device)
     return pipe
 
 
 def _hasten(pipe: Any, fast: OptimizationsSpec, device: Device, stages: DeviceStages) -> None:
     """The steps that change how its networks are run. Raises ModelError."""
     if getattr(pipe, "vae", None) is not None:
-        stage_decoding(pipe.vae, fast.decode_batch, stages)
+        wrap_vae(pipe.vae, fast.decode_batch, stages)
     if fast.overlap:
         launch_async(pipe, device.name)
     if fast.fp8:
@@ -165,7 +165,7 @@ def _hasten(pipe: Any, fast: OptimizationsSpec, device: Device, stages: DeviceSt
 def _facts(model: DiffusersSettings, found: Mapping[str, LocalModel], pipe: Any, adapters: Adapters) -> ModelFacts:
     told = ("kind", "source", "revision", "batch_size", "adapters", "class_ids", "controlnet_revision", "vae_revision")
     settings = model.model_dump(
-        mode="json", exclude={**dict.fromkeys(told, True), "fast": set(SAME_BYTES)}, exclude_defaults=True
+        mode="json", exclude={**dict.fromkeys(told, True), "fast": set(BYTE_PRESERVING)}, exclude_defaults=True
     )
     if not settings.get("fast"):
         settings.pop("fast", None)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from engine.config.model_settings import ModelPart, ModelSettings
 from engine.config.strict import Count, Strict
-from engine.generators.optimizations.optimizations_spec import SAME_BYTES, OptimizationsSpec
+from engine.generators.optimizations.optimizations_spec import BYTE_PRESERVING, OptimizationsSpec
 
 
 class AdapterSpec(Strict):
@@ -65,7 +65,7 @@ class DiffusersSettings(ModelSettings):
     @property
     def same_bytes(self) -> Mapping[str, set[str]]:
         """The optimizations that change no byte."""
-        return {"fast": set(SAME_BYTES)}
+        return {"fast": set(BYTE_PRESERVING)}
 
     @property
     def parts(self) -> tuple[ModelPart, ...]:

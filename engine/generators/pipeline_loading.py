@@ -13,7 +13,7 @@ from engine.models.devices import Device
 from engine.models.resolve import LocalModel
 
 
-def load_part(loader: str, found: LocalModel, device: Device, model: DiffusersSettings, **parts: Any) -> Any:
+def load_component(loader: str, found: LocalModel, device: Device, model: DiffusersSettings, **parts: Any) -> Any:
     """What `from_pretrained` of this class of diffusers makes of the folder. Raises ModelError."""
     try:
         return getattr(diffusers, loader).from_pretrained(
@@ -32,7 +32,7 @@ def load_part(loader: str, found: LocalModel, device: Device, model: DiffusersSe
         ) from error
 
 
-def prepare(pipe: Any, model: DiffusersSettings, device: Device) -> None:
+def prepare_pipeline(pipe: Any, model: DiffusersSettings, device: Device) -> None:
     """Give a pipeline the spec's scheduler and put it on the device. Raises ModelError."""
     pipe.set_progress_bar_config(disable=True)
     if model.scheduler is not None:
@@ -55,7 +55,7 @@ def prepare(pipe: Any, model: DiffusersSettings, device: Device) -> None:
         pipe.enable_sequential_cpu_offload(device=device.name)
 
 
-def frame(pipe: Any, model: DiffusersSettings) -> tuple[int, int]:
+def generated_shape(pipe: Any, model: DiffusersSettings) -> tuple[int, int]:
     """Height and width of what is generated: the spec's, else the model's own. Raises ModelError."""
     side = getattr(pipe, "default_sample_size", None)
     if side is None:

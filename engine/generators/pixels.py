@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 
-def to_frames(made: Tensor, size: int | None) -> tuple[Tensor, Tensor]:
+def to_stored_pixels(made: Tensor, size: int | None) -> tuple[Tensor, Tensor]:
     """Images of values in [0, 1], (batch, 3, height, width), as they are stored, all on their device.
 
     size: pixels of both sides; those of an image that is no square are cut around its centre first, and resized with

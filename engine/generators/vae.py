@@ -49,7 +49,7 @@ def upcast_vae(vae: Any, device: Device) -> None:
     vae.register_to_config(force_upcast=False)
 
 
-def stage_decoding(vae: Any, batch: int | None, stages: DeviceStages) -> None:
+def wrap_vae(vae: Any, batch: int | None, stages: DeviceStages) -> None:
     """Let a VAE take images and latents of any dtype, decode this many at once, and say when it begins to decode.
 
     batch: as many as `decoded_at_once` says if None.
@@ -63,7 +63,7 @@ def stage_decoding(vae: Any, batch: int | None, stages: DeviceStages) -> None:
     @wraps(decode)
     def decoded(z: Tensor, *, return_dict: bool = True, **more: Any) -> Any:
         stages.enter("decode")
-        groups = _groups(z.to(vae.dtype), batch or decoded_at_once(vae.config, z.shape))
+        groups = _groups(z.to(vae.dtype), batch or decode_group_size(vae.config, z.shape))
         parts = [decode(group, return_dict=False, **more)[0] for group in groups]
         made = parts[0] if len(parts) == 1 else torch.cat(parts)
         made = made[: len(z)]
@@ -72,7 +72,7 @@ def stage_decoding(vae: Any, batch: int | None, stages: DeviceStages) -> None:
     vae.encode, vae.decode = encoded, decoded
 
 
-def decoded_at_once(config: Mapping[str, Any], shape: Sequence[int]) -> int:
+def decode_group_size(config: Mapping[str, Any], shape: Sequence[int]) -> int:
     """How many of a batch of latents an AutoencoderKL decodes at once: all, or equal groups of as many as leave every
     layer's output below 2**31 values, which is as far as a kernel with 32-bit indices can reach.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import ModelSettings
 from engine.errors import ModelError
-from engine.models.memory import keep_memory
+from engine.models.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -36,18 +36,18 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
                 f"cluster.gpus_per_actor is {cluster.gpus_per_actor:g}, but torch finds no GPU on this node; "
                 "set it to 0 to compute on the CPU"
             )
-        repeat_kernels()
+        use_deterministic_kernels()
         name, kind = "cuda", torch.cuda.get_device_name()
     else:
         torch.set_num_threads(cluster.cpus_per_actor)
-        keep_memory()
+        keep_freed_memory()
         name, kind = "cpu", f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
     chosen = auto_dtype(name) if model.dtype == "auto" else model.dtype
     torch.backends.cudnn.allow_tf32 = chosen != "fp32"  # torch's convolutions round fp32 to 10 bits where they may
     return Device(name, kinds[chosen], f"{kind}, {chosen}")
 
 
-def repeat_kernels() -> None:
+def use_deterministic_kernels() -> None:
     """Let cuDNN take the same kernels on every run, and none whose sums have no order."""
     import torch
 

@@ -14,7 +14,7 @@ from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
 
 
-def resolve(part: ModelPart) -> str:
+def resolve_commit(part: ModelPart) -> str:
     """The commit that a branch or tag is now; where the hub cannot be reached, as it was last. Raises ModelError."""
     from huggingface_hub import resolve_revision
 

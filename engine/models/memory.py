@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Of glibc's `mallopt`."""
 
 
-def out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether a device had no room for a batch, so that a smaller one may pass."""
     import torch
 
@@ -19,7 +19,7 @@ def out_of_memory(error: Exception) -> bool:
     return told or isinstance(error, torch.OutOfMemoryError)
 
 
-def breaks_device(error: BaseException) -> bool:
+def device_is_lost(error: BaseException) -> bool:
     """Whether a process can use its GPU no more: CUDA repeats such errors in each further call."""
     text = str(error)
     return "CUDA error" in text and not any(sign in text for sign in _SIGNS)
@@ -36,7 +36,7 @@ def free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Let this process keep the host's memory that it frees, as torch does with a GPU's, for it will need it again.
 
     glibc gives large blocks back to the system at once and is given them anew, empty, a page at a time: for the

@@ -8,7 +8,7 @@ from typing import Any
 from engine.config.model_settings import ModelPart, ModelSettings
 from engine.errors import ModelError
 from engine.models import hub
-from engine.models.weight_files import PIPELINE, Chosen, choose, fingerprint
+from engine.models.weight_files import PIPELINE_INDEX, ChosenFiles, choose_files, fingerprint
 
 _EMBEDDED = Path(__file__).parents[1] / "embedded"
 
@@ -53,7 +53,7 @@ def local_folder(part: ModelPart) -> Path | None:
     return None
 
 
-def pin(model: ModelSettings, begun: ModelSettings | None = None) -> ModelSettings:
+def pin_revisions(model: ModelSettings, begun: ModelSettings | None = None) -> ModelSettings:
     """The same model with the revision of each hub part pinned, `main` being written `main@COMMIT`.
 
     A run must not mix two models because a branch moved: the part that it was `begun` with under the same source and
@@ -76,7 +76,7 @@ def check_models(model: ModelSettings) -> None:
         _look(part)
 
 
-def fetch(part: ModelPart) -> LocalModel:
+def fetch_model(part: ModelPart) -> LocalModel:
     """The model on this node's disk, downloaded if need be. Raises ModelError."""
     folder, commit, chosen = _look(part)
     if commit is not None:
@@ -87,13 +87,13 @@ def fetch(part: ModelPart) -> LocalModel:
         folder,
         revision=commit or str(told.get("revision") or fingerprint(part.place, folder, chosen.files)),
         variant=chosen.variant,
-        license=license_of(folder),
+        license=read_license(folder),
         generation=int(told.get("generation", 1)),
         learned=_learned(folder),
     )
 
 
-def license_of(folder: Path) -> str:
+def read_license(folder: Path) -> str:
     """What its training recorded, or the model card's front matter says; else `unknown`."""
     told = _training(folder)
     if "license" in told:
@@ -108,14 +108,14 @@ def license_of(folder: Path) -> str:
     return str(card.get("license_name") or card.get("license") or "unknown")
 
 
-def learned_digests(model: ModelSettings, split: str) -> frozenset[str]:
+def training_digests(model: ModelSettings, split: str) -> frozenset[str]:
     """Digests of the real images that the generator and its adapters learned from and that must not be in this split,
     where their folders say so. What was learned as an image of the train split may be one."""
     folders = [folder for part in model.parts if (folder := local_folder(part)) is not None]
     return frozenset().union(*(_learned(folder) for folder in folders if _training(folder).get("split") != split))
 
 
-def taught_palette(model: ModelSettings) -> dict[str, list[int]] | None:
+def trained_palette(model: ModelSettings) -> dict[str, list[int]] | None:
     """Colours of the masks that its ControlNet learned to follow, where a training of our own recorded them."""
     folders = [local_folder(part) for part in model.parts if part.place == "model.controlnet"]
     found: dict[str, list[int]] | None = _training(folders[0]).get("palette") if folders and folders[0] else None
@@ -129,7 +129,7 @@ def _pinned(part: ModelPart, before: ModelPart | None) -> str:
     return name if part.commit else f"{name}@{hub.resolve(part)}"
 
 
-def _look(part: ModelPart) -> tuple[Path, str | None, Chosen]:
+def _look(part: ModelPart) -> tuple[Path, str | None, ChosenFiles]:
     """The folder of a part, its commit if it is on the hub, and what to load of it; on the hub only its index is."""
     folder, commit = local_folder(part), None
     if folder is None:
@@ -139,13 +139,13 @@ def _look(part: ModelPart) -> tuple[Path, str | None, Chosen]:
     else:
         found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
         names = frozenset(path.relative_to(folder).as_posix() for path in found if path.is_file())
-    return folder, commit, choose(part, names, _index(part, folder))
+    return folder, commit, choose_files(part, names, _index(part, folder))
 
 
 def _index(part: ModelPart, folder: Path) -> dict[str, Any]:
     """The content of a pipeline's index."""
     path = folder / part.index
-    if part.index != PIPELINE or not path.is_file():
+    if part.index != PIPELINE_INDEX or not path.is_file():
         return {}
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))

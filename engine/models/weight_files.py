@@ -11,7 +11,7 @@ from typing import Any
 from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
 
-PIPELINE = "model_index.json"
+PIPELINE_INDEX = "model_index.json"
 _ADAPTER = "pytorch_lora_weights.safetensors"
 _STEMS = ("diffusion_pytorch_model", "model")
 _TEXTS = (".json", ".txt", ".model", ".jinja")
@@ -19,24 +19,24 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenFiles:
     """What to load of a model. files: their names in its folder. variant: of its weights, None for the plain ones."""
 
     files: frozenset[str]
     variant: str | None
 
 
-def choose(part: ModelPart, names: Collection[str], index: Mapping[str, Any]) -> Chosen:
+def choose_files(part: ModelPart, names: Collection[str], index: Mapping[str, Any]) -> ChosenFiles:
     """The files of a model that are needed, chosen as `DiffusionPipeline.download` of diffusers does.
 
     names: all its files, with `/` between folder and file. index: the content of a pipeline's model_index.json.
     Raises ModelError for a model that is no such, has pickles alone, lacks the variant, or brings code of its own.
     """
     _refuse_code(part, names, index)
-    components = [""] if part.index != PIPELINE else list(_components(index))
+    components = [""] if part.index != PIPELINE_INDEX else list(_components(index))
     found = {folder: _weights(part, folder, names) for folder in ("", *components)}
     variants = {variant for weights in found.values() for variant in weights.values() if variant}
-    if part.index == PIPELINE and part.variant and part.variant not in variants:
+    if part.index == PIPELINE_INDEX and part.variant and part.variant not in variants:
         known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
         raise ModelError(f"model.variant: {part.source} has no variant {part.variant!r}; {known}")
     files = {name for folder, weights in found.items() for name in _of_variant(weights, part.variant)}
@@ -45,7 +45,7 @@ def choose(part: ModelPart, names: Collection[str], index: Mapping[str, Any]) ->
     if part.index not in names:
         raise ModelError(f"{part.place}: {part.source} holds no {part.index}; give a model saved by save_pretrained")
     files |= {name for name in names if _folder(name) in found and _is_text(name)}
-    return Chosen(frozenset(files), part.variant if part.variant in variants else None)
+    return ChosenFiles(frozenset(files), part.variant if part.variant in variants else None)
 
 
 def fingerprint(place: str, folder: Path, files: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from engine.data.real_image import RealImage
 from engine.data.real_shards import write_shard
 from engine.data.splits import Splits
 from engine.errors import RunMismatch, SpecError
-from engine.generators.conditioning.layouts import check_shape, layouts_of, open_layouts
+from engine.generators.conditioning.layouts import check_shape, masks_as_layouts, open_layouts
 from engine.run.plan import Plan
 from shards.codec import detect_format, encode_mask, encode_rgb
 from shards.errors import ShardError
@@ -69,7 +69,7 @@ def gather_assets(spec: Spec, plan: Plan, splits: Splits | None, begun: Assets) 
     elif isinstance(condition, RealCondition) and splits is not None:
         images = splits.train
     elif isinstance(condition, MasksCondition) and splits is not None:
-        images = layouts_of(splits.train)
+        images = masks_as_layouts(splits.train)
     images = [image for image in images if plan.quotas[image.label]]
     if condition is None or not images:
         return assets

@@ -4,7 +4,7 @@ from engine.config.condition_spec import ConditionSpec, MasksCondition, ShapesCo
 from engine.config.spec import Spec
 from engine.data.splits import Splits
 from engine.errors import SpecError
-from engine.models.resolve import taught_palette
+from engine.models.resolve import trained_palette
 from engine.run.run_context import RunContext
 
 
@@ -20,7 +20,7 @@ def check_sources(context: RunContext, splits: Splits | None) -> None:
 
 def check_colours(spec: Spec) -> None:
     """Raise SpecError where masks have colours that the ControlNet did not learn: it would not follow them."""
-    taught, palette = taught_palette(spec.model), spec.mask_palette
+    taught, palette = trained_palette(spec.model), spec.mask_palette
     if taught is None or palette is None:
         return
     place = "data.masks.palette" if isinstance(spec.condition, MasksCondition) else "condition.palette"

@@ -18,7 +18,7 @@ from engine.config.spec_file import differences, dump_spec, identity, parse_as
 from engine.config.strict import Strict
 from engine.data.splits import load_splits
 from engine.errors import OutputError, RunMismatch, SpecError
-from engine.models.resolve import check_models, pin
+from engine.models.resolve import check_models, pin_revisions
 from engine.run.assets import Assets, check_stored, gather_assets, store_assets, stored_assets
 from engine.run.plan import make_plan, plan_of
 from engine.run.preflight import check_colours, check_sources
@@ -101,7 +101,7 @@ def pin_spec(spec: Spec, place: StoreLike) -> Spec:
     """
     store = open_store(place)
     begun = _read_spec(store).model if has_begun(store) else None
-    model = pin(spec.model, begun)
+    model = pin_revisions(spec.model, begun)
     if begun is not None and model.batch_size == "auto":
         model = model.with_batch_size(begun.fixed_batch_size())
     check_models(model)

@@ -15,7 +15,7 @@ from typing import Self
 
 from engine.filters.filter import Verdict, judge
 from engine.generators.generator import Generator, PendingImages, Request
-from engine.models.memory import free_memory, out_of_memory
+from engine.models.memory import free_memory, is_out_of_memory
 from engine.profiling import Span
 from engine.run.run_context import RunContext
 from engine.types import Slot
@@ -219,7 +219,7 @@ class Runner:
     def _is_oom(self, error: Exception) -> bool:
         """Return whether smaller batches may avoid the error, and remember it."""
         # The error itself is not kept: its frames hold a batch in the device's memory.
-        oom = self._load is not None and self.batch_size > 1 and out_of_memory(error)
+        oom = self._load is not None and self.batch_size > 1 and is_out_of_memory(error)
         self._oom |= oom
         return oom
 

@@ -18,7 +18,7 @@ from engine.config.spec import Spec
 from engine.errors import ModelError
 from engine.generators.generator import Images, Request
 from engine.generators.kinds.text_to_image import TextToImageSettings
-from engine.models.memory import breaks_device
+from engine.models.memory import device_is_lost
 from engine.run.plan import make_plan
 from engine.run.run import Run
 from engine.run.run_context import RunContext
@@ -64,7 +64,7 @@ class Fake(FakeGenerator):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         self._made += 1
         if SICK in os.environ and self._made > _BATCHES:
-            if self._made > _BATCHES + 1 or breaks_device(RuntimeError(os.environ[SICK])):
+            if self._made > _BATCHES + 1 or device_is_lost(RuntimeError(os.environ[SICK])):
                 Path(os.environ[SIGN]).touch()
             raise RuntimeError(os.environ[SICK])
         while SIGN in os.environ and SICK not in os.environ and not Path(os.environ[SIGN]).exists():

@@ -15,7 +15,7 @@ from engine.config.condition_spec import EdgesSpec, RealCondition, ShapesConditi
 from engine.data.masks import colours_of, read_mask
 from engine.data.real_shards import write_shard
 from engine.errors import DataError
-from engine.generators.conditioning.condition import Layout, Picture
+from engine.generators.conditioning.condition import Layout, ImageCondition
 from engine.generators.conditioning.condition_sampler import ConditionSampler
 from engine.generators.conditioning.layouts import check_shape, draw_shapes
 from engine.types import Slot
@@ -118,7 +118,7 @@ def test_a_layout_is_scaled_to_the_nearest_and_shown_in_its_colours(shape: tuple
 
 def test_edges_are_found_in_the_size_in_which_they_are_used() -> None:
     pixels = np.asarray(Image.effect_mandelbrot((40, 40), (-2, -1.5, 1, 1.5), 60).convert("RGB"))
-    edges = Picture("", lambda: pixels, EdgesSpec()).control(20, 20)
+    edges = ImageCondition("", lambda: pixels, EdgesSpec()).control(20, 20)
     expected = cv2.Canny(cv2.resize(pixels, (20, 20), interpolation=cv2.INTER_AREA), 100, 200)
     assert np.array_equal(edges, np.repeat(expected[..., None], 3, axis=2))
     assert 0 < (edges > 0).mean() < 1
@@ -127,7 +127,7 @@ def test_edges_are_found_in_the_size_in_which_they_are_used() -> None:
 def test_a_picture_is_cut_to_the_shape_around_its_centre() -> None:
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 200
-    picture = Picture("", lambda: pixels, None)
+    picture = ImageCondition("", lambda: pixels, None)
     assert (picture.control(20, 20) > 150).all()
     assert picture.control(20, 20).shape == (20, 20, 3)
     assert picture.mask_at(20, 20) is None

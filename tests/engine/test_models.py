@@ -13,18 +13,18 @@ from safetensors.numpy import save_file
 
 from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
-from engine.models.resolve import fetch, license_of
+from engine.models.resolve import fetch_model, read_license
 from tests import hub as hubs
 
 
 def test_a_copy_that_broke_off_is_no_model(tmp_path: Path, tiny_model: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "model")
     part = ModelPart("model.source", str(tmp_path / "model"), None, "model_index.json")
-    assert len(fetch(part).revision) == 12
+    assert len(fetch_model(part).revision) == 12
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"model\.source: .*unet"):
-        fetch(part)
+        fetch_model(part)
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,15 @@ def test_a_copy_that_broke_off_is_no_model(tmp_path: Path, tiny_model: Path) -> 
     ],
 )
 def test_the_license_is_read_from_the_card(tmp_path: Path, card: str, license: str) -> None:
-    assert license_of(tmp_path) == "unknown"
+    assert read_license(tmp_path) == "unknown"
     (tmp_path / "README.md").write_text(card)
-    assert license_of(tmp_path) == license
+    assert read_license(tmp_path) == license
 
 
 def test_an_index_that_is_not_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(ModelError, match=r"model_index\.json is not JSON"):
-        fetch(ModelPart("model.source", str(tmp_path), None, "model_index.json"))
+        fetch_model(ModelPart("model.source", str(tmp_path), None, "model_index.json"))
 
 
 # ---- the hub. Its library reads its settings when it is imported, so each client is a process.
@@ -91,13 +91,13 @@ def talk(hub: hubs.Hub, tmp_path: Path, net: Path) -> Iterator[Talk]:
         source: str,
         begun: dict[str, Any] | None = None,
         *,
-        fetch: bool = False,
+        fetch_model: bool = False,
         environment: dict[str, str] | None = None,
         **more: Any,
     ) -> "subprocess.Popen[str]":
         told = {"controlnet": str(net)}
         model, before = {"source": source, **told, **more}, begun and {"source": source, **told, **begun}
-        code = f"MODEL, BEGUN, FETCH = {json.dumps(model)!r}, {json.dumps(before)!r}, {fetch}\n{TALK}"
+        code = f"MODEL, BEGUN, FETCH = {json.dumps(model)!r}, {json.dumps(before)!r}, {fetch_model}\n{TALK}"
         started.append(hubs.start_client(code, hub.url, tmp_path / "home", environment or {}))
         return started[-1]
 

@@ -171,7 +171,7 @@ def test_a_bank_that_is_none(tmp_path: Path) -> None:
     ("given", "message"),
     [
         ({"bank": "b", "templates": ("a {class}",)}, "without templates"),
-        ({"mix": (Strategy(name="a"),), "templates": ("a {class}",)}, "belong into each of its strategies"),
+        ({"mix": (Strategy(name="a"),), "templates": ("a {class}",)}, "belong in each of its strategies"),
         ({"mix": (Strategy(name="a"), Strategy(name="a"))}, "holds a name twice"),
         ({"templates": ("a {attributes} {class}",)}, "takes clusters"),
         ({"clusters": ClustersSpec(path="a.json")}, "would be unused"),

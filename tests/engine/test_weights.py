@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
-from engine.models.weight_files import choose, fingerprint
+from engine.models.weight_files import choose_files, fingerprint
 
 XL = {
     "_class_name": "StableDiffusionXLPipeline",
@@ -59,8 +59,8 @@ ADAPTER = ModelPart("model.adapters.0.source", "some/lora", None, "pytorch_lora_
 
 
 def test_one_precision_is_chosen_and_nothing_else() -> None:
-    assert choose(pipeline_part(), LISTING, XL).files == TEXTS | FP32 | VAE
-    chosen = choose(pipeline_part("fp16"), LISTING, XL)
+    assert choose_files(pipeline_part(), LISTING, XL).files == TEXTS | FP32 | VAE
+    chosen = choose_files(pipeline_part("fp16"), LISTING, XL)
     assert (chosen.files, chosen.variant) == (TEXTS | FP16 | VAE, "fp16")
 
 
@@ -70,27 +70,27 @@ def test_the_choice_is_that_of_diffusers() -> None:
 
     for variant in (None, "fp16"):
         theirs, _ = variant_compatible_siblings(LISTING - {"image_encoder/pytorch_model.bin"}, variant, ["*.bin"])
-        weights = {name for name in choose(pipeline_part(variant), LISTING, XL).files if "safetensors" in name}
+        weights = {name for name in choose_files(pipeline_part(variant), LISTING, XL).files if "safetensors" in name}
         assert weights == {name for name in theirs if "safetensors" in name}
 
 
 def test_shards_of_the_older_naming_are_of_their_variant() -> None:
     old = {f"unet/diffusion_pytorch_model-0000{n}-of-00002.fp16.safetensors" for n in (1, 2)}
     old |= {"unet/diffusion_pytorch_model.safetensors.fp16.index.json"}
-    assert choose(pipeline_part("fp16"), TEXTS | FP32 | VAE | old, XL).files >= old
-    assert not choose(pipeline_part(), TEXTS | FP32 | VAE | old, XL).files & old
+    assert choose_files(pipeline_part("fp16"), TEXTS | FP32 | VAE | old, XL).files >= old
+    assert not choose_files(pipeline_part(), TEXTS | FP32 | VAE | old, XL).files & old
 
 
 def test_a_controlnet_takes_the_variant_where_it_has_it() -> None:
     plain = {"config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"}
-    assert choose(CONTROLNET, plain, {}).variant is None
-    both = choose(CONTROLNET, plain | {"diffusion_pytorch_model.fp16.safetensors"}, {})
+    assert choose_files(CONTROLNET, plain, {}).variant is None
+    both = choose_files(CONTROLNET, plain | {"diffusion_pytorch_model.fp16.safetensors"}, {})
     assert (both.files, both.variant) == ({"config.json", "diffusion_pytorch_model.fp16.safetensors"}, "fp16")
 
 
 def test_an_adapter_is_its_one_file() -> None:
     names = {"pytorch_lora_weights.safetensors", "model.safetensors", "optimizer.bin", "README.md"}
-    assert choose(ADAPTER, names, {}).files == {"pytorch_lora_weights.safetensors", "README.md"}
+    assert choose_files(ADAPTER, names, {}).files == {"pytorch_lora_weights.safetensors", "README.md"}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_must_not_be_loaded_is_refused(
     part: ModelPart, names: set[str], index: dict[str, Any], said: list[str]
 ) -> None:
     with pytest.raises(ModelError) as caught:
-        choose(part, names, index)
+        choose_files(part, names, index)
     assert all(text in str(caught.value) for text in said), str(caught.value)
 
 

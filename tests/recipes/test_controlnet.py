@@ -22,7 +22,7 @@ from engine.data.splits import load_splits
 from engine.errors import ModelError
 from engine.generators.generator import Generator
 from engine.generators.registry import load_generator
-from engine.report.class_images import pictures
+from engine.report.class_images import read_thumbnails
 from engine.report.write_report import write_report
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay
@@ -115,7 +115,7 @@ def test_drawn_layouts_are_masks_of_their_class(drawn: Run) -> None:
 
 def test_the_report_shows_masks_in_the_palettes_colours(drawn: Run) -> None:
     names = [drawn.context.plan.shard_name(number) for number in range(drawn.context.plan.n_units)]
-    shown = [one for found in pictures(drawn.shards, {0: names, 1: names}, 6).values() for one in found]
+    shown = [one for found in read_thumbnails(drawn.shards, {0: names, 1: names}, 6).values() for one in found]
     stored = {row["key"]: mask for row, mask in zip(rows(drawn), masks(drawn), strict=True)}
     colours = np.array(list(drawn.context.spec.condition.palette.values()), np.uint8)  # type: ignore[union-attr]
     assert len(shown) == 12

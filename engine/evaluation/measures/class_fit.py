@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
-from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.measure_result import Column
 
 
 class ClassFitSettings(MeasureSettings):
@@ -18,10 +18,12 @@ class ClassFit(Measure):
 
     order = 50
 
-    def __init__(self, settings: ClassFitSettings, encoder: EncoderInfo) -> None:
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Both, unless the encoder knows no classes."""
         margin = Column(name="margin", title="margin", decimals=2)
         outliers = Column(name="outliers", title="outliers", decimals=0)
-        self.columns = (margin, outliers) if encoder.knows_classes else ()
+        return (margin, outliers) if self.encoder.knows_classes else ()
 
     def of_class(self, images: MeasuredImages) -> Values:
         """Return both of one class."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
-from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.measure_result import Column
 
 
 class CopiesSettings(MeasureSettings):
@@ -18,9 +18,6 @@ class CopyCount(Measure):
 
     order = 60
     columns = (Column(name="copies", title="copies", decimals=0),)
-
-    def __init__(self, settings: CopiesSettings, encoder: EncoderInfo) -> None:
-        pass
 
     def of_class(self, images: MeasuredImages) -> Values:
         """Return the number of one class."""

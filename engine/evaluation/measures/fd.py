@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.evaluation.distances import Features
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, TooFew, Values
-from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.measure_result import Column
 
 
 class FrechetSettings(MeasureSettings):
@@ -22,8 +22,10 @@ class FrechetDistance(Measure):
 
     order = 10
 
-    def __init__(self, settings: FrechetSettings, encoder: EncoderInfo) -> None:
-        self.columns = (Column(name="fd", title=f"FD ({encoder.short_name})", decimals=1),)
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The distance, titled by its encoder: FID is defined for Inception only."""
+        return (Column(name="fd", title=f"FD ({self.encoder.short_name})", decimals=1),)
 
     def of_class(self, images: MeasuredImages) -> Values:
         """Return the distance of one class."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.evaluation.distances import Features
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
-from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.measure_result import Column
 
 _BLOCK_IMAGES = 1000
 
@@ -25,9 +25,11 @@ class KernelMeasure(Measure):
 
     order = 20
 
-    def __init__(self, settings: KernelSettings, encoder: EncoderInfo) -> None:
-        title = f"KD ({encoder.short_name})"
-        self.columns = (Column(name="kd", title=title, decimals=3, standard_error="kd_standard_error"),)
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The distance, titled by its encoder: KID is defined for Inception only."""
+        title = f"KD ({self.encoder.short_name})"
+        return (Column(name="kd", title=title, decimals=3, standard_error="kd_standard_error"),)
 
     def of_class(self, images: MeasuredImages) -> Values:
         """Return the distance of one class."""

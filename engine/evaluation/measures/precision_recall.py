@@ -3,7 +3,7 @@
 from typing import Literal
 
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
-from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.measure_result import Column
 
 
 class PrecisionRecallSettings(MeasureSettings):
@@ -20,9 +20,6 @@ class PrecisionRecall(Measure):
         Column(name="precision", title="precision", decimals=2),
         Column(name="recall", title="recall", decimals=2),
     )
-
-    def __init__(self, settings: PrecisionRecallSettings, encoder: EncoderInfo) -> None:
-        pass
 
     def of_class(self, images: MeasuredImages) -> Values:
         """Return both of one class."""

@@ -32,7 +32,7 @@ class Condition(Protocol):
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageCondition:
     """A real image, or its edges."""
 
     source: str
@@ -70,7 +70,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class ChangedLayout(Layout):
+class WarpedLayout(Layout):
     """The mask of a real image, changed as `seed` says."""
 
     spec: MasksCondition

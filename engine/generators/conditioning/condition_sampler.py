@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.config.condition_spec import ConditionSpec, MasksCondition, RealCondition, ShapesCondition
 from engine.config.palette import Palette
 from engine.data.masks import Mask, colours_of
-from engine.generators.conditioning.condition import ChangedLayout, Condition, Layout, Picture
+from engine.generators.conditioning.condition import WarpedLayout, Condition, Layout, ImageCondition
 from engine.generators.conditioning.layouts import draw_shapes
 from engine.seeds import permute
 from engine.types import Slot
@@ -45,13 +45,13 @@ class ConditionSampler:
         spec = self.spec
         if isinstance(spec, RealCondition):
             tar, row = self._by_digest[source] if source else self._in_turn(slot)
-            return Picture(row["digest"], partial(_read_image, tar, row), spec.edges)
+            return ImageCondition(row["digest"], partial(_read_image, tar, row), spec.edges)
         if isinstance(spec, ShapesCondition):
             return Layout("", partial(self._draw, spec, slot.label, seed), self._colours)
         tar, row = self._in_turn(slot)
         read = partial(_read_mask, tar, row)
         if isinstance(spec, MasksCondition):
-            return ChangedLayout(row["digest"], read, self._colours, spec, seed)
+            return WarpedLayout(row["digest"], read, self._colours, spec, seed)
         return Layout(row["digest"], read, self._colours)
 
     @cached_property

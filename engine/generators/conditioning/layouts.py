@@ -43,7 +43,7 @@ def open_layouts(spec: LayoutCondition, classes: Sequence[str]) -> tuple[RealIma
     return tuple(RealImage(known[one.class_name], one.class_name, one.origin, one.read) for one in layouts)
 
 
-def layouts_of(images: Iterable[RealImage]) -> tuple[RealImage, ...]:
+def masks_as_layouts(images: Iterable[RealImage]) -> tuple[RealImage, ...]:
     """The masks of real images as grey layouts."""
     return tuple(RealImage(one.label, one.class_name, one.origin, partial(_grey, one)) for one in images)
 

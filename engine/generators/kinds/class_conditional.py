@@ -9,7 +9,7 @@ from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
-from engine.generators.class_index import ClassSettings
+from engine.generators.class_index import ClassIndexSettings
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.generator import PendingImages, Request
 
@@ -17,7 +17,7 @@ _EMPTY_CLASS = 1000
 """What the pipeline of diffusers guides away from, whatever the model."""
 
 
-class ClassConditionalSettings(ClassSettings, DiffusersSettings):
+class ClassConditionalSettings(ClassIndexSettings, DiffusersSettings):
     """A DiT pipeline."""
 
     kind: Literal["class-conditional"]

@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
-from engine.generators.class_index import ClassSettings
-from engine.generators.network_pickle import check_checkout, load_network
+from engine.generators.class_index import ClassIndexSettings
 from engine.generators.generator import ModelFacts, PendingImages, Request
+from engine.generators.network_pickle import check_checkout, load_network
 from engine.models.devices import pick_device
 from shards.storage.commit import sha256_of
 
@@ -20,7 +20,7 @@ _NOISE = "const"
 """The network's own noise inputs, if it has such, as they were saved: nothing of an image is left to chance."""
 
 
-class StyleGanSettings(ClassSettings):
+class StyleGanSettings(ClassIndexSettings):
     """A GAN that runs code from its files. Both paths must lead to the same files on every node."""
 
     kind: Literal["stylegan"]

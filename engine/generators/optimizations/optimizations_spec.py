@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from engine.config.strict import Count, Strict
 
-SAME_BYTES = frozenset({"overlap", "texts_once"})
+BYTE_PRESERVING = frozenset({"overlap", "texts_once"})
 """The steps that change when something is done, and no byte of what is made: a run may go on with others."""
 
 

@@ -11,7 +11,7 @@ _ADAPTED = "base_layer"
 """What peft calls a layer that it has put an adapter around."""
 
 
-def packs(device: Device) -> bool:
+def can_pack(device: Device) -> bool:
     """Whether torch computes convolutions by oneDNN there, in that dtype, and it has a layout of its own."""
     if device.name != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.generators.pixels import to_frames
+from engine.generators.pixels import to_stored_pixels
 from engine.generators.generator import Images, PendingImages
 from engine.generators.stages import DeviceStages
 from engine.profiling import Span
@@ -47,7 +47,7 @@ class ImageDownloader:
         """The batch whose images are `made`, see `to_frames`. unsafe: the verdicts of a safety checker; those images
         are refused, and those that overflowed to NaN."""
         self._stages.enter("decode")
-        frames, finite = to_frames(made, self._size)
+        frames, finite = to_stored_pixels(made, self._size)
         with self._copying(frames, finite):
             self._stages.enter("copy")
             pixels, fine = download(frames), download(finite)

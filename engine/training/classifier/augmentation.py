@@ -1,7 +1,7 @@
-"""Changes of training images, by torchvision's v2 on uint8 batches.
+"""Random changes of training images, by torchvision's v2 on uint8 batches.
 
-Whether an image is changed, and how strongly, is drawn for each image from (seed, step, its place in the global batch).
-How strongly is one of a few evenly spaced values, so that the images of one value go through torchvision together.
+Whether an image is changed, and how strongly, is drawn for each image from (seed, step, position in the global batch).
+Strengths are a few evenly spaced values, so that the images with one value go through torchvision together.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.config.train_spec import AugmentSpec, Change
 from engine.training.classifier.loss import IGNORED
-from engine.training.random_streams import derive, torch_rng
+from engine.training.random_streams import derive_seed, torch_rng
 
 _LEVELS = 8
 _FACTORS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -22,31 +22,31 @@ _FACTORS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "hue": v2.adjust_hue,
     "blur": lambda images, by: v2.gaussian_blur(images, _kernel(abs(by)), [abs(by)] * 2),
 }
-"""What a change does to uint8 (images, 3, height, width); how strongly is from -1 to 1 times its strength, but 0."""
+"""Each changes uint8 (images, 3, height, width) by a factor from -strength to +strength, never 0."""
 
 
 class Augmentation:
-    """Changes the images of a rank's part of a global batch, and their masks in the same way.
+    """Random changes of a rank's part of a global batch; masks are changed with their images.
 
-    places: where these images stand in a global batch of `batch_size`.
+    positions: of the rank's images in a global batch of `batch_size`.
     """
 
-    def __init__(self, spec: AugmentSpec, seed: int, batch_size: int, places: slice) -> None:
-        self._spec, self._seed, self._batch_size, self._places = spec, seed, batch_size, places
+    def __init__(self, spec: AugmentSpec, seed: int, batch_size: int, positions: slice) -> None:
+        self._spec, self._seed, self._batch_size, self._positions = spec, seed, batch_size, positions
         changes = ((name, getattr(spec, name)) for name in ("rotation", *_FACTORS, "noise"))
         self._changes: list[tuple[str, Change]] = [(name, change) for name, change in changes if change is not None]
 
     def __call__(self, images: Tensor, masks: Tensor | None, step: int) -> tuple[Tensor, Tensor | None]:
-        """uint8 (images, 3, height, width), and uint8 (images, height, width) if there are masks; new ones of both.
+        """Return changed copies of images, uint8 (N, 3, height, width), and of masks, uint8 (N, height, width).
 
-        A mask is `IGNORED` where a rotation brought in what was outside of the image.
+        A mask is `IGNORED` where a rotation moved in pixels from outside the image.
         """
         if not self._changes and not self._spec.horizontal_flip:
             return images, masks
         draws = torch.rand(
             (1 + len(self._changes), 2, self._batch_size), generator=torch_rng(self._seed, "augment", step)
         )
-        draws = draws[:, :, self._places]
+        draws = draws[:, :, self._positions]
         images, masks = images.clone(), None if masks is None else masks.clone()
         self._flip(images, masks, draws[0, 0] < self._spec.horizontal_flip)
         for (name, change), (coin, strength) in zip(self._changes, draws[1:], strict=True):
@@ -54,36 +54,36 @@ class Augmentation:
         return images, masks
 
     def _flip(self, images: Tensor, masks: Tensor | None, chosen: Tensor) -> None:
-        which = chosen.nonzero().flatten()
-        images[which] = v2.horizontal_flip(images[which])
+        rows = chosen.nonzero().flatten()
+        images[rows] = v2.horizontal_flip(images[rows])
         if masks is not None:
-            masks[which] = v2.horizontal_flip(masks[which])
+            masks[rows] = v2.horizontal_flip(masks[rows])
 
     def _change(
         self, name: str, change: Change, images: Tensor, masks: Tensor | None, coin: Tensor, draw: Tensor, step: int
     ) -> None:
         level = torch.where(coin < change.probability, (draw * _LEVELS).long(), -1)
         for number in level.unique().tolist():
-            which = (level == number).nonzero().flatten()
-            by = change.strength * ((2 * number + 1) / _LEVELS - 1)
-            if number < 0:
+            if number < 0:  # not changed
                 continue
+            rows = (level == number).nonzero().flatten()
+            by = change.strength * ((2 * number + 1) / _LEVELS - 1)
             if name == "rotation":
-                images[which] = v2.rotate(images[which], by, v2.InterpolationMode.BILINEAR)
+                images[rows] = v2.rotate(images[rows], by, v2.InterpolationMode.BILINEAR)
                 if masks is not None:
-                    masks[which] = v2.rotate(masks[which], by, fill=[float(IGNORED)])
+                    masks[rows] = v2.rotate(masks[rows], by, fill=[float(IGNORED)])
             elif name == "noise":
-                images[which] = self._noisy(images[which], which, abs(by), step)
+                images[rows] = self._with_noise(images[rows], rows, abs(by), step)
             else:
-                images[which] = _FACTORS[name](images[which], by)
+                images[rows] = _FACTORS[name](images[rows], by)
 
-    def _noisy(self, images: Tensor, which: Tensor, deviation: float, step: int) -> Tensor:
-        places = range(self._batch_size)[self._places]
-        seeds = [derive(self._seed, "noise", step, places[at]) for at in which.tolist()]
+    def _with_noise(self, images: Tensor, rows: Tensor, deviation: float, step: int) -> Tensor:
+        positions = range(self._batch_size)[self._positions]
+        seeds = [derive_seed(self._seed, "noise", step, positions[row]) for row in rows.tolist()]
         noise = torch.stack([torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds])
         return (images + deviation * noise.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _kernel(deviation: float) -> list[int]:
-    """An odd side that holds three standard deviations on both sides."""
+    """Return an odd kernel size that covers three standard deviations on both sides."""
     return [2 * max(1, round(3 * deviation)) + 1] * 2

@@ -32,10 +32,16 @@ from engine.errors import RunMismatch
 from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
 from engine.training.classifier.evaluate import Predictions
-from engine.training.classifier.history import TensorBoardWriter, Row, as_parquet
+from engine.training.classifier.history import Row, TensorBoardWriter, as_parquet
 from engine.training.classifier.network_factory import Network, dump_network, load_network
 from engine.training.classifier.train_worker import TrainWorker
-from engine.training.classifier.trainer import ProgressCallback, TrainedClassifier, Trainer, noop_progress, initial_network
+from engine.training.classifier.trainer import (
+    ProgressCallback,
+    TrainedClassifier,
+    Trainer,
+    initial_network,
+    noop_progress,
+)
 from engine.training.classifier.training_data import TrainData, real_and_synthetic
 from shards.storage.commit import sha256_of
 from shards.storage.manifest import finished_shards, read_all_stats

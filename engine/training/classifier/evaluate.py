@@ -1,4 +1,4 @@
-"""What a network says of every sample of a stream, and what that is worth; every rank looks at its share."""
+"""Predictions of a network for every sample of a stream, and their scores. Each rank predicts its share."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of a classifier, for each sample in the order of its stream.
+    """Predictions of a classifier, for each sample in the order of its stream.
 
     confidence: probability of the predicted class. loss: cross-entropy in nats.
     """
@@ -33,18 +33,22 @@ class Predictions:
 
     @property
     def quality(self) -> NDArray[np.float64]:
-        """Whether each is right: 1 or 0."""
+        """1 for each right prediction, else 0."""
         return np.asarray(self.label == self.predicted, np.float64)
 
     def as_columns(self) -> dict[str, NDArray[Any]]:
-        """What a sweep keeps of them."""
+        """Return the columns that are stored."""
         return {"predicted": self.predicted, "confidence": self.confidence, "quality": self.quality}
 
     def __getitem__(self, order: Labels) -> "Predictions":
-        return Predictions(*(getattr(self, field.name)[order] for field in fields(self)))
+        return Predictions(*(column[order] for column in self.columns()))
+
+    def columns(self) -> list[NDArray[Any]]:
+        """Return all fields in order."""
+        return [getattr(self, field.name) for field in fields(self)]
 
     def scores(self, classes: int) -> Scores:
-        """What they are worth."""
+        """Return the scores of these predictions."""
         right = self.label == self.predicted
         error = metrics.calibration_error(self.confidence, right)
         confusion = metrics.confusion_matrix(self.label, self.predicted, classes)
@@ -53,7 +57,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class MaskPredictions:
-    """Of a network for masks, for each sample in the order of its stream.
+    """Predictions of a network for masks, for each sample in the order of its stream.
 
     quality: mean IoU of the image, see `metrics.image_quality`.
     """
@@ -61,46 +65,43 @@ class MaskPredictions:
     quality: NDArray[np.float64]
 
     def as_columns(self) -> dict[str, NDArray[Any]]:
-        """What a sweep keeps of them."""
+        """Return the columns that are stored."""
         return {"quality": self.quality}
 
 
 def evaluate(model: Network, stream: ShardStream, worker: TrainWorker) -> tuple[Scores, Predictions | MaskPredictions]:
-    """Scores of all samples, and what is predicted for each, on every rank."""
+    """Return the scores over all samples, and the prediction for each, on every rank."""
     model.eval()
     if stream.reader.has_masks:
         return _evaluate_masks(model, stream, worker)
-    found = predict(model, stream, worker)
-    return found.scores(len(model.form.classes)), found
+    predictions = predict(model, stream, worker)
+    return predictions.scores(len(model.info.classes)), predictions
 
 
 @torch.inference_mode()
 def predict(model: Network, stream: ShardStream, worker: TrainWorker) -> Predictions:
-    """The predictions for the samples of a stream, all of them on every rank."""
+    """Return the predictions for all samples of a stream, on every rank."""
     model.eval()
-    parts = [_judge(model, batch, worker) for batch in _batches(stream, worker)]
-    mine = Predictions(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
-    ranks = worker.gather(mine)
-    together = Predictions(*(np.concatenate(column) for column in zip(*map(_columns, ranks), strict=True)))
-    return together[_order(len(stream), worker)]
+    own = _concatenate([_predict_batch(model, batch, worker) for batch in _batches(stream, worker)])
+    return _concatenate(worker.gather(own))[_stream_order(len(stream), worker)]
 
 
-def _columns(found: Predictions) -> list[NDArray[Any]]:
-    return [getattr(found, field.name) for field in fields(found)]
+def _concatenate(parts: list[Predictions]) -> Predictions:
+    return Predictions(*map(np.concatenate, zip(*(part.columns() for part in parts), strict=True)))
 
 
 def _batches(stream: ShardStream, worker: TrainWorker) -> Iterator[Batch]:
     return stream.batches(_BATCH * worker.world_size, rank=worker.rank, world_size=worker.world_size)
 
 
-def _order(count: int, worker: TrainWorker) -> Labels:
-    """Where each sample of the stream stands in what all ranks found: `ShardStream.batches` deals them in turn."""
-    places = [np.arange(rank, count, worker.world_size) for rank in range(worker.world_size)]
-    return np.argsort(np.concatenate(places), kind="stable")
+def _stream_order(count: int, worker: TrainWorker) -> Labels:
+    """Return the order that restores the stream from the ranks' samples: `batches` assigns them round robin."""
+    positions = [np.arange(rank, count, worker.world_size) for rank in range(worker.world_size)]
+    return np.argsort(np.concatenate(positions), kind="stable")
 
 
-def _judge(model: Network, batch: Batch, worker: TrainWorker) -> Predictions:
-    if not len(batch):  # of the last batch, where there are more ranks than samples
+def _predict_batch(model: Network, batch: Batch, worker: TrainWorker) -> Predictions:
+    if not len(batch):  # The last batch may hold fewer samples than there are ranks.
         return Predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     with worker.autocast():
         logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).double()
@@ -111,8 +112,8 @@ def _judge(model: Network, batch: Batch, worker: TrainWorker) -> Predictions:
 
 @torch.inference_mode()
 def _evaluate_masks(model: Network, stream: ShardStream, worker: TrainWorker) -> tuple[Scores, MaskPredictions]:
-    classes = len(model.form.classes)
-    mine, loss, quality = np.zeros((classes, classes), np.int64), 0.0, list[float]()
+    classes = len(model.info.classes)
+    own_confusion, own_loss, own_quality = np.zeros((classes, classes), np.int64), 0.0, list[float]()
     for batch in _batches(stream, worker):
         if not len(batch):
             continue
@@ -120,21 +121,22 @@ def _evaluate_masks(model: Network, stream: ShardStream, worker: TrainWorker) ->
         target = worker.tensor(batch.mask).long()
         with worker.autocast():
             logits = model(worker.tensor(batch.image).permute(0, 3, 1, 2)).float()
-        loss += float(loss_per_target(logits, target).sum())
-        for truth, found in zip(_array(target), _array(logits.argmax(1)), strict=True):
-            there = truth != IGNORED
-            confusion = metrics.confusion_matrix(truth[there], found[there], classes)
-            mine += confusion
-            quality.append(metrics.image_quality(confusion))
-    ranks = worker.gather((mine, loss, quality))
-    together = np.sum([confusion for confusion, _, _ in ranks], axis=0)
-    mean_loss = sum(loss for _, loss, _ in ranks) / int(together.sum())
-    of_all = np.concatenate([np.array(quality, np.float64) for _, _, quality in ranks])
-    scores = _scores(together, mean_loss, mean_iou=metrics.mean_iou(together))
-    return scores, MaskPredictions(of_all[_order(len(stream), worker)])
+        own_loss += float(loss_per_target(logits, target).sum())
+        for truth, predicted in zip(_array(target), _array(logits.argmax(1)), strict=True):
+            labelled = truth != IGNORED
+            confusion = metrics.confusion_matrix(truth[labelled], predicted[labelled], classes)
+            own_confusion += confusion
+            own_quality.append(metrics.image_quality(confusion))
+    confusions, losses, qualities = zip(*worker.gather((own_confusion, own_loss, own_quality)), strict=True)
+    total = np.sum(confusions, axis=0)
+    scores = _scores(total, sum(losses) / int(total.sum()), mean_iou=metrics.mean_iou(total))
+    quality = np.concatenate([np.array(part, np.float64) for part in qualities])
+    return scores, MaskPredictions(quality[_stream_order(len(stream), worker)])
 
 
-def _scores(confusion: metrics.Confusion, loss: float, **more: float) -> Scores:
+def _scores(
+    confusion: metrics.Confusion, loss: float, calibration_error: float | None = None, mean_iou: float | None = None
+) -> Scores:
     return Scores(
         loss=loss,
         accuracy=metrics.accuracy(confusion),
@@ -142,7 +144,8 @@ def _scores(confusion: metrics.Confusion, loss: float, **more: float) -> Scores:
         weighted_f1=metrics.weighted_f1(confusion),
         recall=metrics.recall(confusion),
         confusion=tuple(map(tuple, confusion.tolist())),
-        **more,
+        calibration_error=calibration_error,
+        mean_iou=mean_iou,
     )
 
 

@@ -1,4 +1,4 @@
-"""The classifier whose features tell images apart: trained on the real world split alone, which no classifier sees."""
+"""A classifier whose features compare images: trained on the real world split alone, which no other classifier sees."""
 
 from engine.config.train_spec import DEFAULT_STEPS, TrainSpec
 from engine.run.run import Run
@@ -10,9 +10,9 @@ from shards.storage.manifest import finished_shards
 
 
 def train_encoder(run: Run) -> Network:
-    """A small network, the same at every call on the same machine, for as many steps as the spec trains others.
+    """Train the default classifier on the world split, for as many steps as the spec trains others.
 
-    `realdata.prepare_real` comes first.
+    Every call on one machine returns the same network. `leakage.prepare_real` must have written the real shards.
     """
     real = run.store / "real"
     steps = run.context.spec.train.steps or DEFAULT_STEPS

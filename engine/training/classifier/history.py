@@ -1,4 +1,4 @@
-"""What happened at every step: a table, and TensorBoard's event files."""
+"""The history of a training: a table with a row for each step, and TensorBoard's event files."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,25 +18,31 @@ SCHEMA = pa.schema(
     + [(f"validation_{name}", pa.float64()) for name in _SCALARS]
     + [("validation_recall", pa.list_(pa.float64()))]
 )
-"""A row for each optimizer step, from 1 on. loss: of its batch. epoch: how often every real image has come by then.
-validation_*: of the real validation split, where it was looked at after the step, else null; see `metrics.Scores`."""
+"""A row for each optimizer step, from 1 on.
+
+loss: of the step's batch. epoch: passes over the real images so far. validation_*: scores on the real validation split,
+see `metrics.Scores`; null for steps after which it was not evaluated.
+"""
 
 
 def with_scores(row: Mapping[str, Any], scores: Scores) -> Row:
-    """The row of a step after which validation was looked at."""
-    told = {f"validation_{name}": getattr(scores, name) for name in _SCALARS}
-    return {**row, **told, "validation_recall": list(scores.recall)}
+    """Return the row with scores on validation."""
+    scalars = {f"validation_{name}": getattr(scores, name) for name in _SCALARS}
+    return {**row, **scalars, "validation_recall": list(scores.recall)}
 
 
 def as_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The table as a file; equal rows make equal bytes."""
+    """Return the table as a file. Equal rows give equal bytes."""
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], SCHEMA), sink)
     return sink.getvalue()
 
 
 class TensorBoardWriter:
-    """TensorBoard event files in a folder. start: step that a resumed training goes on from; later ones are dropped."""
+    """TensorBoard event files in a folder.
+
+    start: last step before this process; TensorBoard drops later steps of earlier files.
+    """
 
     def __init__(self, folder: Path, start: int, classes: Sequence[str]) -> None:
         from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
@@ -45,20 +51,21 @@ class TensorBoardWriter:
         self._classes = classes
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the scalars of some steps, and what a reader sees of them at once."""
+        """Write the scalars of some steps and flush them."""
         for row in rows:
             for name, value in row.items():
                 if name == "validation_recall":
-                    recalls = {f"recall/{one}": found for one, found in zip(self._classes, value, strict=True)}
-                    self._write({tag: found for tag, found in recalls.items() if found is not None}, row["step"])
-                elif name != "step" and value is not None:
-                    self._write({name.replace("validation_", "validation/"): value}, row["step"])
+                    recalls = zip(self._classes, value, strict=True)
+                    scalars = {f"recall/{class_name}": recall for class_name, recall in recalls}
+                elif name != "step":
+                    scalars = {name.replace("validation_", "validation/"): value}
+                else:
+                    continue
+                for tag, scalar in scalars.items():
+                    if scalar is not None:
+                        self._writer.add_scalar(tag, scalar, row["step"])
         self._writer.flush()
 
     def close(self) -> None:
-        """Nothing is written after this."""
+        """Close the files."""
         self._writer.close()
-
-    def _write(self, scalars: Mapping[str, float], step: int) -> None:
-        for tag, value in scalars.items():
-            self._writer.add_scalar(tag, value, step)

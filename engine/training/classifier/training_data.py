@@ -80,7 +80,8 @@ class TrainData:
             stream = opened(select=_first_keys(stream, images, place))
         labels = stream.label[stream.rows]
         if stream.reader.has_masks and len(bare := stream.rows[stream.index.ranges["mask"][0][stream.rows] < 0]):
-            raise DataError(f"{stream.reader.locate(int(bare[0]))} has no mask, and unet learns from masks; name another model")
+            sample = stream.reader.locate(int(bare[0]))
+            raise DataError(f"{sample} has no mask, and unet learns from masks; name another model")
         if not stream.reader.has_masks and not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise DataError(
                 f"{place}: labels go from {labels.min()} to {labels.max()}, for {len(self.classes)} classes"

@@ -18,7 +18,7 @@ from engine.data.masks import Mask
 from engine.data.splits import load_splits
 from engine.errors import ModelError, OutputError, SpecError
 from engine.generators.diffusers_pipeline import DiffusersPipeline
-from engine.models.resolve import LocalModel, fetch, local_folder
+from engine.models.resolve import LocalModel, fetch_model, local_folder
 from engine.training.checkpoint import Checkpoint
 from engine.training.finetune.adapter_card import adapter_card, controlnet_card
 from engine.training.finetune.controlnet_training import ControlNetLearner
@@ -45,7 +45,7 @@ def finetune(spec: FinetuneSpec, out: Path, log: LogLine) -> None:
     names = folder_names(task.classes[0] for task in tasks)
     for name, task in zip(names, tasks, strict=True):
         folder = out / name if spec.per_class else out
-        _FinetuneJob(spec, task, folder, fetch(spec.settings().parts[0])).run(log)
+        _FinetuneJob(spec, task, folder, fetch_model(spec.settings().parts[0])).run(log)
 
 
 @dataclass(frozen=True)

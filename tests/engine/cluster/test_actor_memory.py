@@ -9,7 +9,7 @@ import torch
 from engine.cluster.actor import UnitActor
 from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError
-from engine.models.memory import out_of_memory
+from engine.models.memory import is_out_of_memory
 from engine.run.run import Run
 from engine.worker.batch_size import choose, measure
 from engine.worker.replay import replay
@@ -89,10 +89,10 @@ def test_a_batch_size_that_does_not_fit_is_not_chosen(tmp_path: Path) -> None:
     ],
 )
 def test_which_errors_a_smaller_batch_may_avoid(error: Exception, expected: bool) -> None:
-    assert out_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected
 
 
 def test_the_error_of_a_real_allocator_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50, dtype=torch.float64)
-    assert out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value)

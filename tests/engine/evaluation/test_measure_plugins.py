@@ -22,9 +22,6 @@ class CentreSettings(MeasureSettings):
 class CentreDistance(Measure):
     columns = (Column(name="centre", title="centre distance", decimals=4),)
 
-    def __init__(self, settings, encoder):
-        pass
-
     def of_class(self, images):
         real, synthetic = images.pair.real, images.pair.synthetic
         return {"centre": float(np.linalg.norm(real.mean(axis=0) - synthetic.mean(axis=0)))}

@@ -29,10 +29,10 @@ from engine.generators.diffusers_pipeline import DiffusersPipeline
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.generators.optimizations.async_launch import launch_async
 from engine.generators.optimizations.compiling import compile_networks
-from engine.generators.optimizations.packed_weights import packs
+from engine.generators.optimizations.packed_weights import can_pack
 from engine.generators.optimizations.quantization import check_fp8
 from engine.generators.generator import Images, Request
-from engine.generators.vae import decoded_at_once
+from engine.generators.vae import decode_group_size
 from engine.models.devices import Device
 from engine.profiling import DEVICE
 from engine.types import Prompt
@@ -163,7 +163,7 @@ def test_packed_weights_make_the_same_images(sd: Path, dtype: str) -> None:
     most = 0 if dtype == "bf16" else 1
     assert np.abs(make(usual).pixels.astype(int) - make(plain).pixels).max() <= most
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    assert ("packed" in usual.device, "packed" in plain.device) == (packs(Device("cpu", dtypes[dtype], "")), False)
+    assert ("packed" in usual.device, "packed" in plain.device) == (can_pack(Device("cpu", dtypes[dtype], "")), False)
     for other in ({"channels_last": False}, {"compile": "default"}):
         generator = load(sd, dtype=dtype, fast=other)
         assert not generator._pipe.diffusers.unet.conv_in.weight.is_mkldnn
@@ -208,7 +208,7 @@ def test_as_many_as_the_batch_are_decoded_at_once_without_a_setting(sd: Path, de
 def test_no_layer_of_the_decoder_makes_more_values_than_32_bits_count(
     widths: tuple[int, ...], shape: tuple[int, ...], expected: int
 ) -> None:
-    assert decoded_at_once({"block_out_channels": widths} if widths else {}, shape) == expected
+    assert decode_group_size({"block_out_channels": widths} if widths else {}, shape) == expected
 
 
 def test_what_is_counted_is_the_largest_output_of_a_decoder() -> None:
@@ -224,7 +224,7 @@ def test_what_is_counted_is_the_largest_output_of_a_decoder() -> None:
     shape = (2, 4, 8, 8)
     vae.decode(torch.zeros(shape))
     assert max(sizes) == 2 * 16 * 16 * 8 * 8
-    assert decoded_at_once(vae.config, (2**31 // max(sizes) * 2, *shape[1:])) == 2**31 // max(sizes)
+    assert decode_group_size(vae.config, (2**31 // max(sizes) * 2, *shape[1:])) == 2**31 // max(sizes)
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])

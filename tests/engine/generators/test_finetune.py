@@ -21,7 +21,7 @@ from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.generators.adapters import Adapters
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
-from engine.models.resolve import fetch
+from engine.models.resolve import fetch_model
 from engine.training.finetune.finetune_job import finetune
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.finetune.lora_layers import Lora
@@ -158,7 +158,7 @@ def test_it_says_what_it_saw(digits: Path, taught: Path) -> None:
     assert card.data.license == "apache-2.0"
     assert "lora" in card.data.tags
     settings = TextToImageSettings(source="embedded/digits", adapters=({"source": str(taught)},))  # type: ignore[arg-type]
-    found = fetch(settings.parts[1])
+    found = fetch_model(settings.parts[1])
     assert found.learned == {one.digest for one in world}
     assert found.revision == record["revision"]
     assert not (taught / ".training").exists()
@@ -201,7 +201,7 @@ def test_an_sdxl_model_learns_too(digits: Path, tmp_path: Path) -> None:
     assert (without != with_it).any()
     pipe = DiffusionPipeline.from_pretrained(make_sd(tmp_path / "other"))
     settings = TextToImageSettings(source="x", adapters=({"source": str(tmp_path / "out")},))  # type: ignore[arg-type]
-    models = {part.place: fetch(part) for part in settings.parts[1:]}
+    models = {part.place: fetch_model(part) for part in settings.parts[1:]}
     with pytest.raises(ModelError, match=r"model.adapters.0.source: .* does not fit this model .*size mismatch"):
         Adapters(pipe, settings.adapters, models)
 

@@ -21,7 +21,7 @@ from engine.errors import DataError, ModelError, SpecError
 from engine.generators.conditioning.condition import Layout
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.generators.generator import Request
-from engine.models.resolve import fetch, learned_digests
+from engine.models.resolve import fetch_model, training_digests
 from engine.run.run import pin_spec
 from engine.training.finetune.controlnet_training import Control
 from engine.training.finetune.finetune_job import finetune
@@ -108,7 +108,7 @@ def made(model: Path, net: Path, mask: np.ndarray) -> np.ndarray:
     images = generator.generate(requests)
     assert images.masks is not None
     assert (images.masks == mask).all()
-    assert json.loads(generator.facts.settings)["controlnet_revision"] == fetch(settings.parts[-1]).revision
+    assert json.loads(generator.facts.settings)["controlnet_revision"] == fetch_model(settings.parts[-1]).revision
     return images.pixels
 
 
@@ -133,7 +133,7 @@ def test_it_saw_world_images_alone_and_says_so(halves: Path, model: Path, taught
     assert (record["generation"], record["split"]) == (1, "world")
     settings = ControlNetSettings(kind="controlnet", source=str(model), controlnet=str(taught))
     for split in ("train", "validation", "test"):
-        assert learned_digests(settings, split) == world
+        assert training_digests(settings, split) == world
         assert world.isdisjoint(one.digest for one in splits[split])
     card = ModelCard.load(taught / "README.md")
     assert "controlnet" in card.data.tags

@@ -15,7 +15,7 @@ from engine.config.output_spec import ImageSpec
 from engine.errors import ModelError
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.generators.optimizations.attention import set_attention
-from engine.generators.optimizations.packed_weights import packs
+from engine.generators.optimizations.packed_weights import can_pack
 from engine.generators.generator import Request
 from engine.models.devices import Device
 from engine.types import Prompt
@@ -78,7 +78,7 @@ def test_without_a_size_the_models_own_is_made(sd: Path) -> None:
 
 @pytest.mark.parametrize("wish", ["xformers", "flash"])
 def test_the_stats_say_in_one_line_what_computes_and_why_not_as_wished(sd: Path, wish: str) -> None:
-    text, packed = load(sd, attention=wish).device, "packed, " * packs(Device("cpu", torch.float32, ""))
+    text, packed = load(sd, attention=wish).device, "packed, " * can_pack(Device("cpu", torch.float32, ""))
     assert text.startswith("CPU (")
     assert text.endswith(f", fp32, sdpa ({wish} needs a GPU), channels_last, {packed}texts_once")
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from engine.generators.optimizations.packed_weights import pack_convolutions, packs
+from engine.generators.optimizations.packed_weights import pack_convolutions, can_pack
 from engine.models.devices import Device
 
 
 def may_pack(dtype: torch.dtype, device: str = "cpu") -> bool:
-    return packs(Device(device, dtype, ""))
+    return can_pack(Device(device, dtype, ""))
 
 
 pytestmark = pytest.mark.skipif(not may_pack(torch.float32), reason="only CPUs with AVX2 have weights packed")

@@ -82,7 +82,7 @@ def test_a_spent_budget_says_what_was_spent_and_the_remedy(tmp_path: Path, dear:
 @pytest.mark.parametrize(
     ("override", "part"),
     [
-        ("budget.dollars=5", "budget: dollars takes price_per_gpu_hour"),
+        ("budget.dollars=5", "budget: dollars needs price_per_gpu_hour"),
         ("budget.gpu_hours=0", "budget.gpu_hours: 0 is refused; "),
         ("budget.gpu_hour=1", "budget.gpu_hour: unknown key; did you mean 'gpu_hours'?"),
     ],
