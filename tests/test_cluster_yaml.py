@@ -1,4 +1,4 @@
-"""cluster.yaml by Ray's own checks, by what those miss, and by Ray starting its nodes in an account of moto's."""
+"""cluster.yaml: Ray's own checks, what those miss, and Ray starting the nodes in an AWS account of moto."""
 
 import copy
 import re
@@ -26,7 +26,7 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An account with nothing in it but the roles of jobs/aws-roles.yaml."""
+    """An account that holds only the roles of jobs/aws-roles.yaml."""
     import boto3
     from moto import mock_aws
 
@@ -43,7 +43,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def launched(aws: None) -> dict[str, Any]:
-    """The file as `ray up` completes it, after Ray's own checks; and under `provider` what starts the nodes."""
+    """The file as `ray up` completes it after its checks. `provider` is the object that starts the nodes."""
     from ray.autoscaler._private.aws.config import bootstrap_aws
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.util import prepare_config, validate_config
@@ -66,11 +66,11 @@ def test_ray_starts_a_spot_worker_with_a_gpu_and_a_role(launched: dict[str, Any]
     worker = start(launched, WORKER)
     assert worker.instance_lifecycle == "spot"
     assert worker.iam_instance_profile["Arn"].endswith("/shardmill-worker")
-    found = launched["available_node_types"][WORKER]["resources"]
-    assert (found["CPU"], found["GPU"], found["accelerator_type:L4"]) == (4, 1, 1)
+    resources = launched["available_node_types"][WORKER]["resources"]
+    assert (resources["CPU"], resources["GPU"], resources["accelerator_type:L4"]) == (4, 1, 1)
 
 
-def test_ray_starts_a_head_that_is_not_spot_and_computes_nothing(launched: dict[str, Any]) -> None:
+def test_ray_starts_a_head_that_is_not_spot_and_runs_no_actor(launched: dict[str, Any]) -> None:
     assert launched["head_node_type"] == HEAD
     head = start(launched, HEAD)
     assert head.instance_lifecycle is None
@@ -79,20 +79,20 @@ def test_ray_starts_a_head_that_is_not_spot_and_computes_nothing(launched: dict[
 
 
 @pytest.mark.parametrize("place", ["InstanceMarketOptions.Markettype", "BlockDeviceMappings.0.Ebs.Size", "InstanceTyp"])
-def test_a_wrong_name_in_a_node_config_would_be_found(launched: dict[str, Any], place: str) -> None:
+def test_a_wrong_name_in_a_node_config_is_an_error(launched: dict[str, Any], place: str) -> None:
     from botocore.exceptions import ParamValidationError
 
     *path, name = place.split(".")
     whole = copy.deepcopy(launched["available_node_types"][WORKER]["node_config"])
-    spoiled = whole
+    section = whole
     for step in path:
-        spoiled = spoiled[int(step) if step.isdigit() else step]
-    spoiled[name] = "any"
+        section = section[int(step) if step.isdigit() else step]
+    section[name] = "any"
     with pytest.raises(ParamValidationError, match=name):
         start(launched, WORKER, whole)
 
 
-def test_workers_come_from_none_and_are_never_more_than_allowed(config: dict[str, Any]) -> None:
+def test_the_number_of_workers_is_between_0_and_the_maximum(config: dict[str, Any]) -> None:
     kinds = config["available_node_types"]
     kinds.pop(HEAD)
     for worker in kinds.values():
@@ -100,12 +100,12 @@ def test_workers_come_from_none_and_are_never_more_than_allowed(config: dict[str
     assert 0 < config["idle_timeout_minutes"] <= 10
 
 
-def test_nodes_hand_out_credentials_by_imdsv2_alone(config: dict[str, Any]) -> None:
+def test_nodes_require_imdsv2_for_credentials(config: dict[str, Any]) -> None:
     for kind in config["available_node_types"].values():
         assert kind["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
 
 
-def test_nobody_speaks_to_the_cluster_without_its_token(config: dict[str, Any]) -> None:
+def test_the_cluster_requires_its_token(config: dict[str, Any]) -> None:
     (line,) = [line for line in config["head_start_ray_commands"] if "ray start" in line]
     assert "--dashboard-host=127.0.0.1" in line
     assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
@@ -119,13 +119,13 @@ def test_the_commands_are_shell(config: dict[str, Any], group: str) -> None:
 
 
 def test_our_own_commands_parse(config: dict[str, Any]) -> None:
-    told = re.sub(r"\\\n#", "", TEXT)
-    ours = [re.split(r"[|>&;]", found)[0] for found in re.findall(r"python -m jobs (.*)", told)]
+    text = re.sub(r"\\\n#", "", TEXT)
+    ours = [re.split(r"[|>&;]", line)[0] for line in re.findall(r"python -m jobs (.*)", text)]
     assert [parser().parse_args(shlex.split(line)).run.__name__ for line in ours] == ["generate", "watch"]
     assert "python -m jobs watch" in config["worker_start_ray_commands"][-1]
 
 
-def test_the_watcher_of_an_earlier_start_is_ended_and_nothing_else(config: dict[str, Any]) -> None:
+def test_only_the_watcher_of_an_earlier_start_is_killed(config: dict[str, Any]) -> None:
     (line,) = [line for line in config["worker_start_ray_commands"] if "pkill" in line]
     _, flag, pattern, *_ = shlex.split(line)
     assert flag == "-f"
@@ -133,12 +133,12 @@ def test_the_watcher_of_an_earlier_start_is_ended_and_nothing_else(config: dict[
     assert not re.search(pattern, line), "the shell that runs the line has it among its arguments"
 
 
-def allowed(role: str) -> dict[str, list[dict[str, Any]]]:
-    """The statements of the policies of a role, by action."""
+def statements_by_action(role: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the statements of the policies of a role."""
     import boto3
 
     iam = boto3.client("iam")
-    found: dict[str, list[dict[str, Any]]] = {}
+    statements: dict[str, list[dict[str, Any]]] = {}
     for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
         arn = attached["PolicyArn"]
         version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
@@ -146,18 +146,18 @@ def allowed(role: str) -> dict[str, list[dict[str, Any]]]:
         for statement in document["Statement"]:
             actions = statement["Action"]
             for action in [actions] if isinstance(actions, str) else actions:
-                found.setdefault(action, []).append(statement)
-    return found
+                statements.setdefault(action, []).append(statement)
+    return statements
 
 
 def test_the_roles_allow_what_is_needed_and_no_more(aws: None) -> None:
-    worker, head = allowed("shardmill-worker"), allowed("shardmill-head")
-    assert {one["Resource"] for statements in worker.values() for one in statements} == {
+    worker, head = statements_by_action("shardmill-worker"), statements_by_action("shardmill-head")
+    assert {statement["Resource"] for statements in worker.values() for statement in statements} == {
         "arn:aws:s3:::pictures",
         "arn:aws:s3:::pictures/*",
     }
     assert worker.items() <= head.items()
-    assert [one["Resource"].rpartition("/")[2] for one in head["iam:PassRole"]] == ["shardmill-worker"]
-    (ends,) = head["ec2:TerminateInstances"]
-    assert ends["Condition"] == {"Null": {"ec2:ResourceTag/ray-cluster-name": "false"}}
+    assert [statement["Resource"].rpartition("/")[2] for statement in head["iam:PassRole"]] == ["shardmill-worker"]
+    (terminate,) = head["ec2:TerminateInstances"]
+    assert terminate["Condition"] == {"Null": {"ec2:ResourceTag/ray-cluster-name": "false"}}
     assert not any(action in ("*", "ec2:*", "iam:*", "s3:*") for action in head)

@@ -1,4 +1,4 @@
-"""jobs/kuberay.yaml against the fields of the RayJob CRD, and against what its admission and our command line ask."""
+"""jobs/kuberay.yaml: the fields of the RayJob CRD, the rules of its admission, and our own commands."""
 
 import copy
 import re
@@ -19,13 +19,13 @@ TEXT = (ROOT / "jobs/kuberay.yaml").read_text()
 
 
 def fields(required: str = "", /, **properties: dict[str, Any]) -> dict[str, Any]:
-    """An object with these fields and no others; required: names of those that must be there."""
+    """Return the schema of an object with these fields and no others. required: names of required fields."""
     return {
         "type": "object", "properties": properties, "required": required.split(), "additionalProperties": False
     }  # fmt: skip
 
 
-def one_of(*values: Any) -> dict[str, Any]:
+def enum(*values: Any) -> dict[str, Any]:
     return {"enum": list(values)}
 
 
@@ -45,7 +45,7 @@ CONTAINER = fields(
     "name",
     name=TEXT_,
     image=TEXT_,
-    imagePullPolicy=one_of("Always", "IfNotPresent", "Never"),
+    imagePullPolicy=enum("Always", "IfNotPresent", "Never"),
     resources=fields(limits=values(QUANTITY), requests=values(QUANTITY)),
     env=each(fields("name", name=TEXT_, value=TEXT_, valueFrom=fields(secretKeyRef=KEY))),
     volumeMounts=each(fields("name mountPath", name=TEXT_, mountPath=TEXT_, readOnly=SWITCH)),
@@ -56,13 +56,13 @@ POD = fields(
     serviceAccountName=TEXT_,
     terminationGracePeriodSeconds=NUMBER,
     nodeSelector=values(TEXT_),
-    restartPolicy=one_of("Never"),  # all that the autoscaler's second version allows
+    restartPolicy=enum("Never"),  # all that the autoscaler's second version allows
     tolerations=each(
         fields(
             key=TEXT_,
-            operator=one_of("Exists", "Equal"),
+            operator=enum("Exists", "Equal"),
             value=TEXT_,
-            effect=one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
+            effect=enum("NoSchedule", "PreferNoSchedule", "NoExecute"),
         )
     ),
     containers=each(CONTAINER),
@@ -82,20 +82,20 @@ WORKERS = fields(
 CLUSTER = fields(
     "headGroupSpec",
     rayVersion=TEXT_,
-    authOptions=fields(mode=one_of("disabled", "token")),
+    authOptions=fields(mode=enum("disabled", "token")),
     enableInTreeAutoscaling=SWITCH,
     autoscalerOptions=fields(
-        version=one_of("v1", "v2"),
+        version=enum("v1", "v2"),
         idleTimeoutSeconds=NUMBER,
-        upscalingMode=one_of("Default", "Aggressive", "Conservative"),
+        upscalingMode=enum("Default", "Aggressive", "Conservative"),
     ),
     headGroupSpec=fields("template", rayStartParams=values(TEXT_), template=TEMPLATE),
     workerGroupSpecs=each(WORKERS),
 )
 RAY_JOB = fields(
     "apiVersion kind metadata spec",
-    apiVersion=one_of("ray.io/v1"),
-    kind=one_of("RayJob"),
+    apiVersion=enum("ray.io/v1"),
+    kind=enum("RayJob"),
     metadata=fields(name=TEXT_, generateName=TEXT_, namespace=TEXT_, labels=values(TEXT_)),
     spec=fields(
         entrypoint=TEXT_,
@@ -103,17 +103,17 @@ RAY_JOB = fields(
         activeDeadlineSeconds=NUMBER,
         shutdownAfterJobFinishes=SWITCH,
         ttlSecondsAfterFinished=NUMBER,
-        submissionMode=one_of("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"),
+        submissionMode=enum("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"),
         rayClusterSpec=CLUSTER,
     ),
 )
-"""Of KubeRay's CRD (ray-operator/config/crd/bases/ray.io_rayjobs.yaml, as of v1.5.1): what a manifest of ours may need.
-The API server refuses or drops everything that the whole CRD does not name."""
+"""The part of KubeRay's CRD (ray-operator/config/crd/bases/ray.io_rayjobs.yaml, v1.5.1) that our manifest may use. The
+API server refuses or drops fields that the CRD does not name."""
 
 
 @pytest.fixture
 def objects() -> dict[str, dict[str, Any]]:
-    return {one["kind"]: one for one in yaml.safe_load_all(TEXT)}
+    return {document["kind"]: document for document in yaml.safe_load_all(TEXT)}
 
 
 @pytest.fixture
@@ -123,12 +123,12 @@ def job(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Head and workers."""
+    """The pods of the head and of the workers."""
     cluster = job["spec"]["rayClusterSpec"]
-    return [one["template"]["spec"] for one in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+    return [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
 
 
-def test_every_field_is_one_of_the_crd(job: dict[str, Any]) -> None:
+def test_every_field_is_in_the_crd(job: dict[str, Any]) -> None:
     jsonschema.validate(job, RAY_JOB)
 
 
@@ -143,18 +143,18 @@ def test_every_field_is_one_of_the_crd(job: dict[str, Any]) -> None:
         ("spec.rayClusterSpec.workerGroupSpecs.0.template.spec.restartPolicy", "Always"),
     ],
 )
-def test_a_field_that_is_wrong_would_be_found(job: dict[str, Any], place: str, value: Any) -> None:
-    spoiled = copy.deepcopy(job)
+def test_a_wrong_field_is_an_error(job: dict[str, Any], place: str, value: Any) -> None:
+    changed = copy.deepcopy(job)
     *path, name = place.split(".")
-    inner: Any = spoiled
+    inner: Any = changed
     for step in path:
         inner = inner[int(step) if step.isdigit() else step]
     inner[name] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(spoiled, RAY_JOB)
+        jsonschema.validate(changed, RAY_JOB)
 
 
-def test_the_cluster_ends_with_the_job_and_its_workers_come_from_none(job: dict[str, Any]) -> None:
+def test_the_cluster_ends_with_the_job(job: dict[str, Any]) -> None:
     spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
     assert spec["shutdownAfterJobFinishes"]
     assert spec["backoffLimit"] > 0, "a head that is lost comes back"
@@ -166,31 +166,33 @@ def test_the_cluster_ends_with_the_job_and_its_workers_come_from_none(job: dict[
         assert workers["replicas"] == workers["minReplicas"] == 0 < workers["maxReplicas"]
 
 
-def test_workers_have_a_gpu_and_may_be_spot_and_the_head_is_neither(pods: list[dict[str, Any]]) -> None:
+def test_only_workers_have_a_gpu_and_may_be_spot(pods: list[dict[str, Any]]) -> None:
     head, *workers = pods
     assert "tolerations" not in head
     assert "nvidia.com/gpu" not in head["containers"][0]["resources"]["limits"]
     for worker in workers:
-        assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= {one["key"] for one in worker["tolerations"]}
-        found = worker["containers"][0]["resources"]
-        assert found["limits"] == found["requests"], "Kubernetes allows a GPU no other way"
-        assert found["limits"]["nvidia.com/gpu"] == "1"
+        assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= {
+            toleration["key"] for toleration in worker["tolerations"]
+        }
+        resources = worker["containers"][0]["resources"]
+        assert resources["limits"] == resources["requests"], "Kubernetes requires it for GPUs"
+        assert resources["limits"]["nvidia.com/gpu"] == "1"
 
 
-def test_what_pods_refer_to_is_there(objects: dict[str, dict[str, Any]], pods: list[dict[str, Any]]) -> None:
+def test_all_references_of_pods_exist(objects: dict[str, dict[str, Any]], pods: list[dict[str, Any]]) -> None:
     for pod in pods:
         assert pod["serviceAccountName"] == objects["ServiceAccount"]["metadata"]["name"]
-        volumes = {one["name"] for one in pod["volumes"]}
+        volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
-            assert {one["name"] for one in container["volumeMounts"]} == volumes
-            kept = [one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one]
-            told = re.findall(r"kubectl create secret generic (\S+) --from-literal=(\w+)=", TEXT)
-            assert [(one["name"], one["key"]) for one in kept] == told
-            places = {one["name"]: one["value"] for one in container["env"] if "value" in one}
-            assert places["HF_HOME"] in {one["mountPath"] for one in container["volumeMounts"]}
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+            used = [variable["valueFrom"]["secretKeyRef"] for variable in container["env"] if "valueFrom" in variable]
+            documented = re.findall(r"kubectl create secret generic (\S+) --from-literal=(\w+)=", TEXT)
+            assert [(secret["name"], secret["key"]) for secret in used] == documented
+            values = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+            assert values["HF_HOME"] in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
-def test_versions_are_those_that_are_installed(job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
+def test_versions_are_the_installed_ones(job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
     pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert job["spec"]["rayClusterSpec"]["rayVersion"] == pinned[1]
@@ -202,8 +204,8 @@ def test_versions_are_those_that_are_installed(job: dict[str, Any], pods: list[d
 
 def test_our_own_commands_parse(job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
     _, worker = pods
-    shell, flag, watching = worker["containers"][0]["lifecycle"]["postStart"]["exec"]["command"]
-    subprocess.run([shell, "-n", flag, watching], check=True)
-    lines = [job["spec"]["entrypoint"], watching.partition(">")[0]]
-    chosen = [parser().parse_args(shlex.split(line.removeprefix("python -m jobs "))) for line in lines]
-    assert [one.run.__name__ for one in chosen] == ["generate", "watch"]
+    shell, flag, watch_command = worker["containers"][0]["lifecycle"]["postStart"]["exec"]["command"]
+    subprocess.run([shell, "-n", flag, watch_command], check=True)
+    lines = [job["spec"]["entrypoint"], watch_command.partition(">")[0]]
+    parsed = [parser().parse_args(shlex.split(line.removeprefix("python -m jobs "))) for line in lines]
+    assert [arguments.run.__name__ for arguments in parsed] == ["generate", "watch"]

@@ -99,7 +99,7 @@ def dump_spec(spec: Strict) -> str:
 def identity(spec: Spec) -> dict[str, Any]:
     """The part of a spec that decides the bytes of a run. A run may go on with other actors, or be swept anew."""
     others = dict.fromkeys(("budget", "cluster", "sweep", "train"), True)
-    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": spec.model.same_bytes}))
+    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": spec.model.byte_preserving}))
     if spec.cluster.gpus_per_actor == 0:  # how a CPU's threads share a sum decides its last bits
         found["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
     return found

@@ -132,5 +132,5 @@ def prepare_sweep(run: Run) -> Sweep:
         arms = tuple(arm for arm in arms if arm.name != ORACLE)
     digests = [image.digest for split in SPLITS for image in splits[split]]
     fingerprint = hashlib.sha256(json.dumps([run.context.plan.digest, digests]).encode()).hexdigest()
-    classes, gpus = run.context.told_apart(spec.train), spec.cluster.gpus_per_actor
+    classes, gpus = run.context.label_names(spec.train), spec.cluster.gpus_per_actor
     return Sweep(run.store, classes, arms, spec.sweep.seeds, gpus, fingerprint)

@@ -1,1 +1,1 @@
-"""Models on disk: where a spec's models come from, which of their files are loaded, and the device that runs them."""
+"""Model files: where they come from, which of them are loaded, their provenance, and the device that runs them."""

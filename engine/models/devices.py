@@ -1,4 +1,4 @@
-"""Which device and which number format an actor computes with."""
+"""The device and the number format that an actor computes with."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device and dtype; `text` names the kind for people and for the stats."""
+    """A torch device and dtype. description: the kind of device and the dtype, for people and for the stats."""
 
     name: str
     dtype: "torch.dtype"
-    text: str
+    description: str
 
 
 def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
-    """The GPU that the actor was given, else the CPU with as many torch threads as the actor has cores.
+    """Return the actor's GPU, or the CPU with as many torch threads as the actor has cores.
 
-    Sets those threads, keeps memory that is freed, and asks for the same kernels on every run. Raises ModelError where
-    a GPU was asked for and none can be used.
+    Sets those threads, keeps freed memory, and selects deterministic kernels. Raises ModelError if the spec asks for a
+    GPU and torch finds none.
     """
     import torch
 
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if cluster.gpus_per_actor > 0:
         if not torch.cuda.is_available():
             raise ModelError(
@@ -42,24 +41,25 @@ def pick_device(model: ModelSettings, cluster: ClusterSpec) -> Device:
         torch.set_num_threads(cluster.cpus_per_actor)
         keep_freed_memory()
         name, kind = "cpu", f"CPU ({torch.backends.cpu.get_cpu_capability()}, {cluster.cpus_per_actor} threads)"
-    chosen = auto_dtype(name) if model.dtype == "auto" else model.dtype
-    torch.backends.cudnn.allow_tf32 = chosen != "fp32"  # torch's convolutions round fp32 to 10 bits where they may
-    return Device(name, kinds[chosen], f"{kind}, {chosen}")
+    dtype = auto_dtype(name) if model.dtype == "auto" else model.dtype
+    torch.backends.cudnn.allow_tf32 = dtype != "fp32"  # TF32 rounds the inputs of fp32 convolutions to 10 bits
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return Device(name, dtypes[dtype], f"{kind}, {dtype}")
 
 
 def use_deterministic_kernels() -> None:
-    """Let cuDNN take the same kernels on every run, and none whose sums have no order."""
+    """Let cuDNN use the same kernels in every run, and none whose sums have no fixed order."""
     import torch
 
-    torch.backends.cudnn.benchmark = False  # it would time them, and so pick another one tomorrow
+    torch.backends.cudnn.benchmark = False  # benchmarks choose kernels by time, so another one tomorrow
     torch.backends.cudnn.deterministic = True
 
 
 def auto_dtype(device: str) -> str:
-    """bf16 where the device, `cuda` or `cpu`, has the instructions; else fp16 on a GPU, and fp32 on a CPU."""
+    """Return bf16 if the device, `cuda` or `cpu`, has instructions for it; else fp16 on a GPU, and fp32 on a CPU."""
     import torch
 
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    known = torch.cpu.get_capabilities()
-    return "bf16" if known.get("avx512_bf16") or known.get("amx_bf16") else "fp32"
+    instructions = torch.cpu.get_capabilities()
+    return "bf16" if instructions.get("avx512_bf16") or instructions.get("amx_bf16") else "fp32"

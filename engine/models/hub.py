@@ -1,7 +1,8 @@
-"""Repositories of a model hub: what a name of a revision means now, and files of a commit in this node's cache.
+"""Repositories of a model hub: the commit of a revision, and the files of a commit in this node's cache.
 
 The cache is huggingface_hub's, and so is its lock for each file: processes of one node that want the same file wait for
-the first, and find it. HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what that library says.
+the first one and then use it. HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE have the meaning that the library
+gives them.
 """
 
 import errno
@@ -15,25 +16,25 @@ from engine.errors import ModelError
 
 
 def resolve_commit(part: ModelPart) -> str:
-    """The commit that a branch or tag is now; where the hub cannot be reached, as it was last. Raises ModelError."""
+    """Return the commit of a branch or tag; if the hub cannot be reached, the last known one. Raises ModelError."""
     from huggingface_hub import resolve_revision
 
-    with _explained(part):
+    with _as_model_errors(part):
         return resolve_revision(part.source, revision=part.revision).resolved
 
 
-def download(part: ModelPart, commit: str, files: Collection[str]) -> Path:
-    """The folder of the commit in the cache, with those of these files that the repository has. Raises ModelError."""
+def download_files(part: ModelPart, commit: str, files: Collection[str]) -> Path:
+    """Return the folder of the commit in the cache, with those of `files` that exist. Raises ModelError."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()  # actors share one terminal
-    with _explained(part):
+    with _as_model_errors(part):
         return Path(snapshot_download(part.source, revision=commit, allow_patterns=[escape(name) for name in files]))
 
 
-def names(part: ModelPart, commit: str, folder: Path) -> frozenset[str]:
-    """All files of a commit of which `download` has made the folder."""
+def list_files(part: ModelPart, commit: str, folder: Path) -> frozenset[str]:
+    """Return the names of all files of a commit. folder: what `download_files` returned for it."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -44,22 +45,22 @@ def names(part: ModelPart, commit: str, folder: Path) -> frozenset[str]:
 
 
 @contextmanager
-def _explained(part: ModelPart) -> Iterator[None]:
-    """Turns what huggingface_hub raises into a ModelError."""
+def _as_model_errors(part: ModelPart) -> Iterator[None]:
+    """Turn the exceptions of huggingface_hub into ModelError."""
     from httpx2 import TransportError
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 
     try:
         yield
     except (OSError, HFValidationError, RevisionResolutionError, TransportError, RuntimeError) as error:
-        # RuntimeError: hf_xet, which transfers large files, "CAS service error" and the like
-        raise ModelError(f"{part.place}: {_explanation(part, error)}") from None
+        # RuntimeError: hf_xet, which transfers large files, raises "CAS service error" and the like.
+        raise ModelError(f"{part.place}: {_explain(part, error)}") from None
 
 
-def _explanation(part: ModelPart, error: BaseException) -> str:
+def _explain(part: ModelPart, error: BaseException) -> str:
     from huggingface_hub import constants, errors
 
-    page, cache = f"{constants.ENDPOINT}/{part.source}", constants.HF_HUB_CACHE
+    page = f"{constants.ENDPOINT}/{part.source}"
     if isinstance(error, errors.HFValidationError):
         return f"{part.source!r} is neither a folder here nor an id like owner/name"
     if isinstance(error, errors.RevisionNotFoundError):
@@ -67,28 +68,36 @@ def _explanation(part: ModelPart, error: BaseException) -> str:
     if isinstance(error, errors.GatedRepoError):
         return f"{part.source} is gated; accept its licence at {page} and set HF_TOKEN to a token of that account"
     if isinstance(error, errors.HfHubHTTPError):
-        return _answer(part, error.response.status_code)
+        return _explain_status(part, error.response.status_code)
     if isinstance(error.__cause__, errors.HfHubHTTPError):
-        return _explanation(part, error.__cause__)
+        return _explain(part, error.__cause__)
+    return _explain_cache(part, error)
+
+
+def _explain_cache(part: ModelPart, error: BaseException) -> str:
+    """Explain an error that no answer of the hub caused: the disk, the network, or offline mode."""
+    from huggingface_hub import constants
+
+    cache = constants.HF_HUB_CACHE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no room for {part.source} in {cache}; free some, or set HF_HOME to a folder on a larger disk"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{cache} cannot be written ({error.strerror}); set HF_HOME to a folder that can"
-    lacking = f"{part.source} is not whole in {cache}"
+    incomplete = f"{part.source} is incomplete in {cache}"
     if constants.HF_HUB_OFFLINE:
-        return f"{lacking}, and HF_HUB_OFFLINE is set; unset it, or bring the cache of another machine here"
+        return f"{incomplete}, and HF_HUB_OFFLINE is set; unset it, or copy the cache of another machine here"
     reason = str(error.__cause__ or error).strip().partition("\n")[0]
-    return f"{lacking}, and {constants.ENDPOINT} fails ({reason}); look at the network and HF_ENDPOINT, and try again"
+    return f"{incomplete}, and {constants.ENDPOINT} fails ({reason}); check the network and HF_ENDPOINT, and try again"
 
 
-def _answer(part: ModelPart, status: int) -> str:
-    """What a status means that the hub answers with. A repository that may not be seen is 401 or 404 there."""
+def _explain_status(part: ModelPart, status: int) -> str:
+    """Explain an HTTP status. The hub answers 401 or 404 for a repository that the user may not see."""
     from huggingface_hub import constants, get_token
 
     if status == 404 or (status == 401 and get_token() is None):
-        return f"the hub shows no {part.source}; mend the id, or set HF_TOKEN to a token that may read it"
+        return f"the hub shows no {part.source}; correct the id, or set HF_TOKEN to a token that may read it"
     if status == 401:
-        return f"the hub knows no such token; set HF_TOKEN to one of {constants.ENDPOINT}/settings/tokens, or unset it"
+        return f"the hub rejects the token; set HF_TOKEN to one of {constants.ENDPOINT}/settings/tokens, or unset it"
     if status == 403:
         return "the hub forbids it to this token; set HF_TOKEN to one that may read the contents of repositories"
     return f"the hub answers {status} for {part.source}; try again later"

@@ -1,32 +1,32 @@
-"""A device's memory: whether an error says that it is too small, and keeping or giving back what nobody uses."""
+"""Memory of a device and its host: recognise errors that say it is too small; keep or release freed memory."""
 
 import ctypes
 import gc
 from contextlib import suppress
 
-_SIGNS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
-"""In the texts of torch's allocators for GPU and CPU, of the driver, and of cuBLAS and cuDNN."""
+_OOM_PHRASES = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
+"""Phrases in the errors of torch's allocators for GPU and CPU, of the driver, and of cuBLAS and cuDNN."""
 
+# Parameters of glibc's `mallopt`.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Of glibc's `mallopt`."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device had no room for a batch, so that a smaller one may pass."""
+    """Return whether a batch did not fit into a device's memory, so that a smaller one may."""
     import torch
 
-    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
-    return told or isinstance(error, torch.OutOfMemoryError)
+    says_so = isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _OOM_PHRASES)
+    return says_so or isinstance(error, torch.OutOfMemoryError)
 
 
 def device_is_lost(error: BaseException) -> bool:
-    """Whether a process can use its GPU no more: CUDA repeats such errors in each further call."""
+    """Return whether this process can no longer use its GPU: CUDA repeats such an error in every later call."""
     text = str(error)
-    return "CUDA error" in text and not any(sign in text for sign in _SIGNS)
+    return "CUDA error" in text and not any(phrase in text for phrase in _OOM_PHRASES)
 
 
 def free_memory() -> None:
-    """Give back to the device and the host what no tensor uses any more; the allocators keep it otherwise."""
+    """Return the memory that no tensor uses to the device and to the operating system."""
     import torch
 
     gc.collect()
@@ -37,12 +37,12 @@ def free_memory() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the host's memory that it frees, as torch does with a GPU's, for it will need it again.
+    """Let this process keep the host memory that it frees, as torch does with GPU memory. Only glibc supports this.
 
-    glibc gives large blocks back to the system at once and is given them anew, empty, a page at a time: for the
-    activations of a small model on a CPU a twentieth of its time. Elsewhere this does nothing.
+    By default glibc returns large blocks to the system at once. To get them back page by page costs a twentieth of the
+    time of a small model on a CPU.
     """
     with suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)  # the most that older ones take
+        mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)  # older versions accept only the latter

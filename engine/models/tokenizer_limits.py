@@ -1,14 +1,17 @@
-"""How long a prompt may be for each text encoder of a pipeline, from its tokenizers alone."""
+"""The length limit of each text encoder of a pipeline, read from its tokenizer files alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from engine.config.model_settings import ModelSettings
+from engine.config.model_settings import ModelPart, ModelSettings
 from engine.errors import ModelError
-from engine.models.resolve import local_folder
+from engine.models.local_folder import local_folder
+
+_TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+_NO_LIMIT = 100_000
+"""A tokenizer without a limit reports an astronomic number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +28,35 @@ class TextLimit:
     count: Callable[[str], int]
 
 
-_NO_LIMIT = 100_000
-"""A tokenizer without a limit reports an astronomic number."""
-
-
 def text_limits(model: ModelSettings) -> list[TextLimit]:
     """Return the limit of each text encoder; only tokenizer files are fetched. Raises ModelError without them."""
+    if not model.parts:  # the generator downloads nothing, and so has no tokenizer
+        return []
+    tokenizers = {name: _load_tokenizer(model.parts[0], name) for name in _TOKENIZERS}
+    return [
+        TextLimit(name, tokenizer.model_max_length, partial(_count_tokens, tokenizer))
+        for name, tokenizer in tokenizers.items()
+        if tokenizer is not None and tokenizer.model_max_length < _NO_LIMIT
+    ]
+
+
+def _load_tokenizer(part: ModelPart, name: str) -> Any:
+    """Return a tokenizer of the pipeline; None if it has none of this name, which is usual for all but the first."""
     from transformers import AutoTokenizer
 
-    part = model.parts[0]
     folder = local_folder(part)
-    limits = []
-    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        if folder is not None and not (Path(folder) / name).is_dir():
-            continue
-        try:
-            place = {"subfolder": name} if folder is None else {}
-            source = part.source if folder is None else str(folder / name)
-            tokenizer = AutoTokenizer.from_pretrained(
-                source, revision=part.commit or part.revision, trust_remote_code=False, **place
-            )
-        except (OSError, ValueError) as error:
-            if name != "tokenizer":  # most pipelines have one
-                continue
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{part.place}: no tokenizer of {part.source!r} can be loaded: {reason}") from None
-        if tokenizer.model_max_length < _NO_LIMIT:
-            limits.append(TextLimit(name, tokenizer.model_max_length, partial(_tokens, tokenizer)))
-    return limits
+    if folder is not None and not (folder / name).is_dir():
+        return None
+    subfolder = {"subfolder": name} if folder is None else {}
+    source, revision = part.source if folder is None else str(folder / name), part.commit or part.revision
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False, **subfolder)
+    except (OSError, ValueError) as error:
+        if name != _TOKENIZERS[0]:
+            return None
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{part.place}: no tokenizer of {part.source!r} can be loaded: {reason}") from None
 
 
-def _tokens(tokenizer: Any, text: str) -> int:
+def _count_tokens(tokenizer: Any, text: str) -> int:
     return len(tokenizer(text, verbose=False).input_ids)

@@ -1,4 +1,4 @@
-"""Which files of a model are loaded: safetensors of one variant and the text beside them, and nothing that is run."""
+"""The files of a model that are loaded: safetensors of one variant and the text files beside them, never code."""
 
 import hashlib
 import json
@@ -12,133 +12,138 @@ from engine.config.model_settings import ModelPart
 from engine.errors import ModelError
 
 PIPELINE_INDEX = "model_index.json"
-_ADAPTER = "pytorch_lora_weights.safetensors"
-_STEMS = ("diffusion_pytorch_model", "model")
-_TEXTS = (".json", ".txt", ".model", ".jinja")
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
+_ADAPTER_WEIGHTS = "pytorch_lora_weights.safetensors"
+_WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
+_TEXT_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+_PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
+
+Weights = Mapping[str, str | None]
+"""The variant of each weight file of a folder, by file name; None for plain weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenFiles:
-    """What to load of a model. files: their names in its folder. variant: of its weights, None for the plain ones."""
+    """The files of a model to load. files: their names in its folder. variant: of its weights, None if plain."""
 
     files: frozenset[str]
     variant: str | None
 
 
 def choose_files(part: ModelPart, names: Collection[str], index: Mapping[str, Any]) -> ChosenFiles:
-    """The files of a model that are needed, chosen as `DiffusionPipeline.download` of diffusers does.
+    """Return the files of a model that are needed, chosen as `DiffusionPipeline.download` of diffusers does.
 
-    names: all its files, with `/` between folder and file. index: the content of a pipeline's model_index.json.
-    Raises ModelError for a model that is no such, has pickles alone, lacks the variant, or brings code of its own.
+    names: all its files, with `/` between folder and file.
+    index: the content of a pipeline's model_index.json.
+
+    Raises ModelError for a model without the index, with pickles alone, without the variant, or with its own code.
     """
     _refuse_code(part, names, index)
-    components = [""] if part.index != PIPELINE_INDEX else list(_components(index))
-    found = {folder: _weights(part, folder, names) for folder in ("", *components)}
-    variants = {variant for weights in found.values() for variant in weights.values() if variant}
-    if part.index == PIPELINE_INDEX and part.variant and part.variant not in variants:
+    is_pipeline = part.index == PIPELINE_INDEX
+    components = list(_component_libraries(index)) if is_pipeline else [""]
+    weights = {folder: _weights_in(part, folder, names) for folder in ("", *components)}
+    variants = {variant for files in weights.values() for variant in files.values() if variant}
+    if is_pipeline and part.variant and part.variant not in variants:
         known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
         raise ModelError(f"model.variant: {part.source} has no variant {part.variant!r}; {known}")
-    files = {name for folder, weights in found.items() for name in _of_variant(weights, part.variant)}
+    chosen = {name for files in weights.values() for name in _of_variant(files, part.variant)}
     for folder in components:
-        _refuse_unloadable(part, folder, names, found[folder], files)
+        if not chosen.intersection(weights[folder]):
+            _refuse_unloadable(part, folder, names, weights[folder])
     if part.index not in names:
-        raise ModelError(f"{part.place}: {part.source} holds no {part.index}; give a model saved by save_pretrained")
-    files |= {name for name in names if _folder(name) in found and _is_text(name)}
-    return ChosenFiles(frozenset(files), part.variant if part.variant in variants else None)
+        raise ModelError(f"{part.place}: {part.source} has no {part.index}; give a model saved by save_pretrained")
+    texts = {name for name in names if _folder_of(name) in weights and _is_text(name)}
+    return ChosenFiles(frozenset(chosen | texts), part.variant if part.variant in variants else None)
 
 
 def fingerprint(place: str, folder: Path, files: Iterable[str]) -> str:
-    """First 12 hex digits of a SHA-256 over the safetensors files: names, headers, first KiB of every tensor.
+    """Return the first 12 hex digits of a SHA-256 over names, headers and the first KiB of every tensor.
 
-    That sees every tensor that was trained further or replaced, and reads megabytes where the model has gigabytes; a
-    change that spares the beginning of each tensor it touches is not seen. Raises ModelError for a file that is no
-    safetensors file or breaks off.
+    This detects every tensor that was trained further or replaced, and reads megabytes of a model of gigabytes. It does
+    not detect a change that spares the first KiB of each tensor. Raises ModelError for a file that is not a safetensors
+    file, or is incomplete.
     """
     digest = hashlib.sha256()
     for name in sorted(name for name in files if name.endswith(".safetensors")):
         digest.update(name.encode())
         try:
-            _sample(folder / name, digest)
+            _add_sample(folder / name, digest)
         except (OSError, ValueError, KeyError, TypeError):
             raise ModelError(
-                f"{place}: {folder / name} is no whole safetensors file; copy it again (with Git: git lfs pull)"
+                f"{place}: {folder / name} is not a complete safetensors file; copy it again (with Git: git lfs pull)"
             ) from None
     return digest.hexdigest()[:12]
 
 
-def _sample(path: Path, digest: "hashlib._Hash") -> None:
-    """Add a file in the format of https://huggingface.co/docs/safetensors to a digest. Raises ValueError and others."""
+def _add_sample(path: Path, digest: "hashlib._Hash") -> None:
+    """Add the header and the first KiB of each tensor to a digest. Raises ValueError and others for a broken file."""
+    # The format: https://huggingface.co/docs/safetensors
     with path.open("rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
         if length > size:
             raise ValueError(length)
         header = file.read(length)
         digest.update(header)
-        spans = [tensor["data_offsets"] for name, tensor in json.loads(header).items() if name != "__metadata__"]
-        if 8 + length + max((end for _, end in spans), default=0) != size:
+        ranges = [tensor["data_offsets"] for name, tensor in json.loads(header).items() if name != "__metadata__"]
+        if 8 + length + max((end for _, end in ranges), default=0) != size:
             raise ValueError(size)
-        for start, end in spans:
+        for start, end in ranges:
             file.seek(8 + length + start)
             digest.update(file.read(min(1024, end - start)))
 
 
-def _components(index: Mapping[str, Any]) -> dict[str, str]:
-    """Library or module of each component that a pipeline has; one may be [null, null]."""
+def _component_libraries(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the library or module of each component of a pipeline, without those that are [null, null]."""
     pairs = {key: value for key, value in index.items() if not key.startswith("_") and isinstance(value, list)}
     return {key: str(value[0]) for key, value in pairs.items() if value and value[0] is not None}
 
 
 def _refuse_code(part: ModelPart, names: Collection[str], index: Mapping[str, Any]) -> None:
-    """Where diffusers would run modules of the repository."""
-    modules = [f"{folder}/{library}.py" for folder, library in _components(index).items()]
-    found = [module for module in modules if module in names]
+    """Raise ModelError if diffusers would run modules of the repository."""
+    modules = [f"{folder}/{library}.py" for folder, library in _component_libraries(index).items()]
+    modules = [module for module in modules if module in names]
     if isinstance(index.get("_class_name"), list):
-        found.insert(0, f"{index['_class_name'][0]}.py")
-    if found:
+        modules.insert(0, f"{index['_class_name'][0]}.py")
+    if modules:
         raise ModelError(
-            f"{part.place}: {part.source} brings its own code ({found[0]}), which is never run here; "
+            f"{part.place}: {part.source} brings its own code ({modules[0]}), which is never run here; "
             "choose a model whose classes are in diffusers or transformers"
         )
 
 
-def _weights(part: ModelPart, folder: str, names: Iterable[str]) -> dict[str, str | None]:
-    """The safetensors files of a folder and their indices, with the variant of each."""
-    stems = (PurePosixPath(_ADAPTER).stem,) if part.index == _ADAPTER else _STEMS
-    found = {}
+def _weights_in(part: ModelPart, folder: str, names: Iterable[str]) -> dict[str, str | None]:
+    """Return the variant of each safetensors file of a folder, and of each index of such files."""
+    stems = (PurePosixPath(_ADAPTER_WEIGHTS).stem,) if part.index == _ADAPTER_WEIGHTS else _WEIGHT_STEMS
+    weights = {}
     for name in names:
         # model.fp16-00001-of-00002.safetensors, model.safetensors.index.fp16.json, and two older orders of the same
         stem, *rest = re.sub(r"-\d{5}-of-\d{5}", "", PurePosixPath(name).name).split(".")
-        if _folder(name) == folder and stem in stems and "safetensors" in rest:
-            found[name] = ".".join(word for word in rest if word not in ("safetensors", "index", "json")) or None
-    return found
+        if _folder_of(name) == folder and stem in stems and "safetensors" in rest:
+            weights[name] = ".".join(word for word in rest if word not in ("safetensors", "index", "json")) or None
+    return weights
 
 
-def _of_variant(weights: Mapping[str, str | None], variant: str | None) -> set[str]:
-    """Those of the variant, or the plain ones where the folder has none of it."""
+def _of_variant(weights: Weights, variant: str | None) -> set[str]:
+    """Return the files of the variant, or the plain ones if the folder has no such variant."""
     wanted = variant if variant in weights.values() else None
     return {name for name, has in weights.items() if has == wanted}
 
 
-def _refuse_unloadable(
-    part: ModelPart, folder: str, names: Iterable[str], weights: Mapping[str, str | None], files: Collection[str]
-) -> None:
-    if any(name in files for name in weights):
-        return
+def _refuse_unloadable(part: ModelPart, folder: str, names: Iterable[str], weights: Weights) -> None:
+    """Raise ModelError for a component with weights of which none was chosen."""
     if weights:
         known = ", ".join(sorted({str(variant) for variant in weights.values()}))
         raise ModelError(f"{part.place}: {part.source} has {folder or 'weights'} only as {known}; give model.variant")
-    pickles = [name for name in names if _folder(name) == folder and name.endswith(_PICKLES)]
+    pickles = [name for name in names if _folder_of(name) == folder and name.endswith(_PICKLE_SUFFIXES)]
     if pickles:
         raise ModelError(
             f"{part.place}: {part.source} has {pickles[0]} and no safetensors, and a pickle can run code when it is "
-            "loaded; convert it with save_pretrained(..., safe_serialization=True) where you trust it"
+            "loaded; if you trust it, convert it with save_pretrained(..., safe_serialization=True)"
         )
 
 
-def _folder(name: str) -> str:
+def _folder_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
 def _is_text(name: str) -> bool:
-    return name == "README.md" or (name.endswith(_TEXTS) and ".index." not in name)
+    return name == "README.md" or (name.endswith(_TEXT_SUFFIXES) and ".index." not in name)

@@ -54,7 +54,7 @@ _FEWEST_ROWS = 256
 """Of a short list several tables are made, so that its kinds meet in more than one way."""
 
 
-def clean(values: Iterable[str]) -> tuple[str, ...]:
+def clean_attributes(values: Iterable[str]) -> tuple[str, ...]:
     """Each value once, in the order of first places: lower case, single spaces, no punctuation around it.
 
     Dropped is what is no attribute: single letters, words like `the`, and values without any letter or digit.
@@ -63,7 +63,7 @@ def clean(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value for value in tidy if _is_attribute(value)))
 
 
-def kinds_of(attribute: str) -> frozenset[str]:
+def attribute_kinds(attribute: str) -> frozenset[str]:
     """Which kinds an attribute has, by its words: colour, count, size, age, posture. Mostly none or one."""
     words = _WORD.findall(attribute.lower())
     counted = any(word.isdecimal() and int(word) <= _LARGEST_COUNT for word in words)
@@ -97,7 +97,7 @@ def _attributes_of(name: str, content: dict[str, object], path: Path) -> tuple[s
     found = content[name]
     if not isinstance(found, list) or not all(isinstance(value, str) for value in found):
         raise SpecError(f"{place}: class {name!r} must have a list of texts, not {_form(found)}")
-    cleaned = clean(found)
+    cleaned = clean_attributes(found)
     if not cleaned:
         raise SpecError(f"{place}: class {name!r} has no attribute among its {len(found)} entries; add some")
     return cleaned
@@ -108,7 +108,7 @@ def _form(found: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Clusters:
+class AttributeClusters:
     """A class's attributes, `per_prompt` of them for each prompt.
 
     In a prompt, attributes are distinct and no two share a kind; there are fewer only where none of the others could
@@ -124,7 +124,7 @@ class Clusters:
     def __init__(self, attributes: Sequence[str], per_prompt: int, key: int) -> None:
         pools: dict[frozenset[str], list[str]] = {}
         for attribute in attributes:
-            pools.setdefault(kinds_of(attribute), []).append(attribute)
+            pools.setdefault(attribute_kinds(attribute), []).append(attribute)
         self._kinds, self._pools = tuple(pools), tuple(pools.values())
         self._per_prompt, self._key = per_prompt, key
 

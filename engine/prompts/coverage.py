@@ -52,6 +52,6 @@ class Coverage:
 
 
 @cache
-def coverage(sizes: tuple[int, ...]) -> Coverage:
+def shared_coverage(sizes: tuple[int, ...]) -> Coverage:
     """The sequence for these sizes, shared by all classes that have them."""
     return Coverage(sizes)

@@ -40,7 +40,7 @@ Meanings = Callable[[str], Sequence[NounMeaning]]
 """The meanings that a name may well be taken for; one or none where it is clear."""
 
 
-def lint(
+def lint_prompts(
     prompts: PromptSampler,
     limits: Sequence[TextLimit] = (),
     meanings: Meanings | None = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.apportion import ends_of
 from engine.config.prompts_spec import PLACEHOLDER, ClassPrompts, PromptsSpec, Strategy
 from engine.errors import SpecError
-from engine.prompts.attribute_clusters import Clusters, read_attributes
+from engine.prompts.attribute_clusters import AttributeClusters, read_attributes
 from engine.prompts.prompt_bank import read_bank
 from engine.prompts.prompt_templates import BankPrompts, PromptSource, PromptTemplates
 from engine.seeds import sample_seed
@@ -102,7 +102,7 @@ def _templates(
     used = set(_placeholders(templates))
     clusters = None
     if strategy.clusters is not None:
-        clusters = Clusters(lists[name], strategy.clusters.per_prompt, key=sample_seed(seed, label, 0))
+        clusters = AttributeClusters(lists[name], strategy.clusters.per_prompt, key=sample_seed(seed, label, 0))
     attributes = strategy.attributes | special.attributes
     return PromptTemplates(
         templates,

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Protocol
 
 from engine.config.prompts_spec import PLACEHOLDER
-from engine.prompts.attribute_clusters import Clusters
-from engine.prompts.coverage import Coverage, coverage
+from engine.prompts.attribute_clusters import AttributeClusters
+from engine.prompts.coverage import Coverage, shared_coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PromptTemplates:
     templates: tuple[str, ...]
     name: str
     attributes: tuple[tuple[str, tuple[str, ...]], ...]
-    clusters: Clusters | None
+    clusters: AttributeClusters | None
 
     def text(self, ordinal: int) -> PromptText:
         """Templates, values and pairs of them evenly."""
@@ -56,7 +56,7 @@ class PromptTemplates:
     @cached_property
     def _coverage(self) -> Coverage:
         # The template is one more factor, so that every template meets every value as often as any other.
-        return coverage((len(self.templates), *(len(values) for _, values in self.attributes)))
+        return shared_coverage((len(self.templates), *(len(values) for _, values in self.attributes)))
 
     @cached_property
     def _placeholders(self) -> list[list[str]]:

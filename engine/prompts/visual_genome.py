@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from engine.errors import DataError, OutputError, SpecError
-from engine.prompts.attribute_clusters import clean
+from engine.prompts.attribute_clusters import clean_attributes
 from engine.prompts.wordnet import WordNet
 from shards.storage.commit import replace_text, sweep_staging
 
@@ -35,7 +35,7 @@ def choose_synsets(classes: Mapping[str, Sequence[str]], wordnet: WordNet) -> di
     return {name: {meaning.synset for meaning in meanings} for name, meanings in found.items()}
 
 
-def with_hyponyms(synsets: Mapping[str, Set[str]], wordnet: WordNet) -> dict[str, set[str]]:
+def add_hyponyms(synsets: Mapping[str, Set[str]], wordnet: WordNet) -> dict[str, set[str]]:
     """The synsets of each class, and all that are kinds of them."""
     return {name: set(own).union(*(wordnet.hyponyms(synset) for synset in own)) for name, own in synsets.items()}
 
@@ -55,13 +55,13 @@ def count_attributes(path: Path, synsets: Mapping[str, Set[str]]) -> dict[str, C
         described += 1
         names = {name for synset in found for name in classes_of.get(synset, ())}
         for name in names:
-            counts[name].update(clean(attributes))
+            counts[name].update(clean_attributes(attributes))
     if not described:
         raise DataError(f"--visual-genome {path}: no object with synsets and attributes; give its attributes.json")
     return counts
 
 
-def ranked(counts: Mapping[str, Counter[str]], min_count: int) -> dict[str, list[str]]:
+def rank_attributes(counts: Mapping[str, Counter[str]], min_count: int) -> dict[str, list[str]]:
     """The attributes of each class that at least `min_count` objects have, by falling count, then by name.
 
     Raises DataError where a class has none.

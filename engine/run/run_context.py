@@ -54,8 +54,8 @@ class RunContext:
         """The filters, in the order of the spec."""
         return make_filters(self.spec.filters, self.spec.cluster)
 
-    def told_apart(self, train: TrainSpec) -> tuple[str, ...]:
-        """What a network that is trained so tells apart: classes of images, or of the pixels of masks."""
+    def label_names(self, train: TrainSpec) -> tuple[str, ...]:
+        """Return the classes that a network with this training predicts: those of images, or of the pixels of masks."""
         palette = self.spec.mask_palette
         return tuple(palette) if train.model.labels_pixels and palette is not None else self.plan.classes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.config.spec import Spec
 from engine.data.open_source import open_source
 from engine.errors import SpecError
-from engine.prompts.visual_genome import choose_synsets, count_attributes, ranked, with_hyponyms
+from engine.prompts.visual_genome import choose_synsets, count_attributes, rank_attributes, add_hyponyms
 from engine.prompts.wordnet import WordNet
 
 
@@ -21,8 +21,8 @@ def make_attribute_lists(
     """
     chosen = choose_synsets(synsets, wordnet)
     if not exact:
-        chosen = with_hyponyms(chosen, wordnet)
-    return ranked(count_attributes(visual_genome, chosen), min_count)
+        chosen = add_hyponyms(chosen, wordnet)
+    return rank_attributes(count_attributes(visual_genome, chosen), min_count)
 
 
 def classes_of(spec: Spec) -> Sequence[str]:

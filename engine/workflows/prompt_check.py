@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from engine.errors import DataError, ModelError
 from engine.models.tokenizer_limits import text_limits
-from engine.prompts.prompt_lint import lint
+from engine.prompts.prompt_lint import lint_prompts
 from engine.prompts.wordnet import WordNet
 from engine.run.run_context import RunContext
 
@@ -31,5 +31,5 @@ def check_prompts(context: RunContext) -> PromptCheck:
     except ModelError as error:
         unchecked.append(f"the length of prompts ({error})")
     return PromptCheck(
-        lint(context.prompts, limits, meanings, conditioned=context.spec.condition is not None), unchecked
+        lint_prompts(context.prompts, limits, meanings, conditioned=context.spec.condition is not None), unchecked
     )

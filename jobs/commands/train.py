@@ -11,6 +11,8 @@ from jobs.progress import shown
 
 if TYPE_CHECKING:
     from engine.training.classifier.classifier_job import ClassifierJob
+    from engine.training.classifier.metrics import Scores
+    from engine.training.classifier.train_result import TrainResult
 
 
 def register(command: AddCommand) -> None:
@@ -69,28 +71,28 @@ def train(arguments: Namespace) -> None:
 
 
 def progress(row: dict[str, Any], step: int, steps: int) -> None:
-    """A line for each evaluation and checkpoint."""
-    told = f"{time.strftime('%H:%M:%S')} step {step:,} of {steps:,}: loss {row['loss']:.4f}"
+    """Print a line for each evaluation and checkpoint."""
+    line = f"{time.strftime('%H:%M:%S')} step {step:,} of {steps:,}: loss {row['loss']:.4f}"
     accuracy, iou = row.get("validation_accuracy"), row.get("validation_mean_iou")
     if iou is not None:
-        told = f"{told}, mean IoU {iou:.3f} on real validation"
+        line = f"{line}, mean IoU {iou:.3f} on real validation"
     elif accuracy is not None:
-        told = f"{told}, {100 * accuracy:.1f}% right on real validation"
-    print(told, flush=True)
+        line = f"{line}, {100 * accuracy:.1f}% right on real validation"
+    print(line, flush=True)
 
 
-def summary(job: "ClassifierJob", result: dict[str, Any]) -> str:
-    """How good it is, in one line."""
-    found = result["validation"]
-    test = f"; {_told(result['test'])} of test" if "test" in result else ""
-    return f"{result['name']}: {_told(found)} of real validation, loss {found['loss']:.3f}{test}; files: {job.store}"
+def summary(job: "ClassifierJob", result: "TrainResult") -> str:
+    """Return the scores in one line."""
+    validation = f"{_scores_text(result.validation)} of real validation, loss {result.validation.loss:.3f}"
+    test = "" if result.test is None else f"; {_scores_text(result.test)} of test"
+    return f"{result.name}: {validation}{test}; files: {job.store}"
 
 
-def _told(scores: dict[str, Any]) -> str:
-    if scores["mean_iou"] is not None:
-        return f"mean IoU {scores['mean_iou']:.3f} and {100 * scores['accuracy']:.1f}% of pixels right"
-    f1, error = scores["macro_f1"], scores["calibration_error"]
-    return f"{100 * scores['accuracy']:.1f}% right (macro F1 {f1:.3f}, calibration error {error:.3f})"
+def _scores_text(scores: "Scores") -> str:
+    accuracy = f"{100 * scores.accuracy:.1f}%"
+    if scores.mean_iou is not None:
+        return f"mean IoU {scores.mean_iou:.3f} and {accuracy} of pixels right"
+    return f"{accuracy} right (macro F1 {scores.macro_f1:.3f}, calibration error {scores.calibration_error:.3f})"
 
 
 def _print_photos(predictions: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import DataError, OutputError, SpecError
 from engine.prompts.attribute_clusters import read_attributes
-from engine.prompts.visual_genome import choose_synsets, count_attributes, ranked, with_hyponyms, write_attributes
+from engine.prompts.visual_genome import choose_synsets, count_attributes, rank_attributes, add_hyponyms, write_attributes
 from engine.prompts.wordnet import WordNet
 from tests.conftest import Jobs, text_of
 from tests.engine.test_wordnet import INSTALLED, needs_wordnet
@@ -67,12 +67,12 @@ def test_objects_are_counted_once_for_each_class_that_shares_a_synset(tmp_path: 
 
 def test_lists_go_by_falling_count_then_by_name() -> None:
     counts = {"cat": Counter(black=2, wet=1, alert=2, white=5), "dog": Counter(big=2)}
-    assert ranked(counts, 1) == {"cat": ["white", "alert", "black", "wet"], "dog": ["big"]}
-    assert ranked(counts, 2)["cat"] == ["white", "alert", "black"]
+    assert rank_attributes(counts, 1) == {"cat": ["white", "alert", "black", "wet"], "dog": ["big"]}
+    assert rank_attributes(counts, 2)["cat"] == ["white", "alert", "black"]
     with pytest.raises(DataError, match="class 'dog': no attribute was given to 3 or more objects, the commonest to 2"):
-        ranked(counts, 3)
+        rank_attributes(counts, 3)
     with pytest.raises(DataError, match="the commonest to 0"):
-        ranked({"dog": Counter()}, 1)
+        rank_attributes({"dog": Counter()}, 1)
 
 
 def test_a_written_file_reads_back_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_class_means_what_is_given_or_the_only_meaning_of_its_name() -> None:
     wordnet = WordNet(INSTALLED)
     chosen = choose_synsets({"airplanes": [], "toy": ["plane.n.01", "toy_poodle.n.01"]}, wordnet)
     assert chosen == {"airplanes": {"airplane.n.01"}, "toy": {"airplane.n.01", "toy_poodle.n.01"}}
-    wide = with_hyponyms(chosen, wordnet)
+    wide = add_hyponyms(chosen, wordnet)
     assert wide["airplanes"] == {"airplane.n.01"} | wordnet.hyponyms("airplane.n.01")
     assert wide["toy"] == wide["airplanes"] | {"toy_poodle.n.01"}
 

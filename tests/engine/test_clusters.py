@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.prompts.attribute_clusters import Clusters, clean, kinds_of, read_attributes
+from engine.prompts.attribute_clusters import AttributeClusters, clean_attributes, attribute_kinds, read_attributes
 from tests.conftest import ROOT
 
 VISUAL_GENOME = ROOT.parent / "shared/data/attributes/visual_genome_by_cifar10_class.json"
@@ -27,20 +27,20 @@ any_list = st.lists(st.sampled_from(FREE + COLOURS + SIZES + COUNTS + MIXED), mi
 keys = st.integers(0, 2**63 - 1)
 
 
-def uses(clusters: Clusters, cycle: int) -> Counter[str]:
+def uses(clusters: AttributeClusters, cycle: int) -> Counter[str]:
     start = cycle * clusters.cycle
     return Counter(one for ordinal in range(start, start + clusters.cycle) for one in clusters.draw(ordinal))
 
 
 def contradicts(one: str, other: str) -> bool:
-    return bool(kinds_of(one) & kinds_of(other))
+    return bool(attribute_kinds(one) & attribute_kinds(other))
 
 
 @given(any_list, st.integers(1, 6), keys, st.integers(0, 10**9))
 def test_a_prompt_has_distinct_attributes_that_agree_and_no_more_would_fit(
     attributes: list[str], per_prompt: int, key: int, ordinal: int
 ) -> None:
-    drawn = Clusters(attributes, per_prompt, key).draw(ordinal)
+    drawn = AttributeClusters(attributes, per_prompt, key).draw(ordinal)
     assert len(set(drawn)) == len(drawn) <= per_prompt
     assert set(drawn) <= set(attributes)
     assert not any(contradicts(one, other) for one, other in combinations(drawn, 2))
@@ -53,10 +53,10 @@ def test_a_prompt_has_distinct_attributes_that_agree_and_no_more_would_fit(
 def test_every_cycle_uses_all_and_those_of_the_same_kinds_alike(
     attributes: list[str], per_prompt: int, key: int, cycle: int
 ) -> None:
-    found = uses(Clusters(attributes, per_prompt, key), cycle)
+    found = uses(AttributeClusters(attributes, per_prompt, key), cycle)
     assert set(found) == set(attributes)
-    for kinds in {kinds_of(one) for one in attributes}:
-        alike = [found[one] for one in attributes if kinds_of(one) == kinds]
+    for kinds in {attribute_kinds(one) for one in attributes}:
+        alike = [found[one] for one in attributes if attribute_kinds(one) == kinds]
         assert max(alike) - min(alike) <= 1
 
 
@@ -64,8 +64,8 @@ def test_every_cycle_uses_all_and_those_of_the_same_kinds_alike(
 def test_without_a_crowded_kind_each_is_used_once_but_for_what_fills_the_last_prompt(
     attributes: list[str], per_prompt: int, key: int, cycle: int
 ) -> None:
-    crowds = Counter(kind for one in attributes for kind in kinds_of(one))
-    clusters = Clusters(attributes, per_prompt, key)
+    crowds = Counter(kind for one in attributes for kind in attribute_kinds(one))
+    clusters = AttributeClusters(attributes, per_prompt, key)
     found = uses(clusters, cycle)
     if max(crowds.values(), default=0) * per_prompt <= len(attributes):
         assert clusters.cycle == -(-len(attributes) // per_prompt)
@@ -79,16 +79,16 @@ def test_without_a_crowded_kind_each_is_used_once_but_for_what_fills_the_last_pr
 def test_the_order_of_asking_does_not_matter(
     attributes: list[str], per_prompt: int, key: int, ordinals: list[int]
 ) -> None:
-    in_order = Clusters(attributes, per_prompt, key)
+    in_order = AttributeClusters(attributes, per_prompt, key)
     drawn = [in_order.draw(ordinal) for ordinal in range(501)]
-    assert [Clusters(attributes, per_prompt, key).draw(ordinal) for ordinal in ordinals] == [drawn[o] for o in ordinals]
+    assert [AttributeClusters(attributes, per_prompt, key).draw(ordinal) for ordinal in ordinals] == [drawn[o] for o in ordinals]
 
 
 @pytest.mark.parametrize(
     "attributes", [FREE[:9], COLOURS[:2] + SIZES[:1] + FREE[:5], COLOURS[:3] + SIZES[:2] + COUNTS[:2] + FREE[:1]]
 )
 def test_in_time_all_that_agree_have_met(attributes: Sequence[str]) -> None:
-    clusters = Clusters(attributes, 2, 11)
+    clusters = AttributeClusters(attributes, 2, 11)
     met = {frozenset(clusters.draw(ordinal)) for ordinal in range(3000)}
     assert met == {frozenset(pair) for pair in combinations(attributes, 2) if not contradicts(*pair)}
 
@@ -97,27 +97,27 @@ def test_in_time_all_that_agree_have_met(attributes: Sequence[str]) -> None:
 def test_kinds_that_leave_no_freedom_are_packed_without_a_gap(per_prompt: int, each: int) -> None:
     attributes = [*COLOURS[:each], *SIZES[:each], *COUNTS[:each]]
     for key in range(10):
-        clusters = Clusters(attributes, per_prompt, key)
+        clusters = AttributeClusters(attributes, per_prompt, key)
         assert clusters.cycle * per_prompt == len(attributes)
         assert uses(clusters, key) == dict.fromkeys(attributes, 1)
 
 
 def test_pairings_differ_from_cycle_to_cycle_and_from_key_to_key() -> None:
-    clusters = Clusters(FREE, 2, 1)
+    clusters = AttributeClusters(FREE, 2, 1)
     first, second = ([clusters.draw(cycle * 20 + place) for place in range(20)] for cycle in range(2))
     assert len({frozenset(pair) for pair in first} & {frozenset(pair) for pair in second}) < 5
-    assert first != [Clusters(FREE, 2, 2).draw(place) for place in range(20)]
+    assert first != [AttributeClusters(FREE, 2, 2).draw(place) for place in range(20)]
 
 
 def test_what_is_drawn_stays_as_it_is() -> None:
     # Runs are replayed by later versions: other draws would be other images.
-    clusters = Clusters(["white", "small", "two", "old", "furry", "wet", "small white"], 2, 5)
+    clusters = AttributeClusters(["white", "small", "two", "old", "furry", "wet", "small white"], 2, 5)
     drawn = [clusters.draw(ordinal) for ordinal in (0, 1, 10**9)]
     assert drawn == [("two", "white"), ("white", "small"), ("small white", "wet")]
 
 
 def test_a_list_of_one_kind_gives_one_each() -> None:
-    clusters = Clusters(COLOURS, 3, 0)
+    clusters = AttributeClusters(COLOURS, 3, 0)
     assert uses(clusters, 0) == dict.fromkeys(COLOURS, 1)
     assert clusters.cycle == len(COLOURS)
 
@@ -126,7 +126,7 @@ def test_what_stands_beside_a_crowded_kind_is_repeated() -> None:
     colours = [
         f"{shade} {colour}" for shade in ("light", "deep", "soft") for colour in ("red", "green", "blue", "grey")
     ]
-    found = uses(Clusters([*colours, *SIZES, "furry", "wet"], 2, 3), 1)
+    found = uses(AttributeClusters([*colours, *SIZES, "furry", "wet"], 2, 3), 1)
     assert [found[colour] for colour in colours] == [1] * 12
     assert {found[other] for other in (*SIZES, "furry", "wet")} == {1, 2}  # 12 places for 7
 
@@ -151,7 +151,7 @@ def test_what_stands_beside_a_crowded_kind_is_repeated() -> None:
     ],
 )
 def test_kinds_go_by_words(attribute: str, kinds: set[str]) -> None:
-    assert kinds_of(attribute) == kinds
+    assert attribute_kinds(attribute) == kinds
 
 
 def test_cleaning() -> None:
@@ -171,13 +171,13 @@ def test_cleaning() -> None:
         "u.s. navy",
         "größe",
     ]
-    assert clean(raw) == ("navy", "dark blue", "white", "4", "u.s. navy", "größe")
+    assert clean_attributes(raw) == ("navy", "dark blue", "white", "4", "u.s. navy", "größe")
 
 
 @given(st.lists(st.text()))
 def test_cleaning_twice_changes_nothing(values: list[str]) -> None:
-    once = clean(values)
-    assert clean(once) == once
+    once = clean_attributes(values)
+    assert clean_attributes(once) == once
     assert len(set(once)) == len(once)
 
 
@@ -220,7 +220,7 @@ def test_attributes_of_real_images_are_used_evenly(per_prompt: int) -> None:
     names = json.loads(VISUAL_GENOME.read_text())
     for name, attributes in read_attributes(VISUAL_GENOME, names).items():
         assert len(attributes) <= len(names[name])
-        clusters = Clusters(attributes, per_prompt, 1)
+        clusters = AttributeClusters(attributes, per_prompt, 1)
         found = uses(clusters, 3)
         assert set(found) == set(attributes), name
         assert {len(clusters.draw(ordinal)) for ordinal in range(clusters.cycle)} == {per_prompt}

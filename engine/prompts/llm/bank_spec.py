@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from engine.config.data_spec import DataSpec
 from engine.config.prompts_spec import PLACEHOLDER
 from engine.config.strict import Count, Share, Strict
-from engine.prompts.llm.backends import ModelSpec, TransformersSpec, VisionModelSpec, VisionSpec
+from engine.prompts.llm.backend_settings import ModelSpec, TransformersSpec, VisionModelSpec, VisionSpec
 
 _PROMPTS = (
     "Write {count} different prompts for a text-to-image model. Each describes one realistic photo of a {class}: its "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.errors import BankIncomplete, RunMismatch
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.language_model import Answered, Log, load_model
+from engine.prompts.llm.language_model import AnsweredQuestion, Log, load_model
 from engine.prompts.llm.question_planner import QuestionPlanner, TopicResult
 from engine.prompts.llm.question_progress import QuestionProgress
 from engine.prompts.llm.response_cache import ResponseCache, open_response_cache
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Bank:
+class BankSummary:
     """A written bank. rejected: how many lines were turned down, by reason; missed: how many prompts are missing."""
 
     path: Path
@@ -31,7 +31,7 @@ class Bank:
         return f"{self.path}: {self.rows:,} prompts; turned down: {turned_down}; missing: {self.missed:,}"
 
 
-def journal_path(out: Path) -> Path:
+def response_cache_path(out: Path) -> Path:
     """Where the answers are kept that a bank is made of."""
     return out.with_name(out.name + ".answers.jsonl")
 
@@ -42,13 +42,13 @@ def fill_bank(
     may_miss: Callable[[str], int],
     out: Path,
     log: Log,
-) -> Bank:
+) -> BankSummary:
     """Ask until every topic has what it wants, then write the bank; the same call again asks only what is missing.
 
     may_miss: how many prompts of a class may be missing in the end. Raises BankIncomplete where more are, and what
     `open_journal` and the model raise; whatever was answered until then is kept.
     """
-    journal_file = journal_path(out)
+    journal_file = response_cache_path(out)
     if out.exists() and not journal_file.exists():
         raise RunMismatch(f"{out} exists without {journal_file.name}, which it was made of; give another --out")
     harvests = [TopicResult(topic) for topic in interview.topics]
@@ -58,7 +58,7 @@ def fill_bank(
         write_bank(out, _rows(spec, interview, harvests))
     rejected = sum((harvest.rejected for harvest in harvests), Counter[str]())
     kept = sum(len(harvest.kept) for harvest in harvests)
-    return Bank(out, kept, rejected, sum(harvest.lacking for harvest in harvests))
+    return BankSummary(out, kept, rejected, sum(harvest.lacking for harvest in harvests))
 
 
 def _ask(
@@ -74,7 +74,7 @@ def _ask(
         model.answer(questions, partial(_keep, journal, QuestionProgress(number, len(questions), log)))
 
 
-def _keep(journal: ResponseCache, progress: QuestionProgress, answered: Sequence[Answered]) -> None:
+def _keep(journal: ResponseCache, progress: QuestionProgress, answered: Sequence[AnsweredQuestion]) -> None:
     journal.add(answered)
     progress.add(len(answered))
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from engine.data.splits import load_splits
 from engine.data.real_image import RealImage
 from engine.errors import DataError, SpecError
-from engine.prompts.llm.answers import Line, Response, read_caption
+from engine.prompts.llm.response_parser import ParsedLine, Response, read_caption
 from engine.prompts.llm.bank_spec import CaptionBankSpec, fill
-from engine.prompts.llm.bank_writer import Bank, fill_bank
+from engine.prompts.llm.bank_writer import BankSummary, fill_bank
 from engine.prompts.llm.language_model import Log
 from engine.prompts.llm.question_planner import QuestionPlanner, Topic
 from shards.codec import Pixels, fit_rgb
 
 
-def write_captions(spec: CaptionBankSpec, out: Path, log: Log) -> Bank:
+def write_captions(spec: CaptionBankSpec, out: Path, log: Log) -> BankSummary:
     """Write the bank, or go on with it. Raises what `fill_bank` raises, SpecError, and DataError for unusable data."""
     splits = load_splits(spec.data)
     if unknown := spec.words.keys() - set(splits.classes):
@@ -60,6 +60,6 @@ def _shown(image: RealImage, longest: int) -> Pixels:
     return fit_rgb(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-def _read(spec: CaptionBankSpec, topic: Topic, answer: Response) -> list[Line]:
+def _read(spec: CaptionBankSpec, topic: Topic, answer: Response) -> list[ParsedLine]:
     prefix = None if spec.prefix is None else fill(spec.prefix, **{"class": spec.spoken(topic.class_name)})
     return read_caption(answer, topic.names, prefix)

@@ -3,8 +3,8 @@
 import base64
 from typing import Any, Protocol
 
-from engine.prompts.llm.answers import Response
-from engine.prompts.llm.backends import OllamaSpec, OpenAISpec, ServerSpec
+from engine.prompts.llm.response_parser import Response
+from engine.prompts.llm.backend_settings import OllamaSpec, OpenAISpec, ServerSpec
 from engine.prompts.llm.question_planner import Question
 from shards.codec import encode_rgb
 

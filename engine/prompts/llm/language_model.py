@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine.prompts.llm.answers import Response
-from engine.prompts.llm.backends import OllamaSpec, OpenAISpec, TransformersSpec, VisionSpec
+from engine.prompts.llm.response_parser import Response
+from engine.prompts.llm.backend_settings import OllamaSpec, OpenAISpec, TransformersSpec, VisionSpec
 from engine.prompts.llm.question_planner import Question
 
-Answered = tuple[Question, Response]
-Done = Callable[[Sequence[Answered]], None]
+AnsweredQuestion = tuple[Question, Response]
+OnResponses = Callable[[Sequence[AnsweredQuestion]], None]
 """Takes answers as soon as they are there; those that were made together, together."""
 Log = Callable[[str], None]
 
@@ -16,7 +16,7 @@ Log = Callable[[str], None]
 class LanguageModel(Protocol):
     """Answers questions."""
 
-    def answer(self, questions: Sequence[Question], done: Done) -> None:
+    def answer(self, questions: Sequence[Question], done: OnResponses) -> None:
         """Answer all of them, in any order. Raises ModelError or AnswerError; then `done` has had the ones before."""
         ...
 
@@ -32,6 +32,6 @@ def load_model(spec: TransformersSpec | OllamaSpec | OpenAISpec, log: Log) -> La
         from engine.prompts.llm.transformers_model import TextModel
 
         return TextModel(spec)
-    from engine.prompts.llm.chat_server import Server
+    from engine.prompts.llm.chat_client import ChatClient
 
-    return Server(spec, log)
+    return ChatClient(spec, log)

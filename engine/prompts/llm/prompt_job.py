@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import SpecError
-from engine.prompts.llm.answers import Line, Response, read_prompts
+from engine.prompts.llm.response_parser import ParsedLine, Response, read_prompts
 from engine.prompts.llm.bank_spec import PromptBankSpec, fill
-from engine.prompts.llm.bank_writer import Bank, fill_bank
+from engine.prompts.llm.bank_writer import BankSummary, fill_bank
 from engine.prompts.llm.language_model import Log
 from engine.prompts.llm.question_planner import QuestionPlanner, Topic
 
 
-def write_prompts(spec: PromptBankSpec, out: Path, log: Log) -> Bank:
+def write_prompts(spec: PromptBankSpec, out: Path, log: Log) -> BankSummary:
     """Write the bank, or go on with it. Raises what `fill_bank` raises, SpecError, and DataError for unusable data."""
     topics = [_topic(spec, name) for name in _classes(spec)]
     interview = QuestionPlanner(topics, spec.seed, spec.per_request, spec.patience, _read)
@@ -34,5 +34,5 @@ def _topic(spec: PromptBankSpec, class_name: str) -> Topic:
     return Topic(class_name, class_name, spec.names(class_name), fill(spec.instruction, **words), spec.per_class)
 
 
-def _read(topic: Topic, answer: Response) -> list[Line]:
+def _read(topic: Topic, answer: Response) -> list[ParsedLine]:
     return read_prompts(answer, topic.names)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from engine.prompts.llm.answers import Line, Response, same
+from engine.prompts.llm.response_parser import ParsedLine, Response, deduplication_key
 from engine.seeds import sample_seed
 from shards.codec import Pixels
 
-AnswerKey = tuple[str, int]
+ResponseKey = tuple[str, int]
 """Key of a topic, and number of the request."""
 
 
@@ -33,7 +33,7 @@ class Topic:
     show: Callable[[], Pixels] | None = None
 
 
-Read = Callable[[Topic, Response], Sequence[Line]]
+ParseResponse = Callable[[Topic, Response], Sequence[ParsedLine]]
 """What an answer about a topic says, in its order."""
 
 
@@ -46,7 +46,7 @@ class Question:
     seed: int
 
     @property
-    def key(self) -> AnswerKey:
+    def key(self) -> ResponseKey:
         """Under what its answer is kept."""
         return self.topic.key, self.number
 
@@ -74,20 +74,20 @@ class TopicResult:
         """How many more are wanted."""
         return self.topic.want - len(self.kept)
 
-    def take(self, answers: Mapping[AnswerKey, Response], read: Read) -> None:
+    def take(self, answers: Mapping[ResponseKey, Response], read: ParseResponse) -> None:
         """Go on with the answers that are there."""
         while self.lacking and (answer := answers.get((self.topic.key, self.taken))) is not None:
             for line in read(self.topic, answer):
                 self._take(line)
             self.taken += 1
 
-    def _take(self, line: Line) -> None:
-        reason = line.reason or ("duplicate" if same(line.text) in self._seen else "")
+    def _take(self, line: ParsedLine) -> None:
+        reason = line.reason or ("duplicate" if deduplication_key(line.text) in self._seen else "")
         if reason:
             self.rejected[reason] += 1
         elif self.lacking:
             self.kept.append((self.taken, line.text))
-            self._seen.add(same(line.text))
+            self._seen.add(deduplication_key(line.text))
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class QuestionPlanner:
     seed: int
     per_request: int
     patience: float
-    read: Read
+    read: ParseResponse
 
     def rounds(
-        self, harvests: Sequence[TopicResult], answers: Mapping[AnswerKey, Response]
+        self, harvests: Sequence[TopicResult], answers: Mapping[ResponseKey, Response]
     ) -> Iterator[list[Question]]:
         """The questions still to be answered, round by round; the caller puts their answers into `answers`.
 

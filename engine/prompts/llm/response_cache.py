@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.errors import OutputError, RunMismatch
-from engine.prompts.llm.answers import Response
-from engine.prompts.llm.language_model import Answered
-from engine.prompts.llm.question_planner import AnswerKey
+from engine.prompts.llm.response_parser import Response
+from engine.prompts.llm.language_model import AnsweredQuestion
+from engine.prompts.llm.question_planner import ResponseKey
 
 
 class ResponseCache:
     """`answers` by topic and number; what is added is safe when `add` returns."""
 
-    def __init__(self, file: BinaryIO, answers: dict[AnswerKey, Response]) -> None:
+    def __init__(self, file: BinaryIO, answers: dict[ResponseKey, Response]) -> None:
         self._file = file
         self._answers = answers
 
     @property
-    def answers(self) -> Mapping[AnswerKey, Response]:
+    def answers(self) -> Mapping[ResponseKey, Response]:
         """All answers so far."""
         return self._answers
 
-    def add(self, answered: Sequence[Answered]) -> None:
+    def add(self, answered: Sequence[AnsweredQuestion]) -> None:
         """Keep the answers of one call."""
         _append(self._file, [[*question.key, answer.text, answer.cut] for question, answer in answered])
         self._answers |= {question.key: answer for question, answer in answered}

@@ -16,9 +16,9 @@ from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogits
 
 from engine.errors import ModelError
 from engine.models.devices import auto_dtype
-from engine.prompts.llm.answers import Response
-from engine.prompts.llm.backends import TransformersSpec, VisionSpec
-from engine.prompts.llm.language_model import Done
+from engine.prompts.llm.response_parser import Response
+from engine.prompts.llm.backend_settings import TransformersSpec, VisionSpec
+from engine.prompts.llm.language_model import OnResponses
 from engine.prompts.llm.question_planner import Question
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -57,7 +57,7 @@ class _Local:
         ends = self._model.generation_config.eos_token_id
         self._ends = {ends} if isinstance(ends, int) else set(ends or ())
 
-    def answer(self, questions: Sequence[Question], done: Done) -> None:
+    def answer(self, questions: Sequence[Question], done: OnResponses) -> None:
         """As Model.answer; a batch's answers come together."""
         for start in range(0, len(questions), self._spec.batch_size):
             batch = questions[start : start + self._spec.batch_size]

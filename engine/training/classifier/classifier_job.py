@@ -1,12 +1,12 @@
-"""One training in a folder: whether it is done, its files, and going on with it.
+"""One training in a folder: whether it is done, its files, and resuming it.
 
-PLACE/training.json        what it was begun with
-PLACE/checkpoint.pt        where it stands, until it is done
-PLACE/events/              event files for TensorBoard
-PLACE/metrics.parquet      a row for each step, see `history`
-PLACE/predictions.parquet  of each real validation and test image, see `evaluate`
-PLACE/model.safetensors    the network, for `models.load`
-PLACE/result.json          the scores; written last
+FOLDER/training.json        settings that it was begun with
+FOLDER/checkpoint.pt        state of an unfinished training
+FOLDER/events/              event files for TensorBoard
+FOLDER/metrics.parquet      a row for each step, see `history`
+FOLDER/predictions.parquet  a row for each real validation and test image, see `evaluate`
+FOLDER/model.safetensors    the network, for `load_network`
+FOLDER/result.json          the scores, see `train_result`; written last
 """
 
 import hashlib
@@ -34,6 +34,7 @@ from engine.training.checkpoint import Checkpoint
 from engine.training.classifier.evaluate import Predictions
 from engine.training.classifier.history import Row, TensorBoardWriter, as_parquet
 from engine.training.classifier.network_factory import Network, dump_network, load_network
+from engine.training.classifier.train_result import TrainResult
 from engine.training.classifier.train_worker import TrainWorker
 from engine.training.classifier.trainer import (
     ProgressCallback,
@@ -48,15 +49,16 @@ from shards.storage.manifest import finished_shards, read_all_stats
 from shards.storage.retries import FileMissing
 from shards.storage.store import Store
 
-MODEL, RESULT = "model.safetensors", "result.json"
+MODEL = "model.safetensors"
 _BEGUN = "training.json"
-_CHANGES_NOTHING = {"workers", "checkpoint_every"}
+_WITHOUT_EFFECT = {"workers", "checkpoint_every"}
+"""Settings that do not change the result."""
 _LIBRARIES = ("torch", "torchvision", "numpy")
 
 
 @dataclass(frozen=True)
 class ClassifierJob:
-    """A training and the place of its files. Pickles, and works on any node that sees the places."""
+    """A training and the folder of its files. Pickles, and works on any node that can reach the shards and folder."""
 
     spec: TrainSpec
     data: TrainData
@@ -64,31 +66,31 @@ class ClassifierJob:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that the result follows from: settings, and what the shards hold."""
-        places = (self.data.real, self.data.synthetic, self.data.validation, self.data.test)
-        stats = [read_all_stats(place) for place in places if place is not None]
-        hashes = [[file["sha256"] for one in found.values() for file in one["files"]] for found in stats]
-        judged = [stream.fingerprint() for stream in self.data.judged(self.spec, 1).values()]
+        """Digest of everything that the result depends on: settings, first weights, and the content of the shards."""
+        locations = (self.data.real, self.data.synthetic, self.data.validation, self.data.test)
+        stats = [read_all_stats(location) for location in locations if location is not None]
+        hashes = [[file["sha256"] for shard in shards.values() for file in shard["files"]] for shards in stats]
+        evaluated = [stream.fingerprint() for stream in self.data.evaluation_streams(self.spec, 1).values()]
         mix = self.data.mix(self.spec, 1).state_dict()["mix"]
         file = Path(self.spec.weights or "")
         weights = sha256_of(file) if file.is_file() else None
-        content = [self._settings, weights, self.data.classes, hashes, mix, judged]
+        content = [self._settings, weights, self.data.classes, hashes, mix, evaluated]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return self.spec.model_dump(mode="json", exclude=_CHANGES_NOTHING)
+        return self.spec.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
 
     def begin(self) -> None:
-        """Take the place for this training, or go on with it.
+        """Reserve the folder for this training, or check that it holds this one.
 
-        Raises SpecError, DataError, ModelError or NotReal for what cannot be trained, and RunMismatch where the place
+        Raises SpecError, DataError, ModelError or NotReal for what cannot be trained, and RunMismatch if the folder
         holds another training.
         """
         try:
             begun = json.loads(self.store.read(_BEGUN))
         except FileMissing:
-            self.first_model()  # so that what is wrong with it is said before processes are started
+            self.initial_model()  # Report its errors before worker processes are started.
             begun = {"fingerprint": self.fingerprint, "settings": self._settings}
             self.store.replace(_BEGUN, f"{json.dumps(begun, indent=1)}\n".encode())
         if begun["fingerprint"] != self.fingerprint:
@@ -97,95 +99,94 @@ class ClassifierJob:
                 f"{self.store} holds another training ({changes}); give this one its own train.name, or remove that"
             )
 
-    def result(self) -> dict[str, Any] | None:
-        """The content of result.json; None before the end."""
-        try:
-            found: dict[str, Any] = json.loads(self.store.read(RESULT))
-        except FileMissing:
-            return None
-        return found
+    def result(self) -> TrainResult | None:
+        """Return the result, or None before the end."""
+        return TrainResult.read(self.store)
 
-    def run(self, worker: TrainWorker, tell: ProgressCallback = noop_progress) -> TrainedClassifier:
-        """Train as one of the workers, from the checkpoint on; rank 0 writes the files."""
+    def run(self, worker: TrainWorker, on_progress: ProgressCallback = noop_progress) -> TrainedClassifier:
+        """Train on one of the workers, from the checkpoint on. Rank 0 writes the files."""
         began = time.monotonic()
         checkpoint = Checkpoint(self.store, self.fingerprint)
         trainer = Trainer(self.spec, self.data, worker, checkpoint)
         if worker.rank:
             return trainer.run()
-        with self._events(trainer.done) as events:
+        with self._tensorboard(trainer.done) as tensorboard:
 
-            def both(rows: Sequence[Row], step: int, steps: int) -> None:
-                events.add(rows)
-                tell(rows, step, steps)
+            def record(rows: Sequence[Row], step: int, steps: int) -> None:
+                tensorboard.add(rows)
+                on_progress(rows, step, steps)
 
-            trained = trainer.run(both)
-        facts = {"workers": worker.world_size, "device": _device(worker), "steps": trainer.steps}
-        self._write(trained, facts | {"seconds_since_last_start": round(time.monotonic() - began, 1)})
+            trained = trainer.run(record)
+        self._write(trained, worker, trainer.steps, round(time.monotonic() - began, 1))
         checkpoint.remove()
         self.store.sweep()
         return trained
 
-    def first_model(self) -> Network:
-        """The network before the training."""
+    def initial_model(self) -> Network:
+        """Return the network before the training."""
         real, _ = real_and_synthetic(self.data.mix(self.spec, 1))
         return initial_network(self.spec, self.data.classes, real)
 
-    def model(self) -> Network:
-        """The trained network, of a training that is done."""
+    def trained_model(self) -> Network:
+        """Return the network of a finished training."""
         with self.store.local_copy(MODEL) as path:
             return load_network(path)
 
     @contextmanager
-    def _events(self, start: int) -> Iterator[TensorBoardWriter]:
-        """Written where TensorBoard can watch them; for a bucket they are copied there at the end."""
+    def _tensorboard(self, start: int) -> Iterator[TensorBoardWriter]:
+        """Open event files. Those of a bucket are written to a temporary folder and copied at the end."""
         store = self.store / "events"
         with TemporaryDirectory() as folder:
-            events = TensorBoardWriter(store.local or Path(folder), start, self.data.classes)
+            writer = TensorBoardWriter(store.local or Path(folder), start, self.data.classes)
             try:
-                yield events
+                yield writer
             finally:
-                events.close()
+                writer.close()
                 for file in Path(folder).iterdir():
                     store.replace(file.name, file.read_bytes())
 
-    def _write(self, trained: TrainedClassifier, facts: dict[str, Any]) -> None:
+    def _write(self, trained: TrainedClassifier, worker: TrainWorker, steps: int, seconds: float) -> None:
         self.store.replace("metrics.parquet", as_parquet(trained.rows))
-        self.store.replace("predictions.parquet", _predictions(trained))
+        self.store.replace("predictions.parquet", _predictions_table(trained))
         self.store.replace(MODEL, dump_network(trained.model))
-        result = {
-            "name": self.spec.name,
-            "fingerprint": self.fingerprint,
-            "settings": self.spec.model_dump(mode="json"),
-            "classes": self.data.classes,
-            "step": trained.step,
-            "last_step": len(trained.rows),
-            **{split: scores.as_json() for split, scores in trained.scores.items()},
-            **facts,
-            "versions": {name: version(name) for name in _LIBRARIES},
-        }
-        self.store.replace(RESULT, f"{json.dumps(result, ensure_ascii=False)}\n".encode())
+        result = TrainResult(
+            name=self.spec.name,
+            fingerprint=self.fingerprint,
+            settings=self.spec,
+            classes=self.data.classes,
+            step=trained.step,
+            last_step=len(trained.rows),
+            steps=steps,
+            validation=trained.scores["validation"],
+            test=trained.scores.get("test"),
+            workers=worker.world_size,
+            device=_device(worker),
+            seconds_since_last_start=seconds,
+            versions={name: version(name) for name in _LIBRARIES},
+        )
+        result.write(self.store)
 
 
 def open_job(run: Run, spec: TrainSpec) -> ClassifierJob:
-    """The training on a run that `sweep.prepare_sweep` has prepared, in RUN/train/NAME."""
+    """Return the training in RUN/train/NAME. `leakage.prepare_real` must have written the run's real shards."""
     real = run.store / "real"
     data = TrainData(
         real=(real / "train").url,
         synthetic=run.shards.url if finished_shards(run.shards) else None,
         validation=(real / "validation").url,
         test=(real / "test").url if finished_shards(real / "test") else None,
-        classes=run.context.told_apart(spec),
+        classes=run.context.label_names(spec),
     )
     return ClassifierJob(spec, data, run.store / "train" / spec.name)
 
 
-def _predictions(trained: TrainedClassifier) -> bytes:
-    """Columns split, key and quality; of a classifier also label, predicted and confidence."""
+def _predictions_table(trained: TrainedClassifier) -> bytes:
+    """Return a parquet table with split, key and quality; of a classifier also label, predicted and confidence."""
     tables = []
-    for split, found in trained.predictions.items():
-        label = {"label": found.label} if isinstance(found, Predictions) else {}
-        facts = {"split": [split] * len(found.quality), "key": trained.keys[split]}
-        tables.append(pa.table({**facts, **label, **found.as_columns()}))
+    for split, predictions in trained.predictions.items():
+        label = {"label": predictions.label} if isinstance(predictions, Predictions) else {}
+        samples = {"split": [split] * len(predictions.quality), "key": trained.keys[split]}
+        tables.append(pa.table({**samples, **label, **predictions.as_columns()}))
     sink = io.BytesIO()
     pq.write_table(pa.concat_tables(tables), sink)
     return sink.getvalue()

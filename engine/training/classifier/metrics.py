@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.strict import Strict
+
 Labels = NDArray[np.int64]
 Confusion = NDArray[np.int64]
 """(classes, classes): the row is the true class, the column the predicted one."""

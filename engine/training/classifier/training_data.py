@@ -1,4 +1,4 @@
-"""What a training reads: places of shards, the mix of them, and strictly real images to be judged on."""
+"""The data of a training: locations of shards, their mix, and strictly real images to evaluate on."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +12,14 @@ from engine.errors import DataError, SpecError
 from engine.training.classifier.network_factory import CENTRED, IMAGENET, Statistics
 from shards import MixedStream, ShardStream
 
-_LOOKED_AT, _AT_ONCE = 1024, 64
+_STATISTICS_IMAGES, _BATCH = 1024, 64
 
 
 @dataclass(frozen=True)
 class TrainData:
-    """Places of shards: folders or URLs, as `ShardStream` takes them.
+    """Locations of shards: folders or URLs, as `ShardStream` takes them.
 
-    synthetic: None where there are none. test: looked at once, after the training; None without one.
+    synthetic: None if there are none. test: evaluated once, after the training; None without one.
     classes:   names in label order; of masks, in the order of their class indices.
     """
 
@@ -29,23 +29,27 @@ class TrainData:
     test: str | None
     classes: tuple[str, ...]
 
-    def judged(self, spec: TrainSpec, threads: int) -> dict[str, ShardStream]:
-        """Validation, and test if there is one, in the order on disk. Raises NotReal for a synthetic sample."""
-        places = {"validation": self.validation} | ({} if self.test is None else {"test": self.test})
-        return {split: self._stream(place, spec, threads, shuffle=False) for split, place in places.items()}
+    def evaluation_streams(self, spec: TrainSpec, threads: int) -> dict[str, ShardStream]:
+        """Open validation, and test if there is one, in the order on disk. Raises NotReal for a synthetic sample."""
+        locations = {"validation": self.validation} | ({} if self.test is None else {"test": self.test})
+        return {split: self._stream(location, spec, threads, shuffle=False) for split, location in locations.items()}
 
     def mix(self, spec: TrainSpec, threads: int, rank: int = 0, world_size: int = 1) -> MixedStream:
-        """What is trained on. Raises SpecError for what cannot be mixed, NotReal for a synthetic sample in `real`."""
-        counts = _counts(spec)
-        real = self._stream(self.real, spec, threads, images=counts[0])
-        place = None if spec.alpha == 0 else self.synthetic
-        synthetic = None if place is None else self._stream(place, spec, threads, images=counts[1], real_only=False)
+        """Open the mix that is trained on.
+
+        Raises SpecError for streams that cannot be mixed, NotReal for a synthetic sample in `real`.
+        """
+        real_images, synthetic_images = _image_counts(spec)
+        real = self._stream(self.real, spec, threads, images=real_images)
+        synthetic = None
+        if self.synthetic is not None and spec.alpha != 0:
+            synthetic = self._stream(self.synthetic, spec, threads, images=synthetic_images, real_only=False)
         if synthetic is None and spec.alpha:
             raise SpecError(f"train.alpha is {spec.alpha:g}, and there are no synthetic shards; set it to 0")
         alpha: float | dict[str | int, float] | None = spec.alpha if synthetic is not None else 0.0
         weights: dict[str | int, float] | None = None
         if spec.balance == "oversample":
-            alpha, weights = _evenly(real, synthetic, spec.alpha)
+            alpha, weights = _equal_shares(real, synthetic, spec.alpha)
         try:
             return MixedStream(
                 real, synthetic, alpha, batch_size=spec.batch_size, seed=spec.seed, rank=rank,
@@ -56,7 +60,7 @@ class TrainData:
 
     def _stream(
         self,
-        place: str,
+        location: str,
         spec: TrainSpec,
         threads: int,
         *,
@@ -64,39 +68,43 @@ class TrainData:
         real_only: bool = True,
         shuffle: bool = True,
     ) -> ShardStream:
-        """images: how many of them to take, each class by its share; None: all."""
-        opened = partial(
+        """Open a stream. images: number of images to take, each class by its share; None: all."""
+        open_stream = partial(
             ShardStream,
-            place,
+            location,
             seed=spec.seed,
             shuffle=shuffle,
             real_only=real_only,
             threads=threads,
             size=spec.image_size,
-            mask=spec.model == "unet",
+            mask=spec.model.labels_pixels,
         )
-        stream = opened()
+        stream = open_stream()
         if images is not None and images != len(stream):
-            stream = opened(select=_first_keys(stream, images, place))
+            stream = open_stream(select=_first_keys(stream, images, location))
         labels = stream.label[stream.rows]
-        if stream.reader.has_masks and len(bare := stream.rows[stream.index.ranges["mask"][0][stream.rows] < 0]):
-            sample = stream.reader.locate(int(bare[0]))
-            raise DataError(f"{sample} has no mask, and unet learns from masks; name another model")
-        if not stream.reader.has_masks and not 0 <= labels.min() <= labels.max() < len(self.classes):
+        if stream.reader.has_masks:
+            unmasked = stream.rows[stream.index.ranges["mask"][0][stream.rows] < 0]
+            if len(unmasked):
+                raise DataError(
+                    f"{stream.reader.locate(int(unmasked[0]))} has no mask, and {spec.model.kind} learns from masks; "
+                    "give another train.model"
+                )
+        elif not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise DataError(
-                f"{place}: labels go from {labels.min()} to {labels.max()}, for {len(self.classes)} classes"
+                f"{location}: labels go from {labels.min()} to {labels.max()}, for {len(self.classes)} classes"
             )
         return stream
 
 
 def real_and_synthetic(mix: MixedStream) -> tuple[ShardStream, ShardStream | None]:
-    """The streams of a mix of ours."""
+    """Return the streams of a mix that `TrainData.mix` opened."""
     real, *synthetic = mix.sources
     return real, synthetic[0] if synthetic else None
 
 
 def epoch_images(spec: TrainSpec, mix: MixedStream) -> float:
-    """How many images are trained on until every real one came, or with alpha 1 every synthetic one."""
+    """Return the images of an epoch: one pass over the real images, or with alpha 1 over the synthetic ones."""
     real, synthetic = real_and_synthetic(mix)
     if spec.alpha is None or synthetic is None:
         return float(len(real) + (0 if synthetic is None else len(synthetic)))
@@ -104,75 +112,79 @@ def epoch_images(spec: TrainSpec, mix: MixedStream) -> float:
 
 
 def total_steps(spec: TrainSpec, mix: MixedStream) -> int:
-    """How many steps a training has."""
+    """Return the number of steps of a training."""
     if spec.epochs is None:
         return spec.steps or DEFAULT_STEPS
     return max(1, round(spec.epochs * epoch_images(spec, mix) / spec.batch_size))
 
 
 def loss_weights(spec: TrainSpec, mix: MixedStream, classes: int) -> NDArray[np.float32] | None:
-    """Of each class, so that their mean over the images of the mix is 1 and every class has the same part in the loss;
-    None where they are not asked for."""
+    """Return a weight for each class that gives every class the same part of the loss, or None without class weights.
+
+    The mean of the weights over the images of the mix is 1.
+    """
     if spec.balance != "class_weights":
         return None
     real, synthetic = real_and_synthetic(mix)
-    share = _shares(real, classes)
+    share = _class_shares(real, classes)
     if synthetic is not None:
-        other = _shares(synthetic, classes)
-        counts = len(real), len(synthetic)
-        alpha = counts[1] / sum(counts) if spec.alpha is None else spec.alpha
-        share = (1 - alpha) * share + alpha * other
-    there = share > 0
-    weights: NDArray[np.float64] = np.divide(1.0, share * there.sum(), out=np.zeros(classes), where=there)
+        images = len(real) + len(synthetic)
+        alpha = len(synthetic) / images if spec.alpha is None else spec.alpha
+        share = (1 - alpha) * share + alpha * _class_shares(synthetic, classes)
+    occurring = share > 0
+    weights: NDArray[np.float64] = np.divide(1.0, share * occurring.sum(), out=np.zeros(classes), where=occurring)
     return weights.astype(np.float32)
 
 
 def pixel_statistics(spec: TrainSpec, real: ShardStream) -> Statistics:
-    """What the pixels are scaled by; `dataset`: of at most 1024 real train images, at least 1."""
+    """Return the statistics that pixels are normalized by; of a data set, over at most 1024 real train images."""
     if spec.normalize != "dataset":
         return IMAGENET if spec.normalize == "imagenet" else CENTRED
     count, total, squares = 0, np.zeros(3), np.zeros(3)
-    for start in range(0, min(len(real), _LOOKED_AT), _AT_ONCE):
-        pixels = real.read(range(start, min(start + _AT_ONCE, len(real)))).image.reshape(-1, 3).astype(np.float64)
+    images = min(len(real), _STATISTICS_IMAGES)
+    for start in range(0, images, _BATCH):
+        rows = range(start, min(start + _BATCH, len(real)))
+        pixels = real.read(rows).image.reshape(-1, 3).astype(np.float64)
         count, total, squares = count + len(pixels), total + pixels.sum(axis=0), squares + (pixels**2).sum(axis=0)
     mean = total / count
-    return mean.tolist(), np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1.0).tolist()
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return mean.tolist(), np.maximum(std, 1.0).tolist()  # at least 1, so that black images do not divide by zero
 
 
-def _counts(spec: TrainSpec) -> tuple[int | None, int | None]:
-    """How many real and synthetic images are trained on; None: all, or none."""
+def _image_counts(spec: TrainSpec) -> tuple[int | None, int | None]:
+    """Return how many real and synthetic images are trained on; None: all, or none."""
     if spec.total is None or spec.alpha is None:
         return None, None
     synthetic = round(spec.alpha * spec.total)
     return (spec.total - synthetic) or None, synthetic or None
 
 
-def _first_keys(stream: ShardStream, images: int, place: str) -> list[str]:
-    """The first of each class, in the order on disk: fewer are a part of more."""
+def _first_keys(stream: ShardStream, images: int, location: str) -> list[str]:
+    """Return keys of the first images of each class, in the order on disk, so that a smaller number is a subset."""
     if images > len(stream):
-        raise SpecError(f"train.total: takes {images:,} images of {place}, which holds {len(stream):,}; lower it")
+        raise SpecError(f"train.total: takes {images:,} images of {location}, which holds {len(stream):,}; lower it")
     label = stream.label[stream.rows]
     _, start, count = np.unique(np.sort(label), return_index=True, return_counts=True)
     taken = np.array(apportion(images, count.tolist()))
     order = np.argsort(label, kind="stable")
-    nth = np.arange(len(order)) - np.repeat(start, count)
-    rows = np.sort(stream.rows[order[nth < np.repeat(taken, count)]])
+    number_in_class = np.arange(len(order)) - np.repeat(start, count)
+    rows = np.sort(stream.rows[order[number_in_class < np.repeat(taken, count)]])
     return list(map(stream.index.key, rows.tolist()))
 
 
-def _shares(stream: ShardStream, classes: int) -> NDArray[np.float64]:
+def _class_shares(stream: ShardStream, classes: int) -> NDArray[np.float64]:
     counts: NDArray[np.float64] = np.bincount(stream.label[stream.rows], minlength=classes).astype(np.float64)
     return counts / float(counts.sum())
 
 
-def _evenly(
+def _equal_shares(
     real: ShardStream, synthetic: ShardStream | None, alpha: float | None
 ) -> tuple[dict[str | int, float], dict[str | int, float]]:
-    """An alpha for each class, and how often each comes: all equally. A class with one kind of images keeps to that."""
-    label = real.label[real.rows], np.zeros(0, np.int64) if synthetic is None else synthetic.label[synthetic.rows]
-    found = np.unique(np.concatenate(label)).tolist()
-    counts = {one: tuple(int((side == one).sum()) for side in label) for one in found}
-    alphas: dict[str | int, float] = {
-        one: alpha if alpha is not None and all(counts[one]) else counts[one][1] / sum(counts[one]) for one in found
-    }
-    return alphas, dict.fromkeys(found, 1.0)
+    """Return an alpha for each class, and equal weights of all classes. A class with one kind of images keeps to it."""
+    real_labels = real.label[real.rows]
+    synthetic_labels = np.zeros(0, np.int64) if synthetic is None else synthetic.label[synthetic.rows]
+    alphas: dict[str | int, float] = {}
+    for label in np.unique(np.concatenate([real_labels, synthetic_labels])).tolist():
+        counts = int((real_labels == label).sum()), int((synthetic_labels == label).sum())
+        alphas[label] = alpha if alpha is not None and all(counts) else counts[1] / sum(counts)
+    return alphas, dict.fromkeys(alphas, 1.0)

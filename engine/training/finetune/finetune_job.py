@@ -18,7 +18,8 @@ from engine.data.masks import Mask
 from engine.data.splits import load_splits
 from engine.errors import ModelError, OutputError, SpecError
 from engine.generators.diffusers_pipeline import DiffusersPipeline
-from engine.models.resolve import LocalModel, fetch_model, local_folder
+from engine.models.local_folder import local_folder
+from engine.models.resolve import LocalModel, fetch_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.finetune.adapter_card import adapter_card, controlnet_card
 from engine.training.finetune.controlnet_training import ControlNetLearner

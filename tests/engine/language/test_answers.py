@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.prompts.llm.answers import Line, Response, mentions, read_caption, read_prompts
+from engine.prompts.llm.response_parser import ParsedLine, Response, contains_name, read_caption, read_prompts
 
 TWO = ["A black cat on a wall", "Two cats, asleep"]
 
@@ -26,7 +26,7 @@ TWO = ["A black cat on a wall", "Two cats, asleep"]
     ],
 )
 def test_lists_of_all_forms(text: str) -> None:
-    assert read_prompts(Response(text, False), ["cat"]) == [Line(one) for one in TWO]
+    assert read_prompts(Response(text, False), ["cat"]) == [ParsedLine(one) for one in TWO]
 
 
 def test_numbers_that_belong_to_a_prompt_stay() -> None:
@@ -85,7 +85,7 @@ def test_a_cut_answer_is_used_up_to_its_last_whole_piece(text: str, kept: list[s
     ],
 )  # fmt: skip
 def test_names_that_are_there(text: str, names: list[str]) -> None:
-    assert mentions(text, names)
+    assert contains_name(text, names)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_names_that_are_there(text: str, names: list[str]) -> None:
     ],
 )
 def test_names_that_are_not_there(text: str, name: str) -> None:
-    assert not mentions(text, [name])
+    assert not contains_name(text, [name])
 
 
 def test_a_caption_keeps_its_class() -> None:
     says = Response("Caption: A small animal on grass.\nIt is brown.", False)
-    assert read_caption(says, ["cat"], "a photo of a cat: ") == [Line("a photo of a cat: A small animal on grass.")]
+    assert read_caption(says, ["cat"], "a photo of a cat: ") == [ParsedLine("a photo of a cat: A small animal on grass.")]
     assert [line.reason for line in read_caption(says, ["cat"], None)] == ["class name lost"]
-    assert read_caption(Response("A cat.", False), ["cat"], "a photo of a cat: ") == [Line("A cat.")]
+    assert read_caption(Response("A cat.", False), ["cat"], "a photo of a cat: ") == [ParsedLine("A cat.")]
 
 
 @given(st.text(), st.booleans())
@@ -115,8 +115,8 @@ def test_any_text_gives_lines_that_a_file_can_hold(text: str, cut: bool) -> None
     for line in read_prompts(Response(text, cut), ["a"]):
         line.text.encode()
         assert line.text.isprintable()
-        assert line.reason or mentions(line.text, ["a"])
+        assert line.reason or contains_name(line.text, ["a"])
 
 
 def test_half_characters_are_dropped() -> None:
-    assert read_prompts(Response("a cat \ud83d here", False), ["cat"]) == [Line("a cat here")]
+    assert read_prompts(Response("a cat \ud83d here", False), ["cat"]) == [ParsedLine("a cat here")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import OutputError, RunMismatch
-from engine.prompts.llm.answers import Response
+from engine.prompts.llm.response_parser import Response
 from engine.prompts.llm.question_planner import Question, Topic
 from engine.prompts.llm.response_cache import open_response_cache
 

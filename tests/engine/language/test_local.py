@@ -14,12 +14,12 @@ import torch
 from transformers import AutoTokenizer
 
 from engine.errors import ModelError
-from engine.prompts.llm.answers import Response
-from engine.prompts.llm.backends import TransformersSpec, VisionSpec
+from engine.prompts.llm.response_parser import Response
+from engine.prompts.llm.backend_settings import TransformersSpec, VisionSpec
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.bank_writer import journal_path
+from engine.prompts.llm.bank_writer import response_cache_path
 from engine.prompts.llm.caption_job import write_captions
-from engine.prompts.llm.language_model import Answered
+from engine.prompts.llm.language_model import AnsweredQuestion
 from engine.prompts.llm.prompt_job import write_prompts
 from engine.prompts.llm.question_planner import Question, Topic
 from engine.prompts.llm.transformers_model import TextModel, VisionModel, _OwnDraws
@@ -89,14 +89,14 @@ def test_a_job_that_stopped_between_batches_makes_the_same_bank(
     monkeypatch.setattr(TextModel, "_generate", killed_at_the_third_batch)
     with pytest.raises(Killed):
         write_prompts(prompt_spec(writer), out, silent)
-    assert len(journal_path(out).read_text().splitlines()) == 3
+    assert len(response_cache_path(out).read_text().splitlines()) == 3
     write_prompts(prompt_spec(writer), out, silent)
     assert out.read_bytes() == whole.read_bytes()
-    assert journal_path(out).read_bytes() == journal_path(whole).read_bytes()
+    assert response_cache_path(out).read_bytes() == response_cache_path(whole).read_bytes()
 
 
 def ask(model: TextModel | VisionModel, questions: list[Question]) -> dict[Question, Response]:
-    found: list[Answered] = []
+    found: list[AnsweredQuestion] = []
     model.answer(questions, found.extend)
     return dict(found)
 

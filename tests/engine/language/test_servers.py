@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from engine.errors import AnswerError, BankIncomplete, ModelError, SpecError
-from engine.prompts.llm.answers import mentions, same
-from engine.prompts.llm.bank_writer import journal_path
+from engine.prompts.llm.response_parser import contains_name, deduplication_key
+from engine.prompts.llm.bank_writer import response_cache_path
 from engine.prompts.llm.prompt_job import write_prompts
 from engine.prompts.prompt_bank import read_bank
 from tests.conftest import ROOT
@@ -34,7 +34,7 @@ def silent(line: str) -> None:
 
 def journalled(out: Path) -> set[tuple[str, int]]:
     """Topic and number of every answer that is safe."""
-    lines = journal_path(out).read_text().splitlines()[1:]
+    lines = response_cache_path(out).read_text().splitlines()[1:]
     return {(key, number) for line in lines for key, number, _, _ in json.loads(line)}
 
 
@@ -69,8 +69,8 @@ def test_the_rows_are_what_was_asked_for(make_spec: MakeSpec, tmp_path: Path) ->
     assert [row["class_name"] for row in rows] == [name for name in spec.classes or () for _ in range(25)]
     for name in spec.classes or ():
         texts = [row["prompt"] for row in rows if row["class_name"] == name]
-        assert len({same(text) for text in texts}) == 25
-        assert all(mentions(text, [name]) and text[0] == "A" and "*" not in text for text in texts)
+        assert len({deduplication_key(text) for text in texts}) == 25
+        assert all(contains_name(text, [name]) and text[0] == "A" and "*" not in text for text in texts)
     asked = {(found.text, found.seed) for _, found in server.arrivals}
     assert {(row["instruction"], row["seed"]) for row in rows} <= asked
     assert {(row["model"], row["source"]) for row in rows} == {("writer", "")}
@@ -100,7 +100,7 @@ def test_what_is_missing_is_named_and_the_rest_kept(make_spec: MakeSpec, tmp_pat
     with serving(unwilling) as server, pytest.raises(BankIncomplete, match=r"dog: 0 of 25 \(28 refusal\)") as caught:
         write_prompts(make_spec(server.model("ollama")), out, silent)
     assert "cat:" not in str(caught.value)
-    assert str(journal_path(out)) in str(caught.value)
+    assert str(response_cache_path(out)) in str(caught.value)
     assert not out.exists()
     kept = journalled(out)
     with serving(write) as server:
@@ -236,7 +236,7 @@ def test_the_key_is_sent_and_stands_nowhere(
         assert {asked.authorization for _, asked in server.arrivals} == {f"Bearer {CANARY}"}
     rows = pq.read_table(tmp_path / "bank.parquet").to_pylist()
     assert [row for row in rows if "sea lion, Bearer" in row["prompt"]]
-    written = "".join(lines) + json.dumps(rows) + journal_path(tmp_path / "bank.parquet").read_text()
+    written = "".join(lines) + json.dumps(rows) + response_cache_path(tmp_path / "bank.parquet").read_text()
     assert "Bearer ***" in "".join(lines)
     assert CANARY not in written + "".join(capfd.readouterr())
     assert len(list(tmp_path.iterdir())) == 2

@@ -8,7 +8,7 @@ from typing import Any
 from engine.config.spec_file import load_spec
 from engine.models.tokenizer_limits import TextLimit
 from engine.prompts.prompt_bank import BankRow, write_bank
-from engine.prompts.prompt_lint import lint
+from engine.prompts.prompt_lint import lint_prompts
 from engine.run.run import plan_run
 from tests.conftest import ROOT, Jobs, text_of, write_spec
 
@@ -19,7 +19,7 @@ def findings(folder: Path, prompts: dict[str, Any], classes: Sequence[str] = ("c
         {"name": "x", "classes": list(classes), "plan": {"per_class": 50}, "model": {"source": "embedded/digits"}},
         {"prompts": prompts},
     )
-    return lint(plan_run(load_spec(spec)).prompts, **given)
+    return lint_prompts(plan_run(load_spec(spec)).prompts, **given)
 
 
 VARIED = {

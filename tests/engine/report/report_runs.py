@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from engine.generators.generator import Request
 
 from engine.config.spec_file import load_spec
 from engine.data.splits import load_splits
@@ -15,6 +14,7 @@ from engine.evaluation.run_measures import measure_run
 from engine.evaluation.sweep import JUDGED, Sweep, Trial, prepare_sweep, trial_predictions
 from engine.evaluation.sweep_result import NearCopy
 from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.generators.generator import Request
 from engine.run.run import Run, begin_run, load_run, plan_run
 from engine.training.classifier.evaluate import Predictions
 from engine.worker.runner import run_unit

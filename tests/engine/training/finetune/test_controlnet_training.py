@@ -21,17 +21,19 @@ from engine.errors import DataError, ModelError, SpecError
 from engine.generators.conditioning.condition import Layout
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.generators.generator import Request
-from engine.models.resolve import fetch_model, training_digests
+from engine.models.provenance import training_digests
+from engine.models.resolve import fetch_model
 from engine.run.run import pin_spec
-from engine.training.finetune.controlnet_training import Control
+from engine.training.finetune.controlnet_training import ControlNetLearner
 from engine.training.finetune.finetune_job import finetune
-from engine.training.finetune.finetune_loop import train
-from engine.training.finetune.finetune_samples import shot, view
+from engine.training.finetune.finetune_loop import train_learner
+from engine.training.finetune.finetune_samples import cache_image, crop_image
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.random_streams import numpy_rng
-from engine.training.stage_checkpoint import StageCheckpoint
+from engine.training.checkpoint import Checkpoint
 from engine.types import Prompt
 from shards.codec import encode_mask, encode_rgb
+from shards.storage.open_store import open_store
 from tests.recipes.models import make_sd, make_sdxl
 
 PALETTE = {"night": (0, 0, 0), "day": (255, 255, 255)}
@@ -163,7 +165,7 @@ def test_a_training_that_broke_off_ends_with_the_same_weights(halves: Path, mode
     spec = read(halves, model, checkpoint_seconds=1e-9)
 
     def trained(path: Path, breaks_at: int | None = None) -> dict[str, torch.Tensor]:
-        control = Control(DiffusionPipeline.from_pretrained(model), spec)
+        control = ControlNetLearner(DiffusionPipeline.from_pretrained(model), spec)
 
         def loss_of(net: Any, number: int) -> torch.Tensor:
             if number == breaks_at:
@@ -174,7 +176,8 @@ def test_a_training_that_broke_off_ends_with_the_same_weights(halves: Path, mode
             found = net(noisy, 7, encoder_hidden_states=texts, controlnet_cond=control_image, return_dict=False)[0]
             return found.square().mean()
 
-        train(control, loss_of, spec, StageCheckpoint(path, "x", spec.checkpoint_seconds), silent)
+        checkpoint = Checkpoint(open_store(path.parent), "x", path.name, spec.checkpoint_seconds)
+        train_learner(control, loss_of, spec, checkpoint, silent)
         return control.state()
 
     whole = trained(tmp_path / "whole.pt")
@@ -213,7 +216,7 @@ def test_the_base_stays_as_it_is_and_sdxl_learns_too(halves: Path, tmp_path: Pat
     up[:8] = 1
     assert made(model, tmp_path / "net", up).shape == (2, 16, 16, 3)
     pipe = DiffusionPipeline.from_pretrained(model)
-    control = Control(pipe, read(halves, model))
+    control = ControlNetLearner(pipe, read(halves, model))
     assert not any(one.requires_grad for one in pipe.unet.parameters())
     assert {id(one) for one in control.parameters}.isdisjoint(id(one) for one in pipe.unet.parameters())
 
@@ -221,9 +224,9 @@ def test_the_base_stays_as_it_is_and_sdxl_learns_too(halves: Path, tmp_path: Pat
 def test_a_view_shows_the_image_and_its_mask_alike(halves: Path, model: Path) -> None:
     spec = read(halves, model, flip=True, crop="random", control={"drop_prompt": 0.5, "warp": {"rotation": 20}})
     mask = np.kron(np.random.default_rng(1).integers(0, 2, (4, 6), dtype=np.uint8), np.ones((8, 8), np.uint8))
-    one, prompts = shot(COLOURS[mask], "rows", 16, mask), set()
+    one, prompts = cache_image(COLOURS[mask], "rows", 16, mask), set()
     for number in range(20):
-        found = view(one, spec, numpy_rng(0, number))
+        found = crop_image(one, spec, numpy_rng(0, number))
         assert found.control is not None
         assert set(np.unique(found.control)) <= {0, 255}
         assert np.abs(found.control.astype(int) - found.pixels).mean() < 40

@@ -14,10 +14,10 @@ from typing import Any
 import httpx2
 
 from engine.errors import AnswerError, ModelError, SpecError
-from engine.prompts.llm.answers import Response
-from engine.prompts.llm.backends import ServerSpec
+from engine.prompts.llm.response_parser import Response
+from engine.prompts.llm.backend_settings import ServerSpec
 from engine.prompts.llm.chat_protocols import protocol_of
-from engine.prompts.llm.language_model import Done, Log
+from engine.prompts.llm.language_model import OnResponses, Log
 from engine.prompts.llm.question_planner import Question
 
 _MOST_BYTES = 4 << 20
@@ -52,7 +52,7 @@ class _Pace:
         self._next = max(self._next, time.monotonic() + seconds)
 
 
-class Server:
+class ChatClient:
     """A model behind an Ollama server or OpenAI's protocol. Its key is in no message, and in no answer."""
 
     def __init__(self, spec: ServerSpec, log: Log) -> None:
@@ -61,7 +61,7 @@ class Server:
         self._key = _key(spec.api_key_env)
         self._pace = _Pace(spec.requests_per_minute)
 
-    def answer(self, questions: Sequence[Question], done: Done) -> None:
+    def answer(self, questions: Sequence[Question], done: OnResponses) -> None:
         """As Model.answer. Raises AnswerError when a request has failed in all its attempts, ModelError when the
         server turns it down."""
         try:
@@ -69,7 +69,7 @@ class Server:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    async def _answer(self, questions: Sequence[Question], done: Done) -> None:
+    async def _answer(self, questions: Sequence[Question], done: OnResponses) -> None:
         todo = iter(questions)
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
 

@@ -32,14 +32,14 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ParsedLine:
     """A prompt, or text that is none and the reason why."""
 
     text: str
     reason: str = ""
 
 
-def read_prompts(answer: Response, names: Sequence[str]) -> list[Line]:
+def read_prompts(answer: Response, names: Sequence[str]) -> list[ParsedLine]:
     """Each prompt of an answer that is a list of them, one per line: numbered, bulleted, quoted or plain.
 
     Reasons: refusal, class name lost, cut off. What is said around a list is no line at all.
@@ -47,46 +47,46 @@ def read_prompts(answer: Response, names: Sequence[str]) -> list[Line]:
     return [_judge(line, names) for line in _lines(answer)]
 
 
-def read_caption(answer: Response, names: Sequence[str], prefix: str | None) -> list[Line]:
+def read_caption(answer: Response, names: Sequence[str], prefix: str | None) -> list[ParsedLine]:
     """The one description that an answer holds; `prefix` goes before one that lacks the class name."""
     found = [_judge(line, names) for line in _lines(answer)[:1]]
     if prefix is not None:
-        return [Line(prefix + line.text) if line.reason == "class name lost" else line for line in found]
+        return [ParsedLine(prefix + line.text) if line.reason == "class name lost" else line for line in found]
     return found
 
 
-def mentions(text: str, names: Sequence[str]) -> bool:
+def contains_name(text: str, names: Sequence[str]) -> bool:
     """Whether one of the names stands in the text as a whole word, in singular or plural, in any case."""
     return _pattern(tuple(names)).search(_plain(text)) is not None
 
 
-def same(text: str) -> str:
+def deduplication_key(text: str) -> str:
     """Equal for texts that differ in case, punctuation and spaces alone."""
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
 
 
-def _judge(line: Line, names: Sequence[str]) -> Line:
+def _judge(line: ParsedLine, names: Sequence[str]) -> ParsedLine:
     if line.reason:
         return line
     if _REFUSAL.search(line.text):
-        return Line(line.text, "refusal")
-    return line if mentions(line.text, names) else Line(line.text, "class name lost")
+        return ParsedLine(line.text, "refusal")
+    return line if contains_name(line.text, names) else ParsedLine(line.text, "class name lost")
 
 
-def _lines(answer: Response) -> list[Line]:
+def _lines(answer: Response) -> list[ParsedLine]:
     """The lines that may be prompts, without marks and quotes; the last of a cut answer up to its last sentence."""
     raw = [" ".join(_printable(line).split()) for line in _THOUGHT.sub("", answer.text).splitlines()]
     raw = [line.replace("**", "") for line in raw if any(map(str.isalnum, line))]
     if not raw:
-        return [Line("", "nothing said")]
+        return [ParsedLine("", "nothing said")]
     if _REFUSAL.search(raw[0]):
-        return [Line(raw[0], "refusal")]
+        return [ParsedLine(raw[0], "refusal")]
     if answer.cut:
         raw[-1] = _whole_sentences(raw[-1])
     marked = [line for line in raw if _MARK.match(line)]
     said = marked if len(marked) > 1 else [line for line in raw if not _CHATTER.match(line)]
-    return [Line(bare) for line in said if (bare := _bare(line))] or [
-        Line("", "cut off" if answer.cut else "nothing said")
+    return [ParsedLine(bare) for line in said if (bare := _bare(line))] or [
+        ParsedLine("", "cut off" if answer.cut else "nothing said")
     ]
 
 

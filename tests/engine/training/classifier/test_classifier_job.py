@@ -20,14 +20,14 @@ from engine.training.classifier.train_worker import TrainWorker
 from engine.training.classifier.training_data import TrainData
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
-from tests.engine.training.world import data
+from tests.engine.training.digit_shards import write_digits
 
 SPEC = TrainSpec(steps=60, batch_size=32, evaluate_every=30, alpha=0.0)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    return data(tmp_path_factory.mktemp("world"))
+    return write_digits(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +54,22 @@ def test_its_files_agree_with_one_another(done: ClassifierJob, world: TrainData)
         "training.json", "events", "metrics.parquet", "predictions.parquet", "model.safetensors", "result.json"
     }  # fmt: skip
     rows = pq.read_table(folder / "metrics.parquet").to_pylist()
-    assert len(rows) == result["last_step"] == 60
-    assert rows[-1]["validation_accuracy"] == result["validation"]["accuracy"] > 0.8
-    assert rows[-1]["validation_recall"] == result["validation"]["recall"]
-    assert np.array(result["test"]["confusion"]).sum() == 100
+    assert len(rows) == result.last_step == 60
+    assert rows[-1]["validation_accuracy"] == result.validation.accuracy > 0.8
+    assert rows[-1]["validation_recall"] == list(result.validation.recall)
+    assert np.array(result.test.confusion).sum() == 100
     found = pq.read_table(folder / "predictions.parquet").to_pylist()
     right = [one["label"] == one["predicted"] for one in found if one["split"] == "test"]
-    assert np.mean(right) == result["test"]["accuracy"]
+    assert np.mean(right) == result.test.accuracy
     assert [one["quality"] for one in found if one["split"] == "test"] == right
-    again = predict(done.model(), world.judged(SPEC, 1)["test"], TrainWorker())
+    again = predict(done.trained_model(), world.evaluation_streams(SPEC, 1)["test"], TrainWorker())
     assert again.predicted.tolist() == [one["predicted"] for one in found if one["split"] == "test"]
     assert found[-1]["key"] == "test00799"
 
 
 def test_of_masks_it_keeps_the_quality_of_every_image(tmp_path: Path) -> None:
-    world = data(tmp_path / "world", masks=True)
-    job = ClassifierJob(SPEC.model_copy(update={"model": "unet", "steps": 4}), world, open_store(tmp_path / "job"))
+    world = write_digits(tmp_path / "world", masks=True)
+    job = ClassifierJob(SPEC.changed({"model": "unet", "steps": 4}), world, open_store(tmp_path / "job"))
     job.begin()
     trained = job.run(TrainWorker())
     found = pq.read_table(tmp_path / "job/predictions.parquet")
@@ -96,15 +96,15 @@ def test_another_training_in_its_place_is_refused(done: ClassifierJob, world: Tr
         RunMismatch, match=r"another training \(alpha: 0\.0 -> 0\.5\); give this one its own train\.name"
     ):
         ClassifierJob(SPEC.model_copy(update={"alpha": 0.5}), world, done.store).begin()
-    others = data(tmp_path)
+    others = write_digits(tmp_path)
     with pytest.raises(RunMismatch, match="other images"):
         ClassifierJob(SPEC, TrainData(**{**vars(world), "real": others.validation}), done.store).begin()
-    with pytest.raises(SpecError, match="there is no 'resnet19'"):
-        ClassifierJob(SPEC.model_copy(update={"model": "resnet19"}), world, open_store(tmp_path / "new")).begin()
+    with pytest.raises(SpecError, match="alexnet cannot take images of 16x16"):
+        ClassifierJob(SPEC.changed({"model": "alexnet"}), world, open_store(tmp_path / "new")).begin()
 
 
 def test_photos_are_judged_before_and_after(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
-    batch = world.judged(SPEC, 1)["test"].read(range(40))
+    batch = world.evaluation_streams(SPEC, 1)["test"].read(range(40))
     for number, (image, label) in enumerate(zip(batch.image, batch.label, strict=True)):
         photo = tmp_path / "by_class" / world.classes[label] / f"{number}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)
@@ -134,8 +134,8 @@ def test_photos_that_cannot_be_judged_are_named(done: ClassifierJob, tmp_path: P
     with pytest.raises(DataError, match="elf is no class; the network knows zero, one"):
         list_photos(tmp_path, done)
     (tmp_path / "elf").rename(tmp_path / "one")
-    masks = ClassifierJob(SPEC.model_copy(update={"model": "unet"}), done.data, done.store)
-    with pytest.raises(SpecError, match="unet gives masks"):
+    masks = ClassifierJob(SPEC.changed({"model": "unet"}), done.data, done.store)
+    with pytest.raises(SpecError, match="unet labels pixels"):
         list_photos(tmp_path, masks)
     with pytest.raises(DataError, match=r"1\.png: corrupt image"):
         list_photos(tmp_path, done)
@@ -145,5 +145,5 @@ def test_the_network_before_is_the_one_that_was_trained(world: TrainData, tmp_pa
     job = ClassifierJob(TrainSpec(steps=1, learning_rate=1e-12, weight_decay=0.0, alpha=0.0), world, open_store(tmp_path))
     job.begin()
     job.run(TrainWorker())
-    before, after = job.first_model().state_dict(), job.model().state_dict()
+    before, after = job.initial_model().state_dict(), job.trained_model().state_dict()
     assert torch.allclose(before["network.0.weight"], after["network.0.weight"], atol=1e-6)

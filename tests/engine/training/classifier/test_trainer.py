@@ -21,20 +21,22 @@ from engine.training.classifier.training_data import TrainData, epoch_images, lo
 from shards import NotReal
 from shards.storage.open_store import open_store
 from tests.conftest import ROOT
-from tests.engine.training.world import data
+from tests.engine.training.digit_shards import write_digits
 
 AUGMENT = AugmentSpec(horizontal_flip=0.3, brightness=Change(strength=0.2), noise=Change(strength=5.0))
-SPEC = TrainSpec(model="mobilenet_v3_small", steps=12, batch_size=16, evaluate_every=4, checkpoint_every=3, alpha=0.25)
-SPEC = SPEC.model_copy(update={"augment": AUGMENT})
+SPEC = TrainSpec.model_validate(
+    {"model": "mobilenet_v3_small", "steps": 12, "batch_size": 16, "evaluate_every": 4, "checkpoint_every": 3}
+    | {"alpha": 0.25, "augment": AUGMENT}
+)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    return data(tmp_path_factory.mktemp("world"))
+    return write_digits(tmp_path_factory.mktemp("world"))
 
 
 def train(world: TrainData, **settings: object) -> TrainedClassifier:
-    spec = TrainSpec(**{"steps": 8, "batch_size": 16, **settings})
+    spec = TrainSpec.model_validate({"steps": 8, "batch_size": 16, **settings})
     return Trainer(spec, world, TrainWorker(precision=spec.precision)).run()
 
 
@@ -134,7 +136,7 @@ def test_oversampling_gives_every_class_its_equal_part(world: TrainData) -> None
 
 
 def test_a_class_without_synthetic_images_is_oversampled_from_its_real_ones(tmp_path: Path) -> None:
-    mix = data(tmp_path, bare=3).mix(TrainSpec(batch_size=40, balance="oversample", alpha=0.5), 1)
+    mix = write_digits(tmp_path, bare=3).mix(TrainSpec(batch_size=40, balance="oversample", alpha=0.5), 1)
     batches = [mix.batch(number) for number in range(5)]
     label, synthetic = (np.concatenate([getattr(one, name) for one in batches]) for name in ("label", "synthetic"))
     assert Counter(label.tolist()) == dict.fromkeys(range(10), 20)
@@ -162,7 +164,7 @@ def test_an_epoch_shows_every_real_image_once(world: TrainData) -> None:
 
 def test_masks_are_learned(tmp_path: Path) -> None:
     spec = {"model": "unet", "steps": 30, "learning_rate": 1e-2}
-    found = train(data(tmp_path, masks=True), augment=AugmentSpec(rotation=Change(strength=10)), **spec)
+    found = train(write_digits(tmp_path, masks=True), augment=AugmentSpec(rotation=Change(strength=10)), **spec)
     assert found.scores["test"].mean_iou > 0.8
     assert found.predictions["test"].quality.mean() > 0.7
     assert found.rows[-1]["validation_mean_iou"] == found.scores["validation"].mean_iou

@@ -23,7 +23,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.kron(grey, np.ones((1, 2, 2), np.uint8))[..., None], 3, axis=3), found.target
 
 
-def data(folder: Path, masks: bool = False, bare: int | None = None) -> TrainData:
+def write_digits(folder: Path, masks: bool = False, bare: int | None = None) -> TrainData:
     """Four places below a folder. masks: each image's bright pixels are the class 1. bare: class without synthetic
     images."""
     for part in _PARTS:

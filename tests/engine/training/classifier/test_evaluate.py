@@ -17,12 +17,12 @@ from engine.training.classifier.evaluate import MaskPredictions, evaluate
 from engine.training.classifier.train_worker import TrainWorker
 from engine.training.classifier.trainer import TrainedClassifier, Trainer
 from engine.training.classifier.training_data import TrainData
-from tests.engine.training.world import data
+from tests.engine.training.digit_shards import write_digits
 
 
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    return data(tmp_path_factory.mktemp("masks"), masks=True)
+    return write_digits(tmp_path_factory.mktemp("masks"), masks=True)
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def trained(masks: TrainData) -> TrainedClassifier:
     return Trainer(SPEC, masks, TrainWorker()).run()
 
 
-SPEC = TrainSpec(model="unet", steps=8, batch_size=16, alpha=0.0)
+SPEC = TrainSpec.model_validate({"model": "unet", "steps": 8, "batch_size": 16, "alpha": 0.0})
 
 
 def test_the_quality_of_a_mask_is_its_mean_iou(masks: TrainData, trained: TrainedClassifier) -> None:
     found = trained.predictions["test"]
     assert isinstance(found, MaskPredictions)
-    batch = masks.judged(SPEC, 1)["test"].read(range(100))
+    batch = masks.evaluation_streams(SPEC, 1)["test"].read(range(100))
     assert list(batch.key) == list(trained.keys["test"])
     assert batch.mask is not None
     with torch.inference_mode():
@@ -79,7 +79,7 @@ def test_two_ranks_find_what_one_finds_in_the_order_of_the_stream(masks: TrainDa
     values, barrier, found = [None, None], threading.Barrier(2), {}
 
     def look(rank: int) -> None:
-        stream = masks.judged(SPEC, 1)["test"]
+        stream = masks.evaluation_streams(SPEC, 1)["test"]
         found[rank] = evaluate(trained.model, stream, Pair(rank, values, barrier))
 
     threads = [threading.Thread(target=look, args=(rank,)) for rank in range(2)]
@@ -95,7 +95,7 @@ def test_two_ranks_find_what_one_finds_in_the_order_of_the_stream(masks: TrainDa
 
 
 def test_the_quality_of_a_classifier_is_whether_it_is_right(tmp_path: Path) -> None:
-    found = Trainer(TrainSpec(steps=20, batch_size=16, alpha=0.0), data(tmp_path), TrainWorker()).run()
+    found = Trainer(TrainSpec(steps=20, batch_size=16, alpha=0.0), write_digits(tmp_path), TrainWorker()).run()
     for split, predictions in found.predictions.items():
         assert predictions.quality.mean() == pytest.approx(found.scores[split].accuracy)
         assert predictions.quality.dtype == np.float64

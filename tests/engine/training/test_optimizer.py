@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from engine.config.train_spec import TrainSpec
-from engine.training.learning_rate import learning_rate
+from engine.training.optimizer import learning_rate
 
 
 @given(st.integers(3, 60), st.floats(0.1, 0.9))

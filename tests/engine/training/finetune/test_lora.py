@@ -24,8 +24,8 @@ from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettin
 from engine.models.resolve import fetch_model
 from engine.training.finetune.finetune_job import finetune
 from engine.training.finetune.finetune_spec import FinetuneSpec
-from engine.training.finetune.lora_layers import Lora
-from engine.training.finetune.prior_images import request
+from engine.training.finetune.lora_layers import LoraLearner
+from engine.training.finetune.prior_images import prompt_request
 from shards.codec import Pixels, encode_rgb
 from tests.conftest import ROOT, command
 from tests.recipes.models import make_sd, make_sdxl, make_z_image
@@ -106,7 +106,7 @@ def images(model: object, adapter: Path | None, prompt: str, side: int = 32, cou
     content = {"source": str(model), "dtype": "fp32", "steps": 4, "batch_size": count, "adapters": adapters}
     settings = TextToImageSettings.model_validate_json(json.dumps(content))
     generator = TextToImage(settings, ImageSpec(size=side), ClusterSpec())
-    return generator.generate([request(prompt, seed) for seed in range(count)]).pixels
+    return generator.generate([prompt_request(prompt, seed) for seed in range(count)]).pixels
 
 
 def weights(folder: Path) -> bytes:
@@ -159,7 +159,7 @@ def test_it_says_what_it_saw(digits: Path, taught: Path) -> None:
     assert "lora" in card.data.tags
     settings = TextToImageSettings(source="embedded/digits", adapters=({"source": str(taught)},))  # type: ignore[arg-type]
     found = fetch_model(settings.parts[1])
-    assert found.learned == {one.digest for one in world}
+    assert found.training_digests == {one.digest for one in world}
     assert found.revision == record["revision"]
     assert not (taught / ".training").exists()
 
@@ -209,7 +209,7 @@ def test_an_sdxl_model_learns_too(digits: Path, tmp_path: Path) -> None:
 def test_a_reader_that_is_told_no_alpha_sees_what_was_trained(digits: Path, tmp_path: Path) -> None:
     pipe, again = (DiffusionPipeline.from_pretrained(make_sd(tmp_path / name)) for name in ("one", "two"))
     spec = small(digits, tmp_path, alpha=24.0)
-    lora = Lora(pipe, spec)
+    lora = LoraLearner(pipe, spec)
     with torch.no_grad():
         for weight in lora.parameters:
             weight.normal_(generator=torch.Generator().manual_seed(0))

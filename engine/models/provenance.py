@@ -1,0 +1,58 @@
+"""What a model's folder records of its origin: licence, generation, and the real images that it was trained on.
+
+`training.json` and `world_digests.txt` are written by the training jobs of this project. Other models have neither.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.config.model_settings import ModelSettings
+from engine.models.local_folder import local_folder
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Return the content of `training.json`; empty if there is none."""
+    path = folder / "training.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_training_digests(folder: Path) -> frozenset[str]:
+    """Return the SHA-256 of each real image that the model was trained on; empty if the folder has no list."""
+    path = folder / "world_digests.txt"
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
+
+
+def read_license(folder: Path) -> str:
+    """Return the licence that the training recorded or the model card names; else `unknown`."""
+    training = read_training(folder)
+    if "license" in training:
+        return str(training["license"])
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    try:
+        card = metadata_load(folder / "README.md") or {}
+    except (OSError, ValueError, YAMLError):  # no card, or none that can be read
+        card = {}
+    return str(card.get("license_name") or card.get("license") or "unknown")
+
+
+def training_digests(model: ModelSettings, split: str) -> frozenset[str]:
+    """Return the digests of the real images that the local parts of a model were trained on.
+
+    Parts that were trained on this very split are left out: their images may be in it.
+    """
+    folders = [folder for part in model.parts if (folder := local_folder(part)) is not None]
+    others = [folder for folder in folders if read_training(folder).get("split") != split]
+    return frozenset().union(*map(read_training_digests, others))
+
+
+def trained_palette(model: ModelSettings) -> dict[str, list[int]] | None:
+    """Return the colours of the masks that the model's ControlNet was trained on; None if it records none."""
+    for part in model.parts:
+        folder = local_folder(part) if part.place == "model.controlnet" else None
+        if folder is not None:
+            palette: dict[str, list[int]] | None = read_training(folder).get("palette")
+            return palette
+    return None

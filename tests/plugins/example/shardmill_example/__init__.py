@@ -1,0 +1,1 @@
+"""Plug-ins of another distribution: a generator, a source, a filter and a measure."""
