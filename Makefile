@@ -3,20 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-CLUSTERS := tests/cluster tests/end_to_end tests/clients tests/recipes
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 60
 SMALL := jobs/specs/experiments/digits
 RESULTS := bench/results/experiments
 
-.PHONY: demo test lint dist format fuzz faults long-run experiments bench
+.PHONY: demo test test-slow lint dist format fuzz faults long-run experiments bench
 
 demo: $(READY)  ## one spec to a report, on two cores: runs/demo/report.html
 	$(BIN)/python -m jobs generate jobs/specs/digits.yaml --out runs/demo
 	$(BIN)/python -m jobs sweep jobs/specs/digits.yaml --out runs/demo
 
-test: $(READY)  ## two processes where tests start no cluster; those that do come one after another, by name
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLUSTERS:%=--ignore=%)
-	$(BIN)/python -m pytest -v $(CLUSTERS)
+test: $(READY)  ## all tests but the slow ones, in two processes; the files that take longest come first
+	$(PYTEST)
+
+test-slow: $(READY)  ## repetitions of tests with more sizes, seeds and faults, half an hour
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

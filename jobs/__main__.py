@@ -24,7 +24,7 @@ from jobs.commands import (
     train,
     watch,
 )
-from jobs.printing import visible
+from jobs.printing import escape_control_characters
 from shards.errors import ShardmillError
 
 _GROUPS = (
@@ -80,11 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ShardmillError as error:
         if chosen.debug:
             raise
-        print(visible(f"error: {error}"), file=sys.stderr)
+        print(escape_control_characters(f"error: {error}"), file=sys.stderr)
         if getattr(chosen, "log_format", "text") == "json":
             from engine.monitoring.log import JsonLog
 
-            JsonLog().say("failed", str(error), "error", exit_code=error.exit_code)
+            JsonLog().message("failed", str(error), "error", exit_code=error.exit_code)
         return error.exit_code
     except ModuleNotFoundError as error:
         if chosen.debug:

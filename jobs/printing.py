@@ -1,11 +1,11 @@
-"""Printing what others wrote."""
+"""Printing of text from files that others wrote."""
 
 
-def say(text: str) -> None:
-    """Print on standard output, see `visible`."""
-    print(visible(text))
+def print_text(text: str) -> None:
+    """Print text on standard output, without its control characters."""
+    print(escape_control_characters(text))
 
 
-def visible(text: str) -> str:
-    """Text whose control characters are shown, as `\\x1b`, so that a stranger's name cannot steer a terminal."""
-    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
+def escape_control_characters(text: str) -> str:
+    """Return the text with control characters as `\\x1b`, so that a name in a file cannot control the terminal."""
+    return "".join(char if char == "\n" or char.isprintable() else ascii(char)[1:-1] for char in text)

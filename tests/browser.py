@@ -28,7 +28,7 @@ class Tab:
         self.page.goto(path.absolute().as_uri())
         self.page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
 
-    def show(self, width: int, *, dark: bool = False, media: str = "screen") -> None:
+    def show(self, width: int, *, dark: bool = False, media: str = "null") -> None:
         """Set the window's width in CSS pixels, whether the reader prefers dark pages, and `print` for paper."""
         self.page.set_viewport_size({"width": width, "height": 900})
         scheme = "dark" if dark else "light"

@@ -1,10 +1,13 @@
-"""What several tests share: the command line as a person runs it, a tiny model, and a finished run of it."""
+"""What several tests share: the command line, one Ray, a tiny model and its finished run, and the order of files."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +17,9 @@ import ray
 import yaml
 
 ROOT = Path(__file__).parents[1]
+
+# Files of tests that take longest come first, so that both processes of `make test` end at about the same time.
+LONGEST_FIRST = ("tests/cluster", "tests/end_to_end", "tests/recipes", "tests/clients", "tests/engine", "tests/jobs")
 
 # A shared machine's pauses are no failure of a property.
 hypothesis.settings.register_profile("shardmill", deadline=None, max_examples=60)
@@ -50,21 +56,62 @@ Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
 Hashes = dict[str, str]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests by folder, as in LONGEST_FIRST."""
+
+    def rank(item: pytest.Item) -> int:
+        prefixes = enumerate(LONGEST_FIRST)
+        return next((number for number, prefix in prefixes if item.nodeid.startswith(prefix)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+
+
 def command(*arguments: object) -> list[str]:
     """`python -m jobs ARGUMENTS`, in the Python of the tests."""
-    return [sys.executable, "-m", "jobs", *(str(one) for one in arguments)]
+    return [sys.executable, "-m", "jobs", *map(str, arguments)]
 
 
 @pytest.fixture(scope="session")
 def jobs() -> Jobs:
-    """Runs `python -m jobs ARGUMENTS` from the root of the repository, to its end."""
+    """Runs `python -m jobs ARGUMENTS` from the root of the repository, in this process: starting one takes seconds."""
+    return run_here
 
-    def run(*arguments: object, timeout: float = 180) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-        )
 
-    return run
+def run_here(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the command line in this process."""
+    from jobs.__main__ import main
+
+    line, out, err = [str(argument) for argument in arguments], StringIO(), StringIO()
+    with chdir(ROOT), redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(line)
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
+
+
+def start_ray() -> None:
+    """Start the Ray that all tests of this process share, unless it runs: starting one takes seconds."""
+    if not ray.is_initialized():
+        ray.init(
+            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}, _system_config={"metrics_report_interval_ms": 500},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shared_ray() -> None:
+    """The Ray of `start_ray`."""
+    start_ray()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_of_ray() -> Iterator[None]:
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

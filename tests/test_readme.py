@@ -23,14 +23,14 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_yaml_is_a_spec(tmp_path: Path) -> None:
-    whole, prompts, fast = (yaml.safe_load(found) for found in blocks("yaml"))
+    whole, prompts, optimized = (yaml.safe_load(found) for found in blocks("yaml"))
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(whole))
     assert load_spec(path).prompts.classes["crane"].name == "crane, the bird"
     path.write_text(yaml.safe_dump(whole | prompts))
     assert [one.name for one in load_spec(path).prompts.strategies] == ["label", "attributes", "llm"]
-    path.write_text(yaml.safe_dump(whole | fast))
-    assert load_spec(path).model.fast.compile == "default"
+    path.write_text(yaml.safe_dump(whole | optimized))
+    assert load_spec(path).model.optimizations.compile == "default"
 
 
 def test_the_recipes_are_all_that_are_shipped() -> None:

@@ -17,6 +17,7 @@ import ray
 from bench.throughput.slices import Sliced, by_slices
 from engine.cluster import driver
 from engine.cluster.actor_pool import ActorPool
+from engine.monitoring.listener import Listener
 from engine.monitoring.log import Level
 from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run
@@ -24,7 +25,7 @@ from shards.stats import Stats
 
 
 @dataclass
-class Driven:
+class Driven(Listener):
     """The result of a run. began, ended: the first assignment and the last commit, by the monotonic clock.
 
     noticed: called after every unit, on the driver's thread.
@@ -50,12 +51,6 @@ class Driven:
         self.images += stats["count"]
         self.stats.append(stats)
         self.noticed(self)
-
-    def unit_failed(self, reason: str, slots: int) -> None:
-        """As a listener of the driver, which raises at its end."""
-
-    def tick(self, *, actors: int, loading: int, waiting: int) -> None:
-        """As a listener of the driver."""
 
 
 def drive(run: Run, driven: Driven) -> Driven:

@@ -46,7 +46,7 @@ class FakeDevice:
         self._frames = photographs(DISTINCT, model.side)
         self.device = f"fake device, {1000 * model.seconds:g} ms a batch"
 
-    def shape(self, request: Request) -> Hashable:
+    def batch_key(self, request: Request) -> Hashable:
         return ()
 
     def generate(self, requests: Sequence[Request]) -> Images:

@@ -1,4 +1,4 @@
-"""Each step of `model.fast` alone, and all together, beside none of them: units by the runner, in one process."""
+"""Each step of `model.optimizations` alone, and all together, beside none of them: units by the runner, in one process."""
 
 import traceback
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ def _measure(options: Options, told: str, chosen: Mapping[str, TextToImageSettin
     loaded: dict[str, Local] = {}
     for name, model in chosen.items():
         workload = f"{told}: {name}"
-        if options.quick and model.fast.compile != "none":
+        if options.quick and model.optimizations.compile != "none":
             continue
         if options.left < _NEEDED_S + _SPARE * ROUNDS * seconds * (len(loaded) + 1):
             yield not_run("fast path", workload, OURS, f"{options.left:.0f} s were left")
@@ -68,38 +68,38 @@ def _rate(local: Local, seconds: float) -> float:
 
 def cpu_steps() -> Steps:
     """Those that a CPU has."""
-    none = {"dtype": "fp32", "fast": _NONE}
-    fast = auto_dtype("cpu")
-    dtype: Steps = {} if fast == "fp32" else {f"{fast} alone": {"dtype": fast, "fast": _NONE}}
+    none = {"dtype": "fp32", "optimizations": _NONE}
+    auto = auto_dtype("cpu")
+    dtype: Steps = {} if auto == "fp32" else {f"{auto} alone": {"dtype": auto, "optimizations": _NONE}}
     return {
         "none": none,
-        **{f"{name} alone": {**none, "fast": {**_NONE, **given}} for name, given in _ALONE.items()},
+        **{f"{name} alone": {**none, "optimizations": {**_NONE, **given}} for name, given in _ALONE.items()},
         **dtype,
-        "channels_last, packed": {**none, "fast": {**_NONE, "channels_last": True, "packed": True}},
-        f"{fast}, channels_last, packed, texts_once (the defaults)": {},
-        "the defaults and compile": {"fast": {"compile": "default"}},
+        "channels_last, packed_weights": {**none, "optimizations": {**_NONE, "channels_last": True, "packed_weights": True}},
+        f"{auto}, channels_last, packed_weights, cache_text_embeddings (the defaults)": {},
+        "the defaults and compile": {"optimizations": {"compile": "default"}},
     }
 
 
 def gpu_steps(tiny_vae: str) -> Steps:
     """Those that a GPU has, in one dtype."""
-    alone = {**_ALONE, "overlap": {"overlap": True}, "fp8": {"fp8": True}}
+    alone = {**_ALONE, "overlap_copies": {"overlap_copies": True}, "fp8": {"fp8": True}}
     return {
-        "none": {"fast": _NONE},
-        **{f"{name} alone": {"fast": {**_NONE, **given}} for name, given in alone.items()},
-        "tiny VAE alone": {"fast": _NONE, "vae": tiny_vae},
-        "channels_last, texts_once, overlap (the defaults)": {},
-        "the defaults and compile": {"fast": {"compile": "default"}},
-        "the defaults, compile and CUDA graphs": {"fast": {"compile": "reduce-overhead"}},
-        "the defaults, compile and tiny VAE": {"fast": {"compile": "default"}, "vae": tiny_vae},
-        "the defaults, compile, tiny VAE and fp8": {"fast": {"compile": "default", "fp8": True}, "vae": tiny_vae},
+        "none": {"optimizations": _NONE},
+        **{f"{name} alone": {"optimizations": {**_NONE, **given}} for name, given in alone.items()},
+        "tiny VAE alone": {"optimizations": _NONE, "vae": tiny_vae},
+        "channels_last, cache_text_embeddings, overlap_copies (the defaults)": {},
+        "the defaults and compile": {"optimizations": {"compile": "default"}},
+        "the defaults, compile and CUDA graphs": {"optimizations": {"compile": "reduce-overhead"}},
+        "the defaults, compile and tiny VAE": {"optimizations": {"compile": "default"}, "vae": tiny_vae},
+        "the defaults, compile, tiny VAE and fp8": {"optimizations": {"compile": "default", "fp8": True}, "vae": tiny_vae},
     }
 
 
-_NONE = {"channels_last": False, "packed": False, "texts_once": False, "overlap": False}
+_NONE = {"channels_last": False, "packed_weights": False, "cache_text_embeddings": False, "overlap_copies": False}
 _ALONE: Steps = {
     "channels_last": {"channels_last": True},
-    "texts_once": {"texts_once": True},
+    "cache_text_embeddings": {"cache_text_embeddings": True},
     "decode_batch 8": {"decode_batch": 8},
     "compile": {"compile": "default"},
 }

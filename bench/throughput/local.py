@@ -40,7 +40,7 @@ class Local:
         began, context = time.monotonic(), self._context(model.batch_size)
         self._batch_s = time_batch(context, self.generator)
         self.warm_s = time.monotonic() - began
-        if model.fast.compile == "reduce-overhead":  # CUDA graphs are recorded in the second batch
+        if model.optimizations.compile == "reduce-overhead":  # CUDA graphs are recorded in the second batch
             self._batch_s = time_batch(context, self.generator)
 
     def rate(self, seconds: float) -> Rate:

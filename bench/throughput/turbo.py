@@ -35,7 +35,7 @@ def measure(options: Options, models: Models) -> Iterator[Row]:
 
 def _model_bound(told: str, one: Architecture, model: Model, ours: Local, options: Options) -> Iterator[Row]:
     seconds, rounds, count = options.pick((SECONDS, ROUNDS, 16), (0.01, 1, 1))
-    bare = BareLoop(model, "a photo of a thing", one.batch, ours.generator._pipe.diffusers)
+    bare = BareLoop(model, "a photo of a thing", one.batch, ours.generator._pipe.pipeline)
     systems = {OURS: lambda: ours.rate(seconds).images, _BARE: lambda: bare.rate(count * one.batch)}
     named = f"{told}, batch {one.batch}: to JPEG shards, with the very networks of the loop"
     note = "one process, as an actor has it; Ray is in the rows for a CPU"
@@ -70,4 +70,4 @@ def _as_usual(rate: Callable[[int], float], images: int) -> float:
 
 
 def _fast(options: Options) -> dict[str, Any]:
-    return {} if options.quick else {"fast": {"compile": "default"}}
+    return {} if options.quick else {"optimizations": {"compile": "default"}}

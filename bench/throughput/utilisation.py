@@ -48,7 +48,7 @@ def _peak(options: Options) -> list[float]:
 
 
 def _measured(
-    name: str, step: str, fast: dict[str, Any], least_s: float, options: Options, models: Models
+    name: str, step: str, optimizations: dict[str, Any], least_s: float, options: Options, models: Models
 ) -> Iterator[Row]:
     one = options.pick(ARCHITECTURES[name], ARCHITECTURES[name].small())
     told = f"{name}, {one.steps} steps, guidance {one.guidance:g}, batch {one.batch}, bf16, {step}"
@@ -56,7 +56,7 @@ def _measured(
         yield not_run("B4", told, OURS, f"{options.left:.0f} s were left, and it may take {least_s:.0f}")
         return
     try:
-        settings = models.settings(one, **({"fast": fast} if fast else {}))
+        settings = models.settings(one, **({"optimizations": optimizations} if optimizations else {}))
         yield from _of(told, one, settings, median(_peak(options)), options)
     except Exception as error:  # of one model, which is no reason to lose the others
         traceback.print_exc()

@@ -8,14 +8,14 @@ from ray.exceptions import RayError, RayTaskError
 from engine.cluster.actor import start_actor
 from engine.cluster.ray_errors import brief
 from engine.errors import ModelError
-from engine.monitoring.budget import Meter
+from engine.monitoring.budget import CostMeter
 from engine.monitoring.log import Log
 from engine.run.run_context import RunContext
 from engine.worker.batch_size import BatchSizes, largest, measure
 from shards.storage.store import Store
 
 
-def measure_batch_sizes(context: RunContext, store: Store, log: Log, meter: Meter | None = None) -> BatchSizes:
+def measure_batch_sizes(context: RunContext, store: Store, log: Log, meter: CostMeter | None = None) -> BatchSizes:
     """Measure the rate of each batch size on an actor that has its device to itself. Nothing is written.
 
     meter: counts how long the actor has its device.
@@ -28,10 +28,10 @@ def measure_batch_sizes(context: RunContext, store: Store, log: Log, meter: Mete
         if meter is not None:
             meter.tick(1)
         device, rates = ray.get(actor.load.remote()), dict[int, float | None]()
-        log.say("batch_size_measuring", f"batch size: measured on {device}", device=device)
+        log.message("batch_size_measuring", f"batch size: measured on {device}", device=device)
         for size, rate in measure(lambda size: _images_per_second(actor, size), largest(context.plan)):
             text = "does not fit into the device's memory" if rate is None else f"{rate:.1f} img/s"
-            log.say("batch_size_measured", f"batch size {size}: {text}", batch_size=size, images_per_second=rate)
+            log.message("batch_size_measured", f"batch size {size}: {text}", batch_size=size, images_per_second=rate)
             rates[size] = rate
     except RayTaskError as error:
         raise error.cause from None
@@ -42,7 +42,7 @@ def measure_batch_sizes(context: RunContext, store: Store, log: Log, meter: Mete
         if meter is not None:
             meter.tick(0)
     sizes = BatchSizes(device, rates)
-    log.say("batch_size_chosen", f"batch size: {sizes.chosen} for the whole run", batch_size=sizes.chosen)
+    log.message("batch_size_chosen", f"batch size: {sizes.chosen} for the whole run", batch_size=sizes.chosen)
     return sizes
 
 

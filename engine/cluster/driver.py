@@ -20,9 +20,10 @@ from engine.cluster.stop_signals import StopSignals
 from engine.cluster.store_backoff import StoreBackoff
 from engine.cluster.work_queue import WorkQueue
 from engine.errors import ModelError, OutputError
-from engine.monitoring.budget import Meter
-from engine.monitoring.estimate import Pace
-from engine.monitoring.run_progress import Listener, RunProgress
+from engine.monitoring.budget import CostMeter
+from engine.monitoring.estimate import BatchTiming
+from engine.monitoring.listener import Listener
+from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run
 from engine.run.run_context import RunContext
 from shards.stats import Stats
@@ -44,7 +45,12 @@ class Driver:
     """
 
     def __init__(
-        self, run: Run, progress: RunProgress, meter: Meter | None, listeners: Sequence[Listener], profile: bool = False
+        self,
+        run: Run,
+        progress: RunProgress,
+        meter: CostMeter | None,
+        listeners: Sequence[Listener],
+        profile: bool = False,
     ) -> None:
         self._run, self._cluster = run, run.context.spec.cluster
         self._meter, self._listeners, self._log = meter, (progress, *listeners), DriverLog(progress)
@@ -238,7 +244,7 @@ class Driver:
 def generate(
     run: Run,
     progress: RunProgress,
-    meter: Meter | None = None,
+    meter: CostMeter | None = None,
     listeners: Sequence[Listener] = (),
     *,
     profile: bool = False,
@@ -255,14 +261,14 @@ def generate(
     Driver(run, progress, meter, listeners, profile).run()
 
 
-def measure(context: RunContext, store: Store) -> Pace:
+def measure(context: RunContext, store: Store) -> BatchTiming:
     """Time one batch of the plan's first slots on one actor, and count the actors that fit. Nothing is written."""
     nodes = Nodes(context.spec.cluster)
     actor = start_actor(context, store)
     try:
         ray.get(actor.load.remote())
         nodes.refresh()
-        return Pace(ray.get(actor.time_batch.remote()), nodes.target_actors())
+        return BatchTiming(ray.get(actor.time_batch.remote()), nodes.target_actors())
     except RayTaskError as error:
         raise error.cause from None
     except RayError as error:

@@ -8,14 +8,15 @@ from collections.abc import Iterable
 
 from ray.util.metrics import Counter, Gauge
 
-from engine.monitoring.budget import Meter
+from engine.monitoring.budget import CostMeter
+from engine.monitoring.listener import Listener
 from engine.run.run_context import RunContext
 from shards.stats import Stats
 
 _RUN = "run"
 
 
-class PrometheusMetrics:
+class PrometheusMetrics(Listener):
     """A listener of the driver that counts what this command does, and shows the state of the run.
 
     Each metric has the label `run`, the spec's name. Ray must be connected.
@@ -23,7 +24,7 @@ class PrometheusMetrics:
     finished: the stats of the units that were finished before this command.
     """
 
-    def __init__(self, context: RunContext, finished: Iterable[Stats], meter: Meter) -> None:
+    def __init__(self, context: RunContext, finished: Iterable[Stats], meter: CostMeter) -> None:
         self._tags, self._meter = {_RUN: context.spec.name}, meter
         self._total_images = sum(stats["count"] for stats in finished)
         self._images = self._counter("images", "Images kept")

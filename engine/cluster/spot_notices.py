@@ -161,7 +161,7 @@ def wait_for_interruption(cloud: Cloud, log: Log) -> Interruption:
             if isinstance(notice, Interruption):
                 return notice
             if notice.text not in logged:
-                log.say("spot_notice", notice.text, "warning")
+                log.message("spot_notice", notice.text, "warning")
                 logged.add(notice.text)
         time.sleep(cloud.pause_s)
 

@@ -1,4 +1,4 @@
-"""The conditions that a generator follows besides the prompt: an image, its edges, or a layout whose mask is the label."""
+"""Conditions that a generator follows besides the prompt: images, their edges, and layouts whose masks are labels."""
 
 from typing import Annotated, Literal, Self
 

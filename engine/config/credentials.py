@@ -1,4 +1,4 @@
-"""What looks like a credential. None may stand in a spec, which is copied into its run, where others read it."""
+"""Recognition of credentials, which must not be in a spec: every run keeps a copy that others can read."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.errors import SpecError
 
-# How issuers say that their keys begin; lengths are bounded, so that no text takes long.
+# The documented prefixes of keys. Repetitions are bounded, so that no text takes long to search.
 _FORMS = {
     "an AWS access key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{20}",
@@ -27,28 +27,29 @@ _SHORTEST = 8
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a value is a credential, by what it is called or by how it looks."""
+    """Return whether a value is a credential, by its name or its form."""
     return _kind(name, value) is not None
 
 
 def refuse_secrets(content: Any, place: str) -> None:
-    """Raises SpecError where something in `content`, which is as JSON has it, is a credential. It is not repeated."""
+    """Raise SpecError if `content`, which has JSON types, holds a credential. The message does not repeat it."""
     for where, name, text in _texts(content):
         if kind := _kind(name, text):
             raise SpecError(
-                f"{place}: {where or 'a key'}: looks like {kind}, and a run keeps a copy of its spec\ngive it by the "
+                f"{place}: {where or 'a key'}: looks like {kind}, and a run keeps a copy of its spec\nput it into the "
                 "environment (HF_TOKEN, AWS_SECRET_ACCESS_KEY, the variable that api_key_env names), or give the "
                 "machine a role"
             )
 
 
 def _kind(name: str, text: str) -> str | None:
-    found = next((kind for kind, pattern in _PATTERNS.items() if pattern.search(text)), None)
-    return found or ("a credential, by its name" if _NAME.search(name) and len(text) >= _SHORTEST else None)
+    form = next((kind for kind, pattern in _PATTERNS.items() if pattern.search(text)), None)
+    return form or ("a credential, by its name" if _NAME.search(name) and len(text) >= _SHORTEST else None)
 
 
 def _texts(content: Any) -> Iterator[tuple[str, str, str]]:
-    """Place, name and text of every key and value, a key before what is below it; without recursion, however deep."""
+    """Yield place, name and text of every key and value, a key before the values below it."""
+    # A stack instead of recursion, so that no depth is too much.
     waiting = [("", "", content)]
     while waiting:
         place, name, value = waiting.pop()

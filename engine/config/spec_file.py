@@ -1,4 +1,4 @@
-"""Reading a spec from YAML, with overrides, and saying what is wrong with it in terms of the file."""
+"""Reading a spec from YAML, with overrides, and describing errors in terms of the file."""
 
 import difflib
 import json
@@ -28,41 +28,39 @@ _SHOWN_KEY = 80
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class _KeyTwice(Exception):
-    """A key stands twice in one mapping."""
+class _DuplicateKey(Exception):
+    """A mapping has a key twice."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML forbids a key to stand twice in a mapping, and PyYAML keeps the last in silence. This one refuses it.
-
-    As the file is composed, for later `<<` has put other mappings' keys beside a mapping's own, which may replace them.
-    """
+    """A loader that refuses duplicate keys, as YAML demands; PyYAML silently keeps the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Raises _KeyTwice."""
+        """Compose a mapping. Raises _DuplicateKey."""
+        # Here and not later: `<<` will add the keys of other mappings, which the mapping's own may replace.
         node = super().compose_mapping_node(anchor)
         lines = dict[str, int]()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                 value, line = self.construct_object(key), key.start_mark.line + 1
-                # As JSON has it, in which 1 and "1" are one key.
+                # In JSON, 1 and "1" are the same key.
                 name = value if isinstance(value, str) else json.dumps(value, default=str)
                 if name in lines:
                     shown = name[:_SHOWN_KEY] if name[:_SHOWN_KEY].isprintable() else json.dumps(name[:_SHOWN_KEY])
-                    raise _KeyTwice(
-                        f"{shown}: stands twice in one mapping, in lines {lines[name]} and {line}; keep one"
+                    raise _DuplicateKey(
+                        f"{shown}: is in one mapping twice, in lines {lines[name]} and {line}; keep one"
                     )
                 lines[name] = line
         return node
 
 
 def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
-    """Read a run's spec; each override is `key.path=value`, its value in YAML. Raises SpecError."""
+    """Read the spec of a run. Each override is `key.path=value` with a value in YAML. Raises SpecError."""
     return load_as(Spec, path, overrides)
 
 
 def load_as(model: type[_Model], path: str | Path, overrides: Sequence[str] = ()) -> _Model:
-    """Read a YAML file, local or a URL, as `model`. Raises SpecError, naming every field that is wrong."""
+    """Read a YAML file or URL as `model`. Raises SpecError, which names every wrong field."""
     try:
         text = (read_bytes(str(path)) if is_remote(str(path)) else Path(path).read_bytes()).decode()
     except (FileNotFoundError, FileMissing):
@@ -73,40 +71,40 @@ def load_as(model: type[_Model], path: str | Path, overrides: Sequence[str] = ()
 
 
 def parse_as(model: type[_Model], text: str, path: str, overrides: Sequence[str] = ()) -> _Model:
-    """The same of a text; `path` says in messages where it is from. Raises SpecError for a credential, too."""
+    """Parse a text as `model`; `path` is its origin, for messages. Raises SpecError, for a credential too."""
     refuse_secrets(dict(override.partition("=")[::2] for override in overrides), "--set")
     content = _parse(text, path)
     if not isinstance(content, dict):
         raise SpecError(f"{path}: a spec is a mapping of keys, not {type(content).__name__}")
     for override in overrides:
         _override(content, override)
-    # By way of JSON, where strictness still lets a list be a tuple and a key of digits be a class name.
+    # By way of JSON: strict types still accept a list as a tuple there, and a class name of digits as a key.
     written = _json(content, path)
     refuse_secrets(json.loads(written), path)
     try:
         return model.model_validate_json(written)
     except ValidationError as error:
-        found = [_explain(model, detail) for detail in error.errors()]
-        more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-        raise SpecError(f"{path}: " + "\n".join(found[:_SHOWN] + more)) from None
+        lines = [_explain(model, detail) for detail in error.errors()]
+        more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        raise SpecError(f"{path}: " + "\n".join(lines[:_SHOWN] + more)) from None
 
 
 def dump_spec(spec: Strict) -> str:
-    """The whole spec, defaults filled in, as YAML that reads back as the same spec."""
+    """Write the spec with all defaults as YAML, which reads back as the same spec."""
     return yaml.safe_dump(json.loads(spec.model_dump_json()), sort_keys=False, allow_unicode=True, width=120)
 
 
 def identity(spec: Spec) -> dict[str, Any]:
-    """The part of a spec that decides the bytes of a run. A run may go on with other actors, or be swept anew."""
+    """Return the part of a spec that decides the bytes of a run. The rest may change when a run is resumed."""
     others = dict.fromkeys(("budget", "cluster", "sweep", "train"), True)
-    found: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": spec.model.byte_preserving}))
-    if spec.cluster.gpus_per_actor == 0:  # how a CPU's threads share a sum decides its last bits
-        found["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
-    return found
+    content: dict[str, Any] = json.loads(spec.model_dump_json(exclude={**others, "model": spec.model.byte_preserving}))
+    if spec.cluster.gpus_per_actor == 0:  # the number of CPU threads decides the last bits of sums
+        content["cluster"] = {"gpus_per_actor": 0.0, "cpus_per_actor": spec.cluster.cpus_per_actor}
+    return content
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """One line `place: old -> new` for each leaf that differs, and for keys in another order."""
+    """Return a line `place: old -> new` for each value that differs, and one for keys in another order."""
     if isinstance(old, dict) and isinstance(new, dict):
         if list(old) != list(new) and old == new:
             return [f"{place}: the order {', '.join(old)} -> {', '.join(new)}"]
@@ -120,15 +118,15 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
 
 
 def _parse(text: str, place: str) -> Any:
-    """What the YAML means. Raises SpecError, saying where it breaks, and not what stands there: it may be a secret."""
+    """Parse YAML. Raises SpecError with the line but not its content, which may be a secret."""
     try:
-        return _Loader(text).get_single_data()  # as yaml.safe_load does with its own loader
-    except _KeyTwice as error:
+        return _Loader(text).get_single_data()  # like yaml.safe_load with another loader
+    except _DuplicateKey as error:
         raise SpecError(f"{place}: {error}") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SpecError(f"{place}: not YAML{line}: {error.problem}") from None
-    # Beside its own errors, PyYAML raises whatever a wrong value of a tag leads to.
+    # PyYAML also raises whatever the wrong value of a tag leads to.
     except (
         yaml.YAMLError,
         ArithmeticError,
@@ -143,7 +141,7 @@ def _parse(text: str, place: str) -> Any:
 
 
 def _json(content: Any, place: str) -> str:
-    """The content as JSON. Raises SpecError, also where aliases make it endless, or much longer than it looks."""
+    """Encode as JSON. Raises SpecError also where aliases make the content endless or much too long."""
     parts, length = list[str](), 0
     try:
         for part in json.JSONEncoder(allow_nan=False).iterencode(content):
@@ -159,7 +157,7 @@ def _json(content: Any, place: str) -> str:
 
 
 def _place(content: Any, key: str, override: str) -> Any:
-    """The key, or in a list its number."""
+    """Return the key, or its number in a list."""
     if isinstance(content, dict):
         return key
     if key.isdecimal() and len(key) < _DIGITS and int(key) < len(content):
@@ -182,7 +180,7 @@ def _override(content: Any, override: str) -> None:
 
 
 def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
-    """One line: field, value, what is allowed, and for an unknown key the nearest known one."""
+    """Describe an error in one line: field, value and what is allowed; for an unknown key the nearest known one."""
     if detail["type"] == "extra_forbidden":
         return _unknown(model, detail["loc"])
     location, _ = _follow(model, detail["loc"])
@@ -202,8 +200,8 @@ def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
 
 
 def _unknown(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    above, found = _follow(model, location[:-1])
-    key, known = str(location[-1]), [name for one in _models_in(found)[:1] for name in one.model_fields]
+    above, parent = _follow(model, location[:-1])
+    key, known = str(location[-1]), [name for one in _models_in(parent)[:1] for name in one.model_fields]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
     return f"{_dotted([*above, key])}: unknown key; {advice}"
@@ -214,13 +212,15 @@ def _dotted(location: Sequence[str]) -> str:
 
 
 def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], Any]:
-    """The location in terms of the file, without what pydantic put in to name the branch of a union; and the type of
-    what stands there."""
+    """Return the location in terms of the file, and the type at that place.
+
+    pydantic's locations also name the branch of a union, which the file does not.
+    """
     current: Any = model
     place = list[str]()
     for part in location:
         models = _models_in(current)
-        if isinstance(part, int):  # a place in a list, whose models are known by now
+        if isinstance(part, int):  # a position in a list
             place.append(str(part))
         elif get_origin(current) is dict:
             place.append(part)
@@ -237,7 +237,7 @@ def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
 
 
 def _tags(model: type[BaseModel]) -> set[str]:
-    """The one value of each field that allows no other: it tells the models of a union apart."""
+    """Return the value of each field that allows only one: it identifies a model in a union."""
     allowed = [get_args(field.annotation) for field in model.model_fields.values()]
     return {values[0] for values in allowed if len(values) == 1 and isinstance(values[0], str)}
 
@@ -257,4 +257,4 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
         return list(annotation.known.values())
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _models_in(part)]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -13,7 +13,7 @@ from engine.export.header import Header
 from engine.export.image_folder import write_imagefolder
 from engine.export.output_folder import new_folder
 from engine.export.parquet_files import write_parquet
-from engine.export.shard_reader import fields_of, read_samples
+from engine.export.shard_reader import unified_schema, read_samples
 from shards.errors import ShardError
 from shards.sample import Sample
 from shards.stats import Stats
@@ -47,7 +47,7 @@ def export(parts: Sequence[ExportSplit], classes: tuple[str, ...], form: Form, o
     Equal shards give equal files. Raises OutputError, ShardError, and what the form raises.
     """
     tars = sorted({tar for part in parts for tar, _ in part.rows})
-    header = Header(classes, fields_of(tars))
+    header = Header(classes, unified_schema(tars))
     stats = [read_stats(tar.parent, tar.stem) for tar in tars]
     with new_folder(out, sum(file["size"] for one in stats for file in one["files"])) as folder:
         for part in parts:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.apportion import apportion
 from engine.errors import SpecError
-from engine.export.shard_reader import Collection, open_collection
+from engine.export.shard_reader import ShardFolder, open_shard_folder
 from shards.reading.shard_index import ShardIndex, open_index
 from shards.reading.shard_stream import ShardStream
 from shards.storage.manifest import finished_tars
@@ -35,7 +35,7 @@ class ExportSplit:
         return sum(len(rows) for _, rows in self.rows)
 
 
-def undivided(source: Collection) -> list[ExportSplit]:
+def whole_split(source: ShardFolder) -> list[ExportSplit]:
     """Everything in one part without a name."""
     return [_part("", open_index(source.folder))]
 
@@ -56,10 +56,10 @@ def parse_shares(text: str) -> dict[str, float]:
     return shares
 
 
-def divided(source: Collection, shares: Mapping[str, float]) -> list[ExportSplit]:
+def split_by_shares(source: ShardFolder, shares: Mapping[str, float]) -> list[ExportSplit]:
     """A part for each share, class by class. Raises SpecError for a part without images."""
     index = open_index(source.folder)
-    share = assign(index.keys.to_pylist(), index.label, list(shares.values()))
+    share = assign_shares(index.keys.to_pylist(), index.label, list(shares.values()))
     parts = [_part(name, index, share == number) for number, name in enumerate(shares)]
     for part in parts:
         if not len(part):
@@ -67,7 +67,7 @@ def divided(source: Collection, shares: Mapping[str, float]) -> list[ExportSplit
     return parts
 
 
-def assign(keys: Sequence[str], labels: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
+def assign_shares(keys: Sequence[str], labels: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
     """For each sample the number of its share: within each class the samples are ordered by a hash of their keys, and
     the order is cut by the largest remainder method. Neither the order nor the shard of a sample matters."""
     hashes = np.fromiter((_hash(key) for key in keys), np.uint64, len(keys))
@@ -78,7 +78,7 @@ def assign(keys: Sequence[str], labels: NDArray[np.int64], shares: Sequence[floa
     return found
 
 
-def with_real(run: Path, source: Collection) -> list[ExportSplit]:
+def split_with_real(run: Path, source: ShardFolder) -> list[ExportSplit]:
     """Train: the run's real train images and its synthetic ones. Validation and test: real alone.
 
     Raises SpecError where the run has no real shards, NotReal where one of them is synthetic.
@@ -89,10 +89,10 @@ def with_real(run: Path, source: Collection) -> list[ExportSplit]:
     parts = []
     for name in ("train", "validation", "test"):
         if finished_tars(real / name):
-            if open_collection(real / name).classes != source.classes:
+            if open_shard_folder(real / name).classes != source.classes:
                 raise SpecError(f"--with-real: the classes of {real / name} are not the run's; run `sweep` again")
             parts.append(_part(name, ShardStream(real / name, real_only=True).index))
-    train, made = parts[0], undivided(source)[0]
+    train, made = parts[0], whole_split(source)[0]
     return [ExportSplit("train", train.rows + made.rows, made.synthetic), *parts[1:]]
 
 

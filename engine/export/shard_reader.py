@@ -20,7 +20,7 @@ _PLACES = {"image_format"} | {
 
 
 @dataclass(frozen=True)
-class Collection:
+class ShardFolder:
     """A folder of shards.
 
     classes: names in label order. missing: how many units of its run are not finished.
@@ -31,16 +31,16 @@ class Collection:
     missing: int = 0
 
 
-def open_collection(folder: Path) -> Collection:
+def open_shard_folder(folder: Path) -> ShardFolder:
     """The shards of a run, or of a folder with its card. Raises SpecError where it is neither."""
     if (folder / "spec.yaml").is_file():
         from engine.run.run import load_run
 
         run = load_run(folder)
-        return Collection(folder / "shards", run.context.plan.classes, len(run.pending()))
+        return ShardFolder(folder / "shards", run.context.plan.classes, len(run.pending()))
     card = folder / "_info.json"
     try:
-        return Collection(folder, tuple(json.loads(card.read_text(encoding="utf-8"))["classes"]))
+        return ShardFolder(folder, tuple(json.loads(card.read_text(encoding="utf-8"))["classes"]))
     except OSError:
         raise SpecError(
             f"{folder}: neither a run (spec.yaml) nor a folder of shards with its card (_info.json)"
@@ -49,7 +49,7 @@ def open_collection(folder: Path) -> Collection:
         raise ShardError(f"{card}: damaged ({error}); run the command that wrote it again") from None
 
 
-def fields_of(tars: Iterable[Path]) -> pa.Schema:
+def unified_schema(tars: Iterable[Path]) -> pa.Schema:
     """Every json field of these shards with its type, in the order in which they appear."""
     schemas = [pq.read_schema(tar.with_suffix(".parquet")) for tar in tars]
     try:

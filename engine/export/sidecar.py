@@ -14,7 +14,7 @@ _TEXTS = ("negative_prompt", "model", "revision", "license")
 
 
 @dataclass(frozen=True)
-class ImageMaker:
+class DefaultProvenance:
     """What made the images that say nothing of it. generation: generations of synthetic data behind them, >= 1."""
 
     model: str = "unknown"
@@ -32,7 +32,7 @@ class Sidecar:
     """Reads the hub's `metadata.jsonl` files of a folder, and `NAME.txt` beside `NAME.png`, which is its prompt."""
 
     folder: Path
-    maker: ImageMaker
+    maker: DefaultProvenance
 
     def of(self, image: Path) -> dict[str, Scalar]:
         """The same fields for every image: prompt, negative_prompt, model, revision, license and generation.

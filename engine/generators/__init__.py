@@ -1,5 +1,5 @@
-"""What turns a batch of requests into pixels.
+"""Generators turn a batch of requests into pixels.
 
-The protocol is in `base`. A generator is one file: its settings, which are checked before anything heavy is imported,
-and what it does. `kinds` lists them; `pipeline` is what all that use diffusers have in common.
+The protocol is in `generator`. Each file of `kinds` is one plug-in: settings, which are parsed without heavy imports,
+and a factory. `diffusers_pipeline` is what all kinds that use diffusers share.
 """

@@ -1,4 +1,4 @@
-"""LoRA adapters: loaded once, switched on by class."""
+"""LoRA adapters of a pipeline: loaded once, activated by class."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,25 +13,28 @@ from engine.generators.generator import AdapterFacts
 from engine.models.resolve import LocalModel
 
 Active = tuple[int, ...]
+"""The positions in the spec of the adapters that are switched on."""
 
 
 class Adapters:
-    """The adapters of a pipeline, by their place in the spec."""
+    """The adapters of a pipeline. models: by their place in the spec."""
 
     def __init__(self, pipe: Any, specs: Sequence[AdapterSpec], models: Mapping[str, LocalModel]) -> None:
         self._pipe, self._specs = pipe, specs
         self._active: Active | None = None
-        found = [models[f"model.adapters.{number}.source"] for number in range(len(specs))]
-        for number, model in enumerate(found):
+        local_models = [models[f"model.adapters.{number}.source"] for number in range(len(specs))]
+        for number, model in enumerate(local_models):
             _load(pipe, _name(number), model)
-        self.facts = tuple(_facts(spec, model) for spec, model in zip(specs, found, strict=True))
+        self.facts = tuple(_facts(spec, model) for spec, model in zip(specs, local_models, strict=True))
 
-    def of(self, class_name: str) -> Active:
-        """The adapters for a class."""
-        return tuple(n for n, one in enumerate(self._specs) if one.classes is None or class_name in one.classes)
+    def for_class(self, class_name: str) -> Active:
+        """Return the adapters that a class uses."""
+        return tuple(
+            number for number, spec in enumerate(self._specs) if spec.classes is None or class_name in spec.classes
+        )
 
-    def use(self, active: Active) -> None:
-        """Switch exactly these on."""
+    def activate(self, active: Active) -> None:
+        """Switch exactly these adapters on."""
         if not self._specs or active == self._active:
             return
         if active:
@@ -48,16 +51,16 @@ def _name(number: int) -> str:
 
 def _load(pipe: Any, name: str, model: LocalModel) -> None:
     try:
-        with _no_warnings():
+        with _errors_only():
             pipe.load_lora_weights(model.folder, adapter_name=name, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise _misfit(model, " ".join(str(error).split())) from error
-    # Of weights none of whose layers this model has, diffusers says so in its log and goes on without them.
+        raise _mismatch(model, " ".join(str(error).split())) from error
+    # If the pipeline has none of the adapter's layers, diffusers logs that and ignores the weights.
     if not any(name in names for names in pipe.get_list_adapters().values()):
-        raise _misfit(model, "it has none of the adapter's layers")
+        raise _mismatch(model, "it has none of the adapter's layers")
 
 
-def _misfit(model: LocalModel, reason: str) -> ModelError:
+def _mismatch(model: LocalModel, reason: str) -> ModelError:
     return ModelError(
         f"{model.part.place}: {model.part.source!r} does not fit this model ({shorten(reason, 160)}); "
         "give the model that it was trained on, or one of that family"
@@ -65,8 +68,8 @@ def _misfit(model: LocalModel, reason: str) -> ModelError:
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
-    """diffusers warns of every part that an adapter leaves as it is, and logs its errors besides raising them."""
+def _errors_only() -> Iterator[None]:
+    """Silence the log of diffusers, which warns of every component that an adapter leaves unchanged."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -76,5 +79,5 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _facts(spec: AdapterSpec, model: LocalModel) -> AdapterFacts:
-    learned = tuple(sorted(model.learned))
+    learned = tuple(sorted(model.training_digests))
     return AdapterFacts(spec.source, model.revision, spec.weight, spec.classes, model.generation, learned)

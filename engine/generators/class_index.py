@@ -1,4 +1,4 @@
-"""Settings of the generators that are told a class index, and nothing in words."""
+"""Settings of the generators whose only condition is a class index."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -14,26 +14,29 @@ class ClassIndexSettings(ModelSettings):
     """A model that makes images of a class."""
 
     class_ids: dict[str, Annotated[int, Field(ge=0)]] = {}
-    """The model's index of a class by its name; the label where a class is not named."""
+    """The model's index of a class, by class name. A class that is not named has its label as index."""
 
     @property
     def takes_prompts(self) -> bool:
-        """The class is all that it is told."""
+        """False: the class is the only condition."""
         return False
 
     @property
     def named_classes(self) -> Mapping[str, Iterable[str]]:
-        """Those whose index differs from the label."""
+        """The classes of `class_ids`."""
         return {**super().named_classes, "model.class_ids": self.class_ids}
 
     def class_id(self, request: Request, count: int) -> int:
-        """The index for an image, by a model that was trained with `count` classes, or 0. Raises ModelError."""
+        """Return the model's class index for an image. Raises ModelError.
+
+        count: number of classes that the model was trained with, or 0.
+        """
         index = self.class_ids.get(request.class_name, request.label)
         self._check(request.class_name, index, count)
         return index
 
-    def check_ids(self, count: int) -> None:
-        """Raises ModelError where `class_ids` holds what such a model does not have."""
+    def check_class_ids(self, count: int) -> None:
+        """Raise ModelError if `class_ids` contains an index that a model of `count` classes does not have."""
         for name, index in self.class_ids.items():
             self._check(name, index, count)
 

@@ -34,13 +34,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """A batch that was made.
+    """A finished batch.
 
-    pixels: uint8 (batch, height, width, 3).
-    masks:  class indices, uint8 (batch, height, width), where the generator was given layouts.
-    refused: why the generator itself withholds an image, or "": its safety checker's verdict, or that its numbers
-             overflowed. Empty if it withholds none.
-    spans:   where the time went; a generator that does not say has spent all of it denoising.
+    pixels:  uint8 (batch, height, width, 3).
+    masks:   class indices, uint8 (batch, height, width), if the generator followed layouts.
+    refused: why the generator itself withholds each image, or "": its safety checker's verdict, or numbers that are
+             not finite. Empty if it withholds none.
+    spans:   the stages of the batch; if empty, all its time counts as denoising.
     """
 
     pixels: Pixels
@@ -49,25 +49,25 @@ class Images:
     spans: tuple[Span, ...] = ()
 
     def images(self) -> Self:
-        """Itself: what a device is still copying is a `Made` as well."""
+        """Return the batch itself, so that a finished batch is a PendingImages as well."""
         return self
 
 
 class PendingImages(Protocol):
-    """A batch whose pixels may still be on their way from a device, which computes the next one meanwhile."""
+    """A batch whose pixels a device may still be copying, while it computes the next batch."""
 
     def images(self) -> Images:
-        """Wait for the pixels. Any thread may call it, any number of times; it raises what went wrong on the device."""
+        """Wait for the pixels. Any thread may call this repeatedly. Raises the errors of the device."""
         ...
 
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """A LoRA adapter that a model was run with.
+    """A LoRA adapter that a model was run with. The stats of a shard record all of it.
 
-    classes:    whose images it was used for; all if None.
-    generation: as that of a model.
-    learned:    SHA-256 of each real image that it learned from, as far as its folder says.
+    classes:    the classes whose images it was used for; all if None.
+    generation: how many generations of synthetic data lie behind it.
+    learned:    SHA-256 of each real image that it was trained on, as far as its folder records them.
     """
 
     source: str
@@ -78,8 +78,8 @@ class AdapterFacts:
     learned: tuple[str, ...]
 
     @property
-    def brief(self) -> dict[str, Scalar]:
-        """What a sample says of it; the stats of its shard say all."""
+    def summary(self) -> dict[str, Scalar]:
+        """What each sample records of it."""
         return {
             "source": self.source,
             "revision": self.revision,
@@ -90,12 +90,12 @@ class AdapterFacts:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a sample says of the model that made it.
+    """What each sample records of the model that made it.
 
     revision:   commit of a hub model, or digest of the weights.
     settings:   JSON of what it was run with: steps, guidance and the like.
     adapters:   in the order of the spec.
-    generation: how many generations of synthetic data lie behind its output; 1 if it learned from real images alone.
+    generation: how many generations of synthetic data lie behind its output; 1 if it was trained on real images alone.
     """
 
     model: str
@@ -107,25 +107,28 @@ class ModelFacts:
     adapters: tuple[AdapterFacts, ...]
     generation: int
 
-    def of_class(self, name: str) -> "ModelFacts":
-        """What the images of a class say: of the adapters, those that they were made with."""
-        used = tuple(one for one in self.adapters if one.classes is None or name in one.classes)
-        return replace(self, adapters=used, generation=max([self.generation, *(one.generation for one in used)]))
+    def for_class(self, name: str) -> "ModelFacts":
+        """Return the facts for images of a class: of the adapters, only those that the class uses."""
+        used = tuple(adapter for adapter in self.adapters if adapter.classes is None or name in adapter.classes)
+        generation = max([self.generation, *(adapter.generation for adapter in used)])
+        return replace(self, adapters=used, generation=generation)
 
 
 class Generator(Protocol):
-    """Turns requests into images. An image depends on its request and the batch's shape, not on its neighbours."""
+    """A generator. An image depends on its request and on the batch's shape, not on its neighbours in the batch."""
 
     batch_size: int
     facts: ModelFacts
     device: str
-    """Kind of device, dtype and attention, for the stats: equal bytes are promised for equal kinds only."""
+    """Kind of device, dtype and optimizations, for the stats: equal bytes are promised for equal kinds only."""
 
-    def shape(self, request: Request) -> Hashable:
-        """Only requests of equal shape may share a batch: the length bucket of a caption, or the adapter it takes.
-        It is asked of all requests of a unit before the first of them is made."""
+    def batch_key(self, request: Request) -> Hashable:
+        """Return what the requests of one batch must have in common: adapters, or the length of their captions.
+
+        It is called for all requests of a unit before the first of them is generated.
+        """
         ...
 
     def generate(self, requests: Sequence[Request]) -> PendingImages:
-        """Exactly `batch_size` requests of one shape in; as many images out, in their order."""
+        """Make one image for each of exactly `batch_size` requests with equal batch keys, in their order."""
         ...

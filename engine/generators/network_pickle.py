@@ -1,4 +1,4 @@
-"""A network pickle, and the checkout of the code that unpickles it. Loading runs whatever code the two hold."""
+"""Network pickles, which the code of a checkout unpickles. Loading one runs any code that the two contain."""
 
 import importlib
 import sys
@@ -14,7 +14,7 @@ _CODE = ("legacy.py", "dnnlib/__init__.py")
 
 
 def check_checkout(source: str, code: str) -> None:
-    """Raises ModelError where a file is missing. Opens none."""
+    """Raise ModelError if a file is missing. Opens no file."""
     if not Path(source).expanduser().is_file():
         raise ModelError(f"model.source: no file {source} on this node; download the network pickle, and give its path")
     for name in _CODE:
@@ -25,26 +25,29 @@ def check_checkout(source: str, code: str) -> None:
 
 
 def load_network(source: str, code: str) -> Any:
-    """The torch module `G_ema` of a pickle as StyleGAN2-ADA, StyleGAN3 and StyleGAN-XL write them: read by the
-    checkout's `legacy.load_network_pkl`. Raises ModelError."""
+    """Return the torch module `G_ema` of a pickle of StyleGAN2-ADA, StyleGAN3 or StyleGAN-XL. Raises ModelError.
+
+    source: the pickle.
+    code:   the checkout whose `legacy.load_network_pkl` reads it.
+    """
     check_checkout(source, code)
     folder = Path(code).expanduser().resolve()
     with _importing_from(folder), Path(source).expanduser().open("rb") as file:
         try:
-            return _reader(folder).load_network_pkl(file)["G_ema"]
+            return _import_legacy(folder).load_network_pkl(file)["G_ema"]
         except ImportError as error:
             raise ModelError(
-                f"model.code: {code} cannot be imported: {error}; install what that checkout asks for, or give the "
+                f"model.code: {code} cannot be imported: {error}; install what that checkout requires, or give the "
                 "one that wrote the pickle"
             ) from error
         except (UnpicklingError, EOFError, AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                f"model.source: {source} is no network pickle for {code}: {error!r}; download it again, or give the "
+                f"model.source: {source} is not a network pickle for {code}: {error!r}; download it again, or give the "
                 "checkout that wrote it"
             ) from error
 
 
-def _reader(folder: Path) -> Any:
+def _import_legacy(folder: Path) -> Any:
     legacy = importlib.import_module("legacy")
     if Path(str(legacy.__file__)).parent != folder:
         raise ModelError(f"model.code: this process has imported {legacy.__file__} already; use one checkout at a time")
@@ -53,7 +56,7 @@ def _reader(folder: Path) -> Any:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Its modules are found first: the pickle's classes import them too."""
+    """Put a folder first on the import path: the pickle's classes import modules of it as well."""
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -1,5 +1,6 @@
-"""From a folder in the diffusers format to a pipeline that is ready on its device."""
+"""Loading a pipeline from a folder in the diffusers format, and preparing it on its device."""
 
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
@@ -8,45 +9,62 @@ import torch
 
 from engine.errors import ModelError
 from engine.generators.diffusers_settings import DiffusersSettings
-from engine.generators.vae import upcast_vae
+from engine.generators.vae import check_vae, upcast_vae
 from engine.models.devices import Device
 from engine.models.resolve import LocalModel
 
 
-def load_component(loader: str, found: LocalModel, device: Device, model: DiffusersSettings, **parts: Any) -> Any:
-    """What `from_pretrained` of this class of diffusers makes of the folder. Raises ModelError."""
+def load_pipeline(loader: str, model: DiffusersSettings, local: Mapping[str, LocalModel], device: Device) -> Any:
+    """Return a pipeline on its device, with the components that the spec replaces or adds. Raises ModelError.
+
+    loader: class of diffusers whose `from_pretrained` loads it.
+    local:  the files of its parts, by their place in the spec.
+    """
+    components = {
+        name: _load(local[f"model.{name}"], "AutoModel", device, model)
+        for name in ("controlnet", "vae")
+        if f"model.{name}" in local
+    }
+    if "vae" in components:
+        check_vae(components["vae"], local["model.vae"], local["model.source"])
+    pipe = _load(local["model.source"], loader, device, model, **components)
+    _prepare(pipe, model, device)
+    return pipe
+
+
+def _load(local: LocalModel, loader: str, device: Device, model: DiffusersSettings, **components: Any) -> Any:
     try:
         return getattr(diffusers, loader).from_pretrained(
-            str(found.folder),
+            str(local.folder),
             dtype=device.dtype,
-            variant=found.variant,
+            variant=local.variant,
             use_safetensors=True,
             trust_remote_code=False,
-            **parts,
+            **components,
         )
     except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{found.part.place}: {found.part.source!r} cannot be loaded for kind {model.kind!r}: {reason}; "
+            f"{local.part.place}: {local.part.source!r} cannot be loaded for kind {model.kind!r}: {reason}; "
             "give a model of that kind in the diffusers format"
         ) from error
 
 
-def prepare_pipeline(pipe: Any, model: DiffusersSettings, device: Device) -> None:
-    """Give a pipeline the spec's scheduler and put it on the device. Raises ModelError."""
+def _prepare(pipe: Any, model: DiffusersSettings, device: Device) -> None:
+    """Set the spec's scheduler and put the pipeline on the device. Raises ModelError."""
     pipe.set_progress_bar_config(disable=True)
     if model.scheduler is not None:
-        pipe.scheduler = _scheduler(pipe, model.scheduler)
+        pipe.scheduler = _make_scheduler(pipe, model.scheduler)
     if getattr(pipe, "watermark", None) is not None:
-        pipe.watermark = None  # that it is synthetic is said by the sample, and no pixel is changed for it
-    # All that changes weights comes before offloading, which takes them away.
+        pipe.watermark = None  # the metadata of a sample says that it is synthetic; no pixel is changed for it
+    # All changes of weights come before offloading, which removes them from the pipeline.
     if device.dtype == torch.float16 and hasattr(pipe, "upcast_vae") and pipe.vae.config.get("force_upcast"):
         upcast_vae(pipe.vae, device)
-    if model.fast.channels_last:
+    if model.optimizations.channels_last:
         for name in ("unet", "vae", "controlnet"):
-            part = getattr(pipe, name, None)
-            if part is not None:
-                part.to(memory_format=torch.channels_last)
+            component = getattr(pipe, name, None)
+            if component is not None:
+                component.to(memory_format=torch.channels_last)
     if device.name == "cpu" or model.offload == "none":
         pipe.to(device.name)
     elif model.offload == "model":
@@ -56,47 +74,52 @@ def prepare_pipeline(pipe: Any, model: DiffusersSettings, device: Device) -> Non
 
 
 def generated_shape(pipe: Any, model: DiffusersSettings) -> tuple[int, int]:
-    """Height and width of what is generated: the spec's, else the model's own. Raises ModelError."""
-    side = getattr(pipe, "default_sample_size", None)
-    if side is None:
-        part = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-        side = part.config.get("sample_size") if part is not None else None
+    """Return height and width of the generated images: the spec's, else the model's own. Raises ModelError."""
     vae = getattr(pipe, "vae", None)
     scale = getattr(pipe, "vae_scale_factor", None) or (2 ** (len(vae.config.block_out_channels) - 1) if vae else 1)
-    high, wide = side if isinstance(side, (list, tuple)) else (side, side)
-    native = (1024, 1024) if high is None else (int(high) * scale, int(wide) * scale)
-    height, width = model.height or native[0], model.width or native[1]
+    native_height, native_width = _native_shape(pipe, scale)
+    height, width = model.height or native_height, model.width or native_width
     processor = getattr(pipe, "image_processor", None)
     step = processor.config.vae_scale_factor if processor is not None else scale
-    for place, value in (("height", height), ("width", width)):
+    for name, value in (("height", height), ("width", width)):
         if value % step:
-            raise ModelError(f"model.{place}: {value} is no multiple of {step}, as {type(pipe).__name__} needs it")
+            raise ModelError(f"model.{name}: {value} is not a multiple of {step}, which {type(pipe).__name__} needs")
     return height, width
 
 
-def _scheduler(pipe: Any, name: str) -> Any:
-    """The scheduler of this name with the settings of the model's own."""
-    old, kind = pipe.scheduler, getattr(diffusers, name, None)
-    if kind is None:
+def _native_shape(pipe: Any, scale: int) -> tuple[int, int]:
+    """Return height and width of the images that the model was trained on. scale: pixels per side of a latent."""
+    size = getattr(pipe, "default_sample_size", None)
+    if size is None:
+        denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+        size = denoiser.config.get("sample_size") if denoiser is not None else None
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    return (1024, 1024) if height is None else (int(height) * scale, int(width) * scale)
+
+
+def _make_scheduler(pipe: Any, name: str) -> Any:
+    """Return a scheduler of this class with the configuration of the model's own. Raises ModelError."""
+    own, scheduler_class = pipe.scheduler, getattr(diffusers, name, None)
+    if scheduler_class is None:
         raise ModelError(f"model.scheduler: diffusers {diffusers.__version__} has no {name}")
     try:
-        new = kind.from_config(old.config)
+        scheduler = scheduler_class.from_config(own.config)
     except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"model.scheduler: {name} cannot be used here: {reason}") from error
+    # A flow matching model with a diffusion scheduler makes noise without any error, and so does the reverse.
+    flow = _is_flow_matching(own)
+    if flow != _is_flow_matching(scheduler) or (flow and not _step_arguments(own) <= _step_arguments(scheduler)):
         raise ModelError(
-            f"model.scheduler: {name} cannot be used here: {str(error).strip().splitlines()[0]}"
-        ) from error
-    if _flows(old) != _flows(new) or (_flows(old) and not _steps(old) <= _steps(new)):
-        raise ModelError(
-            f"model.scheduler: {name} cannot take the place of this model's {type(old).__name__}, which denoises in "
-            "another way; choose one of its kind, or none"
+            f"model.scheduler: {name} cannot replace this model's {type(own).__name__}, which denoises in another way; "
+            "choose a scheduler of the same kind, or none"
         )
-    return new
+    return scheduler
 
 
-def _flows(scheduler: Any) -> bool:
-    """Whether it is one of flow matching. Such a model and a diffusion scheduler make noise, without any error."""
+def _is_flow_matching(scheduler: Any) -> bool:
     return type(scheduler).__name__.startswith("FlowMatch")
 
 
-def _steps(scheduler: Any) -> set[str]:
+def _step_arguments(scheduler: Any) -> set[str]:
     return set(signature(scheduler.set_timesteps).parameters)

@@ -1,4 +1,4 @@
-"""Loading the generator that a spec names."""
+"""Loading of the generator that a spec names."""
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS, ModelSettings

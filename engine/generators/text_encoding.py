@@ -1,4 +1,4 @@
-"""Encoding prompts: once per distinct text, in batches of one fixed shape."""
+"""The text encoders of a pipeline: each distinct text is encoded once, in batches of one fixed shape."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, wraps
@@ -14,26 +14,26 @@ from engine.generators.optimizations.transfer import download
 from engine.generators.stages import DeviceStages
 from engine.types import Prompt
 
-_RETURNED = {
+_EMBEDDING_NAMES = {
     "StableDiffusionXL": ("prompt_embeds", "", "pooled_prompt_embeds"),
     "StableDiffusion3": ("prompt_embeds", "", "pooled_prompt_embeds"),
     "StableDiffusion": ("prompt_embeds",),
     "ZImage": ("prompt_embeds",),
 }
-"""What `encode_prompt` returns, under the names that the call has for it, by how the pipeline's class begins; the first
-that fits counts. Other families are given the texts and encode each batch anew: what they return differs too much."""
+"""The outputs of `encode_prompt`, by the names of the call's arguments, for each prefix of a pipeline's class name; the
+first match counts. Other families get the texts and encode each batch anew: their outputs differ too much."""
 
-_CACHED = 1 << 30
-"""Bytes of encodings that are kept in the host's memory."""
-_CAPTION_MULTIPLE = 32
-"""Z-Image, which takes captions of any length, fills each up to such a multiple, and a batch to its longest."""
+_CACHE_BYTES = 1 << 30
+"""Limit of the embeddings that are kept in the host's memory."""
+_BUCKET_TOKENS = 32
+"""Z-Image takes captions of any length. It pads each to such a multiple, and a batch to its longest caption."""
 
-Encoded = Mapping[str, Tensor]
-"""What the pipeline is given for one text, by the name that its call has for it."""
+Embedding = Mapping[str, Tensor]
+"""The embedding of one text, by the names of the call's arguments."""
 
 
 class TextEncoder:
-    """The text encoders of a pipeline.
+    """The text encoders of a pipeline. Their `adapters` arguments distinguish embeddings by the active LoRA weights.
 
     guided: whether negative prompts count.
     """
@@ -41,106 +41,108 @@ class TextEncoder:
     def __init__(
         self, pipe: Any, device: torch.device, model: DiffusersSettings, guided: bool, stages: DeviceStages
     ) -> None:
-        self._pipe, self._device, self._batch, self._guided = pipe, device, model.fixed_batch_size(), guided
-        self._once, self._stages = model.fast.texts_once, stages
-        self._call = signature(type(pipe).__call__).parameters
-        families = (names for family, names in _RETURNED.items() if type(pipe).__name__.startswith(family))
-        self._names: tuple[str, ...] = next(families, ())
-        self._cache: dict[tuple[str, Hashable], Encoded] = {}
-        self._expected: dict[tuple[str, Hashable], None] = {}
+        self._pipe, self._device, self._batch_size, self._guided = pipe, device, model.fixed_batch_size(), guided
+        self._caches, self._stages = model.optimizations.cache_text_embeddings, stages
+        self._accepted = signature(type(pipe).__call__).parameters
+        matches = (names for prefix, names in _EMBEDDING_NAMES.items() if type(pipe).__name__.startswith(prefix))
+        self._names: tuple[str, ...] = next(matches, ())
+        self._cache: dict[tuple[str, Hashable], Embedding] = {}
+        self._expected: dict[tuple[str, Hashable], None] = {}  # an ordered set
         self._bytes = 0
-        if not self._names and hasattr(pipe, "encode_prompt"):  # a class-conditional pipeline reads none
-            pipe.encode_prompt = _staged(pipe.encode_prompt, stages)
+        if not self._names and hasattr(pipe, "encode_prompt"):  # class-conditional pipelines encode no text
+            pipe.encode_prompt = _timed(pipe.encode_prompt, stages)
 
     @cached_property
-    def ragged(self) -> bool:
-        """Whether each text is encoded to its own length, so that the longest of a batch decides its shape."""
+    def variable_length(self) -> bool:
+        """Whether each embedding has its text's own length, so that the longest text of a batch decides its shape."""
         return bool(self._names) and isinstance(self._run([""])["prompt_embeds"], list)
 
     def expect(self, prompt: Prompt, adapters: Hashable) -> None:
-        """A later batch has this prompt: its texts may be encoded with those of an earlier one."""
-        if self._once and self._names:
-            new = ((text, adapters) for text in self._parts(prompt))
-            self._expected.update(dict.fromkeys(one for one in new if one not in self._cache))
+        """Announce a prompt of a later batch, whose texts may be encoded together with those of an earlier one."""
+        if self._caches and self._names:
+            keys = ((text, adapters) for text in self._texts(prompt))
+            self._expected.update(dict.fromkeys(key for key in keys if key not in self._cache))
 
-    def lengths(self, prompt: Prompt, adapters: Hashable) -> Hashable:
-        """The length buckets of a prompt where encodings are ragged: those of one batch must be equal."""
-        texts = self._parts(prompt)
-        known = self._encoded(texts, adapters)
-        return tuple(-(-len(known[text]["prompt_embeds"]) // _CAPTION_MULTIPLE) for text in texts)
+    def length_buckets(self, prompt: Prompt, adapters: Hashable) -> Hashable:
+        """Return the length buckets of a prompt, which must be equal in a batch if lengths vary."""
+        texts = self._texts(prompt)
+        embeddings = self._encode(texts, adapters)
+        return tuple(-(-len(embeddings[text]["prompt_embeds"]) // _BUCKET_TOKENS) for text in texts)
 
-    def conditions(self, prompts: Sequence[Prompt], adapters: Hashable) -> dict[str, Any]:
-        """What the pipeline's call is given for a batch; `adapters` tells apart what LoRA weights make of one text."""
-        if not self._once:
-            self._forget()
-        texts, negatives = [one.text for one in prompts], [one.negative for one in prompts]
+    def encode(self, prompts: Sequence[Prompt], adapters: Hashable) -> dict[str, Any]:
+        """Return the arguments of the pipeline's call for a batch of prompts: embeddings, or the texts themselves."""
+        if not self._caches:
+            self._clear_cache()
+        texts, negatives = [prompt.text for prompt in prompts], [prompt.negative for prompt in prompts]
         if not self._names:
-            given = {"prompt": texts, **({"negative_prompt": negatives} if self._guided else {})}
-            return {name: value for name, value in given.items() if name in self._call}
-        found = self._rows(texts, self._encoded(texts, adapters))
+            arguments = {"prompt": texts, **({"negative_prompt": negatives} if self._guided else {})}
+            return {name: value for name, value in arguments.items() if name in self._accepted}
+        arguments = self._columns(texts, self._encode(texts, adapters))
         if self._guided:
-            known = self._encoded(negatives, adapters)
-            if "" in known and self._pipe.config.get("force_zeros_for_empty_prompt", False):
-                # SDXL was trained to be guided away from zeros, not from the encoding of an empty text.
-                known[""] = {name: torch.zeros_like(value) for name, value in known[""].items()}
-            found |= {f"negative_{name}": rows for name, rows in self._rows(negatives, known).items()}
-        return found
+            embeddings = self._encode(negatives, adapters)
+            if "" in embeddings and self._pipe.config.get("force_zeros_for_empty_prompt", False):
+                # SDXL was trained to be guided away from zeros, not from the embedding of an empty text.
+                embeddings[""] = {name: torch.zeros_like(value) for name, value in embeddings[""].items()}
+            arguments |= {f"negative_{name}": rows for name, rows in self._columns(negatives, embeddings).items()}
+        return arguments
 
-    def _parts(self, prompt: Prompt) -> tuple[str, ...]:
+    def _texts(self, prompt: Prompt) -> tuple[str, ...]:
         return (prompt.text, prompt.negative) if self._guided else (prompt.text,)
 
-    def _rows(self, texts: Sequence[str], known: Mapping[str, Encoded]) -> dict[str, Any]:
-        # Read from pinned memory by the stream that wrote it there: nobody waits.
+    def _columns(self, texts: Sequence[str], embeddings: Mapping[str, Embedding]) -> dict[str, Any]:
+        """Return the embeddings of a batch on the device, stacked if their lengths are equal."""
+        # The stream that wrote them to pinned memory also reads them, so nothing waits.
         columns = {
-            name: [known[text][name].to(self._device, non_blocking=True) for text in texts] for name in known[texts[0]]
+            name: [embeddings[text][name].to(self._device, non_blocking=True) for text in texts]
+            for name in embeddings[texts[0]]
         }
-        return {name: rows if self.ragged else torch.stack(rows) for name, rows in columns.items()}
+        return {name: rows if self.variable_length else torch.stack(rows) for name, rows in columns.items()}
 
-    def _encoded(self, texts: Sequence[str], adapters: Hashable) -> dict[str, Encoded]:
+    def _encode(self, texts: Sequence[str], adapters: Hashable) -> dict[str, Embedding]:
+        """Return the embedding of each text in the host's memory; encode those that the cache lacks."""
         new = sorted({text for text in texts if (text, adapters) not in self._cache})
-        if self._bytes > _CACHED:
-            self._forget()
+        if self._bytes > _CACHE_BYTES:
+            self._clear_cache()
             new = sorted(set(texts))
-        # Padded to a fixed shape, as images are, so that a text's encoding does not depend on its company. Ragged ones
-        # are filled up to one length while they are encoded, and asked for one at a time.
-        size = 1 if self.ragged else self._batch
+        # Batches have a fixed shape, so that an embedding does not depend on the other texts. Embeddings of variable
+        # length would be padded to the longest text, so these texts are encoded one by one.
+        size = 1 if self.variable_length else self._batch_size
         for start in range(0, len(new), size):
-            group = new[start : start + size]
-            if len(group) < size:
-                group += self._soon(group, adapters, size - len(group))
-            found = self._run(group + [""] * (size - len(group)))
-            for row, text in enumerate(group):
-                # In the host's memory: thousands of them would take gigabytes of the device's.
-                kept = {name: download(value[row]) for name, value in found.items()}
-                self._cache[text, adapters] = kept
-                self._expected.pop((text, adapters), None)
-                self._bytes += sum(value.nbytes for value in kept.values())
+            self._encode_group(new[start : start + size], adapters, size)
         return {text: self._cache[text, adapters] for text in texts}
 
-    def _soon(self, group: Sequence[str], adapters: Hashable, count: int) -> list[str]:
-        """So many texts that are expected, and not in this group."""
-        others = (text for text, active in self._expected if active == adapters and text not in group)
-        return list(islice(others, count))
+    def _encode_group(self, texts: list[str], adapters: Hashable, size: int) -> None:
+        """Add the embeddings of at most `size` texts to the cache, and of expected texts if there is room."""
+        if len(texts) < size:
+            expected = (text for text, active in self._expected if active == adapters and text not in texts)
+            texts = [*texts, *islice(expected, size - len(texts))]
+        columns = self._run(texts + [""] * (size - len(texts)))
+        for row, text in enumerate(texts):
+            # In the host's memory: thousands of embeddings would take gigabytes of the device's.
+            embedding = {name: download(value[row]) for name, value in columns.items()}
+            self._cache[text, adapters] = embedding
+            self._expected.pop((text, adapters), None)
+            self._bytes += sum(value.nbytes for value in embedding.values())
 
-    def _forget(self) -> None:
+    def _clear_cache(self) -> None:
         self._cache.clear()
         self._bytes = 0
 
     @torch.inference_mode()
     def _run(self, texts: list[str]) -> dict[str, Any]:
-        takes = signature(self._pipe.encode_prompt).parameters
-        given = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
-        given |= {"prompt_2": None, "prompt_3": None}
-        known = {name: value for name, value in given.items() if name in takes}
-        with self._stages.within("text"):
-            returned = self._pipe.encode_prompt(prompt=texts, **known)
-        return {name: value for name, value in zip(self._names, returned, strict=False) if name}
+        accepted = signature(self._pipe.encode_prompt).parameters
+        arguments = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+        arguments |= {"prompt_2": None, "prompt_3": None}
+        arguments = {name: value for name, value in arguments.items() if name in accepted}
+        with self._stages.during("text"):
+            outputs = self._pipe.encode_prompt(prompt=texts, **arguments)
+        return {name: value for name, value in zip(self._names, outputs, strict=False) if name}
 
 
-def _staged(encode: Callable[..., Any], stages: DeviceStages) -> Callable[..., Any]:
-    @wraps(encode)
-    def encoded(*given: Any, **named: Any) -> Any:
-        with stages.within("text"):
-            return encode(*given, **named)
+def _timed(encode_prompt: Callable[..., Any], stages: DeviceStages) -> Callable[..., Any]:
+    @wraps(encode_prompt)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        with stages.during("text"):
+            return encode_prompt(*args, **kwargs)
 
-    return encoded
+    return timed

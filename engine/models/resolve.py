@@ -78,9 +78,9 @@ def fetch_model(part: ModelPart) -> LocalModel:
 
 def _pinned_revision(part: ModelPart, earlier: ModelPart | None) -> str:
     name = part.revision or "main"
-    if earlier is not None and earlier.commit is not None:
-        if earlier.commit == part.commit or earlier.revision == f"{name}@{earlier.commit}":
-            return str(earlier.revision)
+    commit = earlier.commit if earlier is not None else None
+    if earlier is not None and commit and (commit == part.commit or earlier.revision == f"{name}@{commit}"):
+        return str(earlier.revision)
     return name if part.commit else f"{name}@{resolve_commit(part)}"
 
 

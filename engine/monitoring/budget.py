@@ -1,4 +1,4 @@
-"""What a run costs, in GPU hours and dollars, and when that is enough."""
+"""The cost of a run in GPU hours and dollars, and whether it has reached the budget."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,10 +11,13 @@ from shards.stats import Stats
 
 @dataclass(frozen=True)
 class Cost:
-    """A total over commands that may differ in the GPUs of an actor and in the price.
+    """The total cost of commands that may differ in price and in GPUs per actor.
 
-    actor_seconds:  of one actor. hours: of GPUs; of actors where these compute on the CPU.
-    dollars:        of the hours that had a price; None where none had. unpriced_hours: those that had none.
+    actor_seconds:  summed over all actors.
+    hours:          GPU hours; actor hours where actors compute on the CPU.
+    dollars:        of the hours that have a price; None if none has.
+    unpriced_hours: hours that have no price.
+    on_gpus:        whether `hours` are GPU hours.
     """
 
     actor_seconds: float = 0.0
@@ -24,8 +27,10 @@ class Cost:
     on_gpus: bool = False
 
     def plus(self, spec: Spec, actor_seconds: float) -> Self:
-        """With so many seconds more, at the rate of this spec. Its price, if it has one, is also that of the hours that
-        had none."""
+        """Return the cost after more seconds at the GPUs per actor and price of this spec.
+
+        A price also applies to the earlier hours that had none.
+        """
         gpus, price = spec.cluster.gpus_per_actor, spec.budget.price_per_gpu_hour
         hours = actor_seconds / 3600 * (gpus or 1.0)
         dollars, unpriced = self.dollars, self.unpriced_hours + hours
@@ -34,11 +39,11 @@ class Cost:
         return type(self)(self.actor_seconds + actor_seconds, self.hours + hours, dollars, unpriced, gpus > 0)
 
     def at_least(self, spec: Spec, actor_seconds: float) -> Self:
-        """So many seconds in all, if it is fewer: those that nobody recorded are at the rate of this spec."""
+        """Return the cost of at least so many seconds; missing ones are added at the rate of this spec."""
         return self.plus(spec, max(0.0, actor_seconds - self.actor_seconds))
 
-    def facts(self) -> dict[str, float | None]:
-        """As JSON values: `gpu_hours` or `actor_hours`, and `dollars`."""
+    def as_json(self) -> dict[str, float | None]:
+        """Return rounded JSON values: `gpu_hours` or `actor_hours`, and `dollars`."""
         name = "gpu_hours" if self.on_gpus else "actor_hours"
         return {name: round(self.hours, 4), "dollars": None if self.dollars is None else round(self.dollars, 2)}
 
@@ -47,21 +52,16 @@ class Cost:
         return hours if self.dollars is None else f"{hours}, ${self.dollars:,.2f}"
 
 
-NOTHING = Cost()
+NO_COST = Cost()
 
 
-def cost_of(spec: Spec, actor_seconds: float) -> Cost:
-    """Of so many seconds of one actor."""
-    return NOTHING.plus(spec, actor_seconds)
+def total_duration(stats: Iterable[Stats]) -> float:
+    """Return the seconds that actors spent on these units."""
+    return sum(float(unit["duration_s"]) for unit in stats)
 
 
-def seconds_of(done: Iterable[Stats]) -> float:
-    """Seconds that actors spent on these units, added up."""
-    return sum(float(stats["duration_s"]) for stats in done)
-
-
-def overspent(spec: Spec, cost: Cost) -> str | None:
-    """The limit that a cost has reached, like `budget.dollars 5`; None while there is room."""
+def reached_limit(spec: Spec, cost: Cost) -> str | None:
+    """Return the budget limit that a cost has reached, like `budget.dollars 5`, or None."""
     budget = spec.budget
     if budget.gpu_hours is not None and cost.hours >= budget.gpu_hours:
         return f"budget.gpu_hours {budget.gpu_hours:g}"
@@ -70,37 +70,40 @@ def overspent(spec: Spec, cost: Cost) -> str | None:
     return None
 
 
-class Meter:
-    """What a run has cost so far.
+class CostMeter:
+    """A meter of the cost of a run, over all of its commands.
 
-    It counts all the time that actors hold their devices, so loading, idling and units that fail as well. Of earlier
-    commands it counts what they recorded, and at least what their finished units took.
+    It counts the whole time that actors hold their devices, which includes loading, idling and failed units. For
+    earlier commands it counts their recorded cost, and at least the time of their finished units.
 
-    done: the finished units. recorded: see `costfile.recorded`. clock: in seconds. seconds: of this command's actors.
+    finished: stats of the units that earlier commands finished.
+    recorded: cost that earlier commands recorded, see `cost_file.read_cost`.
+    clock:    returns seconds.
+    seconds:  actor seconds of this command.
     """
 
     def __init__(
         self,
         spec: Spec,
-        done: Iterable[Stats],
-        recorded: Cost = NOTHING,
+        finished: Iterable[Stats],
+        recorded: Cost = NO_COST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spec, self._clock, self._earlier = spec, clock, recorded.at_least(spec, seconds_of(done))
-        self.seconds, self._actors, self._since = 0.0, 0, clock()
+        self._spec, self._clock, self._earlier = spec, clock, recorded.at_least(spec, total_duration(finished))
+        self.seconds, self._actors, self._last_tick = 0.0, 0, clock()
 
     def tick(self, actors: int) -> None:
-        """From now on so many actors hold devices: those that make units, idle, or load their model."""
+        """Set how many actors hold devices from now on: those that make units, idle, or load their model."""
         now = self._clock()
-        self.seconds += self._actors * (now - self._since)
-        self._actors, self._since = actors, now
+        self.seconds += self._actors * (now - self._last_tick)
+        self._actors, self._last_tick = actors, now
 
     @property
     def cost(self) -> Cost:
-        """Up to the last tick."""
+        """The cost up to the last tick."""
         return self._earlier.plus(self._spec, self.seconds)
 
     def exhausted(self) -> str | None:
-        """Why no further unit may begin, with the remedy; None while there is money left."""
-        limit = overspent(self._spec, self.cost)
-        return limit and f"{limit} is spent ({self.cost}); raise it and run the same command again to go on"
+        """Return why no further unit may begin, with the remedy; None while the cost is below the budget."""
+        limit = reached_limit(self._spec, self.cost)
+        return limit and f"{limit} is spent ({self.cost}); raise it and run the same command again to continue"

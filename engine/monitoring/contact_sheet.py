@@ -1,4 +1,4 @@
-"""The contact sheet: a few images of every class in one picture, which grows while the run is made."""
+"""RUN/contact.jpg: some images of every class in one picture, rewritten while the run is made."""
 
 import hashlib
 from collections import Counter
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from engine.errors import UnitsFailed
-from engine.monitoring.background import Background
+from engine.monitoring.background import BackgroundTask
+from engine.monitoring.listener import Listener
 from engine.monitoring.log import Log
 from engine.run.plan import Plan
 from engine.run.run import Run
@@ -31,105 +31,109 @@ _COLUMNS = ["key", "label", "image_offset", "image_size"]
 
 
 @dataclass
-class Picks:
-    """Of each class the PER_CLASS images whose keys have the least hashes, out of the shards that were added: the same
-    in whatever order they come. by_label: hash and thumbnail."""
+class ThumbnailSelection:
+    """Thumbnails of the PER_CLASS images of each class whose keys have the smallest hashes.
+
+    The selection does not depend on the order in which shards are added.
+
+    by_label: hash and thumbnail of each image, sorted.
+    """
 
     by_label: dict[int, list[tuple[bytes, Pixels]]] = field(default_factory=dict)
 
     def add(self, shards: Store, shard: str) -> None:
-        """Look at one finished shard, of which only the images that are picked are read. Raises ShardError, OSError."""
+        """Add a finished shard. Only selected images are read. Raises ShardError, OSError."""
         table = read_index(shards, shard)
-        found: dict[int, list[tuple[bytes, dict[str, Any]]]] = {}
+        by_label: dict[int, dict[bytes, dict[str, Any]]] = {}
         for row in table.select(_COLUMNS).to_pylist() if table.num_rows else []:
             if row["label"] < _CLASSES:
-                found.setdefault(row["label"], []).append((_rank(row["key"]), row))
-        for label, candidates in found.items():
-            known, new = dict(self.by_label.get(label, [])), dict(candidates)
-            best = sorted({*known, *new})[:PER_CLASS]
+                by_label.setdefault(row["label"], {})[hashlib.sha256(row["key"].encode()).digest()] = row
+        for label, rows in by_label.items():
+            selected = dict(self.by_label.get(label, []))
+            best = sorted({*selected, *rows})[:PER_CLASS]
             self.by_label[label] = [
-                (rank, known[rank] if rank in known else _thumbnail(shards, shard, new[rank])) for rank in best
+                (rank, selected[rank] if rank in selected else _thumbnail(shards, shard, rows[rank])) for rank in best
             ]
 
 
-class ContactSheet:
-    """A listener that writes RUN/contact.jpg: at once, then at most every `seconds`, and in the end.
+class ContactSheet(Listener):
+    """A listener that writes the contact sheet at once, then at most every `seconds`, and when the run ends.
 
-    It reads and draws on a thread of its own, and of a run of any size only so many shards and images. What keeps it
-    from reading or writing is logged, and stops nothing. A context manager. done: units that were finished before.
+    It reads and draws on its own thread. The number of shards and images is bounded for runs of any size. Errors of
+    reading or writing are logged. A context manager.
+
+    finished: stats of the units that earlier commands finished.
     """
 
-    def __init__(self, run: Run, done: Iterable[Stats], log: Log, seconds: float = _SECONDS) -> None:
+    def __init__(self, run: Run, finished: Iterable[Stats], log: Log, seconds: float = _SECONDS) -> None:
         self._run, self._log = run, log
-        self._watched, self._picks = watched(run.context.plan), Picks()
+        self._shown_units, self._selection = shown_units(run.context.plan), ThumbnailSelection()
         self._kept: Counter[str] = Counter()
-        self._ready: set[int] = set()
-        self._changed, self._background = False, Background(seconds)
-        for stats in done:
+        self._unread_units: set[int] = set()
+        self._changed, self._background = False, BackgroundTask(seconds)
+        for stats in finished:
             self.unit_done(stats)
 
     def unit_done(self, stats: Stats) -> None:
-        """See `Listener`."""
+        """Count the images of a unit, and read its shard later if it is one that is shown."""
         self._kept.update(stats["kept"])
-        self._ready |= {stats["unit"]} & self._watched
+        self._unread_units |= {stats["unit"]} & self._shown_units
         self._changed = True
 
-    def unit_failed(self, reason: str, slots: int) -> None:
-        """See `Listener`."""
-
-    def tick(self, **counts: Any) -> None:
-        """See `Listener`."""
-        # What the work is given stays as it is: the driver goes on counting.
-        if self._changed and self._background.start(partial(self._write, sorted(self._ready), self._kept.copy())):
-            self._ready.clear()
+    def tick(self, *, actors: int, loading: int, waiting: int) -> None:
+        """Start writing if something changed and the last time is long enough ago."""
+        # The thread gets copies, because the driver continues to count.
+        if self._changed and self._background.start(
+            partial(self._write, sorted(self._unread_units), self._kept.copy())
+        ):
+            self._unread_units.clear()
             self._changed = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is not None and not isinstance(error, UnitsFailed):
-            return  # whoever stops a run does not wait for a picture
-        self._background.finish(partial(self._write, sorted(self._ready), self._kept) if self._changed else None)
+            return  # a stopped run does not wait for a picture
+        self._background.finish(partial(self._write, sorted(self._unread_units), self._kept) if self._changed else None)
 
     def _write(self, units: Iterable[int], kept: Counter[str]) -> None:
         plan = self._run.context.plan
         for unit in units:
-            with self._complaining():
-                self._picks.add(self._run.shards, plan.shard_name(unit))
-        with self._complaining():
-            sheet = draw(self._run.context.spec.name, plan, kept, self._picks)
+            with self._log_errors():
+                self._selection.add(self._run.shards, plan.shard_name(unit))
+        with self._log_errors():
+            sheet = draw_contact_sheet(self._run.context.spec.name, plan, kept, self._selection)
             self._run.store.replace(NAME, encode_rgb(sheet, "jpg", 90))
 
     @contextmanager
-    def _complaining(self) -> Iterator[None]:
+    def _log_errors(self) -> Iterator[None]:
         try:
             yield
         except (ShardmillError, OSError) as error:
-            self._log.say("contact_sheet_failed", f"{NAME} lacks something: {error}", "warning")
+            self._log.message("contact_sheet_failed", f"{NAME} is incomplete: {error}", "warning")
 
 
-def watched(plan: Plan) -> set[int]:
-    """The units whose images may be shown: the first few, and others evenly over the run, whatever its size."""
+def shown_units(plan: Plan) -> set[int]:
+    """Return the units whose images may be shown: the first few, and others evenly over the run."""
     spread = _UNITS - _FIRST_UNITS
     if plan.n_units <= _UNITS:
         return set(range(plan.n_units))
     return {*range(_FIRST_UNITS), *((2 * i + 1) * plan.n_units // (2 * spread) for i in range(spread))}
 
 
-def draw(name: str, plan: Plan, kept: Counter[str], picks: Picks) -> Pixels:
-    """A row a class, in label order, of the first so many. kept: images by class name, over all finished units."""
+def draw_contact_sheet(name: str, plan: Plan, kept: Counter[str], selection: ThumbnailSelection) -> Pixels:
+    """Return a picture with one row per class, in label order, of the first classes.
+
+    kept: images by class name, over all finished units.
+    """
     rows = [
-        GridRow(title, f"{kept[title]:,} of {quota:,}", [cell for _, cell in picks.by_label.get(label, [])])
+        GridRow(title, f"{kept[title]:,} of {quota:,}", [cell for _, cell in selection.by_label.get(label, [])])
         for label, (title, quota) in enumerate(zip(plan.classes[:_CLASSES], plan.quotas, strict=False))
     ]
     more = len(plan.classes) - len(rows)
     title = f"{name}: {kept.total():,} of {plan.total:,} images, all synthetic"
     return draw_grid(title, f"{more:,} more classes are not shown" if more else "", rows)
-
-
-def _rank(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
 
 
 def _thumbnail(shards: Store, shard: str, row: dict[str, Any]) -> Pixels:

@@ -1,76 +1,114 @@
-"""What a run will take: disk, time and money, before anything is spent."""
+"""Estimates of the disk space and time that the rest of a run will take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.config.spec import Spec
 from engine.errors import OutputError
-from engine.monitoring.budget import Cost, seconds_of
-from engine.monitoring.cost_file import recorded
+from engine.monitoring.budget import Cost, total_duration
+from engine.monitoring.cost_file import read_cost
+from engine.monitoring.formatting import format_bytes
 from engine.run.image_shape import image_shape
 from engine.run.run import Run
+from shards.stats import Stats
 
-# Bytes per pixel of photographs, on the high side; a run's own shards replace them as soon as there is one.
+# Bytes per pixel of photographs, on the high side. Finished shards of the run replace them.
 _BYTES_PER_PIXEL = {"png": 2.2, "jpg": 0.9, "webp": 0.7}
 # Four tar headers, the padding of four members, the json itself, and the row of the index.
 _BYTES_PER_SAMPLE = 5_000
-_MARGIN = 1.1
+_DISK_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of what is left to make: images, bytes on disk, and forward batches of each unit.
+    """What the units take that are not finished.
 
-    spent:  so far, by all commands.
-    left_s: seconds that actors will spend on the units left if these go like the finished ones, so with what filters
-            reject and with encoding; None where none is finished.
+    images:           to make.
+    disk_bytes:       of their shards.
+    batches_per_unit: forward batches of each unit.
+    spent:            cost of all commands so far.
+    actor_seconds:    at the speed of the finished units, rejected images and encoding included; None if there are none.
     """
 
     images: int
     disk_bytes: int
-    batches: Sequence[int]
+    batches_per_unit: Sequence[int]
     spent: Cost
-    left_s: float | None
+    actor_seconds: float | None
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Measured: seconds that an actor takes for a batch, and how many actors there would be."""
+class BatchTiming:
+    """A measurement of one batch on one actor, and the number of actors that the run would have."""
 
     seconds_per_batch: float
     actors: int
 
 
+@dataclass(frozen=True)
+class RemainingTime:
+    """The time until a run is complete.
+
+    actors:        actors that have a unit to make.
+    actor_seconds: summed over these actors.
+    seconds:       until the last of them is finished.
+    """
+
+    actors: int
+    actor_seconds: float
+    seconds: float
+
+
 def estimate(run: Run) -> Estimate:
-    """From the spec alone, or from the run's finished shards where there are some."""
-    plan, spec = run.context.plan, run.context.spec
-    units = [plan.unit(number) for number in run.pending()]
-    images = sum(len(unit) for unit in units)
-    stats = run.stats().values()
-    made, done = sum(one["count"] for one in stats), plan.total - images
-    if made:
-        per_image = sum(file["size"] for one in stats for file in one["files"]) / made
-    else:
-        height, width = image_shape(run)
-        per_image = height * width * _BYTES_PER_PIXEL[spec.output.image.format] + _BYTES_PER_SAMPLE
-    batches = [-(-len(unit) // spec.model.fixed_batch_size()) for unit in units]
-    took = seconds_of(stats)
-    spent, left = recorded(run.store).at_least(spec, took), took / done * images if done else None
-    return Estimate(images, round(images * per_image), batches, spent, left)
+    """Estimate the rest of a run from its spec and its finished shards."""
+    plan, finished = run.context.plan, list(run.stats().values())
+    slots_per_unit = [len(plan.unit(number)) for number in run.pending()]
+    bytes_per_image = _stored_bytes_per_image(finished) or _typical_bytes_per_image(run)
+    return estimate_rest(run.context.spec, slots_per_unit, finished, bytes_per_image, read_cost(run.store))
 
 
-def check_disk(run: Run, expected: Estimate) -> None:
-    """Raises OutputError where the disk cannot hold what is left to make."""
+def estimate_rest(
+    spec: Spec, slots_per_unit: Sequence[int], finished: Sequence[Stats], bytes_per_image: float, recorded: Cost
+) -> Estimate:
+    """Return the estimate for units of so many slots. recorded: see `cost_file.read_cost`."""
+    images, seconds = sum(slots_per_unit), total_duration(finished)
+    finished_slots = sum(sum(stats["planned"].values()) for stats in finished)
+    return Estimate(
+        images=images,
+        disk_bytes=round(images * bytes_per_image),
+        batches_per_unit=[-(-slots // spec.model.fixed_batch_size()) for slots in slots_per_unit],
+        spent=recorded.at_least(spec, seconds),
+        actor_seconds=seconds / finished_slots * images if finished_slots else None,
+    )
+
+
+def remaining_time(rest: Estimate, timing: BatchTiming | None) -> RemainingTime | None:
+    """Return the time by a measured batch, or by the finished units on one actor; None if there is neither."""
+    if timing is None:
+        seconds = rest.actor_seconds
+        return None if seconds is None else RemainingTime(1, seconds, seconds)
+    batches = rest.batches_per_unit
+    actors = min(timing.actors, len(batches))
+    # Actors share units, not batches: the one with the most batches is finished last.
+    most = max((sum(batches[first::actors]) for first in range(actors)), default=0)
+    return RemainingTime(actors, timing.seconds_per_batch * sum(batches), timing.seconds_per_batch * most)
+
+
+def check_disk(run: Run, rest: Estimate) -> None:
+    """Raise OutputError if the disk cannot hold the rest of the run."""
     free = run.shards.free_bytes()
-    if free is not None and expected.disk_bytes * _MARGIN > free:
+    if free is not None and rest.disk_bytes * _DISK_MARGIN > free:
         raise OutputError(
-            f"--out {run.store}: {megabytes(expected.disk_bytes)} are to be written, and {megabytes(free)} are free; "
+            f"--out {run.store}: {format_bytes(rest.disk_bytes)} are to be written, and {format_bytes(free)} are free; "
             "choose another disk, fewer images, or output.image.format jpg"
         )
 
 
-def megabytes(count: int) -> str:
-    """Bytes in words: 12.3 MB, 4.5 GB, 1.2 TB."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e6:.1f} MB"
+def _stored_bytes_per_image(finished: Sequence[Stats]) -> float | None:
+    images = sum(stats["count"] for stats in finished)
+    return sum(file["size"] for stats in finished for file in stats["files"]) / images if images else None
+
+
+def _typical_bytes_per_image(run: Run) -> float:
+    height, width = image_shape(run)
+    return height * width * _BYTES_PER_PIXEL[run.context.spec.output.image.format] + _BYTES_PER_SAMPLE

@@ -1,4 +1,4 @@
-"""What a command says while it works: lines for people, or a JSON object a line for programs."""
+"""The log of a command: lines for people, or JSON lines for programs."""
 
 import json
 import sys
@@ -13,56 +13,57 @@ LogFormat = Literal["text", "json"]
 
 
 class Log(Protocol):
-    """Where lines go. event: a name that stays the same over versions; text: for people; fields: JSON values."""
+    """A log of events.
+
+    event:  a name that stays the same over versions.
+    text:   the message for people.
+    fields: JSON values.
+    """
 
     @property
     def console(self) -> Console | None:
-        """Of the terminal, for what is drawn between the lines; None where lines are for programs."""
+        """The console on which a live display may be drawn between the lines; None for a log that programs read."""
 
-    def say(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
-        """A line for people and programs."""
+    def message(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
+        """Log an event for people and programs."""
         ...
 
     def record(self, event: str, level: Level = "info", **fields: Any) -> None:
-        """A line for programs alone: people would not read so many."""
+        """Log an event for programs alone, because it is too frequent for people."""
         ...
 
 
 class TextLog:
-    """Time of day and text."""
+    """A log of lines with time of day and text."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
 
-    def say(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
-        """See `Log.say`."""
+    def message(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
+        """Print the text."""
         self.console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, soft_wrap=True)
 
     def record(self, event: str, level: Level = "info", **fields: Any) -> None:
-        """See `Log.record`."""
+        """Print nothing."""
 
 
 class JsonLog:
-    """A `json_line` each on standard output, at once."""
+    """A log of JSON lines on standard output: `{"time", "level", "event", ...}` with the time in ISO 8601, UTC."""
 
     console = None
 
-    def say(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
-        """See `Log.say`."""
+    def message(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
+        """Write the event with its text as `message`."""
         self.record(event, level, message=text, **fields)
 
     def record(self, event: str, level: Level = "info", **fields: Any) -> None:
-        """See `Log.record`."""
-        sys.stdout.write(json_line(event, level, **fields) + "\n")
+        """Write the event."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "level": level, "event": event, **fields}
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")  # one call: other threads write lines, too
         sys.stdout.flush()
 
 
-def json_line(event: str, level: Level, **fields: Any) -> str:
-    """`{"time", "level", "event", ...}`; time in ISO 8601, UTC."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "level": level, "event": event, **fields}, ensure_ascii=False)
-
-
-def open_log(form: LogFormat) -> Log:
-    """The log that `--log-format` asks for."""
-    return TextLog() if form == "text" else JsonLog()
+def open_log(log_format: LogFormat) -> Log:
+    """Return the log of a `--log-format`."""
+    return TextLog() if log_format == "text" else JsonLog()

@@ -1,4 +1,4 @@
-"""How far a run is, from its output alone: nothing here asks the driver, which may be elsewhere, or gone."""
+"""The status of a run, read from its output alone. The driver is not asked; it may be on another machine, or gone."""
 
 import json
 import re
@@ -6,26 +6,29 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
 
-from engine.monitoring.budget import Cost, seconds_of
-from engine.monitoring.cost_file import recorded
-from engine.monitoring.rate import Ended, Rate, rate
+from pydantic import Field
+
+from engine.config.strict import Strict
+from engine.monitoring.budget import Cost, total_duration
+from engine.monitoring.cost_file import read_cost
+from engine.monitoring.throughput import FinishedUnit, Throughput, throughput
 from engine.profiling import DEVICE, STAGES
 from engine.run.run import Run
 from engine.run.run_context import RunContext
 from shards.stats import STATS_SUFFIX, Stats, total_by_class
 from shards.storage.manifest import finished_shards
 
-STRAGGLING = 3.0
-"""A unit that took so many times the median is a straggler."""
-_PAUSE_S = 60.0
-_ERROR = re.compile(r"^(?:\w+\.)*(\w+: .*)$", re.MULTILINE)
+STRAGGLER_FACTOR = 3.0
+"""A unit that took longer than so many times the median is a straggler."""
+_MIN_PAUSE_S = 60.0
+_ERROR_LINE = re.compile(r"^(?:\w+\.)*(\w+: .*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class ClassProgress:
-    """Images of one class."""
+class ClassProgress(Strict):
+    """The counts of one class."""
 
     name: str
     planned: int
@@ -33,27 +36,27 @@ class ClassProgress:
     failed: int
 
 
-@dataclass(frozen=True)
-class Straggler:
-    """A unit that took far longer than most. seconds: it took; device: on what."""
+class Straggler(Strict):
+    """A unit that took far longer than most."""
 
     shard: str
     seconds: float
     device: str
 
 
-@dataclass(frozen=True)
-class Status:
-    """Of a run as its output stands.
+class RunStatus(Strict):
+    """The status of a run.
 
-    units, units_done: of the plan, and finished. images_per_second: over the latest units, back to the last pause.
-    eta_s:        of what is left at the rate of slots, those that failed included; None where the run stands still, is
-                  complete, or no rate is known.
-    idle_s:       seconds since the last unit was finished, by the clock of the store; None where none is.
-    running:      whether that is less than units may be apart.
-    rejected:     attempts that were turned down, by reason. failed: slots that no attempt could fill, by last reason.
-    quarantined:  the last error of each unit that was given up, by shard name.
-    median_s:     seconds that the unit in the middle took. stragglers: the slowest first.
+    units, units_done: units of the plan, and finished units.
+    images_per_second: over the latest units, back to the last pause.
+    eta_s:        seconds until the run is complete, by the rate of slots; None if the run is not running or has no rate.
+    idle_s:       seconds since the last unit was finished, by the clock of the store; None if no unit is finished.
+    running:      whether units are left and `idle_s` is shorter than a pause.
+    rejected:     rejected attempts by reason.
+    failed:       failed slots by their last reason.
+    quarantined:  the last error of each quarantined unit, by shard name.
+    median_s:     median duration of a unit.
+    stragglers:   the slowest first.
     seconds:      of all finished units by stage, see `engine.profiling`.
     cost:         of all commands so far.
     """
@@ -73,11 +76,11 @@ class Status:
     stragglers: Sequence[Straggler]
     seconds: Mapping[str, float]
     disk_bytes: int
-    cost: Cost
+    cost: Annotated[Cost, Field(exclude=True)]
 
     @property
-    def waiting(self) -> float | None:
-        """Share of the time of the devices in which they had nothing to do; None before the first unit."""
+    def wait_share(self) -> float | None:
+        """The share of device time in which the device waited; None before the first unit."""
         on_device = sum(self.seconds[stage] for stage in (*DEVICE, "wait"))
         return self.seconds["wait"] / on_device if on_device else None
 
@@ -87,95 +90,96 @@ class Status:
         return self.units_done == self.units
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        found = {**vars(self), "classes": [vars(one) for one in self.classes], "complete": self.complete}
-        del found["cost"]
-        return found | {"stragglers": [vars(one) for one in self.stragglers], **self.cost.facts()}
+        """Return the status as JSON values."""
+        return self.model_dump(mode="json") | {"complete": self.complete} | self.cost.as_json()
 
 
 @dataclass(frozen=True)
-class Output:
-    """What a run's output says.
+class RunOutput:
+    """The part of a run's output that the status depends on.
 
-    stats, ended: of the finished units by shard name; ended is in seconds since 1970.
-    given_up:     see `quarantined`. recorded: see `costfile.recorded`.
+    stats:       of the finished units by shard name.
+    ended_at:    when these units ended, in seconds since 1970.
+    quarantined: see `RunStatus`.
+    recorded:    see `cost_file.read_cost`.
     """
 
     stats: Mapping[str, Stats]
-    ended: Mapping[str, float]
-    given_up: Mapping[str, str]
+    ended_at: Mapping[str, float]
+    quarantined: Mapping[str, str]
     recorded: Cost
 
 
-def status(run: Run, now: float) -> Status:
-    """Read it. now: seconds since 1970. Raises ShardError where the output cannot be read."""
+def read_status(run: Run, now: float) -> RunStatus:
+    """Return the status of a run. now: seconds since 1970. Raises ShardError if the output cannot be read."""
     stats = run.stats()
-    written = {name: entry.modified for name, entry in run.shards.entries().items()}
-    ended = {shard: written.get(f"{shard}{STATS_SUFFIX}", now) for shard in stats}
-    return summarize(run.context, Output(stats, ended, quarantined(run), recorded(run.store)), now)
+    modified = {name: entry.modified for name, entry in run.shards.entries().items()}
+    ended_at = {shard: modified.get(f"{shard}{STATS_SUFFIX}", now) for shard in stats}
+    return summarize(run.context, RunOutput(stats, ended_at, quarantined(run), read_cost(run.store)), now)
 
 
 def quarantined(run: Run) -> dict[str, str]:
-    """The last error of each unit that was given up and is not finished since, by shard name."""
-    folder, done = run.store / "quarantine", set(finished_shards(run.shards))
+    """Return the last error of each unit that was quarantined and is not finished since, by shard name."""
+    folder, finished = run.store / "quarantine", set(finished_shards(run.shards))
     shards = [shard for name in folder.entries() if (shard := name.removesuffix(".json")).isdecimal()]
-    return {shard: _last_error(folder.read(f"{shard}.json")) for shard in shards if shard not in done}
+    return {shard: _last_error(folder.read(f"{shard}.json")) for shard in shards if shard not in finished}
 
 
-def summarize(context: RunContext, output: Output, now: float) -> Status:
-    """Pure; see `status`."""
-    plan, stats, ended = context.plan, list(output.stats.values()), output.ended
+def summarize(context: RunContext, output: RunOutput, now: float) -> RunStatus:
+    """Compute the status from a run's output; see `read_status`."""
+    plan, stats, ended_at = context.plan, list(output.stats.values()), output.ended_at
     kept, failed = (total_by_class(stats, kind) for kind in ("kept", "failed"))
-    classes = [
-        ClassProgress(name, quota, kept.get(name, 0), failed.get(name, 0))
-        for name, quota in zip(plan.classes, plan.quotas, strict=True)
-    ]
-    median = statistics.median(float(one["duration_s"]) for one in stats) if stats else None
-    # With several actors units end more often than one takes; with one, never much more seldom, but for stragglers.
-    pause = max(_PAUSE_S, STRAGGLING * (median or 0.0))
-    idle = max(0.0, now - max(ended.values())) if ended else None
+    median = statistics.median(float(unit["duration_s"]) for unit in stats) if stats else None
+    allowed = STRAGGLER_FACTOR * (median or 0.0)
+    # With several actors, units end more often than one takes. With one actor, only stragglers take this long.
+    pause = max(_MIN_PAUSE_S, allowed)
+    idle = max(0.0, now - max(ended_at.values())) if ended_at else None
     running = idle is not None and idle < pause and len(stats) < plan.n_units
-    units = _since_pause(output, pause)
-    speed = rate(units, units[-1].at) if units else Rate(0.0, 0.0)
-    aside = sum(len(plan.unit(int(shard))) for shard in output.given_up)
-    left = plan.total - sum(kept.values()) - sum(failed.values()) - aside
-    return Status(
+    units = _units_since_pause(output, pause)
+    rate = throughput(units, units[-1].ended_at) if units else Throughput(0.0, 0.0)
+    quarantined_slots = sum(len(plan.unit(int(shard))) for shard in output.quarantined)
+    remaining = plan.total - sum(kept.values()) - sum(failed.values()) - quarantined_slots
+    return RunStatus(
         name=context.spec.name,
         units=plan.n_units,
         units_done=len(stats),
-        classes=classes,
-        images_per_second=speed.images or None,
-        eta_s=left / speed.slots if running and speed.slots else None,
+        classes=[
+            ClassProgress(name=name, planned=quota, kept=kept.get(name, 0), failed=failed.get(name, 0))
+            for name, quota in zip(plan.classes, plan.quotas, strict=True)
+        ],
+        images_per_second=rate.images or None,
+        eta_s=remaining / rate.slots if running and rate.slots else None,
         idle_s=idle,
         running=running,
         rejected=total_by_class(stats, "rejected"),
-        failed=Counter(failure["reasons"][-1] for one in stats for failure in one["failures"]),
-        quarantined=output.given_up,
+        failed=Counter(failure["reasons"][-1] for unit in stats for failure in unit["failures"]),
+        quarantined=output.quarantined,
         median_s=median,
-        stragglers=_stragglers(output.stats, STRAGGLING * (median or 0.0)),
-        seconds={stage: sum(one["seconds"][stage] for one in stats) for stage in STAGES},
-        disk_bytes=sum(file["size"] for one in stats for file in one["files"]),
-        cost=output.recorded.at_least(context.spec, seconds_of(stats)),
+        stragglers=_stragglers(output.stats, allowed),
+        seconds={stage: sum(unit["seconds"][stage] for unit in stats) for stage in STAGES},
+        disk_bytes=sum(file["size"] for unit in stats for file in unit["files"]),
+        cost=output.recorded.at_least(context.spec, total_duration(stats)),
     )
 
 
-def _stragglers(stats: Mapping[str, Stats], allowed: float) -> list[Straggler]:
-    found = [Straggler(shard, float(one["duration_s"]), one["device"]) for shard, one in stats.items()]
-    return sorted((one for one in found if one.seconds > allowed), key=lambda one: -one.seconds)
+def _stragglers(stats: Mapping[str, Stats], allowed_s: float) -> list[Straggler]:
+    units = [(float(unit["duration_s"]), shard, unit["device"]) for shard, unit in stats.items()]
+    slow = sorted((unit for unit in units if unit[0] > allowed_s), key=lambda unit: -unit[0])
+    return [Straggler(shard=shard, seconds=seconds, device=device) for seconds, shard, device in slow]
 
 
-def _since_pause(output: Output, pause: float) -> list[Ended]:
-    """The latest units, back to where none had ended for so many seconds."""
-    units = sorted(Ended.of(output.stats[shard], at) for shard, at in output.ended.items())
-    first = next((here for here in reversed(range(1, len(units))) if units[here].at - units[here - 1].at > pause), 0)
-    return units[first:]
+def _units_since_pause(output: RunOutput, pause: float) -> list[FinishedUnit]:
+    """Return the latest units, back to the last time in which no unit ended for so many seconds."""
+    units = sorted(FinishedUnit.of(output.stats[shard], ended_at) for shard, ended_at in output.ended_at.items())
+    gaps = [later.ended_at - earlier.ended_at for earlier, later in pairwise(units)]
+    return units[max((number for number, gap in enumerate(gaps, 1) if gap > pause), default=0) :]
 
 
 def _last_error(content: bytes) -> str:
-    """`Kind: text` of the last error that a quarantine file tells of: the last line of its tracebacks of that form, for
-    a text may have several lines."""
+    """Return `Kind: text` of the last error in a quarantine file."""
     try:
-        found = _ERROR.findall("\n".join(json.loads(content)["attempts"]))
-        return str(found[-1])
+        # The last line of this form in the tracebacks, because the text of an error may have several lines.
+        errors = _ERROR_LINE.findall("\n".join(json.loads(content)["attempts"]))
+        return str(errors[-1])
     except (ValueError, KeyError, IndexError, TypeError):
         return "unknown: its file is damaged"

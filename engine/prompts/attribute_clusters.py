@@ -1,6 +1,6 @@
-"""Attributes that people gave to real images of a class, drawn a few at a time, each as often as any other.
+"""Attributes of real images, combined for prompts: a few per prompt, all used equally often, without contradictions.
 
-No two attributes of a prompt contradict each other: those that exclude one another form a kind, such as the colours.
+Attributes of one kind, such as two colours, exclude each other.
 """
 
 import difflib
@@ -48,80 +48,84 @@ _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _LARGEST_COUNT = 99  # larger numbers are names, like a 747
 
-_FILLERS = "a an and are at by for from has in is it its of on or that the there this to with"
+_STOP_WORDS = {
+    "a", "an", "and", "are", "at", "by", "for", "from", "has", "in", "is", "it", "its", "of", "on", "or", "that", "the",
+    "there", "this", "to", "with",
+}  # fmt: skip
 
-_FEWEST_ROWS = 256
-"""Of a short list several tables are made, so that its kinds meet in more than one way."""
+_MIN_ROWS = 256
+"""A short list gets several tables, with this many rows in all, so that its kinds meet in more than one way."""
 
 
 def clean_attributes(values: Iterable[str]) -> tuple[str, ...]:
-    """Each value once, in the order of first places: lower case, single spaces, no punctuation around it.
+    """Return the distinct values in order: lower case, single spaces, no punctuation around them.
 
-    Dropped is what is no attribute: single letters, words like `the`, and values without any letter or digit.
+    Drops values that are no attributes: single letters, stop words, and values without letters and digits.
     """
-    tidy = (" ".join(value.lower().split()).strip(string.punctuation + " ") for value in values)
-    return tuple(dict.fromkeys(value for value in tidy if _is_attribute(value)))
+    normalized = (" ".join(value.lower().split()).strip(string.punctuation + " ") for value in values)
+    return tuple(dict.fromkeys(value for value in normalized if _is_attribute(value)))
 
 
 def attribute_kinds(attribute: str) -> frozenset[str]:
-    """Which kinds an attribute has, by its words: colour, count, size, age, posture. Mostly none or one."""
+    """Return the kinds that the words of an attribute have: colour, count, size, age, posture. Mostly none or one."""
     words = _WORD.findall(attribute.lower())
-    counted = any(word.isdecimal() and int(word) <= _LARGEST_COUNT for word in words)
-    return frozenset(_KIND_OF[word] for word in words if word in _KIND_OF) | ({"count"} if counted else set())
+    has_count = any(word.isdecimal() and int(word) <= _LARGEST_COUNT for word in words)
+    return frozenset(_KIND_OF[word] for word in words if word in _KIND_OF) | ({"count"} if has_count else set())
 
 
 def read_attributes(path: Path, classes: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The cleaned attributes of these classes, from a JSON file `{class: [attribute, ...]}`. Raises SpecError."""
+    """Return the cleaned attributes of the classes from a JSON file `{class: [attribute, ...]}`. Raises SpecError."""
+    place = f"prompts.clusters.path: {path}"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SpecError(f"prompts.clusters.path: no file {path}; `python -m jobs attributes` writes one") from None
     except (OSError, ValueError) as error:  # no JSON, or no UTF-8
-        raise SpecError(f"prompts.clusters.path: {path} cannot be read as JSON: {error}") from None
+        raise SpecError(f"{place} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise SpecError(f"prompts.clusters.path: {path} must hold {{class: [attribute, ...]}}, not {_form(content)}")
-    return {name: _attributes_of(name, content, path) for name in classes}
+        raise SpecError(f"{place} must hold {{class: [attribute, ...]}}, not {_excerpt(content)}")
+    return {name: _attributes_of(name, content, place) for name in classes}
 
 
 def _is_attribute(value: str) -> bool:
     words = _WORD.findall(value)
-    return not set(words) <= set(_FILLERS.split()) and any(len(word) > 1 or word.isdecimal() for word in words)
+    return not set(words) <= _STOP_WORDS and any(len(word) > 1 or word.isdecimal() for word in words)
 
 
-def _attributes_of(name: str, content: dict[str, object], path: Path) -> tuple[str, ...]:
-    place = f"prompts.clusters.path: {path}"
+def _attributes_of(name: str, content: dict[str, object], place: str) -> tuple[str, ...]:
     if name not in content:
-        near = difflib.get_close_matches(name, content, n=1)
-        advice = f"did you mean its {near[0]!r}?" if near else f"it has {', '.join(content) or 'none'}"
+        similar = difflib.get_close_matches(name, content, n=1)
+        advice = f"did you mean its {similar[0]!r}?" if similar else f"it has {', '.join(content) or 'none'}"
         raise SpecError(f"{place} has no class {name!r}; {advice}")
-    found = content[name]
-    if not isinstance(found, list) or not all(isinstance(value, str) for value in found):
-        raise SpecError(f"{place}: class {name!r} must have a list of texts, not {_form(found)}")
-    cleaned = clean_attributes(found)
-    if not cleaned:
-        raise SpecError(f"{place}: class {name!r} has no attribute among its {len(found)} entries; add some")
-    return cleaned
+    values = content[name]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise SpecError(f"{place}: class {name!r} must have a list of strings, not {_excerpt(values)}")
+    attributes = clean_attributes(values)
+    if not attributes:
+        raise SpecError(f"{place}: class {name!r} has no attribute among its {len(values)} entries; add some")
+    return attributes
 
 
-def _form(found: object) -> str:
-    text = json.dumps(found, ensure_ascii=False)
+def _excerpt(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class AttributeClusters:
-    """A class's attributes, `per_prompt` of them for each prompt.
+    """The attributes of a class, combined into clusters of `per_prompt` for each prompt.
 
-    In a prompt, attributes are distinct and no two share a kind; there are fewer only where none of the others could
-    stand beside them. In each cycle every attribute is used; attributes of the same kinds equally often, but for one.
-    Where no kind holds more than one in `per_prompt` of the attributes, and none has two kinds, each is used once, but
-    for fewer than `per_prompt` that are used again. A kind that holds more leaves room, which the other attributes
-    fill by being used more often.
+    The attributes of a prompt are distinct and share no kind. A cluster is smaller only if no other attribute fits.
+    Each cycle uses every attribute; the use counts of attributes with the same kinds differ by at most one.
+    If every attribute has at most one kind, and no kind has more than 1 / per_prompt of the attributes, a cycle uses
+    each attribute once, except for fewer than `per_prompt` that it uses twice. A larger kind leaves gaps, which the
+    other attributes fill by being used more often.
 
-    attributes: cleaned, without doubles.
-    key:        decides the pairings, >= 0.
+    attributes: cleaned, without duplicates.
+    key:        decides the combinations, >= 0.
     """
 
     def __init__(self, attributes: Sequence[str], per_prompt: int, key: int) -> None:
+        # A pool holds the attributes that have the same kinds.
         pools: dict[frozenset[str], list[str]] = {}
         for attribute in attributes:
             pools.setdefault(attribute_kinds(attribute), []).append(attribute)
@@ -129,94 +133,94 @@ class AttributeClusters:
         self._per_prompt, self._key = per_prompt, key
 
     @property
-    def cycle(self) -> int:
-        """Length of a cycle: prompts 0 to `cycle` - 1 are one, and so on."""
+    def cycle_length(self) -> int:
+        """Number of prompts in a cycle; the first cycle is prompts 0 to `cycle_length` - 1."""
         return len(self._tables[0])
 
     def draw(self, ordinal: int) -> tuple[str, ...]:
-        """The attributes of prompt number `ordinal` >= 0, in any order of asking, at once."""
-        cycle, place = divmod(ordinal, self.cycle)
+        """Return the attributes of prompt number `ordinal` >= 0, in constant time."""
+        cycle, position = divmod(ordinal, self.cycle_length)
         table = self._tables[cycle % len(self._tables)]
-        row = table[permute(place, self.cycle, self._subkey(cycle, 0))]
-        # Members of a pool have the same kinds: exchanged for each other they fit as well as before.
+        row = table[permute(position, self.cycle_length, self._subkey(cycle, 0))]
+        # Members of a pool have the same kinds, so any permutation of them fits into the same rows.
         return tuple(
             self._pools[pool][permute(member, len(self._pools[pool]), self._subkey(cycle, 1 + pool))]
             for pool, member in row
         )
 
-    def _subkey(self, cycle: int, which: int) -> int:
-        return (self._key << 64 | cycle) << 16 | which
+    def _subkey(self, cycle: int, purpose: int) -> int:
+        return (self._key << 64 | cycle) << 16 | purpose
 
     @cached_property
     def _tables(self) -> list[list[list[tuple[int, int]]]]:
-        """For each row of each table, (pool, member) of its attributes; all tables have the same number of rows."""
+        """(pool, member) of each attribute in each row of each table; all tables have the same number of rows."""
         sizes = [len(pool) for pool in self._pools]
-        crowds = Counter[str]()
+        kind_sizes = Counter[str]()
         for kinds, size in zip(self._kinds, sizes, strict=True):
-            crowds.update(dict.fromkeys(kinds, size))
-        length = max(-(-sum(sizes) // self._per_prompt), *crowds.values(), 1)
+            kind_sizes.update(dict.fromkeys(kinds, size))
+        length = max(-(-sum(sizes) // self._per_prompt), *kind_sizes.values(), 1)
         tables = [
             _Table(self._kinds, sizes, self._per_prompt, Random(self._subkey(number, 0)))
-            for number in range(max(1, _FEWEST_ROWS // length))
+            for number in range(max(1, _MIN_ROWS // length))
         ]
         for table in tables:
-            table.place(length)
+            table.place_kinds(length)
         longest = max(len(table.rows) for table in tables)
-        return [table.filled(longest) for table in tables]
+        return [table.fill_rows(longest) for table in tables]
 
 
 class _Table:
-    """Rows of pool numbers, a place for every member of every pool, where no two in a row share a kind."""
+    """Rows of pool numbers, with a place for every member of every pool. No two pools in a row share a kind."""
 
     def __init__(self, kinds: Sequence[frozenset[str]], sizes: Sequence[int], width: int, random: Random) -> None:
         self.rows: list[list[int]] = []
         self._kinds, self._sizes, self._width, self._random = kinds, sizes, width, random
 
-    def place(self, length: int) -> None:
-        """Spread every pool that has a kind over `length` rows, or more if they do not fit."""
+    def place_kinds(self, length: int) -> None:
+        """Spread every pool that has a kind over `length` rows, or over more if they do not fit."""
         self.rows = [[] for _ in range(length)]
         exclusive = [pool for pool, kinds in enumerate(self._kinds) if kinds]
         for pool in sorted(exclusive, key=lambda pool: (-len(self._kinds[pool]), -self._sizes[pool])):
-            # Of the random module, only random() is promised to stay as it is.
+            # Of the random module, only random() is guaranteed to give the same numbers in later versions.
             order = sorted(self.rows, key=lambda _: self._random.random())
-            fitting = [row for row in order if len(row) < self._width and self._agrees(pool, row)]
+            fitting = [row for row in order if len(row) < self._width and self._fits(pool, row)]
             for row in fitting[: self._sizes[pool]]:
                 row.append(pool)
             for _ in range(self._sizes[pool] - len(fitting)):
-                self._row_for(pool).append(pool)
+                self._make_room(pool).append(pool)
 
-    def filled(self, length: int) -> list[list[tuple[int, int]]]:
-        """All rows, filled up with the pools that were used least, and their members in turn."""
+    def fill_rows(self, length: int) -> list[list[tuple[int, int]]]:
+        """Fill up `length` rows with the least-used pools, and return (pool, member) with the members in rotation."""
         self.rows += [[] for _ in range(length - len(self.rows))]
-        used = Counter(pool for row in self.rows for pool in row)
+        uses = Counter(pool for row in self.rows for pool in row)
         for row in self.rows:
-            while len(row) < self._width and (fitting := self._fitting(row)):
-                pool = min(fitting, key=lambda pool: used[pool] / self._sizes[pool])
+            while len(row) < self._width and (fitting := self._fitting_pools(row)):
+                pool = min(fitting, key=lambda pool: uses[pool] / self._sizes[pool])
                 row.append(pool)
-                used[pool] += 1
-        turns = [count() for _ in self._sizes]
-        return [[(pool, next(turns[pool]) % self._sizes[pool]) for pool in row] for row in self.rows]
+                uses[pool] += 1
+        members = [count() for _ in self._sizes]
+        return [[(pool, next(members[pool]) % self._sizes[pool]) for pool in row] for row in self.rows]
 
-    def _row_for(self, pool: int) -> list[int]:
-        """A row with room for the pool, which fits nowhere: made by moving one of a full row's to one that has room.
+    def _make_room(self, pool: int) -> list[int]:
+        """Return a row with room for a pool that fits nowhere, after moving an entry of a full row to another row.
 
-        If every pool has one kind at most, some one can be moved: what the other row holds besides this very kind is
-        too little to exclude all of a full row. Otherwise a new row may be needed.
+        If every pool has at most one kind, some entry can be moved: the other row has too few kinds besides this one to
+        exclude all entries of a full row. Otherwise a new row may be needed.
         """
-        full = next((row for row in self.rows if self._agrees(pool, row)), None)
-        roomy = next((row for row in self.rows if len(row) < self._width), None)
-        if full is not None and roomy is not None:
-            for moved in full:
-                if self._agrees(moved, roomy):
-                    full.remove(moved)
-                    roomy.append(moved)
+        full = next((row for row in self.rows if self._fits(pool, row)), None)
+        other = next((row for row in self.rows if len(row) < self._width), None)
+        if full is not None and other is not None:
+            for entry in full:
+                if self._fits(entry, other):
+                    full.remove(entry)
+                    other.append(entry)
                     return full
         self.rows.append([])
         return self.rows[-1]
 
-    def _fitting(self, row: Sequence[int]) -> list[int]:
-        # A pool without a kind may stand in a row with several of its members.
-        return [p for p, size in enumerate(self._sizes) if row.count(p) < size and self._agrees(p, row)]
+    def _fitting_pools(self, row: Sequence[int]) -> list[int]:
+        # A row may hold several members of a pool that has no kind.
+        return [pool for pool, size in enumerate(self._sizes) if row.count(pool) < size and self._fits(pool, row)]
 
-    def _agrees(self, pool: int, row: Sequence[int]) -> bool:
+    def _fits(self, pool: int, row: Sequence[int]) -> bool:
         return all(self._kinds[pool].isdisjoint(self._kinds[other]) for other in row)

@@ -1,4 +1,4 @@
-"""Prompt banks: parquet files of prompts that a model wrote earlier. No language model runs while images are made."""
+"""Prompt banks: parquet files of prompts that a model wrote earlier. No language model runs during generation."""
 
 import os
 from collections.abc import Iterable
@@ -24,10 +24,12 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class BankRow:
-    """One prompt.
+    """A prompt and its provenance.
 
-    source:      SHA-256 of the real image that it describes, or "".
-    model:       what wrote it; instruction: what it was told; seed: of the answer, where the model takes one, else 0.
+    source:      SHA-256 of the real image that the prompt describes, or "".
+    model:       the language model that wrote it.
+    instruction: the instruction that the model got.
+    seed:        seed of the request.
     """
 
     class_name: str
@@ -39,7 +41,7 @@ class BankRow:
 
 
 def write_bank(path: Path, rows: Iterable[BankRow]) -> None:
-    """Write a bank, or replace one, as a whole; equal rows give equal bytes."""
+    """Write a bank atomically, or replace one; equal rows give equal bytes."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], SCHEMA), staged, compression="zstd")
@@ -49,7 +51,7 @@ def write_bank(path: Path, rows: Iterable[BankRow]) -> None:
 
 
 def read_bank(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """(prompt, source) of every row by class name, in the order of the file. Raises SpecError."""
+    """Return (prompt, source) of every row by class name, in the order of the file. Raises SpecError."""
     try:
         table = pq.read_table(path, columns=["class_name", "prompt", "source"])
     except FileNotFoundError:
@@ -61,7 +63,7 @@ def read_bank(path: Path) -> dict[str, list[tuple[str, str]]]:
         ) from None
     if not table.num_rows:
         raise SpecError(f"prompts.bank: {path} is empty; `python -m jobs prompts` fills it")
-    found: dict[str, list[tuple[str, str]]] = {}
+    rows: dict[str, list[tuple[str, str]]] = {}
     for name, prompt, source in zip(*(column.to_pylist() for column in table.itercolumns()), strict=True):
-        found.setdefault(name, []).append((prompt, source))
-    return found
+        rows.setdefault(name, []).append((prompt, source))
+    return rows

@@ -1,7 +1,7 @@
-"""What is wrong with the prompts of a run, before GPUs are spent on them.
+"""Checks of the prompts of a run before any image is made.
 
-Findings are advice: none stops a run. Long prompts are cut by text encoders without a word, a name like `crane` makes
-birds and machines under one label, and a bank's `a cat chasing a dog` teaches a classifier the wrong thing.
+Findings are warnings; none stops a run. Text encoders cut long prompts silently. A name like `crane` gives birds and
+machines under one label. A bank's `a cat chasing a dog` teaches a classifier a wrong label.
 """
 
 import re
@@ -17,27 +17,30 @@ from engine.prompts.prompt_sampler import PromptSampler
 from engine.seeds import permute
 from engine.types import Prompt
 
-_LOOKED_AT = 20_000
-"""Prompts in all, drawn from those of the run; a finding's share is one of these."""
-_LOOKED_AT_PER_CLASS = 20, 1000
-_MOST_REPEATS = 0.95
-_MOST_SHARED = 0.1
+_SAMPLE_SIZE = 20_000
+"""Number of prompts checked in all, divided among the classes."""
+_MIN_PER_CLASS, _MAX_PER_CLASS = 20, 1000
+_MAX_REPEATED_SHARE = 0.95
+_MAX_SHARED_SHARE = 0.1
 _SHOWN = 5
-_GLOSS = 48
-"""Characters of a gloss that a prompt has room for."""
+_GLOSS_LENGTH = 48
+"""Characters of a gloss that fit into a prompt."""
+
+_Sample = Mapping[str, Sequence[Prompt]]
+"""The sampled prompts of each class."""
 
 
 class NounMeaning(Protocol):
-    """One meaning of a noun."""
+    """A meaning of a noun."""
 
     @property
     def gloss(self) -> str:
-        """Its definition."""
+        """The definition."""
         ...
 
 
 Meanings = Callable[[str], Sequence[NounMeaning]]
-"""The meanings that a name may well be taken for; one or none where it is clear."""
+"""Returns the likely meanings of a name; one or none if the name is unambiguous."""
 
 
 def lint_prompts(
@@ -47,118 +50,113 @@ def lint_prompts(
     *,
     conditioned: bool = False,
 ) -> list[str]:
-    """Return all findings, one line each. Without a tokenizer or a dictionary, their checks are left out.
+    """Return all findings, one line each. Checks that need a tokenizer or a dictionary are left out without one.
 
     conditioned: the images vary by their conditions, so equal prompts are no finding.
     """
-    special = prompts.spec.classes
-    least, most = _LOOKED_AT_PER_CLASS
-    count = max(least, min(most, _LOOKED_AT // len(prompts.classes)))
-    drawn = {
-        name: _draw(prompts, label, quota, count)
+    exceptions = prompts.spec.classes
+    count = max(_MIN_PER_CLASS, min(_MAX_PER_CLASS, _SAMPLE_SIZE // len(prompts.classes)))
+    sample = {
+        name: _sample_class(prompts, label, quota, count)
         for label, (name, quota) in enumerate(zip(prompts.classes, prompts.quotas, strict=True))
         if quota
     }
-    names = {name: _told(name, special) for name in drawn}
     return [
-        *_ambiguous(drawn, special, meanings),
-        *(() if conditioned else _repeated(drawn)),
-        *_shared(drawn),
-        *_foreign(drawn, names),
-        *_too_long(drawn, limits),
+        *(() if meanings is None else _find_ambiguous_names(sample, exceptions, meanings)),
+        *(() if conditioned else _find_repeated(sample)),
+        *_find_shared(sample),
+        *_find_other_classes(sample, exceptions),
+        *_find_too_long(sample, limits),
     ]
 
 
-def _draw(book: PromptSampler, label: int, quota: int, count: int) -> list[Prompt]:
-    """At most `count` prompts of a class, picked evenly at random from all of its ordinals."""
-    return [book.at(label, permute(i, quota, key=label)) for i in range(min(quota, count))]
+def _sample_class(prompts: PromptSampler, label: int, quota: int, count: int) -> list[Prompt]:
+    """Return at most `count` prompts of a class, drawn uniformly from all of its ordinals."""
+    return [prompts.prompt_at(label, permute(i, quota, key=label)) for i in range(min(quota, count))]
 
 
-def _told(name: str, special: Mapping[str, ClassPrompts]) -> str:
-    return special[name].name or name if name in special else name
-
-
-def _ambiguous(
-    drawn: Mapping[str, Sequence[Prompt]], special: Mapping[str, ClassPrompts], meanings: Meanings | None
-) -> Iterator[str]:
-    """Class names that a spec does not word differently, and that mean several things."""
-    for name in drawn:
-        if meanings is None or special.get(name, ClassPrompts()).name is not None:
+def _find_ambiguous_names(sample: _Sample, exceptions: Mapping[str, ClassPrompts], meanings: Meanings) -> Iterator[str]:
+    """Yield a finding for each class name that has several meanings and that the spec does not replace."""
+    for name in sample:
+        if exceptions.get(name, ClassPrompts()).name is not None:
             continue
-        found = meanings(name)
-        if len(found) > 1:
-            glosses = "; ".join(f"({n}) {one.gloss}" for n, one in enumerate(found[:_SHOWN], 1))
+        likely = meanings(name)
+        if len(likely) > 1:
+            glosses = "; ".join(f"({n}) {meaning.gloss}" for n, meaning in enumerate(likely[:_SHOWN], 1))
+            example = shorten(likely[0].gloss, _GLOSS_LENGTH, placeholder="")
             yield (
                 f"{name}: means several things: {glosses}; say in the prompts which one, "
-                f"like --set 'prompts.classes.{name}.name={name} ({shorten(found[0].gloss, _GLOSS, placeholder='')})'"
+                f"like --set 'prompts.classes.{name}.name={name} ({example})'"
             )
 
 
-def _repeated(drawn: Mapping[str, Sequence[Prompt]]) -> Iterator[str]:
-    found: dict[str, list[str]] = {}
-    for name, prompts in drawn.items():
-        by_strategy: dict[str, list[str]] = {}
+def _find_repeated(sample: _Sample) -> Iterator[str]:
+    """Yield a finding for the classes of which nearly all prompts are repetitions."""
+    classes_by_finding: dict[str, list[str]] = {}
+    for name, prompts in sample.items():
+        texts_by_strategy: dict[str, list[str]] = {}
         for prompt in prompts:
-            by_strategy.setdefault(prompt.strategy, []).append(prompt.text)
-        for strategy, texts in by_strategy.items():
+            texts_by_strategy.setdefault(prompt.strategy, []).append(prompt.text)
+        for strategy, texts in texts_by_strategy.items():
             distinct = len(set(texts))
-            if 1 - distinct / len(texts) > _MOST_REPEATS:
-                count = f"{distinct} distinct prompts among {len(texts)} of strategy {strategy!r}"
-                found.setdefault(count, []).append(name)
-    for count, names in found.items():
+            if 1 - distinct / len(texts) > _MAX_REPEATED_SHARE:
+                finding = f"{distinct} distinct prompts among {len(texts)} of strategy {strategy!r}"
+                classes_by_finding.setdefault(finding, []).append(name)
+    for finding, names in classes_by_finding.items():
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         shown = ", ".join(names[:_SHOWN]) + more
-        yield f"{shown}: {count}; only seeds vary the others: add templates, attributes or a bank"
+        yield f"{shown}: {finding}; only seeds vary the others: add templates, attributes or a bank"
 
 
-def _shared(drawn: Mapping[str, Sequence[Prompt]]) -> Iterator[str]:
-    """Pairs of classes that are told nearly the same: a template without {class}, or names that differ in a plural."""
-    normal = {name: {_normal(prompt.text) for prompt in prompts} for name, prompts in drawn.items()}
-    owners: dict[str, list[str]] = {}
-    for name, texts in normal.items():
+def _find_shared(sample: _Sample) -> Iterator[str]:
+    """Yield a finding for each pair of classes with nearly equal prompts.
+
+    Causes are a template without {class}, and names that differ only by a plural.
+    """
+    texts_by_class = {name: {" ".join(_words(prompt.text)) for prompt in prompts} for name, prompts in sample.items()}
+    classes_by_text: dict[str, list[str]] = {}
+    for name, texts in texts_by_class.items():
         for text in texts:
-            owners.setdefault(text, []).append(name)
-    pairs = Counter(pair for names in owners.values() for pair in combinations(names[: 2 * _SHOWN], 2))
-    for (one, other), count in pairs.items():
-        if count / min(len(normal[one]), len(normal[other])) > _MOST_SHARED:
-            text = next(text for text, names in owners.items() if one in names and other in names)
-            yield f"{one} and {other}: {count} prompts are nearly equal, like {text!r}; tell the classes apart"
+            classes_by_text.setdefault(text, []).append(name)
+    pairs = Counter(pair for names in classes_by_text.values() for pair in combinations(names[: 2 * _SHOWN], 2))
+    for (first, second), count in pairs.items():
+        if count / min(len(texts_by_class[first]), len(texts_by_class[second])) > _MAX_SHARED_SHARE:
+            text = next(text for text, names in classes_by_text.items() if first in names and second in names)
+            yield f"{first} and {second}: {count} prompts are nearly equal, like {text!r}; make the classes differ"
 
 
-def _foreign(drawn: Mapping[str, Sequence[Prompt]], names: Mapping[str, str]) -> Iterator[str]:
-    """Prompts of a class that name another one."""
-    known = {tuple(_words(told)): name for name, told in names.items()}
-    longest = max((len(words) for words in known), default=0)
-    for name, prompts in drawn.items():
-        own, found = set(_words(names[name])), dict[str, list[str]]()
+def _find_other_classes(sample: _Sample, exceptions: Mapping[str, ClassPrompts]) -> Iterator[str]:
+    """Yield a finding for each class whose prompts name another class."""
+    class_words = {name: tuple(_words(exceptions.get(name, ClassPrompts()).name or name)) for name in sample}
+    class_of = {words: name for name, words in class_words.items()}
+    longest = max((len(words) for words in class_of), default=0)
+    for name, prompts in sample.items():
+        own_words, texts_by_class = set(class_words[name]), dict[str, list[str]]()
         for prompt in prompts:
             words = _words(prompt.text)
             spans = {tuple(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1)}
-            for other in {known[span] for span in spans & known.keys() if not set(span) <= own}:
-                found.setdefault(other, []).append(prompt.text)
-        for other, texts in sorted(found.items(), key=lambda item: -len(item[1]))[:_SHOWN]:
+            for other in {class_of[span] for span in spans & class_of.keys() if not set(span) <= own_words}:
+                texts_by_class.setdefault(other, []).append(prompt.text)
+        for other, texts in sorted(texts_by_class.items(), key=lambda item: -len(item[1]))[:_SHOWN]:
             yield f"{name}: {len(texts)} of {len(prompts)} prompts name {other!r}, like {texts[0]!r}"
 
 
-def _too_long(drawn: Mapping[str, Sequence[Prompt]], limits: Sequence[TextLimit]) -> Iterator[str]:
+def _find_too_long(sample: _Sample, limits: Sequence[TextLimit]) -> Iterator[str]:
+    """Yield a finding for each text encoder and class with prompts that the encoder cuts."""
     for limit in limits:
-        for name, prompts in drawn.items():
+        for name, prompts in sample.items():
             texts = {prompt.text for prompt in prompts} | {prompt.negative for prompt in prompts}
             lengths = {text: limit.count(text) for text in sorted(texts)}
-            long = [text for text, length in lengths.items() if length > limit.tokens]
-            if long:
-                worst = max(long, key=lambda text: lengths[text])
+            too_long = [text for text, length in lengths.items() if length > limit.tokens]
+            if too_long:
+                longest = max(too_long, key=lambda text: lengths[text])
                 yield (
-                    f"{name}: {len(long)} of {len(texts)} prompts are cut by the {limit.name}, which reads "
-                    f"{limit.tokens} tokens; the longest has {lengths[worst]}: {worst!r}"
+                    f"{name}: {len(too_long)} of {len(texts)} prompts are cut by the {limit.name}, which reads "
+                    f"{limit.tokens} tokens; the longest has {lengths[longest]}: {longest!r}"
                 )
 
 
 def _words(text: str) -> list[str]:
-    """Lower-case words, simple plurals as singulars."""
-    found = re.findall(r"\w+", text.casefold())
-    return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in found]
-
-
-def _normal(text: str) -> str:
-    return " ".join(_words(text))
+    """Return the lower-case words of a text, simple plurals as singulars."""
+    words = re.findall(r"\w+", text.casefold())
+    return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words]

@@ -1,4 +1,4 @@
-"""The prompts of a run: which strategy a slot has, and what that makes of it."""
+"""The prompt of each slot of a run: the strategy of the slot, and the text of that strategy."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,102 +16,98 @@ from engine.types import Prompt, Slot
 
 
 @dataclass(frozen=True)
-class _ClassBook:
-    """The strategies of one class. ends: the ordinal after the last one of each strategy."""
+class _ClassSampler:
+    """The prompts of one class. ends: the ordinal after the last slot of each strategy."""
 
-    names: tuple[str, ...]
-    wordings: tuple[PromptSource, ...]
+    strategies: tuple[str, ...]
+    sources: tuple[PromptSource, ...]
     ends: tuple[int, ...]
     negative: str
 
     def prompt(self, ordinal: int) -> Prompt:
-        # Blocks of ordinals, for these are dealt over the whole run: every shard has its share of each strategy.
-        which = min(bisect_right(self.ends, ordinal), len(self.ends) - 1)
-        found = self.wordings[which].text(ordinal - (self.ends[which - 1] if which else 0))
-        return Prompt(found.text, self.negative, found.attributes, self.names[which], found.source)
+        # A strategy has a contiguous range of ordinals. The plan spreads ordinals over the whole run, so every shard
+        # gets its share of each strategy.
+        index = min(bisect_right(self.ends, ordinal), len(self.ends) - 1)
+        start = self.ends[index - 1] if index else 0
+        text = self.sources[index].text(ordinal - start)
+        return Prompt(text.text, self.negative, text.attributes, self.strategies[index], text.source)
 
 
 class PromptSampler:
     """The prompts of a run.
 
-    quotas: images of each class, which the strategies divide by their shares.
-    files:  where each file is that the spec names. Raises SpecError for one that is missing, empty or damaged.
+    quotas: number of images of each class. The strategies divide it by their shares.
+    files:  location of each file that the spec names. Raises SpecError if one is missing, empty or damaged.
     """
 
     def __init__(
         self, spec: PromptsSpec, classes: Sequence[str], quotas: Sequence[int], files: Mapping[str, Path], seed: int
     ) -> None:
         self.spec, self.classes, self.quotas = spec, tuple(classes), tuple(quotas)
+        self._files, self._seed = files, seed
         names = tuple(strategy.name for strategy in spec.strategies)
         shares = [strategy.share for strategy in spec.strategies]
-        columns = [_wordings(strategy, spec, classes, quotas, files, seed) for strategy in spec.strategies]
-        self._books = []
-        for label, (name, quota, *wordings) in enumerate(zip(classes, quotas, *columns, strict=True)):
-            ends = tuple(ends_of(quota, shares, turn=label))
-            self._books.append(_ClassBook(names, tuple(wordings), ends, _negative(spec, name)))
+        sources_by_class = zip(*(self._sources(strategy) for strategy in spec.strategies), strict=True)
+        self._samplers = [
+            _ClassSampler(
+                names, sources, tuple(ends_of(quota, shares, turn=label)), self._negative(self.classes[label])
+            )
+            for label, (quota, sources) in enumerate(zip(quotas, sources_by_class, strict=True))
+        ]
 
     def prompt(self, slot: Slot) -> Prompt:
-        """The prompt of a slot; every attempt at it has the same."""
-        return self.at(slot.label, slot.ordinal)
+        """Return the prompt of a slot, which is the same for every attempt."""
+        return self.prompt_at(slot.label, slot.ordinal)
 
-    def at(self, label: int, ordinal: int) -> Prompt:
-        """The prompt of the slot of a class with this ordinal."""
-        return self._books[label].prompt(ordinal)
+    def prompt_at(self, label: int, ordinal: int) -> Prompt:
+        """Return the prompt of the slot of a class with this ordinal."""
+        return self._samplers[label].prompt(ordinal)
 
-    def sources(self) -> Iterator[tuple[str, str]]:
-        """(class, digest) of every real image that a prompt of a bank describes."""
-        for name, book in zip(self.classes, self._books, strict=True):
-            for wording in book.wordings:
-                if isinstance(wording, BankPrompts):
-                    yield from ((name, source) for _, source in wording.rows if source)
+    def described_images(self) -> Iterator[tuple[str, str]]:
+        """Yield (class, SHA-256) of every real image that a prompt of a bank describes."""
+        for name, sampler in zip(self.classes, self._samplers, strict=True):
+            for source in sampler.sources:
+                if isinstance(source, BankPrompts):
+                    yield from ((name, digest) for _, digest in source.rows if digest)
 
+    def _exception(self, name: str) -> ClassPrompts:
+        return self.spec.classes.get(name, ClassPrompts())
 
-def _negative(spec: PromptsSpec, name: str) -> str:
-    special = spec.classes.get(name, ClassPrompts())
-    return special.negative if special.negative is not None else spec.negative
+    def _negative(self, name: str) -> str:
+        negative = self._exception(name).negative
+        return self.spec.negative if negative is None else negative
 
+    def _sources(self, strategy: Strategy) -> Sequence[PromptSource]:
+        """Return the source of each class in a strategy."""
+        if strategy.bank is not None:
+            return self._bank_sources(strategy.bank)
+        attributes: dict[str, tuple[str, ...]] = {}
+        if strategy.clusters is not None:
+            attributes = read_attributes(self._files[strategy.clusters.path], self.classes)
+        return [self._templates(strategy, label, attributes.get(name, ())) for label, name in enumerate(self.classes)]
 
-def _wordings(
-    strategy: Strategy,
-    spec: PromptsSpec,
-    classes: Sequence[str],
-    quotas: Sequence[int],
-    files: Mapping[str, Path],
-    seed: int,
-) -> list[PromptSource]:
-    """What a strategy says of each class."""
-    if strategy.bank is not None:
-        rows = read_bank(files[strategy.bank])
-        for name, quota in zip(classes, quotas, strict=True):
+    def _bank_sources(self, bank: str) -> list[BankPrompts]:
+        rows = read_bank(self._files[bank])
+        for name, quota in zip(self.classes, self.quotas, strict=True):
             if quota and name not in rows:
                 raise SpecError(
-                    f"prompts.bank: {strategy.bank} has no prompt for class {name!r}; add some, or make none"
+                    f"prompts.bank: {bank} has no prompt for class {name!r}; add some, or plan no image of it"
                 )
-        return [BankPrompts(rows.get(name, [])) for name in classes]
-    lists: dict[str, tuple[str, ...]] = {}
-    if strategy.clusters is not None:
-        lists = read_attributes(files[strategy.clusters.path], classes)
-    return [_templates(strategy, spec, name, label, lists, seed) for label, name in enumerate(classes)]
+        return [BankPrompts(rows.get(name, [])) for name in self.classes]
 
-
-def _templates(
-    strategy: Strategy, spec: PromptsSpec, name: str, label: int, lists: Mapping[str, tuple[str, ...]], seed: int
-) -> PromptTemplates:
-    special = spec.classes.get(name, ClassPrompts())
-    templates = special.templates or strategy.templates
-    used = set(_placeholders(templates))
-    clusters = None
-    if strategy.clusters is not None:
-        clusters = AttributeClusters(lists[name], strategy.clusters.per_prompt, key=sample_seed(seed, label, 0))
-    attributes = strategy.attributes | special.attributes
-    return PromptTemplates(
-        templates,
-        special.name if special.name is not None else name,
-        tuple((word, values) for word, values in attributes.items() if word in used),
-        clusters,
-    )
-
-
-def _placeholders(templates: Sequence[str]) -> Iterator[str]:
-    for template in templates:
-        yield from PLACEHOLDER.findall(template)
+    def _templates(self, strategy: Strategy, label: int, cluster_attributes: Sequence[str]) -> PromptTemplates:
+        name = self.classes[label]
+        exception = self._exception(name)
+        templates = exception.templates or strategy.templates
+        placeholders = {word for template in templates for word in PLACEHOLDER.findall(template)}
+        clusters = None
+        if strategy.clusters is not None:
+            key = sample_seed(self._seed, label, 0)
+            clusters = AttributeClusters(cluster_attributes, strategy.clusters.per_prompt, key)
+        attributes = strategy.attributes | exception.attributes
+        return PromptTemplates(
+            templates,
+            name if exception.name is None else exception.name,
+            tuple((word, values) for word, values in attributes.items() if word in placeholders),
+            clusters,
+        )

@@ -1,6 +1,6 @@
-"""One way to word the prompts of one class: templates with attributes, or a bank's rows."""
+"""The two sources of the prompts of a class: templates with attributes, and the rows of a prompt bank."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -12,7 +12,7 @@ from engine.prompts.coverage import Coverage, shared_coverage
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """A worded prompt. attributes, source: see `Prompt`."""
+    """The text of a prompt. For attributes and source, see `Prompt`."""
 
     text: str
     attributes: tuple[tuple[str, str], ...] = ()
@@ -20,42 +20,40 @@ class PromptText:
 
 
 class PromptSource(Protocol):
-    """The texts of one class under one strategy."""
+    """The texts of one class in one strategy."""
 
     def text(self, ordinal: int) -> PromptText:
-        """The text of the slot with this ordinal >= 0 among those of the class and strategy."""
+        """Return the text of a slot. ordinal: its position >= 0 among the slots of the class and the strategy."""
         ...
 
 
 @dataclass(frozen=True)
 class PromptTemplates:
-    """Templates and attribute values of one class, all exceptions applied.
+    """Templates and attribute values of one class.
 
-    name:     what `{class}` becomes.
-    clusters: what `{attributes}` becomes.
+    class_text: replaces `{class}`.
+    clusters:   give the text that replaces `{attributes}`.
     """
 
     templates: tuple[str, ...]
-    name: str
+    class_text: str
     attributes: tuple[tuple[str, tuple[str, ...]], ...]
     clusters: AttributeClusters | None
 
     def text(self, ordinal: int) -> PromptText:
-        """Templates, values and pairs of them evenly."""
-        which, *chosen = self._coverage[ordinal]
-        pairs = zip(self.attributes, chosen, strict=True)
-        values = {name: known[value] for (name, known), value in pairs}
+        """Return the text of a slot; the slots cover templates, values and pairs of them evenly."""
+        template_index, *value_indices = self._coverage[ordinal]
+        choices = zip(self.attributes, value_indices, strict=True)
+        chosen = {name: values[index] for (name, values), index in choices}
         if self.clusters is not None:
-            values["attributes"] = ", ".join(self.clusters.draw(ordinal))
-        template = self.templates[which]
-        used = [name for name in self._placeholders[which] if name in values]
-        words = {"class": self.name, **values}
-        text = PLACEHOLDER.sub(lambda found: words[found[1]], template)
-        return PromptText(text, tuple([(name, values[name]) for name in used]))
+            chosen["attributes"] = ", ".join(self.clusters.draw(ordinal))
+        used = [name for name in self._placeholders[template_index] if name in chosen]
+        text = fill_template(self.templates[template_index], {"class": self.class_text, **chosen})
+        return PromptText(text, tuple([(name, chosen[name]) for name in used]))
 
     @cached_property
     def _coverage(self) -> Coverage:
-        # The template is one more factor, so that every template meets every value as often as any other.
+        # The template is one more factor, so that every template meets every value equally often.
         return shared_coverage((len(self.templates), *(len(values) for _, values in self.attributes)))
 
     @cached_property
@@ -65,11 +63,16 @@ class PromptTemplates:
 
 @dataclass(frozen=True)
 class BankPrompts:
-    """(prompt, source) of each row of a class; the images of the class take them in turn."""
+    """(prompt, source) of each row of a class in a prompt bank. The slots of the class use the rows in rotation."""
 
     rows: Sequence[tuple[str, str]]
 
     def text(self, ordinal: int) -> PromptText:
-        """Row after row, and again from the first."""
+        """Return the text of a slot."""
         text, source = self.rows[ordinal % len(self.rows)]
         return PromptText(text, source=source)
+
+
+def fill_template(template: str, values: Mapping[str, str]) -> str:
+    """Return the template with its placeholders replaced; any other brace is an ordinary character."""
+    return PLACEHOLDER.sub(lambda match: values[match[1]], template)

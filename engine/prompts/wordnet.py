@@ -1,6 +1,6 @@
-"""The nouns of WordNet 3.0: what a name may mean, and what is a kind of what.
+"""The nouns of WordNet 3.0: the meanings of a name, and the hyponyms of a synset.
 
-Reads the data base's own files, as Debian's wordnet-base installs them; their form is described in wndb(5WN).
+Reads WordNet's own database files, as Debian's wordnet-base installs them; wndb(5WN) describes their format.
 """
 
 import os
@@ -12,17 +12,18 @@ from pathlib import Path
 
 from engine.errors import DataError, SpecError
 
-_USUAL = Path("/usr/share/wordnet")
+_DEFAULT_FOLDER = Path("/usr/share/wordnet")
 _VERSION = b"WordNet 3.0 Copyright"
 _FILES = ("index.noun", "data.noun", "noun.exc", "cntlist.rev")
 _SYNSET = re.compile(r"(.+)\.n\.(\d+)")
 
-_VISIBLE = {"05", "06", "08", "13", "15", "17", "18", "20", "27"}
+_VISIBLE_FILES = {"05", "06", "08", "13", "15", "17", "18", "20", "27"}
 """Lexicographer files: animal, artifact, body, food, location, object, person, plant, substance; lexnames(5WN)."""
-_OFTEN, _FAR_LESS = 16, 4
+_FREQUENT, _RARER = 16, 4
+"""A meaning that texts use at least 16 times hides meanings that they use less than a quarter as often."""
 
-# From morphy(7WN): what plurals end on, and what takes its place.
-_ENDINGS = (
+_PLURAL_ENDINGS = (
+    # Endings of plurals, and of their singulars, from morphy(7WN).
     ("s", ""),
     ("ses", "s"),
     ("xes", "x"),
@@ -37,11 +38,11 @@ _ENDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """One meaning of a noun.
+    """A meaning of a noun.
 
-    synset: its name, like `crane.n.04`: the first lemma and the meaning's number among those of that lemma.
+    synset: its name, like `crane.n.04`: the first lemma, and the number of the meaning among those of that lemma.
     gloss:  its definition.
-    lemmas: all words for it, spaces in them as spaces.
+    lemmas: all words for it.
     """
 
     synset: str
@@ -52,76 +53,83 @@ class Meaning:
 class WordNet:
     """The nouns in a folder of WordNet's files.
 
-    folder: or else the one that $WNSEARCHDIR names, or else where Debian has them. Raises DataError.
+    folder: by default $WNSEARCHDIR, or else Debian's folder. Raises DataError.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        index, self._data, exceptions, self._tagged = _files(folder or Path(os.environ.get("WNSEARCHDIR") or _USUAL))
+        folder = folder or Path(os.environ.get("WNSEARCHDIR") or _DEFAULT_FOLDER)
+        index, self._data, exceptions, self._tag_counts_file = _read_files(folder)
         # The first lines of the index, which start with a space, are the licence.
         self._index = {line.partition(" ")[0]: line for line in index.decode().splitlines() if not line.startswith(" ")}
-        self._bases = {plural: bases for plural, *bases in map(str.split, exceptions.decode().splitlines())}
+        self._irregular = {plural: bases for plural, *bases in map(str.split, exceptions.decode().splitlines())}
 
     def meanings(self, name: str) -> list[Meaning]:
-        """What a noun may mean, the most frequent meaning first; a plural means what its singular does.
+        """Return the meanings of a noun, the most frequent first. A plural has the meanings of its singular.
 
-        Words of `name` are separated by spaces or underscores; case does not matter. Unknown names have no meaning.
+        Words of `name` are separated by spaces or underscores; case does not matter. An unknown name has no meaning.
         """
-        return [self._meaning(offset) for offset in self._offsets(self._known(name))]
+        return [self._meaning(offset) for offset in self._offsets(self._lemma(name))]
 
-    def likely(self, name: str) -> list[Meaning]:
-        """The meanings that a picture of `name` may well show, the most frequent first. One or none: it is clear.
+    def likely_meanings(self, name: str) -> list[Meaning]:
+        """Return the meanings that a picture of `name` may show, the most frequent first; at most one if it is clear.
 
-        These are kinds of things that one can see, whose first name it is; one that texts use often leaves out others
-        that they use far less.
+        These are kinds of visible things whose first lemma is the name. A frequent meaning hides much rarer ones.
         """
-        lemma, kept = self._known(name), list[tuple[int, int]]()
+        lemma, candidates = self._lemma(name), list[tuple[int, int]]()
         for offset in self._offsets(lemma):
             fields, _ = self._record(offset)
-            if fields[1] in _VISIBLE and "@i" not in fields and fields[4].lower() == lemma:
-                kept.append((self._counts.get((lemma, fields[1], int(fields[5], 16)), 0), offset))
-        most = max((count for count, _ in kept), default=0)
-        return [self._meaning(offset) for count, offset in kept if most < _OFTEN or count * _FAR_LESS >= most]
+            if fields[1] in _VISIBLE_FILES and "@i" not in fields and fields[4].lower() == lemma:
+                candidates.append((self._tag_counts.get((lemma, fields[1], int(fields[5], 16)), 0), offset))
+        highest = max((count for count, _ in candidates), default=0)
+        return [
+            self._meaning(offset) for count, offset in candidates if highest < _FREQUENT or count * _RARER >= highest
+        ]
 
     def meaning(self, synset: str) -> Meaning:
-        """The meaning of that name, or of another lemma and number for it. Raises SpecError if there is none."""
+        """Return the meaning with this name, or with another lemma's name for it. Raises SpecError if there is none."""
         return self._meaning(self._offset(synset))
 
     def hyponyms(self, synset: str) -> set[str]:
-        """Names of all synsets below it: kinds, kinds of kinds, and single instances; without itself."""
-        found, todo = set[int](), [self._offset(synset)]
-        while todo:
-            below = set(self._below(todo.pop())) - found
-            found |= below
-            todo += below
-        return {self._meaning(offset).synset for offset in found}
+        """Return the names of all synsets below one: direct and indirect kinds, and instances; without itself."""
+        offsets, queue = set[int](), [self._offset(synset)]
+        while queue:
+            new = set(self._direct_hyponyms(queue.pop())) - offsets
+            offsets |= new
+            queue += new
+        return {self._meaning(offset).synset for offset in offsets}
 
-    def _known(self, name: str) -> str:
+    def _lemma(self, name: str) -> str:
+        """Return the name, or its singular, as the index writes it."""
         lemma = "_".join(name.lower().replace("_", " ").split())
         return next((form for form in (lemma, *self._singulars(lemma)) if form in self._index), lemma)
 
     @cached_property
-    def _counts(self) -> dict[tuple[str, str, int], int]:
-        """How often a lemma was tagged with the meaning of a lexicographer file and number there. A line:
-        lemma%1:FILE:NUMBER:: RANK COUNT, where 1 stands for nouns; cntlist(5WN)."""
-        found = re.findall(r"^(\S+)%1:(\d\d):(\d\d):\S* \d+ (\d+)$", self._tagged.decode(), re.MULTILINE)
-        return {(lemma, file, int(number)): int(count) for lemma, file, number, count in found}
+    def _tag_counts(self) -> dict[tuple[str, str, int], int]:
+        """How often texts use a lemma with the meaning of a lexicographer file and a number in it; cntlist(5WN)."""
+        # A line is lemma%1:FILE:NUMBER:: RANK COUNT, where 1 stands for nouns.
+        pattern = r"^(\S+)%1:(\d\d):(\d\d):\S* \d+ (\d+)$"
+        lines = re.findall(pattern, self._tag_counts_file.decode(), re.MULTILINE)
+        return {(lemma, file, int(number)): int(count) for lemma, file, number, count in lines}
 
     def _singulars(self, lemma: str) -> Iterator[str]:
-        yield from self._bases.get(lemma, ())
-        yield from (lemma.removesuffix(old) + new for old, new in _ENDINGS if lemma.endswith(old))
+        yield from self._irregular.get(lemma, ())
+        for plural, singular in _PLURAL_ENDINGS:
+            if lemma.endswith(plural):
+                yield lemma.removesuffix(plural) + singular
 
     def _offset(self, synset: str) -> int:
-        form = _SYNSET.fullmatch(synset.lower())
-        lemma = form[1] if form else synset
+        match = _SYNSET.fullmatch(synset.lower())
+        lemma = match[1] if match else synset
         offsets = self._offsets(lemma)
-        if form and 1 <= int(form[2]) <= len(offsets):
-            return offsets[int(form[2]) - 1]
+        if match and 1 <= int(match[2]) <= len(offsets):
+            return offsets[int(match[2]) - 1]
         known = ", ".join(meaning.synset for meaning in self.meanings(lemma))
         advice = f"{lemma!r} has {known}" if known else "write one like airplane.n.01"
         raise SpecError(f"WordNet has no noun synset {synset!r}; {advice}")
 
     def _offsets(self, lemma: str) -> list[int]:
-        """Where the meanings of a lemma are. Its line: lemma n COUNT, then other fields, then COUNT offsets."""
+        """Return the offsets of a lemma's meanings in the data file."""
+        # A line of the index is lemma n COUNT, then other fields, then COUNT offsets.
         fields = self._index.get(lemma, "- n 0").split()
         return [int(offset) for offset in fields[len(fields) - int(fields[2]) :]]
 
@@ -133,26 +141,27 @@ class WordNet:
         lemmas = tuple(word.replace("_", " ") for word in words)
         return Meaning(f"{first}.n.{number:02d}", gloss.partition('; "')[0].strip("; "), lemmas)
 
-    def _below(self, offset: int) -> list[int]:
+    def _direct_hyponyms(self, offset: int) -> list[int]:
         fields, _ = self._record(offset)
         pointers = fields[5 + 2 * int(fields[3], 16) :]
         return [int(to) for symbol, to in zip(pointers[::4], pointers[1::4], strict=True) if symbol in ("~", "~i")]
 
     def _record(self, offset: int) -> tuple[list[str], str]:
-        """Fields and gloss: offset file n COUNT [word id]... COUNT [symbol offset pos relation]... | gloss."""
+        """Return the fields and the gloss of the synset at an offset of the data file."""
+        # offset file n COUNT [word id]... COUNT [symbol offset pos relation]... | gloss
         line = self._data[offset : self._data.index(b"\n", offset)].decode()
         fields, _, gloss = line.partition("|")
         return fields.split(), gloss
 
 
-def _files(folder: Path) -> list[bytes]:
+def _read_files(folder: Path) -> list[bytes]:
     try:
-        found = [(folder / name).read_bytes() for name in _FILES]
+        contents = [(folder / name).read_bytes() for name in _FILES]
     except OSError as error:
         raise DataError(
             f"WordNet: {error.filename} cannot be read: {error.strerror}; `apt-get install wordnet-base` installs "
-            f"{', '.join(_FILES)} in {_USUAL}, and --wordnet or $WNSEARCHDIR names another folder"
+            f"{', '.join(_FILES)} in {_DEFAULT_FOLDER}; --wordnet or $WNSEARCHDIR names another folder"
         ) from None
-    if _VERSION not in found[0]:
-        raise DataError(f"WordNet: {folder} holds another version than 3.0, whose names of synsets are in use")
-    return found
+    if _VERSION not in contents[0]:
+        raise DataError(f"WordNet: {folder} does not hold version 3.0, whose synset names are used here")
+    return contents

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from engine.monitoring.estimate import megabytes
+from engine.monitoring.formatting import format_bytes
 
 _NAME_LENGTH = 80
 
@@ -26,7 +26,7 @@ def page_template() -> Template:
         "count": lambda value: f"{value:,}",
         "name": lambda text: shorten(str(text), _NAME_LENGTH),
         "duration": _duration,
-        "megabytes": megabytes,
+        "megabytes": format_bytes,
         "place": lambda value: f"{value:.2f}%",
     }
     environment.filters.update(filters)

@@ -5,7 +5,7 @@ from typing import Any
 from engine.config.spec_file import dump_spec
 from engine.evaluation.measure_result import ALL_CLASSES, MeasureResult
 from engine.evaluation.sweep_result import SweepResult
-from engine.monitoring.cost_file import recorded
+from engine.monitoring.cost_file import read_cost
 from engine.report.alpha_curve import alpha_curve
 from engine.report.alternatives import alternatives_chart
 from engine.report.class_counts import count_classes, largest_classes
@@ -49,7 +49,7 @@ def render(run: Run) -> str:
         plan=plan,
         totals=totals,
         generator=_generator(run),
-        cost=recorded(run.store).at_least(spec, totals.seconds),
+        cost=read_cost(run.store).at_least(spec, totals.seconds),
         counts=[counts[label] for label in largest_classes(sizes, _CLASSES_IN_TABLE)],
         bars=[counts[label] for label in largest_classes(sizes, _CLASSES_WITH_BARS)],
         longest_bar=max(sizes),

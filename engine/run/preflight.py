@@ -33,15 +33,15 @@ def check_colours(spec: Spec) -> None:
 
 
 def _check_described(context: RunContext, splits: Splits | None) -> None:
-    sources = context.prompts.sources()  # reads every bank, so that a damaged one is found here
+    described = context.prompts.described_images()  # reads every bank, so that a damaged one is found here
     if splits is None:
         return
     # A caption of a validation image, or of another class, would describe what the classifier must not see.
     train = {image.digest: image.class_name for image in splits.train}
-    for name, source in sources:
-        if train.get(source) != name:
+    for name, digest in described:
+        if train.get(digest) != name:
             raise SpecError(
-                f"prompts.bank: a prompt of {name!r} describes image {source[:12]}, which is not one of its train "
+                f"prompts.bank: a prompt of {name!r} describes image {digest[:12]}, which is not one of its train "
                 "split; write the captions anew with the data and splits of this spec"
             )
 

@@ -74,7 +74,7 @@ class RunContext:
         """Return the metadata of a sample, without its filters' scores and its size."""
         # Readers infer a schema from the first samples, so every sample has the same fields with the same types. What
         # has other keys in other samples, as attributes have, is JSON within a string.
-        prompt, condition, facts = request.prompt, request.condition, facts.of_class(request.class_name)
+        prompt, condition, facts = request.prompt, request.condition, facts.for_class(request.class_name)
         metadata: dict[str, Scalar] = {
             "key": slot.key,
             "label": slot.label,
@@ -96,7 +96,7 @@ class RunContext:
             "pipeline": facts.pipeline,
             "scheduler": facts.scheduler,
             "settings": facts.settings,
-            "adapters": json.dumps([adapter.brief for adapter in facts.adapters]),
+            "adapters": json.dumps([adapter.summary for adapter in facts.adapters]),
             "plan_digest": self.plan.digest,
         }
         if self.spec.condition is not None and not isinstance(self.spec.condition, RealCondition):

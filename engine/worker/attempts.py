@@ -50,10 +50,10 @@ def next_attempts(context: RunContext, rejected: Sequence[Attempt]) -> list[Atte
 
 
 def batches(attempts: Sequence[Attempt], generator: Generator) -> Iterator[list[Attempt]]:
-    """Divide attempts into batches of requests of equal shape; the last batch of each shape may be short."""
+    """Divide attempts into batches of requests with equal batch keys; the last batch of each key may be short."""
     groups: dict[Hashable, list[Attempt]] = {}
     for attempt in attempts:
-        groups.setdefault(generator.shape(attempt.request), []).append(attempt)
+        groups.setdefault(generator.batch_key(attempt.request), []).append(attempt)
     for group in groups.values():
         for start in range(0, len(group), generator.batch_size):
             yield group[start : start + generator.batch_size]

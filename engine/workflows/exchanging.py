@@ -8,18 +8,18 @@ from pathlib import Path
 from engine.errors import SpecError
 from engine.export.coco import write_coco
 from engine.export.export_samples import FORMS, export
-from engine.export.export_splits import ExportSplit, divided, parse_shares, undivided, with_real
+from engine.export.export_splits import ExportSplit, split_by_shares, parse_shares, whole_split, split_with_real
 from engine.export.foreign_images import ForeignImageSet, read_foreign_images
 from engine.export.import_images import refuse_corrupt, write_import
-from engine.export.shard_reader import Collection, open_collection
-from engine.export.sidecar import ImageMaker, Sidecar
+from engine.export.shard_reader import ShardFolder, open_shard_folder
+from engine.export.sidecar import DefaultProvenance, Sidecar
 
 
 @dataclass(frozen=True)
 class Exported:
     """What was read and what was written."""
 
-    source: Collection
+    source: ShardFolder
     splits: Sequence[ExportSplit]
 
     @property
@@ -43,24 +43,24 @@ def export_shards(
         if form != "coco":
             raise SpecError(f"--background {background}: only --to coco has mask classes")
         writer = replace(writer, write=partial(write_coco, background=background))
-    source = open_collection(folder)
+    source = open_shard_folder(folder)
     if real:
-        splits = with_real(folder, source)
+        splits = split_with_real(folder, source)
     else:
-        splits = undivided(source) if shares is None else divided(source, parse_shares(shares))
+        splits = whole_split(source) if shares is None else split_by_shares(source, parse_shares(shares))
     export(splits, source.classes, writer, out)
     return Exported(source, splits)
 
 
 def import_folder(
-    folder: Path, out: Path, maker: ImageMaker, *, classes_of: Path | None, skip_corrupt: bool
+    folder: Path, out: Path, maker: DefaultProvenance, *, classes_of: Path | None, skip_corrupt: bool
 ) -> ForeignImageSet:
     """Write the synthetic images of another tool as shards; the same call again resumes.
 
     classes_of:   take the labels from this run or folder of shards.
     skip_corrupt: record images that cannot be read, and continue. Otherwise they raise DataError.
     """
-    classes = None if classes_of is None else open_collection(classes_of).classes
+    classes = None if classes_of is None else open_shard_folder(classes_of).classes
     images = read_foreign_images(Sidecar(folder, maker), classes)
     if not skip_corrupt:
         refuse_corrupt(images)

@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from engine.config.model_settings import DEFAULT_BATCH_SIZE
 from engine.config.spec import Spec
 from engine.errors import BudgetSpent, OutputError, UnitsFailed
-from engine.monitoring.budget import Meter
+from engine.monitoring.budget import CostMeter
 from engine.monitoring.contact_sheet import ContactSheet
-from engine.monitoring.cost_file import CostFile, recorded
-from engine.monitoring.estimate import Estimate, Pace, check_disk, estimate
+from engine.monitoring.cost_file import CostRecorder, read_cost
+from engine.monitoring.estimate import BatchTiming, Estimate, check_disk, estimate
 from engine.monitoring.log import Log
 from engine.monitoring.run_progress import RunProgress
-from engine.monitoring.trace import merge
+from engine.monitoring.trace import merge_profiles
 from engine.report.write_report import write_report
 from engine.run.run import Run, begin_run, has_begun, pin_spec, plan_run, with_assets
 from engine.worker.batch_size import BatchSizes
@@ -41,9 +41,9 @@ def prepare_run(spec: Spec, place: str, log: Log) -> Run:
     if not has_begun(store):
         findings = check_prompts(context).findings
         for finding in findings[:_SHOWN_WARNINGS]:
-            log.say("prompt_warning", f"warning: {finding}", "warning")
+            log.message("prompt_warning", f"warning: {finding}", "warning")
         if (more := len(findings) - _SHOWN_WARNINGS) > 0:
-            log.say("prompt_warning", f"warning: and {more} more; `lint` shows all", "warning")
+            log.message("prompt_warning", f"warning: and {more} more; `lint` shows all", "warning")
     return Run(store, context)
 
 
@@ -93,23 +93,23 @@ def _make_on_ray(run: Run, log: Log, profile: bool) -> None:
         if profile:
             stack.callback(_merge_profile, run, log)
         stack.enter_context(ray_session(context.spec.cluster))
-        meter = Meter(context.spec, done, recorded(run.store))
+        meter = CostMeter(context.spec, done, read_cost(run.store))
         sheet = stack.enter_context(ContactSheet(run, done, log))
-        costs = stack.enter_context(CostFile(run.store, meter, log))
+        costs = stack.enter_context(CostRecorder(run.store, meter, log))
         progress = stack.enter_context(RunProgress(context.plan.classes, context.plan.quotas, done, meter, log))
         drive(run, progress, meter, [PrometheusMetrics(context, done, meter), sheet, costs], profile=profile)
 
 
 def _merge_profile(run: Run, log: Log) -> None:
-    path = merge(run.store)
-    log.say("profile", f"profile: {path}; open it at https://ui.perfetto.dev", path=path)
+    path = merge_profiles(run.store)
+    log.message("profile", f"profile: {path}; open it at https://ui.perfetto.dev", path=path)
 
 
 def _finish(run: Run, log: Log) -> None:
     run.write_card()
-    log.say("finished", summary(run))
+    log.message("finished", summary(run))
     path = write_report(run)
-    log.say("report", f"report: {path}", path=path)
+    log.message("report", f"report: {path}", path=path)
 
 
 def summary(run: Run) -> str:
@@ -125,12 +125,12 @@ class Forecast:
     """What a run will make and take.
 
     batch_size_is_assumed: the spec says `auto`, and nothing was measured.
-    pace: of one measured batch; None where nothing was measured.
+    timing: of one measured batch; None where nothing was measured.
     """
 
     run: Run
     estimate: Estimate
-    pace: Pace | None
+    timing: BatchTiming | None
     batch_size_is_assumed: bool
 
 
@@ -144,7 +144,7 @@ def forecast(run: Run, log: Log, *, measure: bool) -> Forecast:
     return Forecast(run, estimate(run), _measure(run) if measure else None, assumed)
 
 
-def _measure(run: Run) -> Pace:
+def _measure(run: Run) -> BatchTiming:
     from engine.cluster.driver import measure
     from engine.cluster.ray_session import ray_session
 
@@ -154,17 +154,17 @@ def _measure(run: Run) -> Pace:
 
 def batch_sizes_at_cost(run: Run, log: Log) -> BatchSizes:
     """Measure the batch size within the budget. The cost is recorded even if the measurement fails."""
-    meter = Meter(run.context.spec, (), recorded(run.store))
+    meter = CostMeter(run.context.spec, (), read_cost(run.store))
     if spent := meter.exhausted():
         raise BudgetSpent(f"no batch size was measured: {spent}")
     try:
         return _batch_sizes(run, log, meter)
     finally:
         if meter.seconds:  # nothing was spent where the output could not even be written
-            CostFile(run.store, meter, log).write()
+            CostRecorder(run.store, meter, log).write()
 
 
-def _batch_sizes(run: Run, log: Log, meter: Meter | None = None) -> BatchSizes:
+def _batch_sizes(run: Run, log: Log, meter: CostMeter | None = None) -> BatchSizes:
     from engine.cluster.batch_size_trial import measure_batch_sizes
     from engine.cluster.ray_session import ray_session
 

@@ -23,7 +23,7 @@ def check_prompts(context: RunContext) -> PromptCheck:
         return PromptCheck([], [])
     unchecked, limits, meanings = [], [], None
     try:
-        meanings = WordNet().likely
+        meanings = WordNet().likely_meanings
     except DataError as error:
         unchecked.append(f"what class names mean ({error})")
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from engine.errors import Mismatch
 from jobs.arguments import AddCommand, log_argument, run_argument
-from jobs.printing import say
+from jobs.printing import print_text
 
 
 def register(command: AddCommand) -> None:
@@ -36,7 +36,7 @@ def verify(arguments: Namespace) -> None:
     count = 0
     for finding in findings(run):
         count += 1
-        say(finding.text)
+        print_text(finding.text)
     if count:
         remedy = "`python -m jobs repair` makes damaged units anew, `generate` those that are missing alone"
         raise Mismatch(f"{run.store}: {count} findings; {remedy}")
@@ -53,7 +53,7 @@ def repair(arguments: Namespace) -> None:
     run = load_run(arguments.place)
     damage, total = find_damage(run), run.context.plan.n_units
     for finding in damage.findings:
-        say(finding.text)
+        print_text(finding.text)
     if damage.others:
         print(f"{damage.others} files are no part of the run; they stay, remove them by hand")
     if arguments.dry_run or not damage.units:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from engine.export.sidecar import ImageMaker
+from engine.export.sidecar import DefaultProvenance
 from jobs.arguments import AddCommand
 
 
@@ -59,7 +59,7 @@ def import_(arguments: Namespace) -> None:
     """Write the shards; say what was left out."""
     from engine.workflows.exchanging import import_folder
 
-    maker = ImageMaker(model=arguments.model, license=arguments.license, generation=arguments.generation)
+    maker = DefaultProvenance(model=arguments.model, license=arguments.license, generation=arguments.generation)
     images = import_folder(
         arguments.folder,
         arguments.out,

@@ -5,8 +5,8 @@ from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand, run_argument
-from jobs.printing import say, visible
-from jobs.progress import shown
+from jobs.printing import print_text, escape_control_characters
+from jobs.progress import print_progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,7 @@ def measure(arguments: Namespace) -> None:
 
     run = load_run(arguments.place)
     print(f"measuring {run.store} by the {arguments.encoder} encoder", file=sys.stderr)
-    result = measure_run(run, arguments.encoder, shown, arguments.most)
+    result = measure_run(run, arguments.encoder, print_progress, arguments.most)
     if arguments.json:
         print(result.model_dump_json())
         return
@@ -55,8 +55,8 @@ def measure(arguments: Namespace) -> None:
     console.width = max(console.width, _WIDTH)  # a narrow terminal folds lines rather than losing columns
     console.print(_table(result))
     for line in _lines(result):
-        say(line)
-    say(f"all of it: {run.store}/{FILE}")
+        print_text(line)
+    print_text(f"all of it: {run.store}/{FILE}")
 
 
 def _table(result: "MeasureResult") -> "Table":
@@ -67,11 +67,11 @@ def _table(result: "MeasureResult") -> "Table":
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("class", "strategy"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("n", *(escape(visible(column.title)) for column in result.columns)):
+    for heading in ("n", *(escape(escape_control_characters(column.title)) for column in result.columns)):
         table.add_column(heading, justify="right")
     for row in result.rows[:_ROWS]:
         cells = (_cell(row, column) for column in result.columns)
-        table.add_row(escape(visible(row.class_name)), row.strategy, f"{row.compared:,}", *cells)
+        table.add_row(escape(escape_control_characters(row.class_name)), row.strategy, f"{row.compared:,}", *cells)
     return table
 
 

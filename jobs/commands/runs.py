@@ -44,7 +44,7 @@ def generate(arguments: Namespace) -> None:
     if expected.batch_size_is_assumed:
         size = expected.run.context.spec.model.batch_size
         print(f"batch size: auto, measured when the run begins; this plan assumes {size}")
-    print_plan(expected.run, expected.estimate, expected.pace)
+    print_plan(expected.run, expected.estimate, expected.timing)
     check_disk(expected.run, expected.estimate)
 
 

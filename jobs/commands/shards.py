@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand
-from jobs.printing import say
-from jobs.progress import shown
+from jobs.printing import print_text
+from jobs.progress import print_progress
 from shards.errors import ShardError
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ def inspect(arguments: Namespace) -> None:
     found, cache = find_tars(place), ShardCache()
     tars = found[: arguments.first]
     survey = Survey(_roles(arguments), arguments.decode, read_class_names(tars[0]))
-    for _ in shown(_look(survey, tars, cache), len(tars), "shards read"):
+    for _ in print_progress(_look(survey, tars, cache), len(tars), "shards read"):
         pass
     skipped = unfinished_tars(place)
     if arguments.json:
         content = {"path": place, **survey.as_json(), "shards_in_all": len(found), "unfinished": skipped}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        say(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
+        print_text(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
         _print(survey, skipped)
     if arguments.sheet is not None:
         _write_sheet(survey, cache, arguments.sheet)
@@ -92,19 +92,19 @@ def reshard(arguments: Namespace) -> None:
     roles, cache = _roles(arguments), ShardCache()
     options = ReshardOptions(arguments.samples_per_shard, arguments.shards, select, arguments.members, roles)
     planner = ReshardPlanner([_place(source) for source in arguments.sources], options, cache)
-    for _ in shown(planner.scan(), planner.shard_count, "shards read"):
+    for _ in print_progress(planner.scan(), planner.shard_count, "shards read"):
         pass
     plan = planner.plan()
     resharder = Resharder(plan, arguments.out, cache)
     resharder.prepare_folder()
     for extension, count in plan.dropped_members.items():
-        say(f"note: .{extension} of {count:,} samples is left out; --members {extension} keeps it")
+        print_text(f"note: .{extension} of {count:,} samples is left out; --members {extension} keeps it")
     if plan.imageless:
-        say(f"note: {plan.imageless:,} samples without an image are left out")
-    for _ in shown(resharder.write(), plan.total, "samples written"):
+        print_text(f"note: {plan.imageless:,} samples without an image are left out")
+    for _ in print_progress(resharder.write(), plan.total, "samples written"):
         pass
     shards = len(options.shard_ranges(plan.total))
-    say(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
+    print_text(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
 
 
 def _label_argument(added: ArgumentParser) -> None:
@@ -141,40 +141,40 @@ def _look(survey: "Survey", tars: "Sequence[ShardFile]", cache: "ShardCache") ->
 
 def _print(survey: "Survey", skipped: Sequence[str]) -> None:
     size = sum(tar.size for tar in survey.tars)
-    say(f"{'shards':10}{len(survey.tars):,} of {_bytes(size)}")
-    say(f"{'samples':10}{survey.samples:,}")
+    print_text(f"{'shards':10}{len(survey.tars):,} of {_bytes(size)}")
+    print_text(f"{'samples':10}{survey.samples:,}")
     if survey.width is not None and survey.height is not None:
         least, most = (f"{survey.width[end]}x{survey.height[end]}" for end in (0, 1))
         sizes = least if least == most else f"width {_span(survey.width)}, height {_span(survey.height)}"
         formats = ", ".join(f"{count:,} {form}" for form, count in survey.formats.most_common())
-        say(f"{'images':10}{formats}; {sizes}")
+        print_text(f"{'images':10}{formats}; {sizes}")
     said = {"synthetic": True, "real": False, "not said": None}
-    say(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in said.items()))
-    say(f"{'members':10}" + ", ".join(_share(f".{name}", n, survey) for name, n in survey.members.items()))
+    print_text(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in said.items()))
+    print_text(f"{'members':10}" + ", ".join(_share(f".{name}", n, survey) for name, n in survey.members.items()))
     for number, (name, types) in enumerate(survey.fields.items()):
         kinds = " or ".join(types)
-        say(f"{'' if number else 'fields':10}{_share(name, types.total(), survey)}: {kinds}")
+        print_text(f"{'' if number else 'fields':10}{_share(name, types.total(), survey)}: {kinds}")
     classes = survey.by_class()
     for number, (label, class_name, count) in enumerate(classes[:_CLASSES]):
         which = "no label" if label is None else f"{label}"
-        say(f"{'' if number else 'classes':10}{which:>8}  {count:>9,}  {class_name or ''}".rstrip())
+        print_text(f"{'' if number else 'classes':10}{which:>8}  {count:>9,}  {class_name or ''}".rstrip())
     if len(classes) > _CLASSES:
-        say(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json tells all")
+        print_text(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json tells all")
     _print_trouble(survey, skipped)
 
 
 def _print_trouble(survey: "Survey", skipped: Sequence[str]) -> None:
     repeated, _ = survey.keys.repeated()
     if repeated:
-        say(f"note: {repeated:,} samples have the key of a sample in another shard")
+        print_text(f"note: {repeated:,} samples have the key of a sample in another shard")
     if survey.imageless:
-        say(f"incomplete: {survey.imageless:,} samples without an image")
+        print_text(f"incomplete: {survey.imageless:,} samples without an image")
     if skipped:
-        say(f"incomplete: {len(skipped):,} shards without a stats file, not read: {', '.join(skipped[:_SHOWN])}")
+        print_text(f"incomplete: {len(skipped):,} shards without a stats file, not read: {', '.join(skipped[:_SHOWN])}")
     for problem in survey.damaged[:_SHOWN]:
-        say(f"damaged: {problem}")
+        print_text(f"damaged: {problem}")
     if survey.problems > _SHOWN:
-        say(f"damaged: {survey.problems - _SHOWN:,} more")
+        print_text(f"damaged: {survey.problems - _SHOWN:,} more")
 
 
 def _share(name: str, count: int, survey: "Survey") -> str:

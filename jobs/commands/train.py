@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import AddCommand, spec_and_run_arguments
-from jobs.printing import say
-from jobs.progress import shown
+from jobs.printing import print_text
+from jobs.progress import print_progress
 
 if TYPE_CHECKING:
     from engine.training.classifier.classifier_job import ClassifierJob
@@ -49,7 +49,7 @@ def sweep(arguments: Namespace) -> None:
     from engine.workflows.trained_runs import open_for_training
     from engine.workflows.trained_runs import sweep as run_sweep
 
-    run_sweep(open_for_training(spec, arguments.out), say, shown)
+    run_sweep(open_for_training(spec, arguments.out), print_text, print_progress)
 
 
 def train(arguments: Namespace) -> None:
@@ -62,12 +62,12 @@ def train(arguments: Namespace) -> None:
     from engine.workflows.trained_runs import train as run_training
 
     run = open_for_training(spec, arguments.out)
-    job, predictions = run_training(run, arguments.photos, say, shown, progress)
+    job, predictions = run_training(run, arguments.photos, print_text, print_progress, progress)
     if predictions is not None:
         _print_photos(predictions)
     result = job.result()
     assert result is not None, "the training is finished"
-    say(summary(job, result))
+    print_text(summary(job, result))
 
 
 def progress(row: dict[str, Any], step: int, steps: int) -> None:
@@ -102,6 +102,6 @@ def _print_photos(predictions: dict[str, Any]) -> None:
             f"{photo[when]['predicted']} ({photo[when]['confidence']:.0%})" for when in ("before", "after")
         )
         truth = "" if photo["truth"] is None else f", is {photo['truth']}"
-        say(f"{photo['photo']}{truth}: {before} before, {after} after")
+        print_text(f"{photo['photo']}{truth}: {before} before, {after} after")
     if accuracy["after"] is not None:
         print(f"{len(photos)} photos: {accuracy['before']:.0%} right before, {accuracy['after']:.0%} after")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from shards import ShardStream
+from tests.conftest import start_ray
 
 Found = dict[str, tuple[int, bytes]]
 """For each key the label and the pixels, as bytes of (32, 32, 3)."""
@@ -80,14 +81,11 @@ def by_hub_datasets(folder: Path) -> Iterator[tuple[str, int, bytes]]:
 def by_ray_data(folder: Path) -> Iterator[tuple[str, int, bytes]]:
     import ray
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        paths = [str(path) for path in sorted(folder.glob("*.tar"))]
-        for row in ray.data.read_webdataset(paths).iter_rows():
-            assert row["json"]["prompt"] == row["txt"]
-            yield row["__key__"], row["cls"], row["png"].tobytes()
-    finally:
-        ray.shutdown()
+    start_ray()
+    paths = [str(path) for path in sorted(folder.glob("*.tar"))]
+    for row in ray.data.read_webdataset(paths).iter_rows():
+        assert row["json"]["prompt"] == row["txt"]
+        yield row["__key__"], row["cls"], row["png"].tobytes()
 
 
 def by_timm(folder: Path) -> Iterator[tuple[str, int, bytes]]:

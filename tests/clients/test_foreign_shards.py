@@ -17,6 +17,7 @@ from PIL import Image
 
 from shards import ShardError, ShardStream
 from shards.reading.members import Members
+from tests.conftest import start_ray
 
 SAMPLES = 12
 
@@ -95,13 +96,10 @@ def by_v7_tar(folder: Path) -> dict[str, int]:
 def by_ray_data(folder: Path) -> dict[str, int]:
     import ray
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        pixels = [np.full((12, 16, 3), colour(i), np.uint8) for i in range(SAMPLES)]
-        rows = [{"__key__": f"{i:04d}", "jpg": pixels[i], "cls": i % 3, "json": {"i": i}} for i in range(SAMPLES)]
-        ray.data.from_items(rows).write_webdataset(str(folder))
-    finally:
-        ray.shutdown()
+    start_ray()
+    pixels = [np.full((12, 16, 3), colour(i), np.uint8) for i in range(SAMPLES)]
+    rows = [{"__key__": f"{i:04d}", "jpg": pixels[i], "cls": i % 3, "json": {"i": i}} for i in range(SAMPLES)]
+    ray.data.from_items(rows).write_webdataset(str(folder))
     return {f"{i:04d}": i for i in range(SAMPLES)}
 
 

@@ -3,7 +3,6 @@
 import gc
 import random
 import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from engine.data.real_shards import write_shard
 from shards import Sample
 from shards.codec import encode_rgb
 from shards.tools.interop import CLIENTS
-from tests.conftest import Jobs
+from tests.conftest import Jobs, start_ray
 
 CLASSES = ("cat", "dog", "eel")
 REAL, SYNTHETIC = (5, 1, 3, 2, 4, 1), (20, 30, 33)
@@ -77,18 +76,8 @@ def by_timm(text: str) -> Iterator[Seen]:
 
 
 def by_ray(text: str) -> Iterator[Seen]:
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    start_ray()
     return (seen(row["image"], row["cls"]) for row in dataset(text).iter_rows())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_ray_is_left() -> Iterator[None]:
-    yield
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
 
 
 def by_open_clip(text: str) -> Iterator[Seen]:

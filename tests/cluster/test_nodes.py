@@ -15,8 +15,8 @@ import pytest
 from engine.config.budget_spec import BudgetSpec
 from engine.config.cluster_spec import ClusterSpec
 from engine.errors import BudgetSpent, ModelError
-from engine.monitoring.budget import Meter
-from engine.monitoring.cost_file import recorded
+from engine.monitoring.budget import CostMeter
+from engine.monitoring.cost_file import read_cost
 from engine.monitoring.log import JsonLog
 from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run
@@ -38,6 +38,7 @@ class Nodes:
         import ray
         from ray.cluster_utils import Cluster
 
+        ray.shutdown()  # of the Ray that tests share
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
         ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
@@ -196,7 +197,7 @@ def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nod
     spec = run.context.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=4 / 3600)})
     progress = Watched()
     with pytest.raises(BudgetSpent, match=r"stopped with \d units left: budget.gpu_hours .* is spent") as caught:
-        generate(run, progress, Meter(spec, ()))
+        generate(run, progress, CostMeter(spec, ()))
     assert caught.value.exit_code == 3
     assert 0 < len(made_by(run)) < 8
     assert len(progress.told("run_draining")) == 1
@@ -216,7 +217,7 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
 
     node = nodes.add()
     run = fake_run(tmp_path / "run", 1, ClusterSpec(), survives=2, seconds=0.05)
-    meter, before = Meter(run.context.spec, ()), time.monotonic()
+    meter, before = CostMeter(run.context.spec, ()), time.monotonic()
     found = measure_batch_sizes(run.context, run.store, JsonLog(), meter)
     assert 1.0 < meter.seconds < time.monotonic() - before, "at least the batches that it timed"
     assert (found.device, list(found.rates), found.chosen) == (node, [1, 2, 4], 2)
@@ -229,10 +230,10 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
     none = fake_run(tmp_path / "none", 1, ClusterSpec(), survives=0)
     with pytest.raises(ModelError, match=r"^model\.batch_size: auto could not be measured \(.*\); give a number$"):
         batch_sizes_at_cost(none, JsonLog())
-    failed = recorded(none.store).actor_seconds
+    failed = read_cost(none.store).actor_seconds
     assert failed > 0, "what fails has a cost, too"
     batch_sizes_at_cost(replace(none, context=run.context), JsonLog())
-    assert recorded(none.store).actor_seconds > failed + 1.0
+    assert read_cost(none.store).actor_seconds > failed + 1.0
     nodes.remove(node)
 
 

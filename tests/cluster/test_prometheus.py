@@ -5,17 +5,16 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import ray
 
 from engine.cluster.prometheus import PrometheusMetrics
-from engine.monitoring.budget import Meter
+from engine.monitoring.budget import CostMeter
 from engine.run.run import Run
-from tests.conftest import ROOT
-from tests.engine import partial
+from tests.conftest import ROOT, start_ray
+from tests.engine import small_run
 
 _DEADLINE_S = 60.0
 RAY_METRICS = {"ray_node_gpus_utilization"}
@@ -30,28 +29,22 @@ def dashboard() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Series]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Series:
     """A scrape after one unit was finished, with rejections and one failed slot, and another unit was quarantined."""
     folder = tmp_path_factory.mktemp("run")
-    begun = partial.begin(folder, "budget.price_per_gpu_hour=36")
+    begun = small_run.begin(folder, "budget.price_per_gpu_hour=36")
     plan = begun.context.plan
     hopeless = {plan.seed_of(plan.slot(0), attempt) for attempt in range(3)}
-    run = partial.make(begun, 0, 1, blank=lambda request: request.seed in hopeless)
-    context = ray.init(
-        address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
-        _system_config={"metrics_report_interval_ms": 500},
-    )  # fmt: skip
-    try:
-        _report(run)
-        (node,) = ray.nodes()
-        yield _scrape(f"http://{context.address_info['node_ip_address']}:{node['MetricsExportPort']}/metrics")
-    finally:
-        ray.shutdown()
+    run = small_run.make(begun, 0, 1, blank=lambda request: request.seed in hopeless)
+    start_ray()
+    _report(run)
+    (node,) = ray.nodes()
+    return _scrape(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics")
 
 
 def _report(run: Run) -> None:
     before, now = run.stats()["00001"] | {"duration_s": 50.0}, run.stats()["00000"]
-    metrics = PrometheusMetrics(run.context, [before], Meter(run.context.spec, [before]))
+    metrics = PrometheusMetrics(run.context, [before], CostMeter(run.context.spec, [before]))
     metrics.tick(actors=2, loading=1, waiting=4)
     metrics.unit_done(now | {"duration_s": 8.0, "seconds": {"denoise": 6.0, "decode": 0.0, "wait": 2.0}})
     metrics.unit_failed("ValueError: prompt 17 is bad", 6)

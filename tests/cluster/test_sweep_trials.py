@@ -1,15 +1,16 @@
 """`python -m jobs sweep` with a trial killed half-way: as if nothing had happened."""
 
 import os
-import signal
-import subprocess
 import time
 from pathlib import Path
+from threading import Thread
+
+import pytest
 
 from engine.config.sweep_spec import SweepSpec
 from engine.config.train_spec import TrainSpec
 from engine.evaluation.sweep import Sweep, prepare_sweep
-from tests.conftest import ROOT, command, family
+from tests.conftest import family, run_here, text_of
 from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 _DEADLINE = 240.0
@@ -23,31 +24,31 @@ def results(sweep: Sweep) -> dict[str, object]:
     return {name: {key: one[key] for key in one if key != "fingerprint"} for name, one in found.items() if one}
 
 
-def test_a_killed_trial_goes_on_and_ends_as_it_would_have(tmp_path: Path) -> None:
+def kill_trial(folder: Path) -> None:
+    """Send SIGKILL to a trial once there is a checkpoint."""
+    deadline = time.monotonic() + _DEADLINE
+    while not list(folder.glob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    trials = [child for child in family(os.getpid()) if "ray::ResourceTrainable" in " ".join(child.cmdline())]
+    trials[0].kill()
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_killed_trial_resumes_and_ends_as_undisturbed(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
     (tmp_path / "calm").mkdir()
     run = make_sweep_run(tmp_path / "killed", sweep=SWEEP, train=TRAIN)
-    place = Path(run.store.url)
-    log = tmp_path / "log"
-    with log.open("w") as file:
-        line = command("sweep", place / "spec.yaml", "--out", place)
-        started = subprocess.Popen(line, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + _DEADLINE
-        while not list((place / "sweep").glob("*.pt")):
-            assert started.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.01)
-        trials = [one.pid for one in family(started.pid) if "ray::ResourceTrainable" in " ".join(one.cmdline())]
-        os.kill(trials[0], signal.SIGKILL)
-        assert started.wait(timeout=_DEADLINE) == 0, log.read_text()
-    finally:
-        started.kill()
-    assert "its process died; it goes on from its checkpoint" in log.read_text()
-    assert "Traceback" not in log.read_text()
+    folder = Path(run.store.url)
+    killer = Thread(target=kill_trial, args=(folder / "sweep",), daemon=True)
+    killer.start()
+    done = run_here("sweep", folder / "spec.yaml", "--out", folder)
+    killer.join()
+    assert done.returncode == 0, text_of(done)
+    assert "its process died; it goes on from its checkpoint" in text_of(done)
+    assert "Traceback" not in text_of(done)
     calm = prepare_sweep(make_sweep_run(tmp_path / "calm", sweep=SWEEP, train=TRAIN))
     for trial in calm.pending():
         calm.run(trial, "cpu")
-    found = results(prepare_sweep(run))
-    assert set(found) == {"alpha-0-0", "alpha-0.5-0", "oracle-0", "class_weights-0"}
-    assert found == results(calm)
+    trained = results(prepare_sweep(run))
+    assert set(trained) == {"alpha-0-0", "alpha-0.5-0", "oracle-0", "class_weights-0"}
+    assert trained == results(calm)

@@ -2,10 +2,9 @@
 
 import os
 import re
-import signal
-import subprocess
 import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +18,7 @@ from engine.training.classifier.train_worker import TrainWorker
 from jobs.__main__ import main
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
-from tests.conftest import ROOT, command, family
+from tests.conftest import family, run_here, start_ray, text_of
 from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 SETTINGS = {
@@ -35,12 +34,17 @@ _DEADLINE = 240.0
 
 
 def arguments(run: Path, **settings: object) -> list[str]:
-    told = {**SETTINGS, **settings}
-    return ["train", str(run / "spec.yaml"), "--out", str(run), *(f"--set=train.{k}={v}" for k, v in told.items())]
+    section = {**SETTINGS, **settings}
+    return ["train", str(run / "spec.yaml"), "--out", str(run), *(f"--set=train.{k}={v}" for k, v in section.items())]
 
 
-def workers(pid: int) -> list[int]:
-    return [one.pid for one in family(pid) if "ray::RayTrainWorker" in " ".join(one.cmdline())]
+def kill_worker(checkpoint: Path) -> None:
+    """Send SIGKILL to the second worker once there is a checkpoint."""
+    deadline = time.monotonic() + _DEADLINE
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    workers = [child for child in family(os.getpid()) if "ray::RayTrainWorker" in " ".join(child.cmdline())]
+    workers[-1].kill()
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +53,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def output(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the command said whose second worker was killed after the first checkpoint."""
-    log = tmp_path_factory.mktemp("log") / "log"
-    with log.open("w") as file:
-        started = subprocess.Popen(command(*arguments(run, workers=2)), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + _DEADLINE
-        while not (run / "train/classifier/checkpoint.pt").exists():
-            assert started.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.005)
-        os.kill(workers(started.pid)[-1], signal.SIGKILL)
-        assert started.wait(timeout=_DEADLINE) == 0, log.read_text()
-    finally:
-        started.kill()
-    return log.read_text()
+def output(run: Path) -> str:
+    """What the command printed whose second worker was killed after the first checkpoint."""
+    start_ray()
+    killer = Thread(target=kill_worker, args=(run / "train/classifier/checkpoint.pt",), daemon=True)
+    killer.start()
+    done = run_here(*arguments(run, workers=2))
+    killer.join()
+    assert done.returncode == 0, text_of(done)
+    return text_of(done)
 
 
 def test_two_workers_one_of_them_killed_train_as_one_process(run: Path, output: str, tmp_path: Path) -> None:

@@ -1,25 +1,13 @@
 """A Ray Train checkpoint holds where the stream stands: another number of workers goes on there."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shards import MixedStream, ShardStream
-from tests.conftest import ROOT
 from tests.shards.folders import write
-
-
-@pytest.fixture
-def ray_here() -> Iterator[None]:
-    import ray
-
-    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=environment)
-    yield
-    ray.shutdown()
 
 
 def _train(config: dict[str, Any]) -> None:
@@ -43,8 +31,9 @@ def _train(config: dict[str, Any]) -> None:
         train.report({"batches": len(keys)}, checkpoint=train.Checkpoint.from_directory(folder))
 
 
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.filterwarnings("ignore")  # of Ray Train's own
-def test_another_world_size_goes_on_from_the_checkpoint(ray_here: None, tmp_path: Path) -> None:
+def test_another_world_size_resumes_from_a_checkpoint(tmp_path: Path) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 

@@ -22,7 +22,8 @@ SPEC = {
 }
 
 
-def test_auto_is_measured_once_and_is_a_number_from_then_on(
+@pytest.mark.usefixtures("shared_ray")
+def test_auto_is_measured_once_and_then_a_number(
     jobs: Jobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, place = write_spec(tmp_path, SPEC), tmp_path / "run"
@@ -31,7 +32,7 @@ def test_auto_is_measured_once_and_is_a_number_from_then_on(
     assert "batch size: auto, measured when the run begins; this plan assumes 16" in capsys.readouterr().out
     assert not place.exists()
 
-    found = jobs(*generate, timeout=400)
+    found = jobs(*generate)
     assert found.returncode == 0, text_of(found)
     shown = {int(size): float(rate) for size, rate in re.findall(r"batch size (\d+): ([\d.]+) img/s", found.stdout)}
     kept = json.loads((place / "batch_size.json").read_text())

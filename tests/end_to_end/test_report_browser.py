@@ -187,7 +187,7 @@ def test_paper_has_two_matrices_and_no_controls(tab: Tab) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") <= 720
     assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     tab.show(1100)
-    paper = tab.page.pdf()
+    paper = tab.page.pdf(margin=dict.fromkeys(("top", "right", "bottom", "left"), "1cm"))
     assert paper.startswith(b"%PDF")
     assert 3 <= paper.count(b"/Type /Page\n") <= 20
 

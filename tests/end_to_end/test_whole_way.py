@@ -2,30 +2,34 @@
 
 from pathlib import Path
 
+import pytest
+
 from engine.evaluation.measure_result import MeasureResult
 from engine.evaluation.sweep_result import SweepResult
 from engine.report.verdict_text import verdict
 from shards.storage.open_store import open_store
 from tests.conftest import Jobs, text_of
 
-# Fewer arms and seeds than the demo's, to be done within a minute or two.
-FEWER = ("--set", "sweep.alphas=[0.5]", "--set", "sweep.seeds=3")
+# Fewer arms, seeds, images and steps than the demo's.
+FEWER = ("sweep.alphas=[0.5]", "sweep.seeds=2", "plan.balance_to=80", "train.steps=120")
+SETTINGS = [word for setting in FEWER for word in ("--set", setting)]
 
 
-def test_ten_real_images_a_class_and_the_rest_synthetic(jobs: Jobs, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("shared_ray")
+def test_synthetic_images_help_where_real_ones_are_few(jobs: Jobs, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    found = jobs("experiment", "jobs/specs/digits.yaml", "--out", run, *FEWER, timeout=500)
+    found = jobs("experiment", "jobs/specs/digits.yaml", "--out", run, *SETTINGS)
     assert found.returncode == 0, text_of(found)
     assert f"report: {run}/report.html" in found.stdout
     verified = jobs("verify", run)
     assert verified.returncode == 0, text_of(verified)
-    assert "2,300 images" in verified.stdout
+    assert "700 images" in verified.stdout
 
     store = open_store(run)
     result, measured = SweepResult.read(store), MeasureResult.read(store)
     assert result is not None
     assert list(result.by_name) == ["alpha-0", "alpha-0.5", "augmentation", "oracle"]
-    assert [len(arm.quality_per_seed) for arm in result.by_name.values()] == [3] * 4
+    assert [len(arm.quality_per_seed) for arm in result.by_name.values()] == [2] * 4
     assert measured is not None
     assert {row.class_name for row in measured.rows} >= set(result.classes)
     assert result.alpha_star == 0.5
@@ -37,7 +41,7 @@ def test_ten_real_images_a_class_and_the_rest_synthetic(jobs: Jobs, tmp_path: Pa
     assert result.gap_closed >= 0.5
     assert verdict(result) in (run / "report.html").read_text()
 
-    again = jobs("sweep", "jobs/specs/digits.yaml", "--out", run, *FEWER)
+    again = jobs("sweep", "jobs/specs/digits.yaml", "--out", run, *SETTINGS)
     assert again.returncode == 0, text_of(again)
     assert "seed" not in again.stdout, "no training is repeated"
     assert SweepResult.read(store) == result

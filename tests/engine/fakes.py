@@ -19,12 +19,12 @@ class FakeGenerator:
         self.batch_size, self._size, self._blank = batch_size, size, blank
         self.asked: list[Request] = []
 
-    def shape(self, request: Request) -> Hashable:
+    def batch_key(self, request: Request) -> Hashable:
         return ()
 
     def generate(self, requests: Sequence[Request]) -> Images:
         assert len(requests) == self.batch_size
-        assert len({self.shape(request) for request in requests}) == 1
+        assert len({self.batch_key(request) for request in requests}) == 1
         self.asked += requests
         return Images(np.stack([self._draw(request) for request in requests]))
 

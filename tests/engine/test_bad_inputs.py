@@ -206,7 +206,7 @@ def constant(**change: Any) -> Change:
         (broken_layout, DataError, ["layouts/car/1.png: not a PNG of 8 bits a channel, or broken off; save"]),
         (broken_photo, DataError, ["photos/car/1.png: corrupt image", "mend or remove it"]),
         (empty_bank, SpecError, ["prompts.bank: ", "is empty; `python -m jobs prompts` fills it"]),
-        (bank_of_cars, SpecError, ["has no prompt for class 'person'; add some, or make none"]),
+        (bank_of_cars, SpecError, ["has no prompt for class 'person'; add some, or plan no image of it"]),
         (no_bank, SpecError, ["bank.parquet is not a prompt bank"]),
         (lost_bank, SpecError, ["prompts: no file ", "`python -m jobs prompts` writes banks"]),
     ],

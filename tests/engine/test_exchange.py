@@ -19,8 +19,8 @@ from engine.data.open_source import open_source
 from engine.errors import OutputError, SpecError
 from engine.export import coco, output_folder, parquet_files
 from engine.export.export_samples import FORMS, Form, export
-from engine.export.export_splits import assign, divided, parse_shares, undivided, with_real
-from engine.export.shard_reader import open_collection, read_samples
+from engine.export.export_splits import assign_shares, split_by_shares, parse_shares, whole_split, split_with_real
+from engine.export.shard_reader import open_shard_folder, read_samples
 from jobs.__main__ import main
 from shards.errors import NotReal, ShardError
 from shards.sample import Sample
@@ -160,14 +160,14 @@ def test_a_class_without_images_keeps_its_place(tmp_path: Path) -> None:
 def test_shares_are_exact_in_every_class_and_follow_from_the_key(labels: list[int], weights: list[int], random) -> None:  # type: ignore[no-untyped-def]
     shares = [weight / sum(weights) for weight in weights]
     keys = [f"k{n}" for n in range(len(labels))]
-    found = assign(keys, np.array(labels), shares)
+    found = assign_shares(keys, np.array(labels), shares)
     for label in set(labels):
         counts = Counter(int(part) for part, one in zip(found, labels, strict=True) if one == label)
         size = sum(counts.values())
         assert all(abs(counts[number] - share * size) < 1 for number, share in enumerate(shares))
     order = list(range(len(labels)))
     random.shuffle(order)
-    again = assign([keys[i] for i in order], np.array([labels[i] for i in order]), shares)
+    again = assign_shares([keys[i] for i in order], np.array([labels[i] for i in order]), shares)
     assert [int(part) for part in again] == [int(found[i]) for i in order]
 
 
@@ -194,7 +194,7 @@ def test_bad_shares_are_refused(text: str) -> None:
 
 def test_a_split_that_would_be_empty_is_refused(shards: Path) -> None:
     with pytest.raises(SpecError, match=r"test=0\.001 of 30 images is none"):
-        divided(open_collection(shards), parse_shares("train=0.999,test=0.001"))
+        split_by_shares(open_shard_folder(shards), parse_shares("train=0.999,test=0.001"))
 
 
 # With real images
@@ -218,8 +218,8 @@ def test_real_images_judge_and_train_beside_synthetic_ones(form: str, tmp_path: 
     from datasets import load_dataset
 
     run = make_run(tmp_path / "run")
-    source = open_collection(run / "shards")
-    export(with_real(run, source), source.classes, FORMS[form], tmp_path / "out")
+    source = open_shard_folder(run / "shards")
+    export(split_with_real(run, source), source.classes, FORMS[form], tmp_path / "out")
     found = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {name: Counter(split["synthetic"]) for name, split in found.items()} == {
         "train": {False: 6, True: 30},
@@ -234,10 +234,10 @@ def test_real_images_judge_and_train_beside_synthetic_ones(form: str, tmp_path: 
 def test_no_synthetic_image_judges_under_the_name_of_real(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", validation_is_real=False)
     with pytest.raises(NotReal, match="validation"):
-        with_real(run, open_collection(run / "shards"))
+        split_with_real(run, open_shard_folder(run / "shards"))
     shutil.rmtree(run / "real")
     with pytest.raises(SpecError, match="`sweep` writes the real images"):
-        with_real(run, open_collection(run / "shards"))
+        split_with_real(run, open_shard_folder(run / "shards"))
 
 
 # Parquet
@@ -420,7 +420,7 @@ def test_an_unknown_background_is_refused(harbours: Path, tmp_path: Path, capsys
 def test_a_label_that_is_not_its_class_is_no_export(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", ("a", "b"), [[sample("0", 1, "a", 0)]])
     with pytest.raises(ShardError, match="label 1 is not its class"):
-        export(undivided(open_collection(shards)), ("a", "b"), FORMS["imagefolder"], tmp_path / "out")
+        export(whole_split(open_shard_folder(shards)), ("a", "b"), FORMS["imagefolder"], tmp_path / "out")
 
 
 def test_an_empty_folder_is_taken_and_a_failure_leaves_it(shards: Path, tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_an_empty_folder_is_taken_and_a_failure_leaves_it(shards: Path, tmp_path
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="No space left"):
-        export(undivided(open_collection(shards)), CLASSES, Form(fail, None), out)
+        export(whole_split(open_shard_folder(shards)), CLASSES, Form(fail, None), out)
     assert not list(out.iterdir())
     exported(shards, out, "parquet")
     assert len(list(out.glob("*.parquet"))) == 1
@@ -443,5 +443,5 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(output_folder, "free_bytes", lambda _: 1000)
     with pytest.raises(OutputError, match=r"0\.0 MB are free"):
-        export(undivided(open_collection(shards)), CLASSES, FORMS["parquet"], tmp_path / "out")
+        export(whole_split(open_shard_folder(shards)), CLASSES, FORMS["parquet"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from engine.errors import DataError, SpecError
 from engine.export import import_images
 from engine.export.foreign_images import ForeignImageSet, read_foreign_images
 from engine.export.import_images import write_import
-from engine.export.sidecar import ImageMaker, Sidecar
+from engine.export.sidecar import DefaultProvenance, Sidecar
 from jobs.__main__ import main
 from shards import MixedStream, NotReal, ShardStream
 from shards.codec import encode_rgb
@@ -66,7 +66,7 @@ def hashes(out: Path) -> dict[str, str]:
 
 
 def read(folder: Path, like: tuple[str, ...] | None = None) -> ForeignImageSet:
-    return read_foreign_images(Sidecar(folder, ImageMaker()), like)
+    return read_foreign_images(Sidecar(folder, DefaultProvenance()), like)
 
 
 def test_every_image_comes_with_its_bytes_its_class_and_its_maker(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_every_shipped_spec_loads_and_reads_back_as_the_same(path: Path, tmp_pat
         ({"plan": {"balance_to": "max"}}, ["balance_to", "real images", "data"]),
         ({"classes": ["a", "a"]}, ["classes", "twice"]),
         ({"data": {"source": "digits"}}, ["either data"]),
-        ({"classes": None, "data": {"source": "imagefolder"}}, ["data", "needs a path"]),
+        ({"classes": None, "data": {"source": "imagefolder"}}, ["data.path", "is required"]),
         (
             {"classes": None, "data": {"source": "digits", "splits": {"world": 0.9}}},
             ["data.splits", "must be 1, not 1.4"],
@@ -93,12 +93,12 @@ def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str
     [
         (
             "plan: {per_class: 500}\nname: x\nplan: {per_class: 5}\n",
-            "plan: stands twice in one mapping, in lines 1 and 3",
+            "plan: is in one mapping twice, in lines 1 and 3",
         ),
-        ("model:\n  steps: 1\n  'steps': 2\n", "steps: stands twice in one mapping, in lines 2 and 3"),
-        ("train:\n- {1: a,\n  '1': b}\n", "1: stands twice in one mapping, in lines 2 and 3"),
-        ("a: {yes: a, true: b}\n", "true: stands twice in one mapping, in lines 1 and 1"),
-        ("'a\tb': 1\n'a\tb': 2\n", r'"a\tb": stands twice in one mapping, in lines 1 and 2'),
+        ("model:\n  steps: 1\n  'steps': 2\n", "steps: is in one mapping twice, in lines 2 and 3"),
+        ("train:\n- {1: a,\n  '1': b}\n", "1: is in one mapping twice, in lines 2 and 3"),
+        ("a: {yes: a, true: b}\n", "true: is in one mapping twice, in lines 1 and 1"),
+        ("'a\tb': 1\n'a\tb': 2\n", r'"a\tb": is in one mapping twice, in lines 1 and 2'),
     ],
 )
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -110,7 +110,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, said: str
 
 
 def test_a_key_that_stands_twice_in_a_value_of_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"^--set plan: its value: per_class: stands twice .*; keep one$"):
+    with pytest.raises(SpecError, match=r"^--set plan: its value: per_class: is in one mapping twice .*; keep one$"):
         load_spec(write(tmp_path, MINIMAL), ["plan={per_class: 1, per_class: 2}"])
 
 

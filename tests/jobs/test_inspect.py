@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jobs.__main__ import main
-from jobs.progress import shown
+from jobs.progress import print_progress
 from shards.codec import encode_rgb
 from shards.tools.class_sheet import MAX_CLASSES
 from tests.shards.tools.shard_folders import CLASSES, make_sample, read_files, write_folder, write_foreign
@@ -242,11 +242,11 @@ def test_reshard_from_the_command_line(tmp_path: Path, run: Run) -> None:
 def test_progress_is_a_line_on_a_terminal_and_silent_where_work_is_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert list(shown(range(1, 4), 3, "shards")) == [1, 2, 3]
+    assert list(print_progress(range(1, 4), 3, "shards")) == [1, 2, 3]
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("jobs.progress._LIVE_SECONDS", 0)
-    assert list(shown(range(1, 4), 3, "shards")) == [1, 2, 3]
+    assert list(print_progress(range(1, 4), 3, "shards")) == [1, 2, 3]
     said = capsys.readouterr().err
     assert "shards: 2 of 3, 0:00 left" in said
     assert said.endswith("\r\033[K")

@@ -6,17 +6,16 @@ from pathlib import Path
 import pytest
 
 from engine.data.open_source import open_source
-from tests.conftest import ROOT
+from tests.optional import CIFAR10, needs_cifar10
 from tests.specs import data_spec
 
-CIFAR10 = ROOT.parent / "shared/data/cifar10"
 HALVES = "data.splits={world: 0, train: 0.5, validation: 0.5, test: 0}"
 
 
 def write_photos(folder: Path, counts: Mapping[str, int]) -> Path:
     """So many of the first photos of each class. Skips the test where CIFAR-10 is not beside this checkout."""
     if not CIFAR10.is_dir():
-        pytest.skip("the real CIFAR-10 parquet files are not beside this checkout")
+        pytest.skip(needs_cifar10.kwargs["reason"])
 
     path = str(CIFAR10 / "test.parquet")
     left = dict(counts)

@@ -28,7 +28,7 @@ from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay
 from engine.worker.runner import run_unit
 from shards.codec import decode_mask, decode_rgb
-from tests.recipes.harness import make_everywhere, members, rows, shipped
+from tests.recipes.harness import assert_actors_make_the_same, make_recipe, members, rows, shipped
 from tests.recipes.models import make_sdxl
 from tests.recipes.photos import HALVES, write_photos
 
@@ -58,7 +58,7 @@ def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def drawn(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """controlnet-seg.yaml as it is shipped, small."""
     small = ("plan.per_class=8", "output.samples_per_shard=8", "output.image.size=32")
-    return make_everywhere(shipped("controlnet-seg.yaml", *models, *SMALL, *small), tmp_path_factory.mktemp("drawn"))
+    return make_recipe(shipped("controlnet-seg.yaml", *models, *SMALL, *small), tmp_path_factory.mktemp("drawn"))
 
 
 def begin(spec: Spec, folder: Path) -> tuple[Run, Generator]:
@@ -75,7 +75,7 @@ def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
         found = named["controlnet_cond"]
         seen.append((found.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
 
-    generator._pipe.diffusers.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
+    generator._pipe.pipeline.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
     controls: list[np.ndarray] = []
     for number in run.pending():
         seen.clear()
@@ -125,6 +125,7 @@ def test_the_report_shows_masks_in_the_palettes_colours(drawn: Run) -> None:
     assert Path(write_report(drawn)).read_text().count('alt="its mask"') > 12
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_a_run_can_be_measured(drawn: Run, tmp_path: Path) -> None:
     begun = begin_run(drawn.context, tmp_path / "measured")
     assert measure(begun.context, begun.store).seconds_per_batch > 0
@@ -208,12 +209,16 @@ def edged(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     photos = write_photos(folder / "photos", {"cat": 40, "frog": 8, "ship": 12})
     small = ("plan.per_class=12", "plan.only_below=10", "output.samples_per_shard=8", "output.image.size=null")
     frame = ("model.width=32", "model.height=32", HALVES, f"data.path={photos}")
-    return make_everywhere(shipped("controlnet-canny.yaml", *models, *SMALL, *small, *frame), folder), photos
+    return make_recipe(shipped("controlnet-canny.yaml", *models, *SMALL, *small, *frame), folder), photos
 
 
 def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_path: Path) -> None:
     run, photos = edged
-    assert dict(zip(run.context.plan.classes, run.context.plan.quotas, strict=True)) == {"cat": 0, "frog": 12, "ship": 12}
+    assert dict(zip(run.context.plan.classes, run.context.plan.quotas, strict=True)) == {
+        "cat": 0,
+        "frog": 12,
+        "ship": 12,
+    }
     assert run.context.spec.data is not None
     train = {image.digest for image in load_splits(run.context.spec.data).train}
     known = {sha256(path.read_bytes()).hexdigest(): path for path in photos.glob("*/*.png")}
@@ -247,3 +252,12 @@ def test_sdxl_and_what_does_not_fit_it(models: tuple[str, ...], tiny_model: Path
         spec = shipped("controlnet-seg.yaml", *small, f"model.controlnet={other.partition('=')[2]}")
         with pytest.raises(ModelError, match=f"model.controlnet: .*{words}"):
             load_generator(spec.model, spec.output.image, spec.cluster)
+
+
+def test_actors_make_the_same_bytes(drawn: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(drawn, tmp_path)
+
+
+@pytest.mark.slow
+def test_actors_make_the_same_bytes_from_edges(edged: tuple[Run, Path], tmp_path: Path) -> None:
+    assert_actors_make_the_same(edged[0], tmp_path)

@@ -16,7 +16,7 @@ from engine.generators.generator import Generator, Request
 from engine.generators.registry import load_generator
 from engine.run.run import plan_run
 from engine.types import Prompt
-from tests.recipes.harness import make_everywhere, rows, shipped
+from tests.recipes.harness import assert_actors_make_the_same, make_recipe, rows, shipped
 
 CLASSES = 1000
 LICENSE = "---\nlicense: cc-by-nc-4.0\n---\n"
@@ -55,13 +55,14 @@ def requests_of(spec: Spec, *names: str) -> list[Request]:
 
 
 def test_recipe(dit: Path, tmp_path: Path) -> None:
-    run = make_everywhere(spec_of(dit), tmp_path)
+    run = make_recipe(spec_of(dit), tmp_path / "run")
     for row in rows(run):
         assert (row["prompt"], row["negative_prompt"], row["strategy"], row["source"]) == ("", "", "class", "")
         assert (row["pipeline"], row["scheduler"]) == ("DiTPipeline", "DDIMScheduler")
         assert (row["license"], row["generation"]) == ("cc-by-nc-4.0", 1)
         assert (row["width"], row["height"]) == (16, 16)
         assert json.loads(row["settings"]) == {"steps": 3, "guidance": 4.0}
+    assert_actors_make_the_same(run, tmp_path / "actors")
 
 
 def test_images_are_those_of_the_plain_pipeline(dit: Path) -> None:

@@ -16,7 +16,7 @@ from engine.training.finetune.finetune_job import finetune
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.worker.runner import run_unit
 from shards.storage.manifest import read_rows
-from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
+from tests.recipes.harness import SPECS, assert_actors_make_the_same, make_recipe, members, rows, shipped
 from tests.recipes.models import make_sd
 from tests.specs import data_spec
 
@@ -59,7 +59,7 @@ def small(folder: Path, adapters: str) -> Spec:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Run:
     spec = small(folder, f"[{{source: {folder / 'shoebill'}, weight: 0.8, classes: [shoebill]}}]")
-    return make_everywhere(spec, folder / "run")
+    return make_recipe(spec, folder / "run")
 
 
 def make_alone(spec: Spec, folder: Path) -> Run:
@@ -122,3 +122,8 @@ def test_a_sweep_refuses_an_adapter_that_saw_what_judges_it(folder: Path, run: R
 
 def digests(run: Run, split: str) -> list[str]:
     return [row["digest"] for row in read_rows(run.store / "real" / split, ["digest"])]
+
+
+@pytest.mark.slow
+def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(run, tmp_path)

@@ -1,12 +1,13 @@
 """jobs/specs/sd15-data-engine.yaml with a small StableDiffusionPipeline, whose safety checker refuses half of it."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from engine.run.run import Run
 from shards.codec import decode_rgb
-from tests.recipes.harness import make_everywhere, members, rows, shipped
+from tests.recipes.harness import assert_actors_make_the_same, make_recipe, members, rows, shipped
 from tests.recipes.models import make_sd
 
 
@@ -23,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "plan.max_attempts=20",
         "output.samples_per_shard=10",
     )
-    return make_everywhere(spec, folder)
+    return make_recipe(spec, folder)
 
 
 def test_each_class_rotates_through_the_four_templates(run: Run) -> None:
@@ -47,3 +48,7 @@ def test_what_a_sample_says_of_its_model(run: Run) -> None:
     row = rows(run)[0]
     assert (row["pipeline"], row["scheduler"]) == ("StableDiffusionPipeline", "DDIMScheduler")
     assert '"guidance": 6.5' in row["settings"]
+
+
+def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(run, tmp_path)

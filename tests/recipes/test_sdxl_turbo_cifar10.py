@@ -12,14 +12,13 @@ import pytest
 from engine.prompts.prompt_bank import BankRow, write_bank
 from engine.run.run import Run
 from shards.codec import decode_rgb
-from tests.conftest import ROOT
-from tests.recipes.harness import make_everywhere, members, rows, shipped
+from tests.optional import CIFAR10, VISUAL_GENOME, needs_cifar10, needs_visual_genome
+from tests.recipes.harness import assert_actors_make_the_same, make_recipe, members, rows, shipped
 from tests.recipes.models import make_sdxl
 
-DATA = ROOT.parent / "shared/data"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real CIFAR-10 is not beside this checkout")
+pytestmark = [needs_cifar10, needs_visual_genome]
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +39,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # the spec's paths are relative
         _write_files()
-        yield make_everywhere(spec, folder)
+        yield make_recipe(spec, folder)
 
 
 def _write_files() -> None:
     for name in ("train", "test"):
-        pq.write_table(pq.read_table(DATA / f"cifar10/{name}.parquet").slice(0, 300), f"{name}.parquet")
+        pq.write_table(pq.read_table(CIFAR10 / f"{name}.parquet").slice(0, 300), f"{name}.parquet")
     Path("banks").mkdir()
-    shutil.copy(DATA / "attributes/visual_genome_by_cifar10_class.json", "banks/cifar10-attributes.json")
+    shutil.copy(VISUAL_GENOME, "banks/cifar10-attributes.json")
     texts = [(name, f"a {name} that a language model thought of, {n}") for name in CLASSES for n in range(3)]
     write_bank(Path("banks/cifar10.parquet"), [BankRow(name, text, "", "a model", "", 0) for name, text in texts])
 
@@ -76,3 +75,8 @@ def test_what_a_sample_says_of_its_model(run: Run) -> None:
     row = rows(run)[0]
     assert (row["pipeline"], row["scheduler"]) == ("StableDiffusionXLPipeline", "EulerAncestralDiscreteScheduler")
     assert json.loads(row["settings"]) | {"steps": 1, "guidance": 0.0, "variant": "fp16"} == json.loads(row["settings"])
+
+
+@pytest.mark.slow
+def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(run, tmp_path)

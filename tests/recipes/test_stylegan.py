@@ -20,7 +20,7 @@ from engine.types import Prompt
 from shards.codec import decode_rgb
 from shards.storage.commit import sha256_of
 from tests.conftest import Jobs, text_of
-from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
+from tests.recipes.harness import SPECS, assert_actors_make_the_same, make_recipe, members, rows, shipped
 
 CHECKOUT = Path(__file__).parent / "small_stylegan"
 SMALL = ["plan.per_class=3", "output.samples_per_shard=10", "model.batch_size=4", "cluster.gpus_per_actor=0"]
@@ -48,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return make_everywhere(spec_of(files), tmp_path_factory.mktemp("run"))
+    return make_recipe(spec_of(files), tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
@@ -256,3 +256,7 @@ def test_a_file_that_is_no_pickle(files: Path, tmp_path: Path, content: bytes) -
 def test_what_it_does_not_take(files: Path, override: str, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         spec_of(files, override)
+
+
+def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(run, tmp_path)

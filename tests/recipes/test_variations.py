@@ -16,7 +16,7 @@ from engine.generators.registry import load_generator
 from engine.prompts.prompt_bank import BankRow, write_bank
 from engine.run.run import Run, begin_run, plan_run
 from shards.codec import Pixels
-from tests.recipes.harness import make_everywhere, rows, shipped
+from tests.recipes.harness import assert_actors_make_the_same, make_recipe, rows, shipped
 from tests.recipes.photos import HALVES, write_photos
 from tests.specs import data_spec
 
@@ -79,16 +79,17 @@ def check(run: Run, splits: Splits) -> None:
 
 
 def test_captions_make_images_of_their_class(small: tuple[str, ...], splits: Splits, tmp_path: Path) -> None:
-    run = make_everywhere(shipped("captioned-variations.yaml", *small), tmp_path)
+    run = make_recipe(shipped("captioned-variations.yaml", *small), tmp_path)
     check(run, splits)
     assert {row["pipeline"] for row in rows(run)} == {"StableDiffusionPipeline"}
     assert not list((run.store.local / "assets").rglob("*.tar")), "words alone need no images"
 
 
 def test_images_vary_the_image_of_their_caption(small: tuple[str, ...], splits: Splits, tmp_path: Path) -> None:
-    run = make_everywhere(shipped("captioned-variations.yaml", *small, *FROM_IMAGES), tmp_path)
+    run = make_recipe(shipped("captioned-variations.yaml", *small, *FROM_IMAGES), tmp_path / "run")
     check(run, splits)
     assert {row["pipeline"] for row in rows(run)} == {"StableDiffusionImg2ImgPipeline"}
+    assert_actors_make_the_same(run, tmp_path / "actors")
 
 
 def test_the_own_image_comes_with_the_caption(small: tuple[str, ...], splits: Splits, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """jobs/specs/z-image-road-signs.yaml with a small ZImagePipeline."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from engine.generators.registry import load_generator
 from engine.run.run import Run, plan_run
 from engine.worker.runner import make_sample
-from tests.recipes.harness import SPECS, make_everywhere, members, rows, shipped
+from tests.recipes.harness import SPECS, assert_actors_make_the_same, make_recipe, members, rows, shipped
 from tests.recipes.models import make_z_image
 
 
@@ -23,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "plan.per_class=12",
         "output.samples_per_shard=8",
     )
-    return make_everywhere(spec, folder)
+    return make_recipe(spec, folder)
 
 
 def test_an_image_is_the_same_alone_as_among_captions_of_other_lengths(run: Run) -> None:
@@ -31,7 +32,7 @@ def test_an_image_is_the_same_alone_as_among_captions_of_other_lengths(run: Run)
     generator = load_generator(context.spec.model, context.spec.output.image, context.spec.cluster)
     found = rows(run)[: context.spec.output.samples_per_shard]
     slots = [context.plan.slot_of_key(row["key"]) for row in found]
-    assert len({generator.shape(context.request(slot, 0)) for slot in slots}) > 1
+    assert len({generator.batch_key(context.request(slot, 0)) for slot in slots}) > 1
     for slot, row, image in zip(slots, found, members(run, found, "image"), strict=True):
         alone = make_sample(context, slot, row["attempt"], generator)
         assert alone is not None
@@ -54,3 +55,8 @@ def test_the_command_that_judges_the_generator_shares_no_image_with_the_training
         {one.seed_of(one.slot(n), attempt) for n in range(one.total) for attempt in range(3)} for one in (plan, check)
     ]
     assert not seeds[0] & seeds[1]
+
+
+@pytest.mark.slow
+def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(run, tmp_path)

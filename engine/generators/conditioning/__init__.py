@@ -1,4 +1,4 @@
-"""What a generator is given besides a prompt: real images, their edges, and layouts whose masks are labels."""
+"""Conditions of images besides the prompt: real images, their edges, and layouts whose masks are labels."""
 
 from engine.generators.conditioning.condition import Condition
 from engine.generators.conditioning.condition_sampler import ConditionSampler

@@ -1,4 +1,4 @@
-"""One condition: an image, its edges, or a layout."""
+"""The condition of one image: a real image, its edges, or a layout."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,65 +19,69 @@ class Condition(Protocol):
 
     @property
     def source(self) -> str:
-        """SHA-256 of the image or layout behind it; "" where it was drawn."""
+        """SHA-256 of the image or layout that it is made from; "" if it is drawn."""
         ...
 
     def control(self, height: int, width: int) -> Pixels:
-        """What the generator sees, in the size in which it generates: uint8 (height, width, 3)."""
+        """Return what the generator sees, in the size of the generated image: uint8 (height, width, 3)."""
         ...
 
     def mask_at(self, height: int, width: int) -> Mask | None:
-        """The label of every pixel in the size in which the image is stored; None without."""
+        """Return the label of each pixel, uint8 (height, width), in the size of the stored image; None without."""
         ...
 
 
 @dataclass(frozen=True)
 class ImageCondition:
-    """A real image, or its edges."""
+    """A real image, or its edges. read: returns its pixels. edges: None for the image itself."""
 
     source: str
     read: Callable[[], Pixels]
     edges: EdgesSpec | None
 
     def control(self, height: int, width: int) -> Pixels:
-        """Cut to the shape around its centre; edges are found at the size in which they are used."""
+        """Return the image, cut around its centre and resized, or the edges of that."""
         pixels = fit_rgb(self.read(), height, width)
         if self.edges is None:
             return pixels
-        found = cv2.Canny(pixels, self.edges.low, self.edges.high)
-        return np.repeat(np.asarray(found, np.uint8)[..., None], 3, axis=2)
+        edges = cv2.Canny(pixels, self.edges.low, self.edges.high)
+        return np.repeat(np.asarray(edges, np.uint8)[..., None], 3, axis=2)
 
     def mask_at(self, height: int, width: int) -> Mask | None:
-        """It has none."""
+        """Return None: a real image gives no labels of pixels."""
         return None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Class indices, whose colours are what the generator sees. colours: uint8 (classes, 3)."""
+    """A map of class indices. The generator sees it in colours.
+
+    read:    returns the class indices.
+    colours: colour of each class, uint8 (classes, 3).
+    """
 
     source: str
     read: Callable[[], Mask]
     colours: NDArray[np.uint8]
 
     def control(self, height: int, width: int) -> Pixels:
-        """In the palette's colours."""
+        """Return the layout in the palette's colours."""
         return self.colours[self.mask_at(height, width)]
 
     def mask_at(self, height: int, width: int) -> Mask:
-        """Scaled to the nearest, for there is nothing between two classes."""
+        """Return the class indices, resized to the nearest, since nothing lies between two classes."""
         return np.asarray(cv2.resize(self.read(), (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
 @dataclass(frozen=True)
 class WarpedLayout(Layout):
-    """The mask of a real image, changed as `seed` says."""
+    """The mask of a real image, flipped and warped by random numbers from `seed`."""
 
     spec: MasksCondition
     seed: int
 
     def mask_at(self, height: int, width: int) -> Mask:
-        """Cut around its centre, as its image is, and then changed: the same in every size."""
+        """Return the class indices, cut around the centre as the image is, then changed: alike in every size."""
         mask, rng = fit_mask(self.read(), height, width), np.random.default_rng(self.seed)
         if self.spec.flip and rng.random() < 0.5:
             mask = mask[:, ::-1]

@@ -1,6 +1,6 @@
-"""Image-to-image diffusion: a real image, noised to a strength and denoised under a prompt."""
+"""Image-to-image diffusion: add noise to a real image, and denoise it under a prompt."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,53 +9,50 @@ from engine.config.cluster_spec import ClusterSpec
 from engine.config.condition_spec import ConditionSpec, RealCondition
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
+from engine.generators.diffusers_generator import DiffusersGenerator
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.generator import PendingImages, Request
 
 
 class ImageToImageSettings(DiffusersSettings):
-    """SDEdit (Meng et al., 2021) with a text-to-image model."""
+    """A text-to-image model that is used for SDEdit (Meng et al., 2021)."""
 
     kind: Literal["image-to-image"]
     strength: Annotated[float, Field(gt=0, le=1)] = 0.6
-    """Share of the noise: 1 forgets the image. Of the steps only the last steps * strength are made."""
+    """Share of the noise: 1 ignores the image. Only the last steps * strength of the steps are made."""
 
     @property
     def takes_condition(self) -> bool:
-        """The images that it varies."""
+        """True: the condition is the image to vary."""
         return True
 
     def check_condition(self, condition: ConditionSpec | None) -> None:
-        """Raise ValueError where the condition is not whole real images."""
+        """Raise ValueError if the condition is anything but whole real images."""
         super().check_condition(condition)
         if not isinstance(condition, RealCondition) or condition.edges is not None:
             raise ValueError(f"model.kind {self.kind!r} varies whole real images: give condition.source real alone")
 
     @model_validator(mode="after")
-    def _makes_a_step(self) -> Self:
+    def _check_steps(self) -> Self:
         if int(self.steps * self.strength) < 1:
             raise ValueError(f"steps {self.steps} * strength {self.strength:g} is less than one step; raise one")
         return self
 
 
-class ImageToImage:
-    """Variations of the images of `condition`."""
+class ImageToImage(DiffusersGenerator):
+    """A generator of variations of the images of `condition`."""
+
+    loader = "AutoPipelineForImage2Image"
 
     def __init__(self, model: ImageToImageSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
-        from engine.generators.diffusers_pipeline import DiffusersPipeline
-
-        self._pipe = DiffusersPipeline("AutoPipelineForImage2Image", model, image, cluster)
+        super().__init__(model, image, cluster)
         self._strength = model.strength
-        self.batch_size, self.device, self.facts = model.fixed_batch_size(), self._pipe.device, self._pipe.facts
-
-    def shape(self, request: Request) -> Hashable:
-        """Captions of one length, and one adapter."""
-        return self._pipe.shape(request)
 
     def generate(self, requests: Sequence[Request]) -> PendingImages:
-        """Noise, denoise and decode one batch."""
-        images = self._pipe.controls(requests)
-        return self._pipe(requests, image=images, strength=self._strength, **self._pipe.prompts(requests))
+        """Make one batch from its images and prompts."""
+        images = self._pipe.control_images(requests)
+        prompts = self._pipe.encode_prompts(requests)
+        return self._pipe.generate(requests, image=images, strength=self._strength, **prompts)
 
 
 GENERATORS.register(ImageToImageSettings, ImageToImage)

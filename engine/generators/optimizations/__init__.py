@@ -1,1 +1,1 @@
-"""Optimizations of diffusers pipelines, each of which can be switched off."""
+"""Optimizations of a diffusers pipeline. `optimizations_spec` holds their settings."""

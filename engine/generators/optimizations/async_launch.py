@@ -1,9 +1,9 @@
-"""Letting the host run ahead of a GPU, where a pipeline of diffusers would wait until all that it launched is done.
+"""Asynchronous launches: remove the points at which a diffusers pipeline makes the host wait for a GPU.
 
-torch waits so whenever it copies from ordinary memory, and where Python asks for a number that is on the device. In
-diffusers 0.42 that is at the beginning of each batch for timesteps, noise and SDXL's sizes, and in each step of the
-schedulers that look a timestep up. What still waits: the noise that ancestral schedulers add, Z-Image, which looks at
-each timestep itself, families that encode their texts in each call, and safety checkers.
+torch waits for the GPU whenever it copies from ordinary memory, and whenever Python reads a number that is on the
+device. diffusers 0.42 does so at the beginning of each batch for timesteps, noise and SDXL's sizes, and in each step of
+schedulers that look a timestep up. These points remain: the noise of ancestral schedulers, Z-Image, which reads each
+timestep itself, families that encode their texts in each call, and safety checkers.
 """
 
 from collections.abc import Callable
@@ -20,70 +20,72 @@ from engine.generators.optimizations.transfer import upload
 
 
 def launch_async(pipe: Any, device: str) -> None:
-    """Take from a pipeline what makes the host wait for the device. Its images stay as they are."""
-    from_noise = "strength" not in signature(type(pipe).__call__).parameters
-    _keep_timesteps(pipe.scheduler, from_noise)
+    """Change a pipeline so that the host waits for the device less often. Its images stay the same."""
+    starts_from_noise = "strength" not in signature(type(pipe).__call__).parameters
+    _cache_timesteps(pipe.scheduler, starts_from_noise)
     if isinstance(pipe.scheduler, (DDIMScheduler, PNDMScheduler)):
-        _tell_timesteps(pipe.scheduler)
-    prepare = getattr(pipe, "prepare_latents", None)
-    if prepare is not None and from_noise:
-        pipe.prepare_latents = _on_host(prepare, device)
-    sizes = getattr(pipe, "_get_add_time_ids", None)
-    if sizes is not None:
-        pipe._get_add_time_ids = cache(lambda *given, **named: _uploaded(sizes(*given, **named), device))
+        _pass_timesteps_as_numbers(pipe.scheduler)
+    prepare_latents = getattr(pipe, "prepare_latents", None)
+    if prepare_latents is not None and starts_from_noise:
+        pipe.prepare_latents = _prepare_on_host(prepare_latents, device)
+    time_ids = getattr(pipe, "_get_add_time_ids", None)
+    if time_ids is not None:
+        pipe._get_add_time_ids = cache(lambda *args, **kwargs: _upload_tensors(time_ids(*args, **kwargs), device))
 
 
-def _keep_timesteps(scheduler: Any, from_noise: bool) -> None:
-    """A scheduler's state after `set_timesteps` follows from what it is told, so it is computed and copied once."""
+def _cache_timesteps(scheduler: Any, starts_from_noise: bool) -> None:
+    """Run `set_timesteps` once for each set of arguments, and restore the scheduler's state afterwards."""
     inner = scheduler.set_timesteps
-    known: dict[str, dict[str, Any]] = {}
+    states: dict[str, dict[str, Any]] = {}
 
     @wraps(inner)
-    def set_timesteps(*given: Any, **named: Any) -> None:
-        key = repr((given, named))
-        if key not in known:
-            inner(*given, **named)
-            if from_noise and hasattr(scheduler, "set_begin_index"):
-                scheduler.set_begin_index(0)  # else it looks for the first timestep among all, on the device
-            known[key] = _copied(vars(scheduler))
-        vars(scheduler).update(_copied(known[key]))
+    def set_timesteps(*args: Any, **kwargs: Any) -> None:
+        key = repr((args, kwargs))
+        if key not in states:
+            inner(*args, **kwargs)
+            if starts_from_noise and hasattr(scheduler, "set_begin_index"):
+                scheduler.set_begin_index(0)  # otherwise it searches for the first timestep on the device
+            states[key] = _copy_state(vars(scheduler))
+        vars(scheduler).update(_copy_state(states[key]))
 
     scheduler.set_timesteps = set_timesteps
 
 
-def _copied(state: dict[str, Any]) -> dict[str, Any]:
-    """Multistep schedulers fill lists; tensors and numbers are replaced, and never written to."""
+def _copy_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy lists, which multistep schedulers fill. Tensors and numbers are replaced, and never written to."""
     return {name: list(value) if type(value) is list else value for name, value in state.items()}
 
 
-def _tell_timesteps(scheduler: Any) -> None:
-    """Give `step` a Python number: it computes with the timestep, and looks up what it finds on the host."""
+def _pass_timesteps_as_numbers(scheduler: Any) -> None:
+    """Give `step` a Python number, so that it computes and looks up with the timestep on the host."""
     inner: Callable[..., Any] = scheduler.step
     numbers: dict[int, list[int]] = {}
 
     @wraps(inner)
-    def step(output: Tensor, timestep: Tensor, *given: Any, **named: Any) -> Any:
-        whole = scheduler.timesteps.untyped_storage().data_ptr()
-        if timestep.untyped_storage().data_ptr() != whole:
-            return inner(output, timestep, *given, **named)
-        if whole not in numbers:
-            numbers[whole] = scheduler.timesteps.tolist()
-        return inner(output, numbers[whole][timestep.storage_offset()], *given, **named)
+    def step(output: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # A timestep is a view of `scheduler.timesteps`, so its storage offset is its position.
+        storage = scheduler.timesteps.untyped_storage().data_ptr()
+        if timestep.untyped_storage().data_ptr() != storage:
+            return inner(output, timestep, *args, **kwargs)
+        if storage not in numbers:
+            numbers[storage] = scheduler.timesteps.tolist()
+        return inner(output, numbers[storage][timestep.storage_offset()], *args, **kwargs)
 
     scheduler.step = step
 
 
-def _on_host(prepare: Callable[..., Any], device: str) -> Callable[..., Any]:
-    form = signature(prepare)
+def _prepare_on_host(prepare_latents: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """Let `prepare_latents` draw noise on the CPU and upload it asynchronously."""
+    parameters = signature(prepare_latents)
 
-    @wraps(prepare)
-    def prepared(*given: Any, **named: Any) -> Any:
-        call = form.bind(*given, **named)
+    @wraps(prepare_latents)
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        call = parameters.bind(*args, **kwargs)
         call.arguments["device"] = torch.device("cpu")
-        return _uploaded(prepare(*call.args, **call.kwargs), device)
+        return _upload_tensors(prepare_latents(*call.args, **call.kwargs), device)
 
     return prepared
 
 
-def _uploaded(found: Any, device: str) -> Any:
-    return tree_map_only(Tensor, lambda tensor: upload(tensor, device), found)
+def _upload_tensors(value: Any, device: str) -> Any:
+    return tree_map_only(Tensor, lambda tensor: upload(tensor, device), value)

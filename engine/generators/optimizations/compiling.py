@@ -1,8 +1,8 @@
-"""Compiling the networks of a pipeline, for fixed shapes."""
+"""Compilation of a pipeline's networks, for fixed shapes."""
 
 import os
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -11,55 +11,63 @@ from torch.utils._pytree import tree_map_only
 from engine.errors import ModelError
 from shards.storage.locations import cache_home
 
-_CACHE = "TORCHINDUCTOR_CACHE_DIR"
-_SHAPES = 64
-"""Graphs of one network at most: a shape of a batch and a set of adapters have one each."""
-_BY_BLOCKS = "ZImageTransformer2DModel"
-"""It takes captions in their own lengths, and makes them one length within: compiled as a whole, it would be anew for
-all lengths that come together. What its blocks are given has the length of the bucket."""
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_MAX_GRAPHS = 64
+"""Most graphs of one network: each shape of a batch, with each set of adapters, has its own."""
+_COMPILED_BY_BLOCK = "ZImageTransformer2DModel"
+"""It takes captions of different lengths and pads them inside. As a whole it would be compiled for each combination of
+lengths. The inputs of its blocks have the length of the bucket."""
 
 
 def compile_networks(pipe: Any, mode: str) -> None:
-    """Let torch.compile have the denoiser, the ControlNet and the VAE's decoder, when they are first called.
+    """Compile the denoiser, the ControlNet and the VAE's decoder with torch.compile when they are first called.
 
-    mode: `default`, `reduce-overhead` or `max-autotune`; all but the last choose kernels without timing them, so that
-    every actor has the same. The actors of a node share what was compiled. Raises ModelError without a compiler.
+    mode: `default`, `reduce-overhead` or `max-autotune`. All but the last choose kernels without timing them, so every
+          actor uses the same ones. The actors of a node share compiled code.
+
+    Raises ModelError if there is no compiler.
     """
     _check_compiler()
     _share_cache()
     from torch import _dynamo, _inductor
 
-    # Beyond its limit torch would go on without compiling, and which batches those are depends on what came before.
-    _dynamo.config.recompile_limit, _dynamo.config.fail_on_recompile_limit_hit = _SHAPES, True
+    # Beyond its limit torch would run uncompiled code, and the order of earlier batches would decide for which shapes.
+    _dynamo.config.recompile_limit, _dynamo.config.fail_on_recompile_limit_hit = _MAX_GRAPHS, True
     options = {**_inductor.list_mode_options(mode), "deterministic": mode != "max-autotune"}
+    # Never dynamic: the second shape would be compiled for all shapes, and bytes would depend on the order of shapes.
+    compile_forward = partial(torch.compile, dynamic=False, options=options)
     networks = [getattr(pipe, name, None) for name in ("unet", "transformer", "controlnet")]
     for network in (*networks, getattr(getattr(pipe, "vae", None), "decoder", None)):
-        # Never dynamic: a second shape would be compiled for all, and other bytes be made by who saw it first.
-        if network is not None and type(network).__name__ == _BY_BLOCKS:
-            for block in network.modules():
-                if type(block).__name__ in network._repeated_blocks:
-                    block.forward = _dense(torch.compile(block.forward, dynamic=False, options=options))
-            network.forward = _own(network.forward, network.forward)
-        elif network is not None:
-            network.forward = _own(torch.compile(network.forward, dynamic=False, options=options), network.forward)
+        if network is not None:
+            _compile_network(network, compile_forward)
 
 
-def _dense(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Of inputs that are parts of larger tensors strides tell how large those were, and there is a graph for each."""
+def _compile_network(network: Any, compile_forward: Callable[..., Any]) -> None:
+    if type(network).__name__ != _COMPILED_BY_BLOCK:
+        network.forward = _with_own_outputs(compile_forward(network.forward), network.forward)
+        return
+    for block in network.modules():
+        if type(block).__name__ in network._repeated_blocks:
+            block.forward = _with_contiguous_inputs(compile_forward(block.forward))
+    network.forward = _with_own_outputs(network.forward, network.forward)
 
-    def call(*given: Any, **named: Any) -> Any:
-        return compiled(*tree_map_only(torch.Tensor, torch.Tensor.contiguous, given), **named)
+
+def _with_contiguous_inputs(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Copy inputs that are views of larger tensors: their strides depend on those, and each needs its own graph."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return compiled(*tree_map_only(torch.Tensor, torch.Tensor.contiguous, args), **kwargs)
 
     return call
 
 
-def _own(compiled: Callable[..., Any], forward: Callable[..., Any]) -> Callable[..., Any]:
-    """What a CUDA graph gives lies where its next run writes; schedulers keep some of it for later steps."""
+def _with_own_outputs(compiled: Callable[..., Any], forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Copy outputs: the next run of a CUDA graph overwrites them, and schedulers keep some of them for later steps."""
 
     @wraps(forward)
-    def call(*given: Any, **named: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
-        return tree_map_only(torch.Tensor, torch.clone, compiled(*given, **named))
+        return tree_map_only(torch.Tensor, torch.clone, compiled(*args, **kwargs))
 
     return call
 
@@ -67,9 +75,9 @@ def _own(compiled: Callable[..., Any], forward: Callable[..., Any]) -> Callable[
 def _share_cache() -> None:
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    # Where the user said nothing, torch writes its own default there, when it is imported.
-    if os.environ.get(_CACHE) in (None, default_cache_dir()):
-        os.environ[_CACHE] = str(cache_home() / "inductor")
+    # If the user set no folder, torch sets its own default when it is imported.
+    if os.environ.get(_CACHE_VARIABLE) in (None, default_cache_dir()):
+        os.environ[_CACHE_VARIABLE] = str(cache_home() / "inductor")
 
 
 def _check_compiler() -> None:
@@ -80,5 +88,5 @@ def _check_compiler() -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler:
         raise ModelError(
-            "model.fast.compile: torch finds no C++ compiler on this node; install g++, or say compile: none"
+            "model.optimizations.compile: torch finds no C++ compiler on this node; install g++, or say compile: none"
         ) from None

@@ -1,5 +1,6 @@
-"""Weights of convolutions in the layout that a CPU computes with."""
+"""Weights of convolutions in oneDNN's own layout, for CPUs."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,12 +8,12 @@ from torch import Tensor, nn
 
 from engine.models.devices import Device
 
-_ADAPTED = "base_layer"
-"""What peft calls a layer that it has put an adapter around."""
+_ADAPTED_LAYER = "base_layer"
+"""The name that peft gives to a layer that an adapter wraps."""
 
 
 def can_pack(device: Device) -> bool:
-    """Whether torch computes convolutions by oneDNN there, in that dtype, and it has a layout of its own."""
+    """Return whether torch computes convolutions of this dtype by oneDNN on this CPU, with a layout of its own."""
     if device.name != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False
     return torch.backends.mkldnn.is_available() and (
@@ -22,29 +23,30 @@ def can_pack(device: Device) -> bool:
 
 
 def pack_convolutions(pipe: Any) -> None:
-    """Bring the weights of its 2D convolutions into oneDNN's own layout, which torch otherwise does in each call of a
-    layer: at every step of every batch.
+    """Convert the weights of 2D convolutions to oneDNN's layout, which torch otherwise does in each call of a layer.
 
-    In bf16 the same bytes come out; in fp32 torch would compute some small layers without oneDNN, in another order.
-    Those that an adapter changes are left as they are: some kinds of adapters compute with the weights.
+    In bf16 the bytes are the same. In fp32 torch would compute some small layers without oneDNN, in another order.
     """
-    for part in ("unet", "controlnet", "vae"):
-        network = getattr(pipe, part, None)
+    for component in ("unet", "controlnet", "vae"):
+        network = getattr(pipe, component, None)
         for name, layer in network.named_modules() if network is not None else ():
-            if type(layer) is nn.Conv2d and _is_plain(layer) and not name.endswith(_ADAPTED):
-                with torch.no_grad():
-                    shape = (layer.padding, layer.stride, layer.dilation, layer.groups)
-                    packed = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *shape, None)
-                layer.weight = nn.Parameter(packed, requires_grad=False)  # in the place of the other: memory holds one
-                layer.__class__ = _Packed
+            # Layers with an adapter stay as they are: some kinds of adapters compute with the weights.
+            if type(layer) is nn.Conv2d and _is_plain(layer) and not name.endswith(_ADAPTED_LAYER):
+                _pack(layer)
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:
     return layer.padding_mode == "zeros" and isinstance(layer.padding, tuple)
 
 
-class _Packed(nn.Conv2d):
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        # What torch.compile makes of a convolution whose weights are frozen.
-        shape = (self.padding, self.stride, self.dilation, self.groups)
-        return torch.ops.mkldnn._convolution_pointwise(input, weight, bias, *shape, "none", [], "")  # type: ignore[no-any-return]
+def _pack(layer: nn.Conv2d) -> None:
+    geometry = (layer.padding, layer.stride, layer.dilation, layer.groups)
+    with torch.no_grad():
+        packed = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, *geometry, None)
+    layer.weight = nn.Parameter(packed, requires_grad=False)  # replaces the old weight, so memory holds only one
+    layer._conv_forward = partial(_convolve, geometry=geometry)  # type: ignore[method-assign]
+
+
+def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple[Any, ...]) -> Tensor:
+    # The operator that torch.compile uses for a convolution with frozen weights.
+    return torch.ops.mkldnn._convolution_pointwise(images, weight, bias, *geometry, "none", [], "")  # type: ignore[no-any-return]

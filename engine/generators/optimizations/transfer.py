@@ -1,4 +1,4 @@
-"""Between the host's memory and a device's, without waiting for what the device still computes."""
+"""Copies between the host's memory and a device's that do not wait for running computations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,80 +11,84 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.generators.pixels import to_stored_pixels
 from engine.generators.generator import Images, PendingImages
+from engine.generators.pixels import to_stored_pixels
 from engine.generators.stages import DeviceStages
 from engine.profiling import Span
 
 
 def upload(tensor: Tensor, device: str) -> Tensor:
-    """The tensor on the device. From pageable memory, torch would wait until the stream is empty."""
+    """Return the tensor on the device. From pageable memory, torch would wait until the stream is empty."""
     return tensor.pin_memory().to(device, non_blocking=True) if device == "cuda" else tensor
 
 
 def download(tensor: Tensor) -> Tensor:
-    """Its copy in the host's memory, which holds it when the current stream has come by. Pinned memory is used again
-    when the tensor is dropped."""
+    """Return a copy in the host's memory, which is complete when the current stream has reached this point.
+
+    The copy lies in pinned memory, which is reused when the tensor is dropped.
+    """
     host = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
     return host.copy_(tensor, non_blocking=True)
 
 
 class ImageDownloader:
-    """Takes the images of one generator to the host's memory.
+    """Copies the images of one generator to the host's memory.
 
-    size:    see `to_frames`.
-    overlap: whether a GPU copies them by a stream of its own, and a batch is given back while it still does.
+    size:    side of the stored images, see `to_stored_pixels`.
+    overlap: whether a GPU copies them in a separate stream, so that a batch is returned before it is copied.
     """
 
     def __init__(self, device: str, stages: DeviceStages, size: int | None, overlap: bool = True) -> None:
         self._stages, self._size = stages, size
-        self._gpu, self._overlap = device == "cuda", overlap and device == "cuda"
-        self._aside = torch.cuda.Stream() if self._overlap else None
+        self._on_gpu, self._overlap = device == "cuda", overlap and device == "cuda"
+        self._copy_stream = torch.cuda.Stream() if self._overlap else None
 
-    def deliver(
-        self, made: Tensor, masks: NDArray[np.uint8] | None = None, unsafe: Sequence[bool] | None = None
+    def start(
+        self, images: Tensor, masks: NDArray[np.uint8] | None = None, unsafe: Sequence[bool] | None = None
     ) -> PendingImages:
-        """The batch whose images are `made`, see `to_frames`. unsafe: the verdicts of a safety checker; those images
-        are refused, and those that overflowed to NaN."""
-        self._stages.enter("decode")
-        frames, finite = to_stored_pixels(made, self._size)
-        with self._copying(frames, finite):
-            self._stages.enter("copy")
-            pixels, fine = download(frames), download(finite)
-            self._stages.enter(None)
-        found = _Arriving(pixels, fine, masks, unsafe, self._arrival(), self._stages.take())
-        return found if self._overlap else found.images()
+        """Convert images as `to_stored_pixels` does and start to copy them.
+
+        unsafe: verdicts of a safety checker. Unsafe images are refused, and so are those that are not finite.
+        """
+        self._stages.begin("decode")
+        device_pixels, device_finite = to_stored_pixels(images, self._size)
+        with self._copying(device_pixels, device_finite):
+            self._stages.begin("copy")
+            pixels, finite = download(device_pixels), download(device_finite)
+            self._stages.begin(None)
+        pending = _Download(pixels, finite, masks, unsafe, self._record_event(), self._stages.take_spans())
+        return pending if self._overlap else pending.images()
 
     @contextmanager
-    def _copying(self, *given: Tensor) -> Iterator[None]:
-        """On the copying stream, as soon as the computing one has made the given tensors."""
-        if self._aside is None:
+    def _copying(self, *tensors: Tensor) -> Iterator[None]:
+        """Run the block in the copying stream, after the computing stream has made the tensors."""
+        if self._copy_stream is None:
             yield
             return
-        self._aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._aside):
+        self._copy_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._copy_stream):
             yield
-        for one in given:
-            one.record_stream(self._aside)  # their memory is not the next batch's before they are copied
+        for tensor in tensors:
+            tensor.record_stream(self._copy_stream)  # the next batch gets their memory only after they are copied
 
-    def _arrival(self) -> Any:
-        """What says that all copies were made; None where they are made at once."""
-        if not self._gpu:
+    def _record_event(self) -> Any:
+        """Return an event that follows all copies; None on a CPU, where they are complete already."""
+        if not self._on_gpu:
             return None
-        event = torch.cuda.Event(blocking=True)  # a thread that waits leaves its core to those that encode
-        event.record(self._aside or torch.cuda.current_stream())
+        event = torch.cuda.Event(blocking=True)  # a waiting thread leaves its core to those that encode
+        event.record(self._copy_stream or torch.cuda.current_stream())
         return event
 
 
 @dataclass(frozen=True)
-class _Arriving:
-    """A `Made`: images that a device is still copying."""
+class _Download:
+    """Images that a device is still copying."""
 
     pixels: Tensor
     finite: Tensor
     masks: NDArray[np.uint8] | None
     unsafe: Sequence[bool] | None
-    arrival: Any
+    copied: Any
     spans: Callable[[], tuple[Span, ...]]
 
     def images(self) -> Images:
@@ -92,8 +96,8 @@ class _Arriving:
 
     @cached_property
     def _images(self) -> Images:
-        if self.arrival is not None:
-            self.arrival.synchronize()
+        if self.copied is not None:
+            self.copied.synchronize()
         finite = self.finite.tolist()
         refused = tuple(map(_refusal, self.unsafe or [False] * len(finite), finite))
         return Images(self.pixels.numpy(), self.masks, refused, self.spans())

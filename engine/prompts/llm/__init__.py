@@ -1,7 +1,7 @@
-"""Prompt banks written by language models and by vision-language models, before any image is made.
+"""Prompt banks, written by language models and vision-language models before any image is made.
 
-    spec -> topics -> rounds of questions -> a model's answers, kept in a journal -> lines that are good -> bank
+    spec -> topics -> rounds of questions -> responses of a model, cached on disk -> usable prompts -> bank
 
-A topic is a class, or a real image. What is asked and what is kept is decided purely (`topics`, `answers`); models are
-in `local` and `server`; `journal` makes a job that was stopped go on where it was.
+A topic is a class or a real image. `question_planner` and `response_parser` decide what is asked and what is kept, as
+pure functions. `response_cache` lets an interrupted job resume.
 """

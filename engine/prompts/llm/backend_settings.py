@@ -1,5 +1,4 @@
-"""What a spec says of the model that writes: transformers on this machine, an Ollama server, or any server that speaks
-OpenAI's protocol."""
+"""Settings of the language models that write banks: transformers in this process, Ollama, or OpenAI's protocol."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -8,38 +7,40 @@ from pydantic import Field, field_validator
 
 from engine.config.strict import Count, Strict
 
-_WORKINGS = frozenset({"url", "api_key_env", "parallel", "requests_per_minute", "timeout_s", "attempts", "backoff_s"})
-"""How a server is spoken to; what it answers does not depend on it."""
+_CONNECTION_FIELDS = frozenset(
+    {"url", "api_key_env", "parallel", "requests_per_minute", "timeout_s", "attempts", "backoff_s"}
+)
+"""Settings of the connection to a server, which do not affect its responses."""
 
 
 class _Sampling(Strict):
     max_tokens: Count = 1024
-    """Of one answer. What a longer one has after its last whole line or sentence is dropped."""
+    """Tokens of one response. A longer response is cut after its last whole line or sentence."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """0 always takes the likeliest word, so that every request for a class has the same answer."""
+    """0 always takes the most likely token, so every request for a class gets the same response."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the answers."""
-        return self.model_dump(mode="json", exclude=set(_WORKINGS))
+        """Return the settings that affect the responses."""
+        return self.model_dump(mode="json", exclude=set(_CONNECTION_FIELDS))
 
 
 class TransformersSpec(_Sampling):
-    """A causal language model, on the GPU if there is one, loaded from safetensors and without any code of its own.
+    """A causal language model, on a GPU if there is one. Only safetensors are loaded, and no code of the model.
 
-    It is told through its chat template; a tokenizer without one gets the instruction as it is.
+    The instruction goes through the chat template; a tokenizer without a template gets the plain instruction.
     """
 
     backend: Literal["transformers"]
     name: str = "google/gemma-2b-it"
     """Hub id or folder."""
     revision: str | None = None
-    """Commit, tag or branch of the hub id; the newest if none."""
+    """Commit, tag or branch of the hub id; the newest by default."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Sample from the likeliest words that together have this probability."""
+    """Sample from the most likely tokens that together have this probability."""
     batch_size: Count = 8
-    """Requests answered at once. It may change the answers: other sums in another order."""
+    """Requests per batch. It may change the responses, because sums are computed in another order."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 where the device computes in it, else fp16 on a GPU and fp32 on a CPU."""
+    """auto: bf16 if the device computes in it, else fp16 on a GPU and fp32 on a CPU."""
     quantize: Literal["4bit"] | None = None
     """4bit: NF4 weights by bitsandbytes, a quarter of the memory."""
 
@@ -50,8 +51,10 @@ class TransformersSpec(_Sampling):
 
 
 class VisionSpec(TransformersSpec):
-    """A vision-language model that transformers loads as AutoModelForImageTextToText and whose processor has a chat
-    template, as Qwen-VL, LLaVA, SmolVLM, InternVL and Gemma 3 have. (BLIP and GIT have none and do not work.)"""
+    """A vision-language model that transformers loads as AutoModelForImageTextToText, with a chat template.
+
+    Qwen-VL, LLaVA, SmolVLM, InternVL and Gemma 3 have one; BLIP and GIT have none and do not work.
+    """
 
     name: str = "Qwen/Qwen3-VL-2B-Instruct"
     max_tokens: Count = 128
@@ -59,53 +62,53 @@ class VisionSpec(TransformersSpec):
 
 class _ServerSpec(_Sampling):
     name: str = Field(min_length=1)
-    """The model, as the server calls it."""
+    """Name of the model on the server."""
     url: str
     """Base address, http or https, without user and password."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key; the key itself never stands in a spec."""
+    """Name of the environment variable that holds the key. A spec never contains the key."""
     parallel: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Requests under way at once."""
+    """Number of concurrent requests."""
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    """At most, attempts counted; as fast as the server answers if none."""
+    """Maximum rate, including repeated attempts; unlimited by default."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds until an answer must be there as a whole."""
+    """Seconds until a response must be complete."""
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    """How often a request is sent before the job gives up: again after 429, 5xx, a broken answer or none."""
+    """Attempts at a request before the job fails. 429, 5xx, a broken response and no response are retried."""
     backoff_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Seconds before the second attempt, give or take a random half; doubled each time, a minute at most. A server's
-    Retry-After is heeded instead."""
+    """Seconds before the second attempt, with up to 50% jitter. They double with each attempt, up to a minute. A
+    server's Retry-After takes precedence."""
 
     @property
     def title(self) -> str:
         """The model as a bank records it."""
         return self.name
 
-    # These two may hold a secret, by mistake, so that their errors do not repeat them.
+    # The errors of the next two do not repeat the value, which may contain a secret by mistake.
     @field_validator("url")
     @classmethod
-    def _plain_url(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url):
-            raise ValueError("must be like http://host:8000/v1; a key goes into the variable that api_key_env names")
+            raise ValueError("must be like http://host:8000/v1; set api_key_env to the variable that holds a key")
         return url
 
     @field_validator("api_key_env")
     @classmethod
-    def _name_of_a_variable(cls, name: str | None) -> str | None:
+    def _check_variable(cls, name: str | None) -> str | None:
         if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name):
             raise ValueError("must be the name of an environment variable, like OPENAI_API_KEY, never the key itself")
         return name
 
 
 class OllamaSpec(_ServerSpec):
-    """An Ollama server, by its /api/chat."""
+    """An Ollama server, through its /api/chat."""
 
     backend: Literal["ollama"]
     url: str = "http://localhost:11434"
 
 
 class OpenAISpec(_ServerSpec):
-    """OpenAI, vLLM, llama.cpp, or what else answers at URL/chat/completions."""
+    """OpenAI, vLLM, llama.cpp, or any other server that answers at URL/chat/completions."""
 
     backend: Literal["openai"]
     url: str = "http://localhost:8000/v1"

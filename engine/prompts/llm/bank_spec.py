@@ -1,6 +1,6 @@
-"""What the YAML file of a prompt bank may say."""
+"""The specs of the jobs that write prompt banks."""
 
-from collections.abc import Collection
+from collections.abc import Sequence, Set
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from engine.config.data_spec import DataSpec
 from engine.config.prompts_spec import PLACEHOLDER
 from engine.config.strict import Count, Share, Strict
+from engine.errors import SpecError
 from engine.prompts.llm.backend_settings import ModelSpec, TransformersSpec, VisionModelSpec, VisionSpec
 
 _PROMPTS = (
@@ -22,111 +23,112 @@ _CAPTION = (
 
 
 class ClassWords(Strict):
-    """How a class is spoken of."""
+    """Names of a class in instructions and in prompts."""
 
     name: str | None = Field(None, min_length=1)
-    """What `{class}` becomes; the class's own name if none."""
+    """Text that replaces `{class}`; by default the class name."""
     aliases: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Other words that count as the name of the class in an answer."""
+    """Other names of the class; a prompt must contain one of its names."""
 
 
 class BankSpec(Strict):
-    """What both kinds of bank have."""
+    """Settings that both kinds of bank share."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
-    """For people."""
+    """Name of the bank."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Root of the seed of every request."""
+    """Seed of all requests."""
     words: dict[str, ClassWords] = {}
-    """Exceptions by class name."""
+    """Names that differ from the class name, by class name."""
     patience: Annotated[float, Field(ge=1, le=1000)] = 4.0
-    """Requests at most, as a multiple of those that would do if no answer had to be turned down."""
+    """Maximum number of requests, as a multiple of the number that suffices if no prompt is rejected."""
 
-    def spoken(self, class_name: str) -> str:
-        """What `{class}` becomes."""
+    def class_text(self, class_name: str) -> str:
+        """Return the text that replaces `{class}`."""
         return self.words.get(class_name, ClassWords()).name or class_name
 
-    def names(self, class_name: str) -> tuple[str, ...]:
-        """What counts as the name of the class in an answer."""
-        return (self.spoken(class_name), class_name, *self.words.get(class_name, ClassWords()).aliases)
+    def class_names(self, class_name: str) -> tuple[str, ...]:
+        """Return the names of the class, of which a prompt must contain one."""
+        return (self.class_text(class_name), class_name, *self.words.get(class_name, ClassWords()).aliases)
 
 
 class PromptBankSpec(BankSpec):
-    """Prompts for each class, by a language model."""
+    """A bank of prompts for each class, by a language model."""
 
     classes: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(None, min_length=1)
-    """Class names; or `data`, which has them."""
+    """Class names; or give `data`, which has them."""
     data: DataSpec | None = None
     per_class: Count = 100
-    """Prompts of each class."""
+    """Number of prompts of each class."""
     per_request: Annotated[int, Field(ge=1, le=100)] = 10
-    """What `{count}` becomes: prompts asked for at once. Each is to be on a line of its own."""
+    """Number of prompts in one request, which replaces `{count}`. The model must write one per line."""
     instruction: str = _PROMPTS
-    """What the model is told, with `{class}`."""
+    """Instruction to the model; contains `{class}`."""
     model: ModelSpec = TransformersSpec(backend="transformers")
 
     @model_validator(mode="after")
-    def _classes_are_known(self) -> Self:
+    def _check_classes(self) -> Self:
         if (self.data is None) == (self.classes is None):
             raise ValueError("give either data, which has its classes, or classes")
         if self.classes is not None:
             if len(set(self.classes)) < len(self.classes):
-                raise ValueError("classes holds a name twice")
+                raise ValueError("classes has a name twice")
             if unknown := self.words.keys() - set(self.classes):
-                raise ValueError(f"words names {sorted(unknown)[0]!r}, which is no class: {', '.join(self.classes)}")
-        _check("instruction", self.instruction, {"class"}, {"class", "count"})
+                raise ValueError(f"words has {min(unknown)!r}, which is no class: {', '.join(self.classes)}")
+        _check_placeholders("instruction", self.instruction, {"class", "count"})
         return self
 
-    def asked(self) -> dict[str, Any]:
-        """What decides the answers; only as long as it stays the same can answers of before be used."""
-        return _asked(self, per_request=self.per_request)
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the responses. Cached responses are used only if it is unchanged."""
+        return _identity(self, per_request=self.per_request)
 
 
 class CaptionBankSpec(BankSpec):
-    """Descriptions of the real images of the train split, by a vision-language model."""
+    """A bank of captions of the real images of the train split, by a vision-language model."""
 
     data: DataSpec
     per_class: Count | None = None
-    """Images of each class that are described, at most."""
+    """Maximum number of described images of each class; by default all."""
     per_image: Count = 1
-    """Captions of each image, all different."""
+    """Number of different captions of each image."""
     longest_side: Annotated[int, Field(ge=32, le=8192)] = 1024
-    """Pixels; an image that is larger is shown to the model scaled down to this."""
+    """Pixels; a larger image is scaled down to this before the model sees it."""
     instruction: str = _CAPTION
-    """What the model is told about an image, with `{class}`."""
+    """Instruction to the model with each image; contains `{class}`."""
     prefix: str | None = "a photo of a {class}: "
-    """Put before a caption that lacks the class name; if none, such a caption is turned down."""
+    """Text before a caption without a name of the class; null rejects such a caption."""
     may_miss: Share = 0.05
-    """Share of a class's images that may stay without caption, where the model keeps refusing; more is an error."""
+    """Share of the captions of a class that may be missing in the end because the model refuses; more is an error."""
     model: VisionModelSpec = VisionSpec(backend="transformers")
 
     @model_validator(mode="after")
-    def _templates_fit(self) -> Self:
-        _check("instruction", self.instruction, {"class"}, {"class"})
+    def _check_templates(self) -> Self:
+        _check_placeholders("instruction", self.instruction, {"class"})
         if self.prefix is not None:
-            _check("prefix", self.prefix, {"class"}, {"class"})
+            _check_placeholders("prefix", self.prefix, {"class"})
         return self
 
-    def asked(self) -> dict[str, Any]:
-        """What decides the answers; only as long as it stays the same can answers of before be used."""
-        return _asked(self, longest_side=self.longest_side)
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the responses. Cached responses are used only if it is unchanged."""
+        return _identity(self, longest_side=self.longest_side)
 
 
-def fill(template: str, **words: str) -> str:
-    """The template with its placeholders replaced; any other brace is an ordinary character."""
-    return PLACEHOLDER.sub(lambda found: words[found[1]], template)
+def check_words(spec: BankSpec, classes: Sequence[str]) -> None:
+    """Raise SpecError if `words` has a class that the data does not have."""
+    if unknown := spec.words.keys() - set(classes):
+        raise SpecError(f"words has {min(unknown)!r}, which is no class of the data: {', '.join(classes)}")
 
 
-def _asked(spec: PromptBankSpec | CaptionBankSpec, **more: Any) -> dict[str, Any]:
+def _identity(spec: PromptBankSpec | CaptionBankSpec, **more: Any) -> dict[str, Any]:
     names = {label: words.name for label, words in spec.words.items() if words.name is not None}
-    asked = {"seed": spec.seed, "instruction": spec.instruction, "names": names, "model": spec.model.identity()}
-    return asked | more
+    identity = {"seed": spec.seed, "instruction": spec.instruction, "names": names, "model": spec.model.identity()}
+    return identity | more
 
 
-def _check(place: str, template: str, required: Collection[str], known: Collection[str]) -> None:
+def _check_placeholders(place: str, template: str, known: Set[str]) -> None:
     used = set(PLACEHOLDER.findall(template))
-    if missing := set(required) - used:
-        raise ValueError(f"{place} {template!r} lacks {{{sorted(missing)[0]}}}")
-    if unknown := used - set(known):
+    if "class" not in used:
+        raise ValueError(f"{place} {template!r} lacks {{class}}")
+    if unknown := used - known:
         names = ", ".join(f"{{{name}}}" for name in sorted(known))
         raise ValueError(f"{place} uses {{{min(unknown)}}}; known are {names}")

@@ -1,4 +1,4 @@
-"""Filling a bank: from topics to a parquet file."""
+"""Writing a bank: ask a model about each topic, and write the accepted prompts to a parquet file."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from engine.errors import BankIncomplete, RunMismatch
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.language_model import AnsweredQuestion, Log, load_model
+from engine.prompts.llm.language_model import AnsweredQuestion, Log
+from engine.prompts.llm.model_dispatch import load_language_model
 from engine.prompts.llm.question_planner import QuestionPlanner, TopicResult
 from engine.prompts.llm.question_progress import QuestionProgress
 from engine.prompts.llm.response_cache import ResponseCache, open_response_cache
@@ -19,102 +20,104 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class BankSummary:
-    """A written bank. rejected: how many lines were turned down, by reason; missed: how many prompts are missing."""
+    """Numbers of a written bank. rejected: number of rejected lines by reason. missing: number of missing prompts."""
 
     path: Path
     rows: int
     rejected: Counter[str]
-    missed: int
+    missing: int
 
     def __str__(self) -> str:
-        turned_down = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.most_common()) or "nothing"
-        return f"{self.path}: {self.rows:,} prompts; turned down: {turned_down}; missing: {self.missed:,}"
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.most_common()) or "none"
+        return f"{self.path}: {self.rows:,} prompts; rejected: {reasons}; missing: {self.missing:,}"
 
 
 def response_cache_path(out: Path) -> Path:
-    """Where the answers are kept that a bank is made of."""
+    """Return the path of the responses that a bank is made of."""
     return out.with_name(out.name + ".answers.jsonl")
 
 
 def fill_bank(
     spec: PromptBankSpec | CaptionBankSpec,
-    interview: QuestionPlanner,
+    planner: QuestionPlanner,
     may_miss: Callable[[str], int],
     out: Path,
     log: Log,
 ) -> BankSummary:
-    """Ask until every topic has what it wants, then write the bank; the same call again asks only what is missing.
+    """Ask until every topic has enough prompts, then write the bank. The same call again asks only what is missing.
 
-    may_miss: how many prompts of a class may be missing in the end. Raises BankIncomplete where more are, and what
-    `open_journal` and the model raise; whatever was answered until then is kept.
+    may_miss: returns the number of prompts of a class that may be missing in the end.
+
+    Raises BankIncomplete if more are missing, and the errors of `open_response_cache` and of the model. All responses
+    so far are kept.
     """
-    journal_file = response_cache_path(out)
-    if out.exists() and not journal_file.exists():
-        raise RunMismatch(f"{out} exists without {journal_file.name}, which it was made of; give another --out")
-    harvests = [TopicResult(topic) for topic in interview.topics]
-    with open_response_cache(journal_file, spec.asked()) as journal:
-        _ask(spec, interview, harvests, journal, log)
-        _check(harvests, may_miss, journal_file)
-        write_bank(out, _rows(spec, interview, harvests))
-    rejected = sum((harvest.rejected for harvest in harvests), Counter[str]())
-    kept = sum(len(harvest.kept) for harvest in harvests)
-    return BankSummary(out, kept, rejected, sum(harvest.lacking for harvest in harvests))
+    cache_path = response_cache_path(out)
+    if out.exists() and not cache_path.exists():
+        raise RunMismatch(f"{out} exists without its responses, {cache_path.name}; choose another --out")
+    results = [TopicResult(topic) for topic in planner.topics]
+    with open_response_cache(cache_path, spec.identity()) as cache:
+        _ask(spec, planner, results, cache, log)
+        _check_complete(results, may_miss, cache_path)
+        write_bank(out, _make_rows(spec, planner, results))
+    rejected = sum((result.rejected for result in results), Counter[str]())
+    accepted = sum(len(result.accepted) for result in results)
+    return BankSummary(out, accepted, rejected, sum(result.missing for result in results))
 
 
 def _ask(
     spec: PromptBankSpec | CaptionBankSpec,
-    interview: QuestionPlanner,
-    harvests: Sequence[TopicResult],
-    journal: ResponseCache,
+    planner: QuestionPlanner,
+    results: Sequence[TopicResult],
+    cache: ResponseCache,
     log: Log,
 ) -> None:
     model = None
-    for number, questions in enumerate(interview.rounds(harvests, journal.answers), 1):
-        model = model or load_model(spec.model, log)  # a bank whose answers are all there needs none
-        model.answer(questions, partial(_keep, journal, QuestionProgress(number, len(questions), log)))
+    for number, questions in enumerate(planner.rounds(results, cache.responses), 1):
+        model = model or load_language_model(spec.model, log)  # not loaded if the cache answers all questions
+        model.answer(questions, partial(_store, cache, QuestionProgress(number, len(questions), log)))
 
 
-def _keep(journal: ResponseCache, progress: QuestionProgress, answered: Sequence[AnsweredQuestion]) -> None:
-    journal.add(answered)
+def _store(cache: ResponseCache, progress: QuestionProgress, answered: Sequence[AnsweredQuestion]) -> None:
+    cache.add(answered)
     progress.add(len(answered))
 
 
-def _rows(
-    spec: PromptBankSpec | CaptionBankSpec, interview: QuestionPlanner, harvests: Sequence[TopicResult]
+def _make_rows(
+    spec: PromptBankSpec | CaptionBankSpec, planner: QuestionPlanner, results: Sequence[TopicResult]
 ) -> list[BankRow]:
-    """In the order of topics, requests and lines."""
+    """Return the rows in the order of topics, questions and lines."""
     return [
         BankRow(
-            class_name=harvest.topic.class_name,
-            prompt=text,
-            source="" if harvest.topic.show is None else harvest.topic.key,
+            class_name=result.topic.class_name,
+            prompt=prompt,
+            source="" if result.topic.load_image is None else result.topic.key,
             model=spec.model.title,
-            instruction=harvest.topic.instruction,
-            seed=interview.question(harvest.topic, number).seed,
+            instruction=result.topic.instruction,
+            seed=planner.question(result.topic, number).seed,
         )
-        for harvest in harvests
-        for number, text in harvest.kept
+        for result in results
+        for number, prompt in result.accepted
     ]
 
 
-def _check(harvests: Sequence[TopicResult], may_miss: Callable[[str], int], journal: Path) -> None:
+def _check_complete(results: Sequence[TopicResult], may_miss: Callable[[str], int], cache_path: Path) -> None:
     missing, wanted, rejected = Counter[str](), Counter[str](), dict[str, Counter[str]]()
-    for harvest in harvests:
-        name = harvest.topic.class_name
-        missing[name] += harvest.lacking
-        wanted[name] += harvest.topic.want
-        rejected.setdefault(name, Counter()).update(harvest.rejected)
-    short = [name for name, count in missing.items() if count > may_miss(name)]
-    if not short:
+    for result in results:
+        name = result.topic.class_name
+        missing[name] += result.missing
+        wanted[name] += result.topic.target_count
+        rejected.setdefault(name, Counter()).update(result.rejected)
+    incomplete = [name for name, count in missing.items() if count > may_miss(name)]
+    if not incomplete:
         return
-    told = [
+    details = [
         f"{name}: {wanted[name] - missing[name]} of {wanted[name]} "
         f"({', '.join(f'{count} {reason}' for reason, count in rejected[name].most_common(3))})"
-        for name in short[:_SHOWN]
+        for name in incomplete[:_SHOWN]
     ]
-    more = f" and {len(short) - _SHOWN} more classes" if len(short) > _SHOWN else ""
+    more = f" and {len(incomplete) - _SHOWN} more classes" if len(incomplete) > _SHOWN else ""
     raise BankIncomplete(
-        f"too few usable prompts for {'; '.join(told)}{more}\n"
-        "raise patience, give aliases in words, or ask for fewer, and run the same command again; "
-        f"the answers so far are kept in {journal}"
+        f"too few usable prompts for {'; '.join(details)}{more}\n"
+        "raise patience, add aliases in words, or ask for fewer prompts, and run the same command again; "
+        f"the responses so far are kept in {cache_path}"
     )

@@ -1,37 +1,23 @@
-"""The protocol of a model that answers questions, and finding the one that a spec names."""
+"""The protocol of language models, and the types of its calls."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine.prompts.llm.response_parser import Response
-from engine.prompts.llm.backend_settings import OllamaSpec, OpenAISpec, TransformersSpec, VisionSpec
 from engine.prompts.llm.question_planner import Question
+from engine.prompts.llm.response_parser import Response
 
 AnsweredQuestion = tuple[Question, Response]
 OnResponses = Callable[[Sequence[AnsweredQuestion]], None]
-"""Takes answers as soon as they are there; those that were made together, together."""
+"""Is called with responses as soon as they are complete; those of one batch come together."""
 Log = Callable[[str], None]
 
 
 class LanguageModel(Protocol):
-    """Answers questions."""
+    """A model that answers questions."""
 
-    def answer(self, questions: Sequence[Question], done: OnResponses) -> None:
-        """Answer all of them, in any order. Raises ModelError or AnswerError; then `done` has had the ones before."""
+    def answer(self, questions: Sequence[Question], on_responses: OnResponses) -> None:
+        """Answer all questions, in any order.
+
+        Raises ModelError or AnswerError after `on_responses` got every complete response.
+        """
         ...
-
-
-def load_model(spec: TransformersSpec | OllamaSpec | OpenAISpec, log: Log) -> LanguageModel:
-    """Raises ModelError where there is no such model here, SpecError where its key is missing."""
-    # One import per branch: each needs its own library, and none of the others'.
-    if isinstance(spec, VisionSpec):
-        from engine.prompts.llm.transformers_model import VisionModel
-
-        return VisionModel(spec)
-    if isinstance(spec, TransformersSpec):
-        from engine.prompts.llm.transformers_model import TextModel
-
-        return TextModel(spec)
-    from engine.prompts.llm.chat_client import ChatClient
-
-    return ChatClient(spec, log)

@@ -1,5 +1,7 @@
-"""What is asked, and when it is enough. Pure: which prompts a bank holds follows from the answers alone, not from the
-order in which they came."""
+"""Which questions a model is asked about each topic, and when a topic has enough prompts. Pure.
+
+The prompts of a bank follow from the responses alone, not from the order of their arrival.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,35 +13,35 @@ from engine.seeds import sample_seed
 from shards.codec import Pixels
 
 ResponseKey = tuple[str, int]
-"""Key of a topic, and number of the request."""
+"""Key of a topic, and number of the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A class, or a real image.
+    """A class or a real image that prompts are written about.
 
-    key:         unique in the job: the class name, or the image's SHA-256 in hex.
-    names:       what counts as the name of the class.
-    instruction: what the model is told.
-    want:        how many prompts are wanted.
-    show:        gives the image that goes with the instruction: uint8 (height, width, 3).
+    key:          unique in the job: the class name, or the SHA-256 of the image in hex.
+    names:        names of the class, of which a prompt must contain one.
+    instruction:  the instruction to the model.
+    target_count: number of prompts to write.
+    load_image:   returns the image that goes with the instruction: uint8 (height, width, 3).
     """
 
     key: str
     class_name: str
     names: tuple[str, ...]
     instruction: str
-    want: int
-    show: Callable[[], Pixels] | None = None
+    target_count: int
+    load_image: Callable[[], Pixels] | None = None
 
 
 ParseResponse = Callable[[Topic, Response], Sequence[ParsedLine]]
-"""What an answer about a topic says, in its order."""
+"""Returns the lines of a response about a topic, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request; `seed` is below 2^31, which every server takes."""
+    """A request to a model. seed: below 2^31, which every server accepts."""
 
     topic: Topic
     number: int
@@ -47,7 +49,7 @@ class Question:
 
     @property
     def key(self) -> ResponseKey:
-        """Under what its answer is kept."""
+        """The key of its response in the cache."""
         return self.topic.key, self.number
 
     def __str__(self) -> str:
@@ -56,79 +58,84 @@ class Question:
 
 @dataclass
 class TopicResult:
-    """What the answers about one topic gave, taken in the order of their numbers until there is enough.
+    """The prompts about one topic. Responses are used in the order of their numbers until there are enough prompts.
 
-    kept:     number of the request and prompt.
-    rejected: how many lines were turned down, by reason.
-    taken:    how many answers were looked at.
+    accepted:       number of the question, and prompt.
+    rejected:       number of rejected lines by reason.
+    used_responses: number of responses that were used.
     """
 
     topic: Topic
-    kept: list[tuple[int, str]] = field(default_factory=list)
+    accepted: list[tuple[int, str]] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
-    taken: int = 0
-    _seen: set[str] = field(default_factory=set)
+    used_responses: int = 0
+    _deduplication_keys: set[str] = field(default_factory=set)
 
     @property
-    def lacking(self) -> int:
-        """How many more are wanted."""
-        return self.topic.want - len(self.kept)
+    def missing(self) -> int:
+        """Number of prompts still to be written."""
+        return self.topic.target_count - len(self.accepted)
 
-    def take(self, answers: Mapping[ResponseKey, Response], read: ParseResponse) -> None:
-        """Go on with the answers that are there."""
-        while self.lacking and (answer := answers.get((self.topic.key, self.taken))) is not None:
-            for line in read(self.topic, answer):
-                self._take(line)
-            self.taken += 1
+    def add_responses(self, responses: Mapping[ResponseKey, Response], parse: ParseResponse) -> None:
+        """Use the next responses, as far as they are available."""
+        while self.missing and (response := responses.get((self.topic.key, self.used_responses))) is not None:
+            for line in parse(self.topic, response):
+                self._add_line(line)
+            self.used_responses += 1
 
-    def _take(self, line: ParsedLine) -> None:
-        reason = line.reason or ("duplicate" if deduplication_key(line.text) in self._seen else "")
-        if reason:
-            self.rejected[reason] += 1
-        elif self.lacking:
-            self.kept.append((self.taken, line.text))
-            self._seen.add(deduplication_key(line.text))
+    def _add_line(self, line: ParsedLine) -> None:
+        key = deduplication_key(line.text)
+        rejection = line.rejection or ("duplicate" if key in self._deduplication_keys else "")
+        if rejection:
+            self.rejected[rejection] += 1
+        elif self.missing:
+            self.accepted.append((self.used_responses, line.text))
+            self._deduplication_keys.add(key)
 
 
 @dataclass(frozen=True)
 class QuestionPlanner:
-    """Asks about topics until each has what is wanted, or the model has been asked `patience` times as often as it
-    should take."""
+    """The questions of a job, until each topic has enough prompts or `patience` times the ideal number of questions."""
 
     topics: Sequence[Topic]
     seed: int
     per_request: int
     patience: float
-    read: ParseResponse
+    parse: ParseResponse
 
     def rounds(
-        self, harvests: Sequence[TopicResult], answers: Mapping[ResponseKey, Response]
+        self, results: Sequence[TopicResult], responses: Mapping[ResponseKey, Response]
     ) -> Iterator[list[Question]]:
-        """The questions still to be answered, round by round; the caller puts their answers into `answers`.
+        """Yield the unanswered questions of each round; the caller adds their responses to `responses`.
 
-        A round asks for what the rounds before it left lacking, in all topics, so that a job that goes on asks what it
-        would have asked anyway.
+        A round asks for the prompts that are missing after the previous round, over all topics. So a resumed job asks
+        the same questions as one that was never interrupted.
         """
-        asked = dict.fromkeys((harvest.topic.key for harvest in harvests), 0)
-        while more := [(one, stop) for one in harvests if (stop := self._stop(one, asked)) > asked[one.topic.key]]:
+        asked = dict.fromkeys((result.topic.key for result in results), 0)
+        while stops := self._next_stops(results, asked):
             questions = [
-                self.question(one.topic, number)
-                for one, stop in more
-                for number in range(asked[one.topic.key], stop)
-                if (one.topic.key, number) not in answers
+                self.question(result.topic, number)
+                for result, stop in stops
+                for number in range(asked[result.topic.key], stop)
+                if (result.topic.key, number) not in responses
             ]
             if questions:
                 yield questions
-            for one, stop in more:
-                asked[one.topic.key] = stop
-                one.take(answers, self.read)
-
-    def _stop(self, harvest: TopicResult, asked: Mapping[str, int]) -> int:
-        """How many requests about a topic there are to be after the next round."""
-        most = ceil(self.patience * ceil(harvest.topic.want / self.per_request))
-        return min(most, asked[harvest.topic.key] + ceil(harvest.lacking / self.per_request))
+            for result, stop in stops:
+                asked[result.topic.key] = stop
+                result.add_responses(responses, self.parse)
 
     def question(self, topic: Topic, number: int) -> Question:
-        """Request `number` about a topic."""
-        name = int.from_bytes(topic.key.encode())
-        return Question(topic, number, sample_seed(self.seed, name, number) >> 32)
+        """Return question `number` about a topic."""
+        index = int.from_bytes(topic.key.encode())
+        return Question(topic, number, sample_seed(self.seed, index, number) >> 32)
+
+    def _next_stops(self, results: Sequence[TopicResult], asked: Mapping[str, int]) -> list[tuple[TopicResult, int]]:
+        """Return each topic that needs more questions, and the number of its questions after the next round."""
+        stops = []
+        for result in results:
+            most = ceil(self.patience * ceil(result.topic.target_count / self.per_request))
+            stop = min(most, asked[result.topic.key] + ceil(result.missing / self.per_request))
+            if stop > asked[result.topic.key]:
+                stops.append((result, stop))
+        return stops

@@ -1,7 +1,7 @@
-"""The answers of a job, on disk as soon as they are given, so that a job that was stopped never asks twice.
+"""The responses of a job on disk, written as soon as they arrive, so that a resumed job repeats no question.
 
-JSON lines: what decides the answers (seed, instruction, model), then for each call of the model a list of
-[topic, number of the request, text, whether it was cut]. A call is there as a whole or not at all.
+JSON lines. The first line is the identity of the spec: everything that decides the responses. Each other line holds the
+responses of one call of the model: a list of [topic, number of the question, text, truncated].
 """
 
 import fcntl
@@ -12,64 +12,69 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from engine.config.spec_file import differences
 from engine.errors import OutputError, RunMismatch
-from engine.prompts.llm.response_parser import Response
 from engine.prompts.llm.language_model import AnsweredQuestion
 from engine.prompts.llm.question_planner import ResponseKey
+from engine.prompts.llm.response_parser import Response
 
 
 class ResponseCache:
-    """`answers` by topic and number; what is added is safe when `add` returns."""
+    """An open cache. Responses are safe on disk when `add` returns."""
 
-    def __init__(self, file: BinaryIO, answers: dict[ResponseKey, Response]) -> None:
+    def __init__(self, file: BinaryIO, responses: dict[ResponseKey, Response]) -> None:
         self._file = file
-        self._answers = answers
+        self._responses = responses
 
     @property
-    def answers(self) -> Mapping[ResponseKey, Response]:
-        """All answers so far."""
-        return self._answers
+    def responses(self) -> Mapping[ResponseKey, Response]:
+        """All responses so far."""
+        return self._responses
 
     def add(self, answered: Sequence[AnsweredQuestion]) -> None:
-        """Keep the answers of one call."""
-        _append(self._file, [[*question.key, answer.text, answer.cut] for question, answer in answered])
-        self._answers |= {question.key: answer for question, answer in answered}
+        """Write the responses of one call of the model."""
+        _append(self._file, [[*question.key, response.text, response.truncated] for question, response in answered])
+        self._responses |= {question.key: response for question, response in answered}
 
 
 @contextmanager
-def open_response_cache(path: Path, asked: Mapping[str, Any]) -> Iterator[ResponseCache]:
-    """Begin a journal or go on with it, alone. A last line that a crash tore is dropped.
+def open_response_cache(path: Path, identity: Mapping[str, Any]) -> Iterator[ResponseCache]:
+    """Create or reopen a cache, with an exclusive lock. An incomplete last line is dropped.
 
-    Raises RunMismatch where it was begun with something else in `asked`, OutputError where it cannot be used.
+    Raises RunMismatch if the cache has another identity, OutputError if it cannot be used.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             _lock(file, path)
-            lines = _whole_lines(file)
+            lines = _complete_lines(file)
             if not lines:
-                _append(file, asked)
+                _append(file, identity)
             else:
-                _check(path, _parse(path, 1, lines[0]), asked)
+                _check_identity(path, _parse(path, 1, lines[0]), identity)
             calls = [_parse(path, number, line) for number, line in enumerate(lines[1:], 2)]
-            yield ResponseCache(
-                file, {(key, number): Response(text, cut) for call in calls for key, number, text, cut in call}
-            )
+            responses = {
+                (topic, number): Response(text, truncated) for call in calls for topic, number, text, truncated in call
+            }
+            yield ResponseCache(file, responses)
     except OSError as error:
-        raise OutputError(f"{path}: {error}; make room or mend it, and run the same command again") from None
+        raise OutputError(f"{path}: {error}; free space or repair it, and run the same command again") from None
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OutputError(f"{path}: another process is writing this bank; wait for it, or give another --out") from None
+        raise OutputError(
+            f"{path}: another process is writing this bank; wait for it, or choose another --out"
+        ) from None
 
 
-def _whole_lines(file: BinaryIO) -> list[bytes]:
+def _complete_lines(file: BinaryIO) -> list[bytes]:
+    """Return the complete lines, and cut an incomplete last one off the file."""
     file.seek(0)
-    *lines, torn = file.read().split(b"\n")
-    file.truncate(file.tell() - len(torn))
+    *lines, incomplete = file.read().split(b"\n")
+    file.truncate(file.tell() - len(incomplete))
     return lines
 
 
@@ -84,14 +89,12 @@ def _parse(path: Path, number: int, line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         raise OutputError(
-            f"{path}, line {number} is damaged; remove that line, and its answers are asked again"
+            f"{path}, line {number} is damaged; remove that line, and its questions are repeated"
         ) from None
 
 
-def _check(path: Path, begun: Any, asked: Mapping[str, Any]) -> None:
-    from engine.config.spec_file import differences
-
-    if found := differences(begun, dict(asked)):
+def _check_identity(path: Path, recorded: Any, identity: Mapping[str, Any]) -> None:
+    if changes := differences(recorded, dict(identity)):
         raise RunMismatch(
-            f"{path} holds answers of another spec ({'; '.join(found[:3])}); give another --out, or take that back"
+            f"{path} holds responses for another spec ({'; '.join(changes[:3])}); choose another --out, or undo that"
         )

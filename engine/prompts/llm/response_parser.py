@@ -1,4 +1,4 @@
-"""From what a model said to prompts, and to reasons why a line is none. Pure."""
+"""Parsing of a model's responses into prompts, or into rejected lines with a reason. Pure."""
 
 import re
 import unicodedata
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-_MARK = re.compile(r"^(?:#{1,6}\s+)?(?:[-*•–+]|\(?\d{1,3}[.):])\s+")
+_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_LIST_MARK = re.compile(r"^(?:#{1,6}\s+)?(?:[-*•–+]|\(?\d{1,3}[.):])\s+")
 _LABEL = re.compile(r"^(?:prompt|caption|description)(?:\s*#?\d+\s*[-–.:)]|\s*:)\s*", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“‘'`](.+?)[\"”’'`][.,]?")
 _CHATTER = re.compile(
@@ -21,110 +21,115 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r".*[.!?](?=\s|$)")
+_NAME_MISSING = "class name missing"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a model said; `cut` where it was stopped before its end."""
+    """The text of a model. truncated: the model reached its limit of tokens before the end."""
 
     text: str
-    cut: bool
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedLine:
-    """A prompt, or text that is none and the reason why."""
+    """A line of a response. rejection: why it is no usable prompt; "" if it is one."""
 
     text: str
-    reason: str = ""
+    rejection: str = ""
 
 
-def read_prompts(answer: Response, names: Sequence[str]) -> list[ParsedLine]:
-    """Each prompt of an answer that is a list of them, one per line: numbered, bulleted, quoted or plain.
+def parse_prompts(response: Response, names: Sequence[str]) -> list[ParsedLine]:
+    """Return the prompts of a response that lists them, one per line: numbered, bulleted, quoted or plain.
 
-    Reasons: refusal, class name lost, cut off. What is said around a list is no line at all.
+    Text around the list is ignored. names: a prompt without any of them is rejected.
     """
-    return [_judge(line, names) for line in _lines(answer)]
+    return [_check(line, names) for line in _split_lines(response)]
 
 
-def read_caption(answer: Response, names: Sequence[str], prefix: str | None) -> list[ParsedLine]:
-    """The one description that an answer holds; `prefix` goes before one that lacks the class name."""
-    found = [_judge(line, names) for line in _lines(answer)[:1]]
+def parse_caption(response: Response, names: Sequence[str], prefix: str | None) -> list[ParsedLine]:
+    """Return the one description in a response. prefix: goes before a description without any of the names."""
+    lines = [_check(line, names) for line in _split_lines(response)[:1]]
     if prefix is not None:
-        return [ParsedLine(prefix + line.text) if line.reason == "class name lost" else line for line in found]
-    return found
+        return [ParsedLine(prefix + line.text) if line.rejection == _NAME_MISSING else line for line in lines]
+    return lines
 
 
 def contains_name(text: str, names: Sequence[str]) -> bool:
-    """Whether one of the names stands in the text as a whole word, in singular or plural, in any case."""
-    return _pattern(tuple(names)).search(_plain(text)) is not None
+    """Return whether the text has one of the names as a whole word, in singular or plural, in any case."""
+    return _names_pattern(tuple(names)).search(_normalize(text)) is not None
 
 
 def deduplication_key(text: str) -> str:
-    """Equal for texts that differ in case, punctuation and spaces alone."""
+    """Return a key that is equal for texts that differ only in case, punctuation and spaces."""
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
 
 
-def _judge(line: ParsedLine, names: Sequence[str]) -> ParsedLine:
-    if line.reason:
+def _check(line: ParsedLine, names: Sequence[str]) -> ParsedLine:
+    if line.rejection:
         return line
     if _REFUSAL.search(line.text):
         return ParsedLine(line.text, "refusal")
-    return line if contains_name(line.text, names) else ParsedLine(line.text, "class name lost")
+    return line if contains_name(line.text, names) else ParsedLine(line.text, _NAME_MISSING)
 
 
-def _lines(answer: Response) -> list[ParsedLine]:
-    """The lines that may be prompts, without marks and quotes; the last of a cut answer up to its last sentence."""
-    raw = [" ".join(_printable(line).split()) for line in _THOUGHT.sub("", answer.text).splitlines()]
-    raw = [line.replace("**", "") for line in raw if any(map(str.isalnum, line))]
-    if not raw:
-        return [ParsedLine("", "nothing said")]
-    if _REFUSAL.search(raw[0]):
-        return [ParsedLine(raw[0], "refusal")]
-    if answer.cut:
-        raw[-1] = _whole_sentences(raw[-1])
-    marked = [line for line in raw if _MARK.match(line)]
-    said = marked if len(marked) > 1 else [line for line in raw if not _CHATTER.match(line)]
-    return [ParsedLine(bare) for line in said if (bare := _bare(line))] or [
-        ParsedLine("", "cut off" if answer.cut else "nothing said")
-    ]
+def _split_lines(response: Response) -> list[ParsedLine]:
+    """Return the lines that may be prompts, without list marks and quotes.
+
+    The last line of a truncated response is cut after its last whole sentence.
+    """
+    lines = [" ".join(_printable(line).split()) for line in _THINKING.sub("", response.text).splitlines()]
+    lines = [line.replace("**", "") for line in lines if any(map(str.isalnum, line))]
+    if not lines:
+        return [ParsedLine("", "empty response")]
+    if _REFUSAL.search(lines[0]):
+        return [ParsedLine(lines[0], "refusal")]
+    if response.truncated:
+        lines[-1] = _whole_sentences(lines[-1])
+    marked = [line for line in lines if _LIST_MARK.match(line)]
+    candidates = marked if len(marked) > 1 else [line for line in lines if not _CHATTER.match(line)]
+    texts = [text for line in candidates if (text := _strip_marks(line))]
+    if not texts:
+        return [ParsedLine("", "truncated" if response.truncated else "empty response")]
+    return [ParsedLine(text) for text in texts]
 
 
-def _bare(line: str) -> str:
-    line = _LABEL.sub("", _MARK.sub("", line)).strip("*_ ")
+def _strip_marks(line: str) -> str:
+    line = _LABEL.sub("", _LIST_MARK.sub("", line)).strip("*_ ")
     quoted = _QUOTED.fullmatch(line)
     return quoted[1].strip() if quoted else line
 
 
 def _whole_sentences(line: str) -> str:
-    """Without what follows its last full stop; "" if there is none."""
-    mark = _MARK.match(line)
-    found = _SENTENCE.match(line, mark.end() if mark else 0)
-    return line[: found.end()] if found else ""
+    """Return the line up to its last full stop; "" if it has none."""
+    mark = _LIST_MARK.match(line)
+    sentences = _SENTENCE.match(line, mark.end() if mark else 0)
+    return line[: sentences.end()] if sentences else ""
 
 
 def _printable(text: str) -> str:
-    """Without control characters, and without the halves of characters that JSON can spell and no file can hold."""
-    plain = unicodedata.normalize("NFC", text).replace("’", "'")
-    return "".join(c if c.isprintable() else " " for c in plain)
+    """Return the text with blanks for control characters and for lone surrogates, which UTF-8 cannot encode."""
+    composed = unicodedata.normalize("NFC", text).replace("’", "'")
+    return "".join(c if c.isprintable() else " " for c in composed)
 
 
 @lru_cache(maxsize=4096)
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    found = "|".join(_either_number(_plain(name)) for name in names)
-    return re.compile(rf"(?<!\w)(?:{found})(?!\w)")
+def _names_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    alternatives = "|".join(_singular_or_plural(_normalize(name)) for name in names)
+    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
 
 
-def _either_number(name: str) -> str:
-    """A pattern of the name and of its regular plurals."""
-    plurals = [name, name + "s", name + "es"]
+def _singular_or_plural(name: str) -> str:
+    """Return a pattern of the name and its regular plurals."""
+    forms = [name, name + "s", name + "es"]
     if name.endswith("y"):
-        plurals.append(name[:-1] + "ies")
+        forms.append(name[:-1] + "ies")
     if name.endswith(("f", "fe")):
-        plurals.append(name.removesuffix("e").removesuffix("f") + "ves")
-    return "|".join(map(re.escape, plurals))
+        forms.append(name.removesuffix("e").removesuffix("f") + "ves")
+    return "|".join(map(re.escape, forms))
 
 
-def _plain(text: str) -> str:
-    """As names are compared: `sea_lion`, `Sea-Lion` and `sea lion` are one."""
+def _normalize(text: str) -> str:
+    """Return a form in which `sea_lion`, `Sea-Lion` and `sea lion` are equal."""
     return " ".join(re.sub(r"[_\-‐‑]", " ", unicodedata.normalize("NFC", text).casefold()).split())

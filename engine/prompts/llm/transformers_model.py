@@ -1,7 +1,7 @@
-"""Models of transformers, in this process.
+"""Language models and vision-language models of transformers, in this process.
 
-Every request draws its words from its own seed, so that what it says depends on the others of its batch no more than
-rounding does; and a job that goes on makes the same batches.
+Each request samples its tokens from its own seed, so its response depends on the other requests of its batch only by
+rounding. A resumed job forms the same batches.
 """
 
 from collections.abc import Sequence
@@ -16,52 +16,53 @@ from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogits
 
 from engine.errors import ModelError
 from engine.models.devices import auto_dtype
-from engine.prompts.llm.response_parser import Response
 from engine.prompts.llm.backend_settings import TransformersSpec, VisionSpec
 from engine.prompts.llm.language_model import OnResponses
 from engine.prompts.llm.question_planner import Question
+from engine.prompts.llm.response_parser import Response
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-class _OwnDraws(LogitsProcessor):
-    """Leaves each row the one word that its own generator draws, by inverting the cumulative distribution."""
+class _SeededSampler(LogitsProcessor):
+    """A sampler that keeps one token per row, drawn by the row's own generator by inverse transform sampling."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        draws = torch.stack([torch.rand(1, generator=one, dtype=torch.float64) for one in self._generators])
-        reached = scores.double().softmax(-1).cumsum(-1)
-        # Measured in the sum's own end, so that rounding can never lead past the last word.
-        chosen = (reached <= draws.to(scores.device) * reached[:, -1:]).sum(-1, keepdim=True)
+        uniforms = torch.stack([torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators])
+        cumulative = scores.double().softmax(-1).cumsum(-1)
+        # Scaled by the actual total, so that rounding can never select a token past the last one.
+        chosen = (cumulative <= uniforms.to(scores.device) * cumulative[:, -1:]).sum(-1, keepdim=True)
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
 
 
-class _Local:
-    """What models with and without eyes share. `coder`: the tokenizer or the processor."""
+class _TransformersModel:
+    """The common part of text models and vision models. processor_class: of the tokenizer or the processor."""
 
-    def __init__(self, spec: TransformersSpec, kind: Any, coder: Any) -> None:
+    def __init__(self, spec: TransformersSpec, model_class: Any, processor_class: Any) -> None:
         self._spec = spec
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._coder = _load(spec, coder)
-        self._tokenizer = getattr(self._coder, "tokenizer", self._coder)
-        self._tokenizer.padding_side = "left"  # what is written goes on at the right
+        self._processor = _load(spec, processor_class)
+        self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        self._tokenizer.padding_side = "left"  # because new tokens follow on the right
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         options = {"dtype": _dtype(spec, device), "use_safetensors": True}
         if spec.quantize is None:
-            self._model = _load(spec, kind, **options).to(device).eval()
+            self._model = _load(spec, model_class, **options).to(device).eval()
         else:
-            self._model = _load(spec, kind, quantization_config=_four_bits(spec), device_map=device, **options).eval()
-        ends = self._model.generation_config.eos_token_id
-        self._ends = {ends} if isinstance(ends, int) else set(ends or ())
+            options |= {"quantization_config": _four_bit_config(spec), "device_map": device}
+            self._model = _load(spec, model_class, **options).eval()
+        eos = self._model.generation_config.eos_token_id
+        self._eos_tokens = {eos} if isinstance(eos, int) else set(eos or ())
 
-    def answer(self, questions: Sequence[Question], done: OnResponses) -> None:
-        """As Model.answer; a batch's answers come together."""
+    def answer(self, questions: Sequence[Question], on_responses: OnResponses) -> None:
+        """Answer all questions in batches; see `LanguageModel`."""
         for start in range(0, len(questions), self._spec.batch_size):
             batch = questions[start : start + self._spec.batch_size]
-            done(list(zip(batch, self._generate(batch), strict=True)))
+            on_responses(list(zip(batch, self._generate(batch), strict=True)))
 
     def _encode(self, batch: Sequence[Question]) -> Any:
         raise NotImplementedError
@@ -71,54 +72,54 @@ class _Local:
         spec = self._spec
         inputs = self._encode(batch).to(self._model.device)
         try:
-            found = self._model.generate(
+            tokens = self._model.generate(
                 **inputs,
-                do_sample=False,  # the draws are ours
+                do_sample=False,  # _SeededSampler samples
                 max_new_tokens=spec.max_tokens,
                 pad_token_id=self._tokenizer.pad_token_id,
-                logits_processor=_processors(spec, [question.seed for question in batch]),
+                logits_processor=_make_processors(spec, [question.seed for question in batch]),
             )
         except torch.cuda.OutOfMemoryError:
             raise ModelError(
-                f"model.batch_size: {spec.batch_size} requests of {spec.name} at once do not fit into the GPU; lower "
+                f"model.batch_size: {spec.batch_size} requests of {spec.name} do not fit into the GPU together; lower "
                 "it, or set model.quantize to 4bit"
             ) from None
-        written = found[:, inputs["input_ids"].shape[1] :].cpu()
-        texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
-        ended = [bool(self._ends.intersection(row)) for row in written.tolist()]
-        return [Response(text, cut=not end) for text, end in zip(texts, ended, strict=True)]
+        new_tokens = tokens[:, inputs["input_ids"].shape[1] :].cpu()
+        texts = self._tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
+        ended = [bool(self._eos_tokens.intersection(row)) for row in new_tokens.tolist()]
+        return [Response(text, truncated=not end) for text, end in zip(texts, ended, strict=True)]
 
 
-class TextModel(_Local):
+class TextModel(_TransformersModel):
     """A causal language model."""
 
     def __init__(self, spec: TransformersSpec) -> None:
         super().__init__(spec, transformers.AutoModelForCausalLM, transformers.AutoTokenizer)
 
     def _encode(self, batch: Sequence[Question]) -> Any:
-        told = [question.topic.instruction for question in batch]
+        instructions = [question.topic.instruction for question in batch]
         if self._tokenizer.chat_template is None:
-            return self._tokenizer(told, padding=True, return_tensors="pt")
-        chats = [[{"role": "user", "content": text}] for text in told]
-        return self._coder.apply_chat_template(
+            return self._tokenizer(instructions, padding=True, return_tensors="pt")
+        chats = [[{"role": "user", "content": text}] for text in instructions]
+        return self._processor.apply_chat_template(
             chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         )
 
 
-class VisionModel(_Local):
+class VisionModel(_TransformersModel):
     """A vision-language model with a chat template."""
 
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__(spec, transformers.AutoModelForImageTextToText, transformers.AutoProcessor)
-        if getattr(self._coder, "chat_template", None) is None:
+        if getattr(self._processor, "chat_template", None) is None:
             raise ModelError(
-                f"model.name: {spec.name} has no chat template, so it cannot be told what to describe; give a "
+                f"model.name: {spec.name} has no chat template, so it cannot take an instruction; use a "
                 "vision-language model for chats, like Qwen/Qwen3-VL-2B-Instruct"
             )
 
     def _encode(self, batch: Sequence[Question]) -> Any:
-        return self._coder.apply_chat_template(
-            [_chat(question) for question in batch],
+        return self._processor.apply_chat_template(
+            [_make_chat(question) for question in batch],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -126,30 +127,30 @@ class VisionModel(_Local):
         ).to(self._model.dtype)
 
 
-def _chat(question: Question) -> list[dict[str, Any]]:
-    assert question.topic.show is not None
-    image = {"type": "image", "image": Image.fromarray(question.topic.show())}
+def _make_chat(question: Question) -> list[dict[str, Any]]:
+    assert question.topic.load_image is not None
+    image = {"type": "image", "image": Image.fromarray(question.topic.load_image())}
     return [{"role": "user", "content": [image, {"type": "text", "text": question.topic.instruction}]}]
 
 
-def _processors(spec: TransformersSpec, seeds: Sequence[int]) -> LogitsProcessorList:
+def _make_processors(spec: TransformersSpec, seeds: Sequence[int]) -> LogitsProcessorList:
     if spec.temperature == 0:
         return LogitsProcessorList()
     nucleus = [TopPLogitsWarper(spec.top_p)] if spec.top_p < 1 else []
-    return LogitsProcessorList([TemperatureLogitsWarper(spec.temperature), *nucleus, _OwnDraws(seeds)])
+    return LogitsProcessorList([TemperatureLogitsWarper(spec.temperature), *nucleus, _SeededSampler(seeds)])
 
 
-def _load(spec: TransformersSpec, kind: Any, **options: Any) -> Any:
+def _load(spec: TransformersSpec, class_: Any, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(spec.name, revision=spec.revision or "main", trust_remote_code=False, **options)
+        return class_.from_pretrained(spec.name, revision=spec.revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise ModelError(
-            f"model.name: {spec.name} cannot be loaded: {reason}; give a hub id that this account may read, or a folder"
+            f"model.name: {spec.name} cannot be loaded: {reason}; use a hub id that this account may read, or a folder"
         ) from None
 
 
-def _four_bits(spec: TransformersSpec) -> Any:
+def _four_bit_config(spec: TransformersSpec) -> Any:
     if find_spec("bitsandbytes") is None:
         raise ModelError("model.quantize: 4bit needs bitsandbytes; pip install bitsandbytes, or leave quantize out")
     return transformers.BitsAndBytesConfig(

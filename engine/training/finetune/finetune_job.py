@@ -110,7 +110,7 @@ class _FinetuneJob:
         prior_folder = self._scratch / f"prior-{self._fingerprint[:12]}"
         prior = make_prior(pipe, spec, spec.prior_prompts(self.task.classes), prior_folder, log)
         loss_of = DiffusionLoss(pipe, spec, ["", *(image.prompt for image in (*real, *prior))])
-        learner = (LoraLearner if spec.control is None else ControlNetLearner)(pipe.diffusers, spec)
+        learner = (LoraLearner if spec.control is None else ControlNetLearner)(pipe.pipeline, spec)
         last_loss = train_learner(
             learner, lambda unet, number: loss_of(unet, make_batch(real, prior, spec, number)), spec, checkpoint, log
         )
@@ -149,10 +149,10 @@ def _load(spec: FinetuneSpec) -> DiffusersPipeline:
     gpus = 1.0 if torch.cuda.is_available() else 0.0
     cluster = ClusterSpec(gpus_per_actor=gpus, cpus_per_actor=torch.get_num_threads())
     pipe = DiffusersPipeline("DiffusionPipeline", spec.settings(), ImageSpec(), cluster)
-    check_supported(pipe.diffusers, spec.model.source)
-    if pipe.diffusers.unet.dtype == torch.float16 and not gpus:
+    check_supported(pipe.pipeline, spec.model.source)
+    if pipe.pipeline.unet.dtype == torch.float16 and not gpus:
         raise SpecError("model.dtype: fp16 is trained on a GPU only, and torch finds none; give fp32, or leave it out")
-    if "safety_checker" in pipe.diffusers.components:
+    if "safety_checker" in pipe.pipeline.components:
         # It replaces images by black ones, which the prior would preserve. No image of the prior leaves the training.
-        pipe.diffusers.safety_checker = None
+        pipe.pipeline.safety_checker = None
     return pipe

@@ -48,9 +48,9 @@ class DiffusionLoss:
     """
 
     def __init__(self, pipe: DiffusersPipeline, spec: FinetuneSpec, prompts: Iterable[str]) -> None:
-        self._spec, self._vae = spec, pipe.diffusers.vae
-        self._device, self._dtype = pipe.diffusers.unet.device, pipe.diffusers.unet.dtype
-        self._noise = DDPMScheduler.from_config(pipe.diffusers.scheduler.config)
+        self._spec, self._vae = spec, pipe.pipeline.vae
+        self._device, self._dtype = pipe.pipeline.unet.device, pipe.pipeline.unet.dtype
+        self._noise = DDPMScheduler.from_config(pipe.pipeline.scheduler.config)
         self._embeddings = {text: _encode_prompt(pipe, text) for text in dict.fromkeys(prompts)}
 
     def __call__(self, unet: Any, batch: FinetuneBatch) -> Tensor:
@@ -104,6 +104,6 @@ class DiffusionLoss:
 
 def _encode_prompt(pipe: DiffusersPipeline, text: str) -> dict[str, Tensor]:
     """Return the embeddings of one prompt by name."""
-    embeddings = pipe.prompts([prompt_request(text)])
+    embeddings = pipe.encode_prompts([prompt_request(text)])
     # Cloned: autograd refuses tensors that were made in inference mode.
     return {name: value[0].clone() for name, value in embeddings.items() if not name.startswith("negative_")}

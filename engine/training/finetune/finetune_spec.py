@@ -147,8 +147,10 @@ class FinetuneSpec(Strict):
     def settings(self) -> TextToImageSettings:
         """Return the base model as a generator, which makes the images of the prior."""
         sampling = {} if self.prior is None else self.prior.model_dump(include={"steps", "guidance", "batch_size"})
-        fast = OptimizationsSpec(packed=False)  # Gradients do not pass through packed weights.
-        return TextToImageSettings(**self.model.model_dump(), **sampling, width=self.size, height=self.size, fast=fast)
+        optimizations = OptimizationsSpec(packed_weights=False)  # Gradients do not pass through packed weights.
+        return TextToImageSettings(
+            **self.model.model_dump(), **sampling, width=self.size, height=self.size, optimizations=optimizations
+        )
 
     def instance_prompt(self, class_name: str) -> str:
         """Return the prompt of a real image of the class."""

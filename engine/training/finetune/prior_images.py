@@ -45,7 +45,7 @@ def make_prior(
 def _make_batch(pipe: DiffusersPipeline, paths: Sequence[Path], requests: Sequence[Request], size: int) -> None:
     """Make one batch, padded to its size, and write each image under a temporary name first."""
     padded = [*requests, *[requests[-1]] * (size - len(requests))]
-    images = pipe(padded, **pipe.prompts(padded)).images().pixels
+    images = pipe.generate(padded, **pipe.encode_prompts(padded)).images().pixels
     for path, pixels in zip(paths, images, strict=False):
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(encode_rgb(pixels, "png"))

@@ -34,7 +34,7 @@ class LineLog:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, event: str, text: str, level: str = "info", **fields: Any) -> None:
+    def message(self, event: str, text: str, level: str = "info", **fields: Any) -> None:
         self.lines.append(text)
 
     def record(self, event: str, level: str = "info", **fields: Any) -> None:

@@ -30,7 +30,9 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     assert SweepResult.read(store) is MeasureResult.read(store) is TrialResult.read(store, "x-3") is None
     swept = result({0.0: quality(0.8), 0.5: quality(0.9), "oracle": quality(1.0), "weights": quality(0.7)})
-    scores = Scores(float("inf"), 0.5, 0.5, 0.5, (0.5, None), ((1, 1), (0, 0)))
+    scores = Scores(
+        loss=float("inf"), accuracy=0.5, macro_f1=0.5, weighted_f1=0.5, recall=(0.5, None), confusion=((1, 1), (0, 0))
+    )
     trial = TrialResult(
         arm="x",
         seed=3,

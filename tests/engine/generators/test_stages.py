@@ -1,4 +1,4 @@
-"""Where a batch's time goes on a device, by events of its streams."""
+"""The times of stages on a GPU, from events of its streams."""
 
 import pytest
 import torch
@@ -8,9 +8,7 @@ from engine.generators.stages import DeviceStages
 
 
 @pytest.mark.parametrize("drift", [0.99, 1.0, 1.01])
-def test_a_gpus_clock_that_drifts_puts_no_batch_where_it_cannot_have_been(
-    drift: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clock_drift_stays_within_bounds(drift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 5.0
 
     class Event:
@@ -28,19 +26,19 @@ def test_a_gpus_clock_that_drifts_puts_no_batch_where_it_cannot_have_been(
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(stages.time, "perf_counter", lambda: now)
-    watched = DeviceStages("cuda")
+    device_stages = DeviceStages("cuda")
     for _ in range(100):
-        asked = now
-        watched.enter("denoise")
+        recorded = now
+        device_stages.begin("denoise")
         now += 10.0
-        watched.enter("decode")
+        device_stages.begin("decode")
         now += 1.0
-        watched.enter(None)
-        take = watched.take()
-        now += 0.2  # until somebody looks
-        denoise, decode = take()
+        device_stages.begin(None)
+        spans = device_stages.take_spans()
+        now += 0.2  # until somebody reads the spans
+        denoise, decode = spans()
         assert (denoise.stage, decode.stage) == ("denoise", "decode")
         assert denoise.end - denoise.start == pytest.approx(10 * drift)
         assert denoise.end == decode.start
-        assert asked - 1e-6 <= denoise.start
+        assert recorded - 1e-6 <= denoise.start
         assert now - 0.2 - 0.12 <= decode.end <= now + 1e-6

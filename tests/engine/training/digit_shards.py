@@ -18,30 +18,33 @@ _PARTS = {"real": (0, 200), "synthetic": (200, 500), "validation": (500, 700), "
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    found = load_digits()
-    grey = np.rint(found.images * (255 / 16)).astype(np.uint8)
-    return np.repeat(np.kron(grey, np.ones((1, 2, 2), np.uint8))[..., None], 3, axis=3), found.target
+    digits = load_digits()
+    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return np.repeat(np.kron(grey, np.ones((1, 2, 2), np.uint8))[..., None], 3, axis=3), digits.target
 
 
-def write_digits(folder: Path, masks: bool = False, bare: int | None = None) -> TrainData:
-    """Four places below a folder. masks: each image's bright pixels are the class 1. bare: class without synthetic
-    images."""
+def write_digits(folder: Path, masks: bool = False, without_class: int | None = None) -> TrainData:
+    """Write four folders of shards.
+
+    masks:         give every image a mask in which bright pixels have the class 1.
+    without_class: the class that gets no synthetic images.
+    """
     for part in _PARTS:
-        write(folder / part, part, masks, bare if part == "synthetic" else None)
+        _write_part(folder / part, part, masks, without_class if part == "synthetic" else None)
     places = {part: str(folder / part) for part in _PARTS}
     return TrainData(**places, classes=("paper", "ink") if masks else CLASSES)
 
 
-def write(place: Path, part: str, masks: bool = False, bare: int | None = None) -> None:
-    """Shards of one part, of 128 images each, without the class `bare`."""
+def _write_part(place: Path, part: str, masks: bool = False, without_class: int | None = None) -> None:
+    """Write the shards of one part, of 128 images each, without one class."""
     images, labels = _digits()
-    taken = [number for number in range(*_PARTS[part]) if labels[number] != bare]
-    samples = [sample(part, number, images[number], int(labels[number]), masks) for number in taken]
+    taken = [number for number in range(*_PARTS[part]) if labels[number] != without_class]
+    samples = [_sample(part, number, images[number], int(labels[number]), masks) for number in taken]
     for number in range(0, len(samples), 128):
         write_shard(place, f"{number // 128:05d}", samples[number : number + 128])
 
 
-def sample(part: str, number: int, image: np.ndarray, label: int, masks: bool) -> Sample:
+def _sample(part: str, number: int, image: np.ndarray, label: int, masks: bool) -> Sample:
     key = f"{part}{number:05d}"
     synthetic = part == "synthetic"
     mask = encode_mask((image[..., 0] > 127).astype(np.uint8)) if masks else None

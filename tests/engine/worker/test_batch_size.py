@@ -16,7 +16,7 @@ from engine.run.run import Run, begin_run, load_run, pin_spec, plan_run
 from engine.run.run_context import RunContext
 from engine.worker.batch_size import BatchSizes, choose, largest, measure, unit_rate
 from shards.storage.open_store import open_store
-from tests.engine import partial
+from tests.engine import small_run
 from tests.engine.fakes import FakeGenerator
 
 SIZES = [2**n for n in range(9)]
@@ -40,7 +40,7 @@ class Ticking(FakeGenerator):
 
 def recipe_of(folder: Path, *overrides: str) -> RunContext:
     path = folder / "spec.yaml"
-    path.write_text(partial.TEXT, encoding="utf-8")
+    path.write_text(small_run.TEXT, encoding="utf-8")
     return plan_run(load_spec(path, overrides))
 
 
@@ -95,7 +95,7 @@ def test_the_rate_of_a_whole_unit_counts_its_padding(unit: int, lost: float, tmp
 
 def test_requests_of_two_shapes_are_not_mixed(tmp_path: Path) -> None:
     class Ragged(Ticking):
-        def shape(self, request: Request) -> int:
+        def batch_key(self, request: Request) -> int:
             return request.label
 
     generator = Ragged(16, base=1.0, each=0.0)
@@ -119,7 +119,7 @@ def test_the_whole_measurement_finds_where_a_device_is_busy(tmp_path: Path) -> N
 
 def auto(folder: Path) -> Path:
     path = folder / "auto.yaml"
-    path.write_text(partial.TEXT.replace("batch_size: 4", "batch_size: auto"), encoding="utf-8")
+    path.write_text(small_run.TEXT.replace("batch_size: 4", "batch_size: auto"), encoding="utf-8")
     return path
 
 
@@ -134,7 +134,7 @@ def test_a_run_keeps_the_number(tmp_path: Path) -> None:
     assert not place.exists()
 
     run = begin(spec, place, 4)
-    partial.make(run, 0)
+    small_run.make(run, 0)
     assert load_run(place).context.spec.model.batch_size == 4
     given = load_spec(spec, ["model.batch_size=4"])
     assert run.context.plan == plan_run(given).plan, "the run of a spec that names this number"

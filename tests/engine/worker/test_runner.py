@@ -201,7 +201,7 @@ def test_the_shape_of_a_runs_images_is_read_from_them(tmp_path: Path) -> None:
 class Bucketed(FakeGenerator):
     """Batches hold requests of one label only, labels get masks, and every fourth request of a label is unsafe."""
 
-    def shape(self, request: Request) -> int:
+    def batch_key(self, request: Request) -> int:
         return request.label
 
     def generate(self, requests: Sequence[Request]) -> Images:

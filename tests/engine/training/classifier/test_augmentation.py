@@ -34,7 +34,7 @@ def test_two_ranks_change_a_batch_as_one_does() -> None:
         assert torch.equal(part, whole[rank::2])
 
 
-def test_equal_images_of_one_batch_are_changed_differently_and_again_at_the_next_step() -> None:
+def test_equal_images_are_changed_differently_at_every_step() -> None:
     batch = images(1).repeat(16, 1, 1, 1)
     augment = Augmentation(ALL, 7, 16, slice(0, 16, 1))
     first, _ = augment(batch, None, 0)
@@ -45,7 +45,7 @@ def test_equal_images_of_one_batch_are_changed_differently_and_again_at_the_next
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_reaches_about_its_share_of_images(name: str) -> None:
+def test_a_change_affects_about_its_share_of_images(name: str) -> None:
     batch = images(200, 8)
     spec = AugmentSpec(**{name: Change(strength=CHANGES[name], probability=0.3)})
     changed, _ = Augmentation(spec, 1, 200, slice(0, 200, 1))(batch, None, 0)

@@ -26,11 +26,6 @@ SPEC = TrainSpec(steps=60, batch_size=32, evaluate_every=30, alpha=0.0)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    return write_digits(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
 def done(world: TrainData, tmp_path_factory: pytest.TempPathFactory) -> ClassifierJob:
     job = ClassifierJob(SPEC, world, open_store(tmp_path_factory.mktemp("job")))
     job.begin()
@@ -48,7 +43,7 @@ def events(folder: Path) -> Iterator[Event]:
             content = content[16 + length :]
 
 
-def test_its_files_agree_with_one_another(done: ClassifierJob, world: TrainData) -> None:
+def test_the_files_of_a_training_agree(done: ClassifierJob, world: TrainData) -> None:
     folder, result = done.store.local, done.result()
     assert {path.name for path in folder.iterdir()} == {
         "training.json", "events", "metrics.parquet", "predictions.parquet", "model.safetensors", "result.json"
@@ -58,27 +53,26 @@ def test_its_files_agree_with_one_another(done: ClassifierJob, world: TrainData)
     assert rows[-1]["validation_accuracy"] == result.validation.accuracy > 0.8
     assert rows[-1]["validation_recall"] == list(result.validation.recall)
     assert np.array(result.test.confusion).sum() == 100
-    found = pq.read_table(folder / "predictions.parquet").to_pylist()
-    right = [one["label"] == one["predicted"] for one in found if one["split"] == "test"]
+    predictions = pq.read_table(folder / "predictions.parquet").to_pylist()
+    right = [one["label"] == one["predicted"] for one in predictions if one["split"] == "test"]
     assert np.mean(right) == result.test.accuracy
-    assert [one["quality"] for one in found if one["split"] == "test"] == right
+    assert [one["quality"] for one in predictions if one["split"] == "test"] == right
     again = predict(done.trained_model(), world.evaluation_streams(SPEC, 1)["test"], TrainWorker())
-    assert again.predicted.tolist() == [one["predicted"] for one in found if one["split"] == "test"]
-    assert found[-1]["key"] == "test00799"
+    assert again.predicted.tolist() == [one["predicted"] for one in predictions if one["split"] == "test"]
+    assert predictions[-1]["key"] == "test00799"
 
 
-def test_of_masks_it_keeps_the_quality_of_every_image(tmp_path: Path) -> None:
-    world = write_digits(tmp_path / "world", masks=True)
-    job = ClassifierJob(SPEC.changed({"model": "unet", "steps": 4}), world, open_store(tmp_path / "job"))
+def test_predictions_of_masks_hold_the_quality_of_each_image(masked: TrainData, tmp_path: Path) -> None:
+    job = ClassifierJob(SPEC.changed({"model": "unet", "steps": 4}), masked, open_store(tmp_path / "job"))
     job.begin()
     trained = job.run(TrainWorker())
-    found = pq.read_table(tmp_path / "job/predictions.parquet")
-    assert found.column_names == ["split", "key", "quality"]
-    assert found["quality"].to_pylist() == [
+    predictions = pq.read_table(tmp_path / "job/predictions.parquet")
+    assert predictions.column_names == ["split", "key", "quality"]
+    assert predictions["quality"].to_pylist() == [
         *trained.predictions["validation"].quality,
         *trained.predictions["test"].quality,
     ]
-    assert found["key"].to_pylist() == [*trained.keys["validation"], *trained.keys["test"]]
+    assert predictions["key"].to_pylist() == [*trained.keys["validation"], *trained.keys["test"]]
 
 
 def test_tensorboard_reads_the_same_numbers(done: ClassifierJob) -> None:
@@ -90,7 +84,7 @@ def test_tensorboard_reads_the_same_numbers(done: ClassifierJob) -> None:
     assert ("validation/accuracy", 17) not in scalars
 
 
-def test_another_training_in_its_place_is_refused(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
+def test_a_folder_refuses_another_training(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
     ClassifierJob(SPEC.model_copy(update={"workers": 2}), world, done.store).begin()
     with pytest.raises(
         RunMismatch, match=r"another training \(alpha: 0\.0 -> 0\.5\); give this one its own train\.name"
@@ -103,30 +97,30 @@ def test_another_training_in_its_place_is_refused(done: ClassifierJob, world: Tr
         ClassifierJob(SPEC.changed({"model": "alexnet"}), world, open_store(tmp_path / "new")).begin()
 
 
-def test_photos_are_judged_before_and_after(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
+def test_photos_are_classified_before_and_after_training(done: ClassifierJob, world: TrainData, tmp_path: Path) -> None:
     batch = world.evaluation_streams(SPEC, 1)["test"].read(range(40))
     for number, (image, label) in enumerate(zip(batch.image, batch.label, strict=True)):
         photo = tmp_path / "by_class" / world.classes[label] / f"{number}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)
         photo.write_bytes(encode_rgb(np.kron(image, np.ones((3, 3, 1), np.uint8)), "png"))
     photos = list_photos(tmp_path / "by_class", done)
-    found = compare_predictions(done, photos)
-    assert len(found["photos"]) == 40
-    assert found["accuracy"]["after"] > 0.7 > found["accuracy"]["before"]
-    assert all(0.1 <= one["after"]["confidence"] <= 1 for one in found["photos"])
-    assert json.loads(json.dumps(found)) == found
+    comparison = compare_predictions(done, photos)
+    assert len(comparison["photos"]) == 40
+    assert comparison["accuracy"]["after"] > 0.7 > comparison["accuracy"]["before"]
+    assert all(0.1 <= one["after"]["confidence"] <= 1 for one in comparison["photos"])
+    assert json.loads(json.dumps(comparison)) == comparison
 
 
 def test_photos_in_one_folder_have_no_truth(done: ClassifierJob, tmp_path: Path) -> None:
     (tmp_path / "me.jpg").write_bytes(encode_rgb(np.full((40, 60, 3), 128, np.uint8), "jpg"))
     photos = list_photos(tmp_path, done)
-    found = compare_predictions(done, photos)
-    assert [(one["photo"], one["truth"]) for one in found["photos"]] == [(str(tmp_path / "me.jpg"), None)]
-    assert found["accuracy"] == {"before": None, "after": None}
+    comparison = compare_predictions(done, photos)
+    assert [(one["photo"], one["truth"]) for one in comparison["photos"]] == [(str(tmp_path / "me.jpg"), None)]
+    assert comparison["accuracy"] == {"before": None, "after": None}
     assert accuracy([]) is None
 
 
-def test_photos_that_cannot_be_judged_are_named(done: ClassifierJob, tmp_path: Path) -> None:
+def test_unusable_photos_are_refused(done: ClassifierJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         list_photos(tmp_path / "nowhere", done)
     (tmp_path / "elf").mkdir()
@@ -141,8 +135,10 @@ def test_photos_that_cannot_be_judged_are_named(done: ClassifierJob, tmp_path: P
         list_photos(tmp_path, done)
 
 
-def test_the_network_before_is_the_one_that_was_trained(world: TrainData, tmp_path: Path) -> None:
-    job = ClassifierJob(TrainSpec(steps=1, learning_rate=1e-12, weight_decay=0.0, alpha=0.0), world, open_store(tmp_path))
+def test_the_initial_model_has_the_first_weights_of_training(world: TrainData, tmp_path: Path) -> None:
+    job = ClassifierJob(
+        TrainSpec(steps=1, learning_rate=1e-12, weight_decay=0.0, alpha=0.0), world, open_store(tmp_path)
+    )
     job.begin()
     job.run(TrainWorker())
     before, after = job.initial_model().state_dict(), job.trained_model().state_dict()

@@ -6,7 +6,7 @@ import torch
 from engine.training.classifier.loss import IGNORED, loss_per_target, mean_loss
 
 
-def test_the_mean_of_two_halves_is_that_of_the_whole() -> None:
+def test_the_mean_loss_of_two_halves_is_that_of_the_whole() -> None:
     drawn = torch.Generator().manual_seed(0)
     logits, target = torch.randn(12, 5, generator=drawn), torch.arange(12) % 5
     weights = torch.tensor([0.1, 2.0, 1.0, 0.5, 3.0])
@@ -16,7 +16,7 @@ def test_the_mean_of_two_halves_is_that_of_the_whole() -> None:
     assert float(mean_loss(logits, target)) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)))
 
 
-def test_pixels_without_a_class_have_no_loss_and_an_image_of_class_255_has() -> None:
+def test_only_pixels_without_a_class_have_no_loss() -> None:
     assert float(loss_per_target(torch.zeros(1, 300), torch.tensor([IGNORED]))) > 5
     masks = torch.tensor([[[0, IGNORED]]])
     assert loss_per_target(torch.zeros(1, 2, 1, 2), masks).flatten().tolist() == pytest.approx([0.6931, 0.0], abs=1e-4)

@@ -17,14 +17,16 @@ labels = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES 
 
 @given(labels)
 def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
-    truth, found = np.array(pairs).T
-    confusion = metrics.confusion_matrix(truth, found, CLASSES)
+    truth, predicted = np.array(pairs).T
+    confusion = metrics.confusion_matrix(truth, predicted, CLASSES)
     assert confusion.sum() == len(pairs)
-    assert metrics.accuracy(confusion) == pytest.approx(accuracy_score(truth, found))
+    assert metrics.accuracy(confusion) == pytest.approx(accuracy_score(truth, predicted))
     for ours, average in ((metrics.macro_f1, "macro"), (metrics.weighted_f1, "weighted")):
-        assert ours(confusion) == pytest.approx(f1_score(truth, found, average=average, zero_division=0))
-    assert metrics.mean_iou(confusion) == pytest.approx(jaccard_score(truth, found, average="macro", zero_division=0))
-    theirs = recall_score(truth, found, labels=range(CLASSES), average=None, zero_division=np.nan)
+        assert ours(confusion) == pytest.approx(f1_score(truth, predicted, average=average, zero_division=0))
+    assert metrics.mean_iou(confusion) == pytest.approx(
+        jaccard_score(truth, predicted, average="macro", zero_division=0)
+    )
+    theirs = recall_score(truth, predicted, labels=range(CLASSES), average=None, zero_division=np.nan)
     for one, other in zip(metrics.recall(confusion), theirs, strict=True):
         assert (one is None and math.isnan(other)) or one == pytest.approx(other)
 
@@ -40,7 +42,7 @@ def test_the_calibration_error_is_the_weighted_gap_of_15_bins(pairs: list[tuple[
     assert metrics.calibration_error(confidence, right) == pytest.approx(expected)
 
 
-def test_a_network_that_is_as_sure_as_it_is_right_is_calibrated() -> None:
+def test_confidence_equal_to_accuracy_is_calibrated() -> None:
     right = np.array([True, True, True, False])
     assert metrics.calibration_error(np.full(4, 0.75), right) == pytest.approx(0)
     assert metrics.calibration_error(np.full(4, 1.0), right) == pytest.approx(0.25)

@@ -30,11 +30,6 @@ SPEC = TrainSpec.model_validate(
 )
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    return write_digits(tmp_path_factory.mktemp("world"))
-
-
 def train(world: TrainData, **settings: object) -> TrainedClassifier:
     spec = TrainSpec.model_validate({"steps": 8, "batch_size": 16, **settings})
     return Trainer(spec, world, TrainWorker(precision=spec.precision)).run()
@@ -61,26 +56,26 @@ import json, os, signal, sys, torch
 from engine.config.train_spec import TrainSpec
 from engine.training.classifier.training_data import TrainData
 from engine.training.classifier.history import as_parquet
-from engine.training.classifier.classifier_job import Job
-from engine.training.classifier.train_worker import Worker
-from shards.storage.store import open_store
+from engine.training.classifier.classifier_job import ClassifierJob
+from engine.training.classifier.train_worker import TrainWorker
+from shards.storage.open_store import open_store
 
-def tell(rows, step, steps):
+def stop(rows, step, steps):
     if step == 8:  # after the checkpoints of steps 3, 4 and 6
         os.kill(os.getpid(), signal.SIGKILL)
 
 torch.set_num_threads(1)
 spec, data, place = json.load(sys.stdin)
 data["classes"] = tuple(data["classes"])
-Job(TrainSpec.model_validate_json(spec), TrainData(**data), open_store(place)).run(Worker(), tell)
+ClassifierJob(TrainSpec.model_validate_json(spec), TrainData(**data), open_store(place)).run(TrainWorker(), stop)
 """
 
 
-def test_a_training_killed_by_sigkill_ends_as_if_undisturbed(
+def test_a_killed_training_ends_with_the_same_weights(
     world: TrainData, undisturbed: TrainedClassifier, tmp_path: Path
 ) -> None:
-    told = json.dumps([SPEC.model_dump_json(), vars(world), str(tmp_path)])
-    died = subprocess.run([sys.executable, "-c", _KILLED], input=told, cwd=ROOT, text=True, check=False)
+    job_text = json.dumps([SPEC.model_dump_json(), vars(world), str(tmp_path)])
+    died = subprocess.run([sys.executable, "-c", _KILLED], input=job_text, cwd=ROOT, text=True, check=False)
     assert died.returncode == -signal.SIGKILL
     job = ClassifierJob(SPEC, world, open_store(tmp_path))
     assert (tmp_path / "checkpoint.pt").is_file()
@@ -94,35 +89,35 @@ def test_a_training_killed_by_sigkill_ends_as_if_undisturbed(
     assert all(torch.equal(value, same[name]) for name, value in undisturbed.model.state_dict().items())
 
 
-def test_a_synthetic_sample_may_neither_judge_nor_stand_for_a_real_one(world: TrainData) -> None:
+def test_a_synthetic_sample_in_a_real_split_is_refused(world: TrainData) -> None:
     for wrong in ("validation", "test", "real"):
         poisoned = TrainData(**{**vars(world), wrong: world.synthetic})
         with pytest.raises(NotReal, match="synthetic"):
             train(poisoned)
 
 
-def test_it_learns_and_synthetic_images_alone_do_too(world: TrainData) -> None:
+def test_real_or_synthetic_images_alone_teach_the_classes(world: TrainData) -> None:
     for alpha in (0.0, 1.0):
-        found = train(world, steps=60, batch_size=32, alpha=alpha)
-        assert found.scores["test"].accuracy > 0.8
-        assert found.predictions["test"].scores(10) == found.scores["test"]
-        assert len(found.keys["test"]) == len(found.predictions["test"].label) == 100
+        trained = train(world, steps=60, batch_size=32, alpha=alpha)
+        assert trained.scores["test"].accuracy > 0.8
+        assert trained.predictions["test"].scores(10) == trained.scores["test"]
+        assert len(trained.keys["test"]) == len(trained.predictions["test"].label) == 100
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_other_precisions_come_close(world: TrainData, precision: str) -> None:
-    exact, found = (train(world, precision=one, alpha=0.5) for one in ("fp32", precision))
-    assert found.rows != exact.rows
-    assert [row["loss"] for row in found.rows] == pytest.approx([row["loss"] for row in exact.rows], rel=0.1)
+    exact, rounded = (train(world, precision=one, alpha=0.5) for one in ("fp32", precision))
+    assert rounded.rows != exact.rows
+    assert [row["loss"] for row in rounded.rows] == pytest.approx([row["loss"] for row in exact.rows], rel=0.1)
 
 
 def test_early_stopping_keeps_the_best_weights(world: TrainData) -> None:
-    found = train(world, steps=400, evaluate_every=4, early_stopping=2, learning_rate=5e-3, alpha=0.0)
-    accuracies = {row["step"]: row["validation_accuracy"] for row in found.rows if "validation_accuracy" in row}
+    trained = train(world, steps=400, evaluate_every=4, early_stopping=2, learning_rate=5e-3, alpha=0.0)
+    accuracies = {row["step"]: row["validation_accuracy"] for row in trained.rows if "validation_accuracy" in row}
     best = max(accuracies.values())
-    assert len(found.rows) < 400
-    assert accuracies[found.step] == best == found.scores["validation"].accuracy
-    assert found.step == len(found.rows) - 8
+    assert len(trained.rows) < 400
+    assert accuracies[trained.step] == best == trained.scores["validation"].accuracy
+    assert trained.step == len(trained.rows) - 8
 
 
 def test_oversampling_gives_every_class_its_equal_part(world: TrainData) -> None:
@@ -135,8 +130,8 @@ def test_oversampling_gives_every_class_its_equal_part(world: TrainData) -> None
         assert synthetic == pytest.approx({None: 0.6, 0.0: 0.0, 0.5: 0.5}[alpha], abs=0.03)
 
 
-def test_a_class_without_synthetic_images_is_oversampled_from_its_real_ones(tmp_path: Path) -> None:
-    mix = write_digits(tmp_path, bare=3).mix(TrainSpec(batch_size=40, balance="oversample", alpha=0.5), 1)
+def test_oversampling_uses_real_images_if_a_class_has_no_others(tmp_path: Path) -> None:
+    mix = write_digits(tmp_path, without_class=3).mix(TrainSpec(batch_size=40, balance="oversample", alpha=0.5), 1)
     batches = [mix.batch(number) for number in range(5)]
     label, synthetic = (np.concatenate([getattr(one, name) for one in batches]) for name in ("label", "synthetic"))
     assert Counter(label.tolist()) == dict.fromkeys(range(10), 20)
@@ -144,7 +139,7 @@ def test_a_class_without_synthetic_images_is_oversampled_from_its_real_ones(tmp_
     assert synthetic[label != 3].mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_class_weights_give_every_class_the_same_part_of_the_loss(world: TrainData) -> None:
+def test_class_weights_give_every_class_an_equal_loss_share(world: TrainData) -> None:
     spec = TrainSpec(balance="class_weights", alpha=0.0)
     mix = world.mix(spec, 1)
     weights = loss_weights(spec, mix, 10)
@@ -162,15 +157,15 @@ def test_an_epoch_shows_every_real_image_once(world: TrainData) -> None:
         assert total_steps(spec, mix) == images // 10
 
 
-def test_masks_are_learned(tmp_path: Path) -> None:
+def test_masks_are_learned(masked: TrainData) -> None:
     spec = {"model": "unet", "steps": 30, "learning_rate": 1e-2}
-    found = train(write_digits(tmp_path, masks=True), augment=AugmentSpec(rotation=Change(strength=10)), **spec)
-    assert found.scores["test"].mean_iou > 0.8
-    assert found.predictions["test"].quality.mean() > 0.7
-    assert found.rows[-1]["validation_mean_iou"] == found.scores["validation"].mean_iou
+    trained = train(masked, augment=AugmentSpec(rotation=Change(strength=10)), **spec)
+    assert trained.scores["test"].mean_iou > 0.8
+    assert trained.predictions["test"].quality.mean() > 0.7
+    assert trained.rows[-1]["validation_mean_iou"] == trained.scores["validation"].mean_iou
 
 
-def test_what_cannot_be_trained_is_named(world: TrainData, tmp_path: Path) -> None:
+def test_errors_name_what_cannot_be_trained(world: TrainData, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"alpha is 0\.5, and there are no synthetic shards"):
         train(TrainData(**{**vars(world), "synthetic": None}), alpha=0.5)
     with pytest.raises(DataError, match="has no mask, and unet learns from masks"):

@@ -19,18 +19,18 @@ from engine.data.masks import colours_of
 from engine.data.splits import load_splits
 from engine.errors import DataError, ModelError, SpecError
 from engine.generators.conditioning.condition import Layout
-from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.generators.generator import Request
+from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
 from engine.models.provenance import training_digests
 from engine.models.resolve import fetch_model
 from engine.run.run import pin_spec
+from engine.training.checkpoint import Checkpoint
 from engine.training.finetune.controlnet_training import ControlNetLearner
 from engine.training.finetune.finetune_job import finetune
 from engine.training.finetune.finetune_loop import train_learner
 from engine.training.finetune.finetune_samples import cache_image, crop_image
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.random_streams import numpy_rng
-from engine.training.checkpoint import Checkpoint
 from engine.types import Prompt
 from shards.codec import encode_mask, encode_rgb
 from shards.storage.open_store import open_store
@@ -106,7 +106,7 @@ def made(model: Path, net: Path, mask: np.ndarray) -> np.ndarray:
     settings = ControlNetSettings.model_validate_json(json.dumps(content | {"batch_size": 2}))
     generator = ControlNet(settings, ImageSpec(size=16), ClusterSpec())
     layout = Layout("", lambda: mask, COLOURS)
-    requests = [Request(Prompt("rows", "", (), "x"), 0, "rows", seed, layout) for seed in range(2)]
+    requests = [Request(Prompt("rows", "", (), "x"), 0, "rows", seed, condition=layout) for seed in range(2)]
     images = generator.generate(requests)
     assert images.masks is not None
     assert (images.masks == mask).all()
@@ -125,7 +125,7 @@ def test_the_usual_controlnet_generator_loads_it(halves: Path, model: Path, taug
     assert (made(model, tmp_path, up) == made(model, tmp_path, down)).all(), "it begins by changing nothing"
 
 
-def test_it_saw_world_images_alone_and_says_so(halves: Path, model: Path, taught: Path) -> None:
+def test_only_world_images_are_learned_and_recorded(halves: Path, model: Path, taught: Path) -> None:
     record = json.loads((taught / "training.json").read_text())
     splits = load_splits(read(halves, model).data)
     world = {one.digest for one in splits.world}
@@ -143,7 +143,7 @@ def test_it_saw_world_images_alone_and_says_so(halves: Path, model: Path, taught
     assert not (taught / ".training").exists()
 
 
-def test_masks_in_colours_that_it_does_not_know_are_refused(model: Path, taught: Path, tmp_path: Path) -> None:
+def test_masks_in_unknown_colours_are_refused(model: Path, taught: Path, tmp_path: Path) -> None:
     content: dict[str, Any] = {
         "name": "x",
         "classes": ["day"],
@@ -161,7 +161,7 @@ def test_masks_in_colours_that_it_does_not_know_are_refused(model: Path, taught:
             pin_spec(Spec.model_validate_json(json.dumps(content)), tmp_path)
 
 
-def test_a_training_that_broke_off_ends_with_the_same_weights(halves: Path, model: Path, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_with_the_same_weights(halves: Path, model: Path, tmp_path: Path) -> None:
     spec = read(halves, model, checkpoint_seconds=1e-9)
 
     def trained(path: Path, breaks_at: int | None = None) -> dict[str, torch.Tensor]:
@@ -209,7 +209,7 @@ def test_other_masks_are_another_training(halves: Path, model: Path, taught: Pat
         finetune(other, taught, silent)
 
 
-def test_the_base_stays_as_it_is_and_sdxl_learns_too(halves: Path, tmp_path: Path) -> None:
+def test_the_base_model_of_sdxl_does_not_change(halves: Path, tmp_path: Path) -> None:
     model = make_sdxl(tmp_path / "sdxl")
     finetune(read(halves, model, steps=2), tmp_path / "net", silent)
     up = np.zeros((16, 16), np.uint8)
@@ -221,7 +221,7 @@ def test_the_base_stays_as_it_is_and_sdxl_learns_too(halves: Path, tmp_path: Pat
     assert {id(one) for one in control.parameters}.isdisjoint(id(one) for one in pipe.unet.parameters())
 
 
-def test_a_view_shows_the_image_and_its_mask_alike(halves: Path, model: Path) -> None:
+def test_a_crop_shows_the_image_and_its_mask_alike(halves: Path, model: Path) -> None:
     spec = read(halves, model, flip=True, crop="random", control={"drop_prompt": 0.5, "warp": {"rotation": 20}})
     mask = np.kron(np.random.default_rng(1).integers(0, 2, (4, 6), dtype=np.uint8), np.ones((8, 8), np.uint8))
     one, prompts = cache_image(COLOURS[mask], "rows", 16, mask), set()
@@ -248,7 +248,7 @@ def test_bad_specs_are_refused(halves: Path, model: Path, changes: dict[str, Any
         read(halves, model, **changes)
 
 
-def test_a_missing_mask_is_named_before_anything_is_trained(halves: Path, model: Path, tmp_path: Path) -> None:
+def test_a_missing_mask_is_reported_before_training(halves: Path, model: Path, tmp_path: Path) -> None:
     spec = read(halves, model)
     assert spec.data.masks is not None
     masks = spec.data.masks.model_copy(update={"path": str(tmp_path / "nowhere")})

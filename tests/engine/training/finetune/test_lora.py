@@ -126,7 +126,7 @@ def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_images_move_to_the_class_that_was_taught(digits: Path, taught: Path) -> None:
+def test_images_move_towards_the_learned_class(digits: Path, taught: Path) -> None:
     real = mean_of(digits / "turned")
     before, after = (
         np.abs(images("embedded/digits", adapter, "a handwritten digit turned").mean(axis=0) - real).mean()
@@ -135,7 +135,7 @@ def test_images_move_to_the_class_that_was_taught(digits: Path, taught: Path) ->
     assert after < 0.75 * before
 
 
-def test_a_prior_keeps_what_else_the_model_knows(digits: Path, taught: Path, tmp_path: Path) -> None:
+def test_a_prior_preserves_other_classes(digits: Path, taught: Path, tmp_path: Path) -> None:
     finetune(read(digits, prior=PRIOR), tmp_path, silent)
     known = images("embedded/digits", None, "a handwritten digit seven").astype(float)
     without, with_prior = (
@@ -146,7 +146,7 @@ def test_a_prior_keeps_what_else_the_model_knows(digits: Path, taught: Path, tmp
     assert json.loads((tmp_path / "training.json").read_text())["generation"] == 2
 
 
-def test_it_says_what_it_saw(digits: Path, taught: Path) -> None:
+def test_the_record_and_the_card_name_the_learned_images(digits: Path, taught: Path) -> None:
     record = json.loads((taught / "training.json").read_text())
     world = [one for one in load_splits(read(digits).data).world if one.class_name == "turned"]
     assert len(world) == 24
@@ -164,7 +164,7 @@ def test_it_says_what_it_saw(digits: Path, taught: Path) -> None:
     assert not (taught / ".training").exists()
 
 
-def test_a_finished_folder_is_left_as_it_is_and_another_training_refused(digits: Path, taught: Path) -> None:
+def test_a_finished_folder_refuses_another_training(digits: Path, taught: Path) -> None:
     lines: list[str] = []
     finetune(read(digits, checkpoint_seconds=5), taught, lines.append)
     assert lines == [f"{taught} holds this adapter already"]
@@ -194,7 +194,7 @@ def test_a_killed_training_ends_with_the_same_bytes(digits: Path, tmp_path: Path
     assert weights(out) == weights(tmp_path / "whole")
 
 
-def test_an_sdxl_model_learns_too(digits: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_sdxl_changes_its_images(digits: Path, tmp_path: Path) -> None:
     model = make_sdxl(tmp_path / "model")
     finetune(small(digits, model, rate=0.05), tmp_path / "out", silent)
     without, with_it = (images(model, adapter, "turned", 16, 2) for adapter in (None, tmp_path / "out"))
@@ -206,7 +206,7 @@ def test_an_sdxl_model_learns_too(digits: Path, tmp_path: Path) -> None:
         Adapters(pipe, settings.adapters, models)
 
 
-def test_a_reader_that_is_told_no_alpha_sees_what_was_trained(digits: Path, tmp_path: Path) -> None:
+def test_alpha_is_part_of_the_saved_weights(digits: Path, tmp_path: Path) -> None:
     pipe, again = (DiffusionPipeline.from_pretrained(make_sd(tmp_path / name)) for name in ("one", "two"))
     spec = small(digits, tmp_path, alpha=24.0)
     lora = LoraLearner(pipe, spec)
@@ -251,7 +251,7 @@ def test_one_adapter_for_each_class(digits: Path, tmp_path: Path) -> None:
         ({"targets": ["to_x"]}, SpecError, "targets: .*to_x"),
     ],
 )
-def test_what_cannot_be_learned_is_said(
+def test_unusable_data_and_targets_are_refused(
     digits: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
@@ -264,7 +264,7 @@ def test_a_training_that_diverges_leaves_no_adapter(digits: Path, tmp_path: Path
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
-def test_families_without_a_known_loss_are_named(digits: Path, tmp_path: Path) -> None:
+def test_pipelines_without_a_known_loss_are_refused(digits: Path, tmp_path: Path) -> None:
     spec = small(digits, make_z_image(tmp_path / "model"))
     with pytest.raises(ModelError, match=r"ZImagePipeline, which finetune does not train; .*Stable Diffusion or SDXL"):
         finetune(spec, tmp_path / "out", silent)

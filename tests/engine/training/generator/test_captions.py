@@ -18,14 +18,14 @@ ALL = CaptionSpec(templates=TEMPLATES, aliases=ALIASES, drop_attribute=0, drop_c
 FACTS = {"weight": "bold", "slant": "left-leaning", "size": "small", "contrast": "faint"}
 
 
-def test_a_caption_tells_every_fact_when_nothing_is_dropped() -> None:
+def test_a_caption_holds_every_fact_if_nothing_is_dropped() -> None:
     for seed in range(40):
         text = caption("two", FACTS, ALL, np.random.default_rng(seed))
         assert all(word in text for word in FACTS.values())
         assert {"two", "2", "deuce"} & set(text.replace(",", "").split())
 
 
-def test_other_names_come_as_often_as_the_spec_says_and_only_where_there_are_some() -> None:
+def test_aliases_replace_a_class_name_as_often_as_the_spec_says() -> None:
     rng = np.random.default_rng(0)
     often = ALL.model_copy(update={"alias": 0.4})
     texts = [caption("two", {}, often, rng) for _ in range(600)]
@@ -42,7 +42,7 @@ def test_facts_are_dropped_and_orders_change() -> None:
     assert len(set(texts)) > 150
 
 
-def test_quality_asks_with_the_first_template() -> None:
+def test_quality_prompts_use_the_first_template() -> None:
     assert prompt(SPEC, "two", "bold", "small") == "a bold small handwritten digit two"
     assert list(plain_prompts(CLASSES, 4, SPEC))[3] == (0, "a handwritten digit zero")
 
@@ -62,7 +62,7 @@ def test_templates_that_cannot_be_filled_are_refused(templates: tuple[str, ...])
         CaptionSpec(templates=templates)
 
 
-def test_every_known_word_is_one_token_and_unknown_ones_do_not_fail() -> None:
+def test_every_known_word_is_one_token() -> None:
     words = vocabulary(CLASSES, tuple(ATTRIBUTES), SPEC)
     assert {"deuce", "handwritten", "leaning", "vivid", "two"} <= set(words)
     tokenizer = make_tokenizer(words, 24)

@@ -51,7 +51,7 @@ def test_the_record_is_of_the_shipped_spec(spec: GeneratorSpec) -> None:
     assert record["spec"] == spec.model_dump(mode="json")
 
 
-def test_the_generator_saw_the_world_split_of_the_demo_and_nothing_else(splits: Splits) -> None:
+def test_the_generator_learned_from_the_world_split_alone(splits: Splits) -> None:
     demo, own = (yaml.safe_load((SPECS / name).read_text()) for name in ("digits.yaml", "digits-generator.yaml"))
     assert demo["data"] == own["data"]
     seen = set((FOLDER / "world_digests.txt").read_text().split())
@@ -84,12 +84,14 @@ def test_labels_are_right_by_real_validation_images(spec: GeneratorSpec, splits:
         ("contrast", "faint", "strong"),
     ],
 )
-def test_a_word_does_what_it_says(splits: Splits, sample: Sampler, attribute: str, low: str, high: str) -> None:
+def test_an_attribute_word_changes_its_measure(
+    splits: Splits, sample: Sampler, attribute: str, low: str, high: str
+) -> None:
     ask = partial(_mean, sample, splits.classes, attribute)
     assert ask(low)[attribute] < ask(high)[attribute]
 
 
-def test_bold_holds_more_ink_and_strange_words_leave_the_class_alone(splits: Splits, sample: Sampler) -> None:
+def test_bold_adds_ink_and_unknown_words_keep_the_class(splits: Splits, sample: Sampler) -> None:
     thin, bold = (sample([f"a {word} handwritten digit {name}" for name in splits.classes] * 4, "ink").mean()
                   for word in ("thin", "bold"))  # fmt: skip
     assert bold > 1.15 * thin

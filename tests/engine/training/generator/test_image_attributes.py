@@ -40,7 +40,7 @@ def test_no_word_stands_for_two_things() -> None:
     assert len(words) == len(set(words))
 
 
-def test_weight_is_the_stroke_width_and_ignores_contrast_and_length() -> None:
+def test_weight_is_the_stroke_width_whatever_the_contrast() -> None:
     widths = [measure(stroke(width), STROKES)["weight"] for width in (2, 4, 6, 8)]
     assert widths == sorted(widths)
     assert widths[2] == pytest.approx(6, abs=2)
@@ -60,7 +60,7 @@ def test_size_and_contrast_follow_length_and_level() -> None:
     assert measure(stroke(level=128), ["contrast"])["contrast"] == pytest.approx(0.5, abs=0.01)
 
 
-def test_brightness_saturation_and_warmth_are_those_of_the_paint() -> None:
+def test_brightness_saturation_and_warmth_follow_the_colour() -> None:
     orange, grey, blue = (measure(painted(*colour), PHOTOGRAPHS) for colour in ((255, 128, 0), (128,) * 3, (0, 0, 255)))
     assert orange["warmth"] == pytest.approx(1)
     assert blue["warmth"] == pytest.approx(-1)
@@ -70,7 +70,7 @@ def test_brightness_saturation_and_warmth_are_those_of_the_paint() -> None:
     assert orange["brightness"] > grey["brightness"] > blue["brightness"]
 
 
-def test_tones_are_the_spread_of_luma_and_detail_does_not_follow_them() -> None:
+def test_tones_follow_the_spread_of_luma_and_detail_does_not() -> None:
     board = np.kron(np.indices((4, 4)).sum(axis=0) % 2, np.ones((8, 8)))[..., None].repeat(3, axis=2)
     strong, weak = ((128 + level * (board - 0.5)).astype(np.uint8) for level in (200, 100))
     assert measure(strong, ["tones"])["tones"] == pytest.approx(2 * measure(weak, ["tones"])["tones"], rel=0.02)
@@ -80,7 +80,7 @@ def test_tones_are_the_spread_of_luma_and_detail_does_not_follow_them() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_a_mirror_image_has_the_same_words(seed: int) -> None:
+def test_a_mirror_image_has_the_same_measures(seed: int) -> None:
     image = noise(seed)
     assert measure(image[:, ::-1], PHOTOGRAPHS) == pytest.approx(measure(image, PHOTOGRAPHS), abs=1e-5)
 

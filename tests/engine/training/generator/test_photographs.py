@@ -16,9 +16,9 @@ from engine.training.generator.generator_job import train_generator
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.generator.image_attributes import Rgb, measure
 from engine.training.generator.sample_quality import make_sampler
+from tests.optional import CIFAR10, needs_cifar10
 
 ROOT = Path(__file__).parents[4]
-CIFAR10 = ROOT.parent / "shared/data/cifar10/test.parquet"
 SMALL = {
     "name": "shapes",
     "seed": 3,
@@ -82,7 +82,7 @@ def test_the_record_and_the_card_are_of_photographs(trained: tuple[GeneratorSpec
     assert "flip 1.0, shift 1.0, border reflect" in card
 
 
-def test_a_word_of_colour_does_what_it_says(trained: tuple[GeneratorSpec, Path]) -> None:
+def test_a_colour_word_changes_the_colour(trained: tuple[GeneratorSpec, Path]) -> None:
     spec, folder = trained
     sample = make_sampler(DiffusionPipeline.from_pretrained(folder, dtype=torch.float32), spec, seed=1)
 
@@ -93,10 +93,10 @@ def test_a_word_of_colour_does_what_it_says(trained: tuple[GeneratorSpec, Path])
     assert warmth("warm") > warmth("cool") + 0.15
 
 
-@pytest.mark.skipif(not CIFAR10.exists(), reason="the CIFAR-10 files are not here")
+@needs_cifar10
 def test_the_pool_of_cifar10_is_its_world_in_colour_and_mirrored() -> None:
     shipped = load_as(GeneratorSpec, ROOT / "jobs/specs/cifar10-generator.yaml")
-    part = {"source": "parquet", "path": str(CIFAR10)}
+    part = {"source": "parquet", "path": str(CIFAR10 / "test.parquet")}
     part["splits"] = {"world": 0.03, "train": 0.17, "validation": 0.4, "test": 0.4}  # type: ignore[assignment]
     data = type(shipped.data).model_validate_json(json.dumps(part))
     world = load_world(load_splits(data), shipped.size)
