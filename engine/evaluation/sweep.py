@@ -107,7 +107,7 @@ class Sweep:
             seed=trial.seed,
             fingerprint=self.fingerprint_of(trial),
             scores=dict(trained.scores),
-            predictions={split: trial_predictions(found) for split, found in trained.predictions.items()},
+            predictions={split: trial_predictions(of_split) for split, of_split in trained.predictions.items()},
         )
 
 

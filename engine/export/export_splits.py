@@ -1,4 +1,4 @@
-"""Which samples go into which split of an export."""
+"""The splits of an export, and which samples go into each."""
 
 import hashlib
 import math
@@ -20,11 +20,11 @@ from shards.storage.manifest import finished_tars
 
 @dataclass(frozen=True)
 class ExportSplit:
-    """One split.
+    """A split.
 
-    name:      "" where everything is one.
-    rows:      shards, and which rows of their indexes.
-    synthetic: whether any sample is.
+    name:      "" if it is the whole export.
+    rows:      shards, and the rows of their indexes.
+    synthetic: whether any sample is synthetic.
     """
 
     name: str
@@ -36,14 +36,14 @@ class ExportSplit:
 
 
 def whole_split(source: ShardFolder) -> list[ExportSplit]:
-    """Everything in one part without a name."""
-    return [_part("", open_index(source.folder))]
+    """Return all samples as one split without a name."""
+    return [_make_split("", open_index(source.folder))]
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """`train=0.8,validation=0.2` as a mapping. Raises SpecError."""
+    """Return `train=0.8,validation=0.2` as a mapping. Raises SpecError."""
     try:
-        pairs = [(name, float(share)) for name, _, share in (one.partition("=") for one in text.split(","))]
+        pairs = [(name, float(share)) for name, _, share in (pair.partition("=") for pair in text.split(","))]
     except ValueError:
         pairs = []
     shares = dict(pairs)
@@ -57,51 +57,54 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def split_by_shares(source: ShardFolder, shares: Mapping[str, float]) -> list[ExportSplit]:
-    """A part for each share, class by class. Raises SpecError for a part without images."""
+    """Divide every class by the shares. Raises SpecError for a split without images."""
     index = open_index(source.folder)
-    share = assign_shares(index.keys.to_pylist(), index.label, list(shares.values()))
-    parts = [_part(name, index, share == number) for number, name in enumerate(shares)]
-    for part in parts:
-        if not len(part):
-            raise SpecError(f"--splits: {part.name}={shares[part.name]:g} of {len(index)} images is none; give it more")
-    return parts
+    numbers = assign_shares(index.keys.to_pylist(), index.label, list(shares.values()))
+    splits = [_make_split(name, index, numbers == number) for number, name in enumerate(shares)]
+    for split in splits:
+        if not len(split):
+            raise SpecError(f"--splits: {split.name}={shares[split.name]:g} of {len(index)} images is none; raise it")
+    return splits
 
 
 def assign_shares(keys: Sequence[str], labels: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """For each sample the number of its share: within each class the samples are ordered by a hash of their keys, and
-    the order is cut by the largest remainder method. Neither the order nor the shard of a sample matters."""
+    """Return the number of the share of each sample.
+
+    The samples of a class are sorted by a hash of their keys, and divided by the largest remainder method. The result
+    does not depend on the order of samples or on their shards.
+    """
     hashes = np.fromiter((_hash(key) for key in keys), np.uint64, len(keys))
     order = np.lexsort((hashes, labels))
-    found = np.empty(len(keys), np.int64)
-    for group in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        found[group] = np.repeat(np.arange(len(shares)), apportion(len(group), shares))
-    return found
+    numbers = np.empty(len(keys), np.int64)
+    for of_class in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        numbers[of_class] = np.repeat(np.arange(len(shares)), apportion(len(of_class), shares))
+    return numbers
 
 
 def split_with_real(run: Path, source: ShardFolder) -> list[ExportSplit]:
-    """Train: the run's real train images and its synthetic ones. Validation and test: real alone.
+    """Return train with the run's real and synthetic images, and validation and test with real images alone.
 
-    Raises SpecError where the run has no real shards, NotReal where one of them is synthetic.
+    Raises SpecError if the run has no real shards, NotReal if a sample in them is synthetic.
     """
     real = run / "real"
     if not finished_tars(real / "train"):
         raise SpecError(f"--with-real: {real / 'train'} holds no shards; `sweep` writes the real images of a run there")
-    parts = []
+    splits = []
     for name in ("train", "validation", "test"):
         if finished_tars(real / name):
             if open_shard_folder(real / name).classes != source.classes:
                 raise SpecError(f"--with-real: the classes of {real / name} are not the run's; run `sweep` again")
-            parts.append(_part(name, ShardStream(real / name, real_only=True).index))
-    train, made = parts[0], whole_split(source)[0]
-    return [ExportSplit("train", train.rows + made.rows, made.synthetic), *parts[1:]]
+            splits.append(_make_split(name, ShardStream(real / name, real_only=True).index))
+    train, synthetic = splits[0], whole_split(source)[0]
+    return [ExportSplit("train", train.rows + synthetic.rows, synthetic.synthetic), *splits[1:]]
 
 
-def _part(name: str, index: ShardIndex, where: NDArray[np.bool_] | None = None) -> ExportSplit:
-    chosen = np.ones(len(index), np.bool_) if where is None else where
+def _make_split(name: str, index: ShardIndex, mask: NDArray[np.bool_] | None = None) -> ExportSplit:
+    selected = np.ones(len(index), np.bool_) if mask is None else mask
     starts = np.searchsorted(index.shard, np.arange(1, len(index.tars)))
     tars = (Path(tar.url) for tar in index.tars)
-    rows = zip(tars, map(np.flatnonzero, np.split(chosen, starts)), strict=True)
-    return ExportSplit(name, tuple(rows), bool(index.synthetic[chosen].any()))
+    rows = zip(tars, map(np.flatnonzero, np.split(selected, starts)), strict=True)
+    return ExportSplit(name, tuple(rows), bool(index.synthetic[selected].any()))
 
 
 def _hash(key: str) -> int:

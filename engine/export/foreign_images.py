@@ -1,4 +1,4 @@
-"""Synthetic images that another tool made: which there are, and what is known of each."""
+"""The synthetic images of another tool: files, labels and provenance."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.progress import track
 
 from engine.data.class_folders import class_name
-from engine.data.real_image import RealImage
 from engine.data.folder_listing import list_class_folders
+from engine.data.real_image import RealImage
 from engine.data.splits import distinct
 from engine.errors import DataError, SpecError
 from engine.export.sidecar import Sidecar
@@ -25,30 +25,31 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class ForeignImage:
-    """One image file. problem: why it cannot be decoded, or ""."""
+    """An image file. problem: why it cannot be decoded, or ""."""
 
     path: Path
     meta: Mapping[str, Scalar]
     problem: str
 
     def sample(self) -> Sample:
-        """With its very bytes; what is no png, jpg or webp becomes png."""
+        """Return the sample with the file's bytes. An image that is not png, jpg or webp is encoded as png."""
         data = self.path.read_bytes()
         form = detect_format(data)
         image = data if form else encode_rgb(decode_rgb(data), "png")
         return Sample(str(self.meta["key"]), image, form or "png", int(self.meta["label"]), self.meta)
 
     def failure(self) -> Stats:
-        """As a stats file records it."""
+        """Return the entry of a stats file for an image that cannot be decoded."""
         reason = f"{self.meta['origin']}: {self.problem}"
         return {"key": self.meta["key"], "class_name": self.meta["class_name"], "reasons": [reason]}
 
 
 @dataclass(frozen=True)
 class ForeignImageSet:
-    """Every distinct image once, in the order of their digests, so that every shard has a mixture of classes.
+    """The distinct images of a folder, sorted by digest, so that every shard has a mixture of classes.
 
-    classes: names in label order. duplicates: how many copies were left out.
+    classes:    names in label order.
+    duplicates: how many copies were left out.
     """
 
     folder: Path
@@ -59,76 +60,84 @@ class ForeignImageSet:
     @cached_property
     def corrupt(self) -> tuple[ForeignImage, ...]:
         """The images that cannot be decoded."""
-        return tuple(one for one in self.images if one.problem)
+        return tuple(image for image in self.images if image.problem)
 
     @cached_property
     def digest(self) -> str:
-        """Of all that is known of all images: their content, labels and provenance."""
-        found = hashlib.sha256()
-        for one in self.images:
-            found.update(json.dumps([dict(one.meta), one.problem]).encode())
-        return found.hexdigest()
+        """The SHA-256 of the content, labels and provenance of all images."""
+        sha256 = hashlib.sha256()
+        for image in self.images:
+            sha256.update(json.dumps([dict(image.meta), image.problem]).encode())
+        return sha256.hexdigest()
 
 
 @dataclass(frozen=True)
-class _Look:
+class _DecodedImage:
     image: RealImage
     height: int
     width: int
     problem: str
 
 
-def read_foreign_images(said: Sidecar, like: Sequence[str] | None = None) -> ForeignImageSet:
-    """Read every image of FOLDER/<class>/. like: class names in label order; without it the folders', sorted.
+def read_foreign_images(sidecar: Sidecar, classes: Sequence[str] | None = None) -> ForeignImageSet:
+    """Read every image of FOLDER/<class>/.
 
-    Raises DataError where there is no image, one cannot be opened, or one stands in two classes; SpecError for a folder
-    of no class.
+    classes: names in label order; by default those of the folders, sorted.
+
+    Raises DataError if there is no image, one cannot be opened, or one has two classes; SpecError for a folder of an
+    unknown class.
     """
-    found = list_class_folders(str(said.folder), "import")
-    names = [class_name(folder) for folder in found.classes]
-    classes = _classes(said.folder, names, like)
+    listing = list_class_folders(str(sidecar.folder), "import")
+    names = [class_name(folder) for folder in listing.classes]
+    labels = _labels(sidecar.folder, names, classes)
     with ThreadPoolExecutor(_THREADS) as pool:
-        done = track(pool.map(_look, found.images), "reading", len(found.images))
-        looks = {look.image.origin: look for look in done}
-    whole = distinct(look.image for look in looks.values() if not look.problem)
-    broken = [look.image for look in looks.values() if look.problem]
-    chosen = sorted([*whole, *broken], key=lambda image: (image.digest, image.origin))
-    images = (_given(n, looks[image.origin], names[image.label], classes, said) for n, image in enumerate(chosen))
-    return ForeignImageSet(said.folder, classes, tuple(images), len(looks) - len(chosen))
+        results = track(pool.map(_decode_image, listing.images), "reading", len(listing.images))
+        by_origin = {decoded.image.origin: decoded for decoded in results}
+    whole = distinct(decoded.image for decoded in by_origin.values() if not decoded.problem)
+    corrupt = [decoded.image for decoded in by_origin.values() if decoded.problem]
+    kept = sorted([*whole, *corrupt], key=lambda image: (image.digest, image.origin))
+    images = tuple(
+        _foreign_image(number, by_origin[image.origin], names[image.label], labels, sidecar)
+        for number, image in enumerate(kept)
+    )
+    return ForeignImageSet(sidecar.folder, tuple(labels), images, len(by_origin) - len(kept))
 
 
-def _classes(folder: Path, names: Sequence[str], like: Sequence[str] | None) -> tuple[str, ...]:
+def _labels(folder: Path, names: Sequence[str], classes: Sequence[str] | None) -> dict[str, int]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise SpecError(f"{folder}: two folders are of class {twice!r}; put their images into one")
-    unknown = [] if like is None else sorted(set(names) - set(like))
+    ordered = names if classes is None else classes
+    unknown = sorted(set(names) - set(ordered))
     if unknown:
-        raise SpecError(f"{folder}: folders of no class: {', '.join(unknown)}; the classes are {', '.join(like or ())}")
-    return tuple(names if like is None else like)
+        raise SpecError(f"{folder}: folders of no class: {', '.join(unknown)}; the classes are {', '.join(ordered)}")
+    return {name: label for label, name in enumerate(ordered)}
 
 
-def _look(image: RealImage) -> _Look:
+def _decode_image(image: RealImage) -> _DecodedImage:
     try:
-        image.digest  # noqa: B018 - read here, in a thread, and kept
+        image.digest  # noqa: B018 - a cached property, computed here because this is a thread
         height, width = decode_rgb(image.read()).shape[:2]
     except CorruptImage as error:
-        return _Look(image, 0, 0, str(error))
+        return _DecodedImage(image, 0, 0, str(error))
     except OSError as error:
-        raise DataError(f"{image.origin}: cannot be read: {error.strerror}; mend or remove it") from None
-    return _Look(image, height, width, "")
+        raise DataError(f"{image.origin}: cannot be read: {error.strerror}; repair or remove it") from None
+    return _DecodedImage(image, height, width, "")
 
 
-def _given(number: int, look: _Look, name: str, classes: Sequence[str], said: Sidecar) -> ForeignImage:
-    path = Path(look.image.origin)
+def _foreign_image(
+    number: int, decoded: _DecodedImage, name: str, labels: Mapping[str, int], sidecar: Sidecar
+) -> ForeignImage:
+    path = Path(decoded.image.origin)
     meta: dict[str, Scalar] = {
         "key": f"import{number:07d}",
-        "label": classes.index(name),
+        "label": labels[name],
         "class_name": name,
         "synthetic": True,
-        **said.of(path),
-        "origin": path.relative_to(said.folder).as_posix(),
-        "digest": look.image.digest,
-        "width": look.width,
-        "height": look.height,
+        **sidecar.metadata_of(path),
+        "origin": path.relative_to(sidecar.folder).as_posix(),
+        "digest": decoded.image.digest,
+        "width": decoded.width,
+        "height": decoded.height,
     }
-    return ForeignImage(path, meta, look.problem)
+    return ForeignImage(path, meta, decoded.problem)

@@ -1,4 +1,4 @@
-"""Writing synthetic images that another tool made as shards like our own."""
+"""The writing of another tool's synthetic images as shards of our format."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,62 +15,69 @@ from shards.storage.commit import sweep_staging
 from shards.storage.manifest import read_all_stats
 from shards.writing.dataset_card import DatasetCard, write_card
 
-_PER_SHARD = 1000
-_OURS = re.compile(r"\d{5}(\.tar|\.parquet|_stats\.json)|README\.md|_info\.json|sizes\.json|\.staging")
+_IMAGES_PER_SHARD = 1000
+_IMPORT_FILES = re.compile(r"\d{5}(\.tar|\.parquet|_stats\.json)|README\.md|_info\.json|sizes\.json|\.staging")
 
 
-def refuse_corrupt(found: ForeignImageSet) -> None:
-    """Raises DataError that names every image that cannot be decoded."""
-    if found.corrupt:
-        names = ", ".join(str(one.path) for one in found.corrupt)
+def refuse_corrupt(images: ForeignImageSet) -> None:
+    """Raise DataError, which names every image that cannot be decoded, if there are any."""
+    if images.corrupt:
+        paths = ", ".join(str(image.path) for image in images.corrupt)
         raise DataError(
-            f"{len(found.corrupt)} corrupt images; mend or remove them, or record them with --skip-corrupt:\n{names}"
+            f"{len(images.corrupt)} corrupt images; repair or remove them, or record them with --skip-corrupt:\n{paths}"
         )
 
 
-def write_import(found: ForeignImageSet, out: Path) -> None:
+def write_import(images: ForeignImageSet, out: Path) -> None:
     """Write the shards that are not finished, and the card. An image that cannot be decoded is a recorded failure.
 
-    Raises RunMismatch where `out` holds another import, OutputError where it holds something else or cannot be written.
+    Raises RunMismatch if `out` holds another import, OutputError if it holds other files or cannot be written.
     """
     try:
-        _check_target(found, out)
+        _check_target(images, out)
         out.mkdir(parents=True, exist_ok=True)
-        pending = [start for start in range(0, len(found.images), _PER_SHARD) if not _stats_path(out, start).exists()]
-        parts = {start: found.images[start : start + _PER_SHARD] for start in pending}
-        check_space(out, sum(one.path.stat().st_size for part in parts.values() for one in part))
-        for start, part in track(parts.items(), "writing"):
-            _write(out, start, part, found.digest)
+        starts = range(0, len(images.images), _IMAGES_PER_SHARD)
+        pending = {
+            start: images.images[start : start + _IMAGES_PER_SHARD]
+            for start in starts
+            if not _stats_path(out, start).exists()
+        }
+        check_space(out, sum(image.path.stat().st_size for shard in pending.values() for image in shard))
+        for start, shard in track(pending.items(), "writing"):
+            _write_shard(out, start, shard, images.digest)
         text = "Synthetic images of another tool; validate on real ones. Imported by Shardmill."
-        license = _common(one.meta["license"] for one in found.images)
-        write_card(out, DatasetCard(out.absolute().name, text, license, ("synthetic", "webdataset"), found.classes))
+        license = _common(image.meta["license"] for image in images.images)
+        write_card(out, DatasetCard(out.absolute().name, text, license, ("synthetic", "webdataset"), images.classes))
         sweep_staging(out)
     except OSError as error:
         raise OutputError(f"--out {out}: cannot be written: {error}; choose another folder") from None
 
 
-def _check_target(found: ForeignImageSet, out: Path) -> None:
-    if out.resolve().is_relative_to(found.folder.resolve()):
-        raise OutputError(f"--out {out}: lies within {found.folder}, where it would be one more class; choose another")
-    strangers = [path.name for path in sorted(out.iterdir()) if not _OURS.fullmatch(path.name)] if out.exists() else []
-    if strangers:
-        raise OutputError(f"--out {out}: holds {strangers[0]}, which is no import's; choose a new folder")
-    if any(stats["plan_digest"] != found.digest for stats in read_all_stats(out).values()):
-        raise RunMismatch(f"--out {out} was begun with other images, or other facts of them; choose a new folder")
+def _check_target(images: ForeignImageSet, out: Path) -> None:
+    if out.resolve().is_relative_to(images.folder.resolve()):
+        raise OutputError(f"--out {out}: lies within {images.folder}, where it would be another class; choose another")
+    others = (
+        [path.name for path in sorted(out.iterdir()) if not _IMPORT_FILES.fullmatch(path.name)] if out.exists() else []
+    )
+    if others:
+        raise OutputError(f"--out {out}: holds {others[0]}, which is not of an import; choose a new folder")
+    if any(stats["plan_digest"] != images.digest for stats in read_all_stats(out).values()):
+        raise RunMismatch(f"--out {out}: begun with other images or other metadata; choose a new folder")
 
 
-def _write(out: Path, start: int, part: Sequence[ForeignImage], digest: str) -> None:
-    failures = [one.failure() for one in part if one.problem]
-    facts: Stats = {"plan_digest": digest, "generation": max(int(one.meta["generation"]) for one in part)}
-    facts |= {name: _common(one.meta[name] for one in part) for name in ("model", "revision", "license")}
-    samples = (one.sample() for one in part if not one.problem)
+def _write_shard(out: Path, start: int, images: Sequence[ForeignImage], digest: str) -> None:
+    failures = [image.failure() for image in images if image.problem]
+    facts: Stats = {"plan_digest": digest, "generation": max(int(image.meta["generation"]) for image in images)}
+    facts |= {name: _common(image.meta[name] for image in images) for name in ("model", "revision", "license")}
+    samples = (image.sample() for image in images if not image.problem)
     write_shard(out, _stats_path(out, start).name.removesuffix(STATS_SUFFIX), samples, failures, facts)
 
 
 def _stats_path(out: Path, start: int) -> Path:
-    return out / f"{start // _PER_SHARD:05d}{STATS_SUFFIX}"
+    return out / f"{start // _IMAGES_PER_SHARD:05d}{STATS_SUFFIX}"
 
 
 def _common(values: Iterable[object]) -> str:
-    found = {str(value) for value in values}
-    return found.pop() if len(found) == 1 else "other"
+    """Return the value that all have, or `other`."""
+    distinct = {str(value) for value in values}
+    return distinct.pop() if len(distinct) == 1 else "other"

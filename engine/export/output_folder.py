@@ -1,4 +1,4 @@
-"""The folder that an export makes: there as a whole, or not at all."""
+"""The output folder of an export, which appears complete or not at all."""
 
 import os
 import secrets
@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import OutputError
+from engine.monitoring.formatting import format_bytes
 from shards.storage.commit import free_bytes
 
 
 @contextmanager
 def new_folder(out: Path, size: int) -> Iterator[Path]:
-    """A folder to write about `size` bytes into, which is renamed to `out` in the end, or removed on an error.
+    """Yield a folder to write about `size` bytes into, which is then renamed to `out`, or removed on an error.
 
-    Raises OutputError where `out` is taken, its disk too small, or it cannot be written.
+    Raises OutputError if `out` is not empty, its disk is too small, or it cannot be written.
     """
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -34,10 +35,10 @@ def new_folder(out: Path, size: int) -> Iterator[Path]:
 
 
 def check_space(out: Path, size: int) -> None:
-    """Raises OutputError where the disk of `out` has not `size` bytes left."""
+    """Raise OutputError if the disk of `out` has less than `size` bytes left."""
     free = free_bytes(out)
     if size > free:
         raise OutputError(
-            f"--out {out}: about {size / 1e6:,.1f} MB are to be written, and {free / 1e6:,.1f} MB are free; "
+            f"--out {out}: about {format_bytes(size)} are to be written, and {format_bytes(free)} are free; "
             "choose another disk"
         )

@@ -1,4 +1,4 @@
-"""What is said of images that another tool made: beside each of them, or by the person who imports them."""
+"""The metadata files that lie beside the images of another tool."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,13 +9,16 @@ from typing import Any
 from engine.errors import DataError, SpecError
 from shards.sample import Scalar
 
-_PROMPTS = ("prompt", "text", "caption")
-_TEXTS = ("negative_prompt", "model", "revision", "license")
+_PROMPT_FIELDS = ("prompt", "text", "caption")
+_TEXT_FIELDS = ("negative_prompt", "model", "revision", "license")
 
 
 @dataclass(frozen=True)
 class DefaultProvenance:
-    """What made the images that say nothing of it. generation: generations of synthetic data behind them, >= 1."""
+    """The provenance of images whose metadata does not state it.
+
+    generation: generations of synthetic data behind the images, at least 1.
+    """
 
     model: str = "unknown"
     revision: str = ""
@@ -29,28 +32,29 @@ class DefaultProvenance:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """Reads the hub's `metadata.jsonl` files of a folder, and `NAME.txt` beside `NAME.png`, which is its prompt."""
+    """A reader of the hub's `metadata.jsonl` files in a folder, and of `NAME.txt`, the prompt of `NAME.png`."""
 
     folder: Path
-    maker: DefaultProvenance
+    defaults: DefaultProvenance
 
-    def of(self, image: Path) -> dict[str, Scalar]:
-        """The same fields for every image: prompt, negative_prompt, model, revision, license and generation.
+    def metadata_of(self, image: Path) -> dict[str, Scalar]:
+        """Return prompt, negative_prompt, model, revision, license and generation of an image.
 
-        Raises DataError where it says that it is real, or a field has another type.
+        Raises DataError if the metadata says that the image is real, or a field has a wrong type.
         """
         row, caption = self._rows.get(image, {}), image.with_suffix(".txt")
         if row.get("synthetic", True) is not True:
             raise DataError(f"{image}: its metadata says that it is real; give real images as a spec's `data`")
-        told: dict[str, Any] = {name: row[name] for name in (*_TEXTS, "generation") if row.get(name) is not None}
-        told["prompt"] = next((row[name] for name in _PROMPTS if row.get(name)), "")
+        fields = {name: row[name] for name in (*_TEXT_FIELDS, "generation") if row.get(name) is not None}
+        fields["prompt"] = next((row[name] for name in _PROMPT_FIELDS if row.get(name)), "")
         if caption.is_file():
-            told["prompt"] = _text(caption)
-        for name, value in told.items():
-            if not (type(value) is int and value >= 1 if name == "generation" else isinstance(value, str)):
-                kind = "a whole number from 1 on" if name == "generation" else "text"
-                raise DataError(f"{image}: its metadata has {name} {value!r}, and that must be {kind}")
-        return {"prompt": "", "negative_prompt": "", **asdict(self.maker), **told}
+            fields["prompt"] = _read_text(caption)
+        for name, value in fields.items():
+            if name == "generation" and not (type(value) is int and value >= 1):
+                raise DataError(f"{image}: its metadata has generation {value!r}; it must be a whole number from 1 on")
+            if name != "generation" and not isinstance(value, str):
+                raise DataError(f"{image}: its metadata has {name} {value!r}; it must be text")
+        return {"prompt": "", "negative_prompt": "", **asdict(self.defaults), **fields}
 
     @cached_property
     def _rows(self) -> dict[Path, dict[str, Any]]:
@@ -59,19 +63,19 @@ class Sidecar:
 
 
 def _read_rows(path: Path) -> dict[Path, dict[str, Any]]:
-    found = {}
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    rows = {}
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
-                found[path.parent / row["file_name"]] = dict(row)
+                rows[path.parent / row["file_name"]] = dict(row)
             except (ValueError, KeyError, TypeError):
-                raise DataError(f"{path}:{number}: not a JSON object with a file_name; mend or remove it") from None
-    return found
+                raise DataError(f"{path}:{number}: not a JSON object with a file_name; repair or remove it") from None
+    return rows
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").rstrip()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); mend or remove it") from None
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); repair or remove it") from None

@@ -49,7 +49,7 @@ class RunStatus(Strict):
 
     units, units_done: units of the plan, and finished units.
     images_per_second: over the latest units, back to the last pause.
-    eta_s:        seconds until the run is complete, by the rate of slots; None if the run is not running or has no rate.
+    eta_s:        seconds until the run is complete, by the rate of slots; None if it is not running or has no rate.
     idle_s:       seconds since the last unit was finished, by the clock of the store; None if no unit is finished.
     running:      whether units are left and `idle_s` is shorter than a pause.
     rejected:     rejected attempts by reason.

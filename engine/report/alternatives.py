@@ -55,7 +55,7 @@ def alternatives_chart(sweep: SweepResult) -> AlternativesChart:
         compared.append(ComparedArm(title, "synthetic", mixture, chosen))
     if sweep.oracle is not None:
         compared.append(ComparedArm("oracle", "real", sweep.oracle))
-    return AlternativesChart(compared, fit_axis(arm_values(one.arm for one in compared), _TICKS))
+    return AlternativesChart(compared, fit_axis(arm_values(row.arm for row in compared), _TICKS))
 
 
 def _setting(value: object) -> str:

@@ -26,7 +26,7 @@ def page_template() -> Template:
         "count": lambda value: f"{value:,}",
         "name": lambda text: shorten(str(text), _NAME_LENGTH),
         "duration": _duration,
-        "megabytes": format_bytes,
+        "bytes": format_bytes,
         "place": lambda value: f"{value:.2f}%",
     }
     environment.filters.update(filters)

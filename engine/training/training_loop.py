@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from engine.training.checkpoint import Checkpoint, State
 
@@ -36,10 +37,14 @@ class TrainingLoop:
         step_log = StepLog(self.stage, self.steps, self.batch, self.log)
         for step in range(start, self.steps):
             step_log.add(step + 1, do_step(step))
-            self.checkpoint.save_if_due(lambda done=step + 1: state() | {"done": done})
+            self.checkpoint.save_if_due(partial(_state_after, state, step + 1))
         if start < self.steps:
-            self.checkpoint.save(state() | {"done": self.steps})
+            self.checkpoint.save(_state_after(state, self.steps))
         return step_log.last_loss
+
+
+def _state_after(state: Callable[[], State], done: int) -> State:
+    return state() | {"done": done}
 
 
 @dataclass

@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
 from jobs.arguments import AddCommand, run_argument
-from jobs.printing import print_text, escape_control_characters
+from jobs.printing import escape_control_characters, print_text
 from jobs.progress import print_progress
 
 if TYPE_CHECKING:

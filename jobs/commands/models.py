@@ -1,4 +1,4 @@
-"""Training generators."""
+"""The commands that train generators and adapters."""
 
 from argparse import Namespace
 
@@ -6,7 +6,7 @@ from jobs.arguments import AddCommand, spec_arguments
 
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
+    """Add the commands."""
     trainer = command(
         "train-generator",
         train_generator,
@@ -24,7 +24,7 @@ def register(command: AddCommand) -> None:
 
 
 def train_generator(arguments: Namespace) -> None:
-    """Train the generator that a spec describes, or go on with it."""
+    """Train the generator that a spec describes, or resume it."""
     from engine.config.spec_file import load_as
     from engine.training.generator.generator_spec import GeneratorSpec
 
@@ -36,7 +36,7 @@ def train_generator(arguments: Namespace) -> None:
 
 
 def finetune(arguments: Namespace) -> None:
-    """Train the adapters that a spec describes, or go on with them."""
+    """Train the adapters that a spec describes, or resume them."""
     from engine.config.spec_file import load_as
     from engine.training.finetune.finetune_spec import FinetuneSpec
 

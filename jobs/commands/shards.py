@@ -1,4 +1,4 @@
-"""Looking into anybody's shards, and packing them anew."""
+"""The commands that inspect and reshard shards of any origin."""
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -10,9 +10,9 @@ from jobs.arguments import AddCommand
 from jobs.printing import print_text
 from jobs.progress import print_progress
 from shards.errors import ShardError
+from shards.reading.members import Members
 
 if TYPE_CHECKING:
-    from shards.reading.members import Members
     from shards.storage.locations import ShardFile
     from shards.storage.shard_cache import ShardCache
     from shards.tools.survey import Survey
@@ -22,8 +22,8 @@ _SHOWN = 5
 
 
 def register(command: AddCommand) -> None:
-    """The commands of this file."""
-    text = "Tell what is in shards of WebDataset form, ours or not: classes, images, fields, and what is damaged."
+    """Add the commands."""
+    text = "Describe WebDataset shards of any origin: classes, images, fields, and damage."
     look = command("inspect", inspect, text, "inspect 's3://bucket/birds/{00000..00031}.tar' --sheet birds.png")
     look.add_argument("path", metavar="PATH", help="a run, a folder, a .tar, a pattern of tars, or a URL of these")
     look.add_argument("--sheet", metavar="FILE", type=Path, help="write a picture of some images of every class (.png)")
@@ -33,16 +33,16 @@ def register(command: AddCommand) -> None:
     _label_argument(look)
 
     text = (
-        "Write shards anew: in another size, several places as one, or chosen samples; the same command again resumes."
+        "Write shards again: in another size, several places as one, or chosen samples; the same command again resumes."
     )
     pack = command("reshard", reshard, text, "reshard runs/a/shards runs/b/shards --out ab --samples-per-shard 5000")
     pack.add_argument("sources", metavar="SOURCE", nargs="+", help="like inspect's PATH; several are merged, in order")
-    pack.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one to go on with")
+    pack.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one to resume")
     size = pack.add_mutually_exclusive_group()
     size.add_argument(
         "--samples-per-shard", metavar="N", type=_count, default=1000, help="size of a shard (default: %(default)s)"
     )
-    size.add_argument("--shards", metavar="N", type=_count, help="so many shards of nearly equal size")
+    size.add_argument("--shards", metavar="N", type=_count, help="number of shards, of nearly equal size")
     pack.add_argument(
         "--select", metavar="FILE", type=Path, help="keep only the keys in column `key` of a parquet file"
     )
@@ -57,32 +57,32 @@ def register(command: AddCommand) -> None:
 
 
 def inspect(arguments: Namespace) -> None:
-    """Print it; an error if something is damaged."""
+    """Print the contents. Raise ShardError if something is damaged."""
     from shards.storage.locations import find_tars
     from shards.storage.shard_cache import ShardCache
     from shards.tools.survey import Survey, read_class_names, unfinished_tars
 
     place = _place(arguments.path)
-    found, cache = find_tars(place), ShardCache()
-    tars = found[: arguments.first]
+    all_tars, cache = find_tars(place), ShardCache()
+    tars = all_tars[: arguments.first]
     survey = Survey(_roles(arguments), arguments.decode, read_class_names(tars[0]))
-    for _ in print_progress(_look(survey, tars, cache), len(tars), "shards read"):
+    for _ in print_progress(_survey(survey, tars, cache), len(tars), "shards read"):
         pass
     skipped = unfinished_tars(place)
     if arguments.json:
-        content = {"path": place, **survey.as_json(), "shards_in_all": len(found), "unfinished": skipped}
+        content = {"path": place, **survey.as_json(), "shards_in_all": len(all_tars), "unfinished": skipped}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        print_text(f"{place}: {len(tars):,} of {len(found):,} shards" if len(tars) < len(found) else place)
+        print_text(f"{place}: {len(tars):,} of {len(all_tars):,} shards" if len(tars) < len(all_tars) else place)
         _print(survey, skipped)
     if arguments.sheet is not None:
         _write_sheet(survey, cache, arguments.sheet)
     if survey.problems:
-        raise ShardError(f"{place}: {survey.problems:,} things are damaged, the first: {survey.damaged[0]}")
+        raise ShardError(f"{place}: {survey.problems:,} problems, the first: {survey.damaged[0]}")
 
 
 def reshard(arguments: Namespace) -> None:
-    """Write the shards that are not finished; say what was left out."""
+    """Write the unfinished shards; print what is left out."""
     from shards.storage.shard_cache import ShardCache
     from shards.tools.reshard import Resharder
     from shards.tools.reshard_options import ReshardOptions, read_selected_keys
@@ -104,7 +104,9 @@ def reshard(arguments: Namespace) -> None:
     for _ in print_progress(resharder.write(), plan.total, "samples written"):
         pass
     shards = len(options.shard_ranges(plan.total))
-    print_text(f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards")
+    print_text(
+        f"resharded to {arguments.out}: {plan.total:,} samples of {len(plan.classes):,} classes in {shards:,} shards"
+    )
 
 
 def _label_argument(added: ArgumentParser) -> None:
@@ -118,22 +120,20 @@ def _label_argument(added: ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdigit() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
+        raise ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)
 
 
 def _place(path: str) -> str:
-    """A run's shards for a run."""
+    """Return the shards folder of a run; any other path as it is."""
     return str(Path(path) / "shards") if (Path(path) / "spec.yaml").is_file() else path
 
 
-def _roles(arguments: Namespace) -> "Members":
-    from shards.reading.members import Members
-
+def _roles(arguments: Namespace) -> Members:
     return Members(label=arguments.label)
 
 
-def _look(survey: "Survey", tars: "Sequence[ShardFile]", cache: "ShardCache") -> Iterator[int]:
+def _survey(survey: "Survey", tars: "Sequence[ShardFile]", cache: "ShardCache") -> Iterator[int]:
     for done, tar in enumerate(tars, 1):
         survey.add(tar, cache.path(tar))
         yield done
@@ -148,8 +148,8 @@ def _print(survey: "Survey", skipped: Sequence[str]) -> None:
         sizes = least if least == most else f"width {_span(survey.width)}, height {_span(survey.height)}"
         formats = ", ".join(f"{count:,} {form}" for form, count in survey.formats.most_common())
         print_text(f"{'images':10}{formats}; {sizes}")
-    said = {"synthetic": True, "real": False, "not said": None}
-    print_text(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in said.items()))
+    origins = {"synthetic": True, "real": False, "not said": None}
+    print_text(f"{'origin':10}" + ", ".join(f"{survey.synthetic[value]:,} {name}" for name, value in origins.items()))
     print_text(f"{'members':10}" + ", ".join(_share(f".{name}", n, survey) for name, n in survey.members.items()))
     for number, (name, types) in enumerate(survey.fields.items()):
         kinds = " or ".join(types)
@@ -159,7 +159,7 @@ def _print(survey: "Survey", skipped: Sequence[str]) -> None:
         which = "no label" if label is None else f"{label}"
         print_text(f"{'' if number else 'classes':10}{which:>8}  {count:>9,}  {class_name or ''}".rstrip())
     if len(classes) > _CLASSES:
-        print_text(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json tells all")
+        print_text(f"{'':10}and {len(classes) - _CLASSES:,} more classes; --json lists all")
     _print_trouble(survey, skipped)
 
 

@@ -44,7 +44,7 @@ def test_killed_trial_resumes_and_ends_as_undisturbed(tmp_path: Path) -> None:
     done = run_here("sweep", folder / "spec.yaml", "--out", folder)
     killer.join()
     assert done.returncode == 0, text_of(done)
-    assert "its process died; it goes on from its checkpoint" in text_of(done)
+    assert "its process died; it resumes from its checkpoint" in text_of(done)
     assert "Traceback" not in text_of(done)
     calm = prepare_sweep(make_sweep_run(tmp_path / "calm", sweep=SWEEP, train=TRAIN))
     for trial in calm.pending():

@@ -41,7 +41,7 @@ def assert_refused(found: Completed, code: int, *parts: str) -> None:
         ("steps", 2, ["--set steps: write it as key.path=value"]),
         ("model.source=/no/such/model", 1, ["model.source: no folder /no/such/model; give a model's folder"]),
         ("model.source=embedded/digitz", 1, ["model.source: there is no 'embedded/digitz'; embedded are: "]),
-        ("model.source=/usr", 1, ["model.source: /usr holds no model_index.json"]),
+        ("model.source=/usr", 1, ["model.source: /usr has no model_index.json"]),
     ],
 )
 def test_bad_spec(override: str, code: int, parts: list[str], jobs: Jobs, tiny_spec: Path, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_pickle_that_is_not_trusted_is_refused_with_the_remedy(
     ):
         found = jobs(*command)
         assert found.returncode == 2, text_of(found)
-        assert "runs whatever code it holds" in found.stderr
+        assert "runs any code that it contains" in found.stderr
         assert "say trust_pickle: true" in found.stderr
         assert "Traceback" not in found.stderr
     assert not (tmp_path / "track").exists()
@@ -241,7 +241,7 @@ def test_one_checkout_at_a_time(files: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_file_that_is_no_pickle(files: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "page.pkl").write_bytes(content)
-    with pytest.raises(ModelError, match=r"page.pkl is no network pickle .* download it again"):
+    with pytest.raises(ModelError, match=r"page.pkl is not a network pickle .* download it again"):
         load(spec_of(files, f"model.source={tmp_path / 'page.pkl'}"))
 
 

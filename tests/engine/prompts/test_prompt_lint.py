@@ -1,4 +1,4 @@
-"""Prompts are looked at before GPUs are spent: every kind of finding, and none where nothing is wrong."""
+"""Tests of every kind of finding about prompts, and of prompts without any."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from engine.run.run import plan_run
 from tests.conftest import ROOT, Jobs, text_of, write_spec
 
 
-def findings(folder: Path, prompts: dict[str, Any], classes: Sequence[str] = ("cat", "dog"), **given: Any) -> list[str]:
+def lint(folder: Path, prompts: dict[str, Any], classes: Sequence[str] = ("cat", "dog"), **options: Any) -> list[str]:
     spec = write_spec(
         folder,
         {"name": "x", "classes": list(classes), "plan": {"per_class": 50}, "model": {"source": "embedded/digits"}},
         {"prompts": prompts},
     )
-    return lint_prompts(plan_run(load_spec(spec)).prompts, **given)
+    return lint_prompts(plan_run(load_spec(spec)).prompts, **options)
 
 
 VARIED = {
@@ -28,34 +28,33 @@ VARIED = {
 }
 
 
-def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
+def test_good_prompts_have_no_finding(tmp_path: Path) -> None:
     limit = TextLimit("tokenizer", 10, lambda text: len(text.split()))
-    assert findings(tmp_path, VARIED, limits=[limit]) == []
+    assert lint(tmp_path, VARIED, limits=[limit]) == []
 
 
 def test_repeated_prompts(tmp_path: Path) -> None:
-    found = findings(tmp_path, {"templates": ["a photo of a {class}"]})
-    assert found == [
+    findings = lint(tmp_path, {"templates": ["a photo of a {class}"]})
+    assert findings == [
         "cat, dog: 1 distinct prompts among 50 of strategy 'templates'; only seeds vary the others: add templates, "
         "attributes or a bank"
     ]
 
 
-def test_prompts_that_are_cut(tmp_path: Path) -> None:
+def test_prompts_longer_than_the_limit(tmp_path: Path) -> None:
     limit = TextLimit("tokenizer", 3, lambda text: len(text.split()))
-    found = findings(tmp_path, VARIED, limits=[limit])
-    assert len(found) == 2
-    assert "cat: 50 of 51 prompts are cut by the tokenizer, which reads 3 tokens; the longest has 4: 'a " in found[0]
+    findings = lint(tmp_path, VARIED, limits=[limit])
+    assert len(findings) == 2
+    assert "cat: 50 of 51 prompts are cut by the tokenizer, which reads 3 tokens; the longest has 4: 'a " in findings[0]
 
 
-def test_classes_that_are_told_alike(tmp_path: Path) -> None:
-    told = {**VARIED, "classes": {"dog": {"name": "cats"}}}
-    found = findings(tmp_path, told)
-    assert len(found) == 1
-    assert found[0].startswith("cat and dog: ")
-    assert "prompts are nearly equal, like 'a " in found[0]
-    forgotten = findings(tmp_path, {"templates": [f"a photo {n}" for n in range(40)]})
-    assert [one.partition(":")[0] for one in forgotten] == ["cat and dog"]
+def test_classes_with_nearly_equal_prompts(tmp_path: Path) -> None:
+    findings = lint(tmp_path, {**VARIED, "classes": {"dog": {"name": "cats"}}})
+    assert len(findings) == 1
+    assert findings[0].startswith("cat and dog: ")
+    assert "prompts are nearly equal, like 'a " in findings[0]
+    without_class = lint(tmp_path, {"templates": [f"a photo {n}" for n in range(40)]})
+    assert [finding.partition(":")[0] for finding in without_class] == ["cat and dog"]
 
 
 def test_prompts_that_name_another_class(tmp_path: Path) -> None:
@@ -64,9 +63,10 @@ def test_prompts_that_name_another_class(tmp_path: Path) -> None:
     rows += [BankRow("hot dog", f"hot dog {n}", "", "m", "i", 0) for n in range(50)]
     rows += [BankRow("dog", f"dog {n}", "", "m", "i", 0) for n in range(50)]
     write_bank(tmp_path / "bank.parquet", rows)
-    found = findings(tmp_path, {"bank": str(tmp_path / "bank.parquet")}, ("cat", "hot dog", "dog"))
-    named = [one for one in found if "prompts name" in one]
-    assert named == ["cat: 10 of 50 prompts name 'dog', like 'a cat chasing dogs'"]
+    findings = lint(tmp_path, {"bank": str(tmp_path / "bank.parquet")}, ("cat", "hot dog", "dog"))
+    assert [finding for finding in findings if "prompts name" in finding] == [
+        "cat: 10 of 50 prompts name 'dog', like 'a cat chasing dogs'"
+    ]
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,28 @@ class Gloss:
     gloss: str
 
 
-def test_names_that_mean_several_things(tmp_path: Path) -> None:
+def test_ambiguous_names(tmp_path: Path) -> None:
     known = {
         "crane": [Gloss("lifts and moves heavy objects"), Gloss("large long-necked wading bird")],
         "cat": [Gloss("feline")],
     }
     meanings = known.__getitem__
-    found = findings(tmp_path, VARIED, ("cat", "crane"), meanings=meanings)
-    assert len(found) == 1
-    assert found[0].startswith("crane: means several things: (1) lifts and moves heavy objects; (2) large long-necked")
-    assert "--set 'prompts.classes.crane.name=crane (lifts and moves heavy objects)'" in found[0]
+    findings = lint(tmp_path, VARIED, ("cat", "crane"), meanings=meanings)
+    assert len(findings) == 1
+    assert findings[0].startswith(
+        "crane: means several things: (1) lifts and moves heavy objects; (2) large long-necked"
+    )
+    assert "--set 'prompts.classes.crane.name=crane (lifts and moves heavy objects)'" in findings[0]
     fixed = {**VARIED, "classes": {"crane": {"name": "crane (large long-necked wading bird)"}}}
-    assert findings(tmp_path, fixed, ("cat", "crane"), meanings=meanings) == []
+    assert lint(tmp_path, fixed, ("cat", "crane"), meanings=meanings) == []
 
 
 def test_the_command_and_the_real_tokenizer(jobs: Jobs, tmp_path: Path) -> None:
-    clean = jobs("lint", ROOT / "jobs/specs/digits.yaml")
-    assert clean.returncode == 0, text_of(clean)
-    assert clean.stdout.strip().endswith("no findings")
+    result = jobs("lint", ROOT / "jobs/specs/digits.yaml")
+    assert result.returncode == 0, text_of(result)
+    assert result.stdout.strip().endswith("no findings")
     long = "handwritten digit " * 12 + "{class} {weight}"
-    found = jobs("lint", ROOT / "jobs/specs/smoke.yaml", "--set", f"prompts.templates=['{long}']")
-    assert found.returncode == 1
-    assert "prompts are cut by the tokenizer, which reads 24 tokens" in found.stdout
-    assert "Traceback" not in text_of(found)
+    result = jobs("lint", ROOT / "jobs/specs/smoke.yaml", "--set", f"prompts.templates=['{long}']")
+    assert result.returncode == 1
+    assert "prompts are cut by the tokenizer, which reads 24 tokens" in result.stdout
+    assert "Traceback" not in text_of(result)

@@ -1,4 +1,4 @@
-"""WordNet's nouns: meanings of a name, plurals, names of synsets, and what is a kind of what."""
+"""Tests of the meanings of a name, plurals, names of synsets, and hyponyms."""
 
 from pathlib import Path
 
@@ -15,18 +15,18 @@ def wordnet() -> WordNet:
 
 
 @needs_wordnet
-def test_meanings_come_in_wordnets_order_with_gloss_and_lemmas(wordnet: WordNet) -> None:
-    found = wordnet.meanings("crane")
-    # The third is called by its first lemma.
-    assert [meaning.synset for meaning in found] == [
+def test_meanings_have_wordnets_order_gloss_and_lemmas(wordnet: WordNet) -> None:
+    meanings = wordnet.meanings("crane")
+    # The name of the third is its first lemma.
+    assert [meaning.synset for meaning in meanings] == [
         "crane.n.01",
         "crane.n.02",
         "grus.n.01",
         "crane.n.04",
         "crane.n.05",
     ]
-    assert found[4].gloss == "large long-necked wading bird of marshes and plains in many parts of the world"
-    assert found[0].lemmas == ("Crane", "Stephen Crane")
+    assert meanings[4].gloss == "large long-necked wading bird of marshes and plains in many parts of the world"
+    assert meanings[0].lemmas == ("Crane", "Stephen Crane")
     assert wordnet.meanings("wading birb") == []
 
 
@@ -42,7 +42,7 @@ def test_meanings_come_in_wordnets_order_with_gloss_and_lemmas(wordnet: WordNet)
         ("boxes", "box.n.01"),
         ("firemen", "fireman.n.01"),
         ("ponies", "pony.n.01"),
-        ("glasses", "spectacles.n.01"),  # not many a glass
+        ("glasses", "spectacles.n.01"),  # not several glasses
         ("t-shirt", "jersey.n.03"),
     ],
 )
@@ -56,14 +56,14 @@ def test_a_synset_has_a_name_by_each_of_its_lemmas(wordnet: WordNet) -> None:
 
 
 @needs_wordnet
-def test_hyponyms_are_all_that_lie_below(wordnet: WordNet) -> None:
+def test_hyponyms_are_all_synsets_below(wordnet: WordNet) -> None:
     assert {"fighter.n.02", "biplane.n.01", "airliner.n.01"} <= wordnet.hyponyms("airplane.n.01")
     dogs, canines = wordnet.hyponyms("dog.n.01"), wordnet.hyponyms("canine.n.02")
     assert dogs < canines
     assert "dog.n.01" in canines - dogs
     assert wordnet.hyponyms("poodle.n.01") < dogs
     assert wordnet.hyponyms("toy_poodle.n.01") == set()
-    assert "golden_gate_bridge.n.01" in wordnet.hyponyms("bridge.n.01"), "single bridges are bridges"
+    assert "golden_gate_bridge.n.01" in wordnet.hyponyms("bridge.n.01")  # an instance
 
 
 @needs_wordnet
@@ -77,14 +77,14 @@ def test_hyponyms_are_all_that_lie_below(wordnet: WordNet) -> None:
         ("", "write one like airplane.n.01"),
     ],
 )
-def test_an_unknown_synset_is_an_error_that_names_known_ones(wordnet: WordNet, synset: str, advice: str) -> None:
+def test_an_unknown_synset_is_refused_with_known_ones(wordnet: WordNet, synset: str, advice: str) -> None:
     with pytest.raises(SpecError) as error:
         wordnet.hyponyms(synset)
     assert str(error.value) == f"WordNet has no noun synset {synset!r}; {advice}"
 
 
 @needs_wordnet
-def test_the_environment_says_where_wordnet_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WNSEARCHDIR", str(WORDNET))
     assert WordNet().meanings("frog")
     monkeypatch.setenv("WNSEARCHDIR", str(tmp_path))
@@ -92,7 +92,7 @@ def test_the_environment_says_where_wordnet_is(tmp_path: Path, monkeypatch: pyte
         WordNet()
 
 
-def test_a_folder_without_wordnet_is_an_error_that_says_how_to_get_it(tmp_path: Path) -> None:
+def test_a_folder_without_wordnet_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         WordNet(tmp_path)
     assert f"{tmp_path}/index.noun cannot be read: No such file" in str(error.value)
@@ -104,7 +104,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.noun").write_text("  17 WordNet 3.1 Copyright 2011 by Princeton University.\n")
     for name in ("data.noun", "noun.exc", "cntlist.rev"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match="another version than 3"):
+    with pytest.raises(DataError, match="does not hold version 3"):
         WordNet(tmp_path)
 
 
@@ -120,5 +120,5 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         ("seven-winged blarg", []),
     ],
 )
-def test_what_a_picture_of_a_name_may_show(name: str, likely: list[str], wordnet: WordNet) -> None:
+def test_likely_meanings(name: str, likely: list[str], wordnet: WordNet) -> None:
     assert [meaning.synset for meaning in wordnet.likely_meanings(name)] == likely

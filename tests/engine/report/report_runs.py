@@ -101,15 +101,17 @@ def _trial_result(sweep: Sweep, trial: Trial, accuracy: float, random: np.random
             others = (label + random.integers(1, len(sweep.classes), len(label))) % len(sweep.classes)
             predicted = np.where(random.random(len(label)) < accuracy, label, others)
             predictions[split] = Predictions(label, predicted, random.random(len(label)), np.ones(len(label)))
-    ious = {split: tuple(((one.quality + one.confidence) / 2).tolist()) for split, one in predictions.items()}
+    ious = {
+        split: tuple(((of_split.quality + of_split.confidence) / 2).tolist()) for split, of_split in predictions.items()
+    }
     return TrialResult(
         arm=trial.arm,
         seed=trial.seed,
         fingerprint=sweep.fingerprint_of(trial),
-        scores={split: one.scores(len(sweep.classes)) for split, one in predictions.items()},
+        scores={split: of_split.scores(len(sweep.classes)) for split, of_split in predictions.items()},
         predictions={
-            split: TrialPredictions(quality=ious[split]) if masks else trial_predictions(one)
-            for split, one in predictions.items()
+            split: TrialPredictions(quality=ious[split]) if masks else trial_predictions(of_split)
+            for split, of_split in predictions.items()
         },
     )
 

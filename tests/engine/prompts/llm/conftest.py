@@ -1,4 +1,4 @@
-"""What the tests of banks share: specs as from a file."""
+"""Fixtures of the tests of prompt banks."""
 
 import json
 from collections.abc import Callable
@@ -11,9 +11,13 @@ from engine.prompts.llm.bank_spec import PromptBankSpec
 MakeSpec = Callable[..., PromptBankSpec]
 
 
+def silent(line: str) -> None:
+    """Drop a log line."""
+
+
 @pytest.fixture
 def make_spec() -> MakeSpec:
-    """A spec of prompts for three classes, with `model` and what else is given."""
+    """Return a function that makes a spec of prompts for three classes, with a model and other changes."""
 
     def make(model: dict[str, Any], **more: Any) -> PromptBankSpec:
         content = {

@@ -1,7 +1,6 @@
-"""A small server that speaks Ollama's and OpenAI's protocols, with the troubles that real ones have.
+"""A small server that speaks Ollama's and OpenAI's protocols, with the failures of real servers.
 
-What it says follows from the question alone, as a model's answer does from prompt and seed; what goes wrong on the way
-is up to the test.
+A response follows from the question alone, as a model's does from prompt and seed. The test chooses the failures.
 """
 
 import base64
@@ -16,14 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-Say = Callable[["Asked"], str]
-Trouble = Callable[["Asked", int], str]
-"""What goes wrong with a question at its nth arrival, counted from 0; "" for nothing."""
+Respond = Callable[["Asked"], str]
+Fail = Callable[["Asked", int], str]
+"""Returns the failure of a question at its nth arrival, counted from 0; "" for none."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question as it came in."""
+    """A request that arrived."""
 
     text: str
     seed: int
@@ -33,44 +32,44 @@ class Asked:
 
 @dataclass
 class ChatServer:
-    """What it says, what goes wrong, and what it was asked."""
+    """The responses and failures of a server, and the requests that arrived."""
 
-    say: Say
-    trouble: Trouble = lambda asked, nth: ""
+    respond: Respond
+    fail: Fail = lambda asked, nth: ""
     arrivals: list[tuple[float, Asked]] = field(default_factory=list)
     finished: list[Asked] = field(default_factory=list)
     port: int = 0
     most_at_once: int = 0
-    _now: int = 0
-    _seen: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _active: int = 0
+    _arrivals_by_question: Counter[tuple[str, int]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def model(self, backend: str, **more: Any) -> dict[str, Any]:
-        """The `model` of a spec."""
+        """Return the `model` of a spec."""
         url = f"http://127.0.0.1:{self.port}" + ("/v1" if backend == "openai" else "")
         return {"backend": backend, "name": "writer", "url": url, "timeout_s": 5.0, "backoff_s": 0.01, **more}
 
     def arrive(self, asked: Asked) -> str:
         with self._lock:
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
+            self._active += 1
+            self.most_at_once = max(self.most_at_once, self._active)
             self.arrivals.append((time.monotonic(), asked))
-            nth = self._seen[asked.text, asked.seed]
-            self._seen[asked.text, asked.seed] += 1
-            return self.trouble(asked, nth)
+            nth = self._arrivals_by_question[asked.text, asked.seed]
+            self._arrivals_by_question[asked.text, asked.seed] += 1
+            return self.fail(asked, nth)
 
     def leave(self) -> None:
         with self._lock:
-            self._now -= 1
+            self._active -= 1
 
 
 @contextmanager
-def serving(say: Say, trouble: Trouble = lambda asked, nth: "") -> Iterator[ChatServer]:
-    """A server on the loopback interface."""
-    chat = ChatServer(say, trouble)
+def serving(respond: Respond, fail: Fail = lambda asked, nth: "") -> Iterator[ChatServer]:
+    """Run a server on the loopback interface."""
+    chat = ChatServer(respond, fail)
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"chat": chat}))
     http.daemon_threads = True
-    http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are what is tested
+    http.handle_error = lambda *_: None  # type: ignore[method-assign]  # tests let clients hang up
     chat.port = http.server_port
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -83,10 +82,11 @@ def serving(say: Say, trouble: Trouble = lambda asked, nth: "") -> Iterator[Chat
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection; `chat` is set by the subclass that a server makes."""
+    """A connection. A subclass of each server sets `chat`."""
 
     chat: ChatServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise every response waits 40 ms for the client's acknowledgement
 
     def log_message(self, *_: object) -> None:
         pass
@@ -94,14 +94,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = _read(self.path, body, self.headers.get("Authorization", ""))
-        trouble = self.chat.arrive(asked)
+        failure = self.chat.arrive(asked)
         try:
-            self._answer(asked, trouble)
+            self._answer(asked, failure)
         finally:
             self.chat.leave()
 
-    def _answer(self, asked: Asked, trouble: str) -> None:
-        kind, _, value = trouble.partition(" ")
+    def _answer(self, asked: Asked, failure: str) -> None:
+        kind, _, value = failure.partition(" ")
         broken = {"malformed": b'{"message": {"content": "1. a ca', "strange": b'[{"content": 5}]'}
         if kind.isdigit():
             self._send(int(kind), json.dumps({"error": "busy", "headers": asked.authorization}).encode(), value)
@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._pour(b" ", 0.05)
         else:
             time.sleep(float(value) if kind == "slow" else 0.0)
-            self._send(200, _answer(self.path, self.chat.say(asked)))
+            self._send(200, _answer(self.path, self.chat.respond(asked)))
             self.chat.finished.append(asked)
 
     def _send(self, status: int, data: bytes, retry_after: str = "") -> None:
@@ -161,10 +161,7 @@ def _answer(path: str, text: str) -> bytes:
 
 
 def write(asked: Asked) -> str:
-    """A writer as models are: chatty, at times repeating itself, at times off the subject, at times unwilling.
-
-    It is told `Write COUNT prompts about CLASS`.
-    """
+    """Respond to `Write COUNT prompts about CLASS` with chatter, repetitions, off-topic lines and refusals."""
     draw = Random(f"{asked.seed} {asked.text}")
     _, count, _, _, name = asked.text.split(" ", 4)
     if draw.random() < 0.15:

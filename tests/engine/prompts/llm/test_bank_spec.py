@@ -1,4 +1,4 @@
-"""What a bank's spec may say; the shipped ones are read."""
+"""Tests of the specs of prompt banks, and of the shipped ones."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from engine.errors import RunMismatch, SpecError
 from engine.prompts.llm.bank_spec import BankSpec, CaptionBankSpec, PromptBankSpec
 from engine.prompts.llm.prompt_job import write_prompts
 from tests.conftest import ROOT, write_spec
-from tests.engine.prompts.llm.conftest import MakeSpec
+from tests.engine.prompts.llm.conftest import MakeSpec, silent
 
 MODEL = {"backend": "ollama", "name": "m"}
 
@@ -24,7 +24,7 @@ def test_the_shipped_specs(name: str, kind: type[BankSpec]) -> None:
     assert spec.class_names("cat") == ("cat", "cat")
 
 
-def test_the_models_in_the_comments_of_the_shipped_spec() -> None:
+def test_the_models_in_comments_of_a_shipped_spec() -> None:
     path = ROOT / "jobs" / "specs" / "cifar10-prompts.yaml"
     lines = [line.removeprefix("#") for line in path.read_text().splitlines() if line.startswith("#   model:")]
     content = yaml.safe_load(path.read_text())
@@ -53,7 +53,7 @@ def test_the_default_is_a_local_model() -> None:
         ({"patience": 0.5}, "patience: 0.5 is refused"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     content = {"name": "x", "classes": ["cat", "dog"], "model": MODEL} | change
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
@@ -62,28 +62,28 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message:
     assert message in str(caught.value)
 
 
-def test_captions_say_which_placeholder_they_lack(tmp_path: Path) -> None:
+def test_a_missing_placeholder_is_named(tmp_path: Path) -> None:
     path = write_spec(tmp_path, {"name": "x", "data": {"source": "digits"}, "model": MODEL, "prefix": "{caption}"})
     with pytest.raises(SpecError, match=r"prefix '{caption}' lacks {class}"):
         load_as(CaptionBankSpec, path)
 
 
-def test_how_a_server_is_spoken_to_decides_no_answer(make_spec: MakeSpec) -> None:
+def test_connection_settings_keep_the_identity(make_spec: MakeSpec) -> None:
     spec = make_spec(MODEL, words={"cat": {"aliases": ["kitten"]}})
-    same = make_spec(
+    other = make_spec(
         MODEL | {"url": "http://other:1", "parallel": 9, "attempts": 2, "api_key_env": "K", "timeout_s": 1.0},
         per_class=7, patience=9.0, name="other",
     )  # fmt: skip
-    assert spec.identity() == same.identity()
+    assert spec.identity() == other.identity()
     for change in ({"seed": 6}, {"instruction": "{class}"}, {"per_request": 5}, {"words": {"cat": {"name": "tomcat"}}}):
         assert make_spec(MODEL, **change).identity() != spec.identity()
     for change in ({"name": "n"}, {"temperature": 0.5}, {"max_tokens": 9}, {"backend": "openai"}):
         assert make_spec(MODEL | change).identity() != spec.identity()
 
 
-def test_a_bank_that_is_not_ours_is_left_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_bank_without_responses_is_not_replaced(make_spec: MakeSpec, tmp_path: Path) -> None:
     out = tmp_path / "bank.parquet"
     out.write_bytes(b"precious")
-    with pytest.raises(RunMismatch, match="give another --out"):
-        write_prompts(make_spec(MODEL), out, lambda line: None)
+    with pytest.raises(RunMismatch, match="choose another --out"):
+        write_prompts(make_spec(MODEL), out, silent)
     assert out.read_bytes() == b"precious"

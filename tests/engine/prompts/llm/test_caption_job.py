@@ -1,4 +1,4 @@
-"""Captions of real images: each from its own image, of the train split alone."""
+"""Tests of captions: each describes its own image, and only images of the train split are shown."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from engine.errors import BankIncomplete, DataError, SpecError
 from engine.prompts.llm.bank_spec import CaptionBankSpec
 from engine.prompts.llm.caption_job import write_captions
 from shards.codec import decode_rgb, encode_rgb
+from tests.engine.prompts.llm.conftest import silent
 from tests.engine.prompts.llm.fake_chat_server import Asked, serving
 
 CLASSES = ("cat", "dog")
@@ -23,19 +24,15 @@ SPLITS = {"world": 0.25, "train": 0.5, "validation": 0.25, "test": 0.0}
 ONLY_TRAIN = {"world": 0.0, "train": 1.0, "validation": 0.0, "test": 0.0}
 
 
-def silent(line: str) -> None:
-    """A log that nobody reads."""
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Flat pictures, no two of one colour, with one red value per class."""
+    """Uniform images of distinct colours, with one red value per class."""
     root = tmp_path_factory.mktemp("images")
     for label, name in enumerate(CLASSES):
         (root / name).mkdir()
-        for at in range(PER_CLASS):
-            pixels = np.full((40, 60, 3), (100 * label, 10 * at, 200), np.uint8)
-            (root / name / f"{at}.png").write_bytes(encode_rgb(pixels, "png"))
+        for index in range(PER_CLASS):
+            pixels = np.full((40, 60, 3), (100 * label, 10 * index, 200), np.uint8)
+            (root / name / f"{index}.png").write_bytes(encode_rgb(pixels, "png"))
     return root
 
 
@@ -43,11 +40,11 @@ def colour(data: bytes) -> str:
     return "-".join(str(value) for value in decode_rgb(data)[0, 0])
 
 
-def look(asked: Asked) -> str:
-    """Says what colour it sees; names the class in every second one."""
-    seen = colour(asked.image)
-    cat = " with a cat" if asked.text.endswith("cat") and int(seen.split("-")[1]) % 20 else ""
-    return f"Here is the caption:\nA flat picture of {seen}{cat}."
+def describe(asked: Asked) -> str:
+    """Return the colour of the image, with the class name for every second image."""
+    shade = colour(asked.image)
+    cat = " with a cat" if asked.text.endswith("cat") and int(shade.split("-")[1]) % 20 else ""
+    return f"Here is the caption:\nA flat picture of {shade}{cat}."
 
 
 def make_spec(images: Path, model: dict[str, Any], **more: Any) -> CaptionBankSpec:
@@ -57,9 +54,9 @@ def make_spec(images: Path, model: dict[str, Any], **more: Any) -> CaptionBankSp
 
 
 @pytest.mark.parametrize("backend", ["ollama", "openai"])
-def test_each_image_of_the_train_split_is_described_once(images: Path, tmp_path: Path, backend: str) -> None:
+def test_each_image_of_the_train_split_gets_a_caption(images: Path, tmp_path: Path, backend: str) -> None:
     out = tmp_path / "bank.parquet"
-    with serving(look) as server:
+    with serving(describe) as server:
         spec = make_spec(images, server.model(backend))
         write_captions(spec, out, silent)
         assert len(server.arrivals) == PER_CLASS
@@ -70,28 +67,28 @@ def test_each_image_of_the_train_split_is_described_once(images: Path, tmp_path:
         file = files[row["source"]]
         assert row["class_name"] == file.parent.name
         assert row["instruction"] == f"describe the {file.parent.name}"
-        seen = f"A flat picture of {colour(file.read_bytes())}"
-        assert row["prompt"] in (f"{seen} with a cat.", f"a photo of a {file.parent.name}: {seen}.")
+        shade = f"A flat picture of {colour(file.read_bytes())}"
+        assert row["prompt"] in (f"{shade} with a cat.", f"a photo of a {file.parent.name}: {shade}.")
     assert {row["prompt"].startswith("a photo of a cat: ") for row in rows if row["class_name"] == "cat"} == {
         True,
         False,
     }
 
 
-def test_so_many_of_each_class_and_the_larger_bank_goes_on(images: Path, tmp_path: Path) -> None:
+def test_a_larger_bank_keeps_the_captions(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "bank.parquet"
-    with serving(look) as server:
+    with serving(describe) as server:
         write_captions(make_spec(images, server.model("openai"), per_class=2), out, silent)
-        few = pq.read_table(out).to_pylist()
-        assert [row["class_name"] for row in few] == ["cat", "cat", "dog", "dog"]
+        small = pq.read_table(out).to_pylist()
+        assert [row["class_name"] for row in small] == ["cat", "cat", "dog", "dog"]
         write_captions(make_spec(images, server.model("openai"), per_class=3), out, silent)
         assert len(server.arrivals) == 6
-    assert all(row in pq.read_table(out).to_pylist() for row in few)
+    assert all(row in pq.read_table(out).to_pylist() for row in small)
 
 
 def test_several_captions_of_an_image_differ(images: Path, tmp_path: Path) -> None:
     def vary(asked: Asked) -> str:
-        return look(asked).replace("flat", f"{('dull', 'smooth', 'plain')[asked.seed % 3]} flat")
+        return describe(asked).replace("flat", f"{('dull', 'smooth', 'plain')[asked.seed % 3]} flat")
 
     out = tmp_path / "bank.parquet"
     with serving(vary) as server:
@@ -101,15 +98,15 @@ def test_several_captions_of_an_image_differ(images: Path, tmp_path: Path) -> No
     assert len({(row["source"], row["prompt"]) for row in rows}) == len(rows) == 8
 
 
-def test_images_that_a_model_refuses_may_be_few(images: Path, tmp_path: Path) -> None:
+def test_a_few_refusals_are_allowed(images: Path, tmp_path: Path) -> None:
     train = load_splits(make_spec(images, _model()).data).train
     refused = next(colour(image.read()) for image in train if image.class_name == "dog")
 
-    def coy(asked: Asked) -> str:
-        return "I cannot describe it." if colour(asked.image) == refused else look(asked)
+    def refuse_one(asked: Asked) -> str:
+        return "I cannot describe it." if colour(asked.image) == refused else describe(asked)
 
     out = tmp_path / "bank.parquet"
-    with serving(coy) as server:
+    with serving(refuse_one) as server:
         with pytest.raises(BankIncomplete, match=r"dog: 5 of 6 \(4 refusal\)"):
             write_captions(make_spec(images, server.model("ollama")), out, silent)
         asked = len(server.arrivals)
@@ -119,13 +116,13 @@ def test_images_that_a_model_refuses_may_be_few(images: Path, tmp_path: Path) ->
     assert "missing: 1" in str(bank)
 
 
-def test_large_images_are_shown_smaller(tmp_path: Path) -> None:
+def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     (tmp_path / "data" / "cat").mkdir(parents=True)
     gradient = np.zeros((300, 200, 3), np.uint8)
     gradient[:150] = 255
-    for at in range(4):
-        gradient[0, 0, 0] = at
-        cv2.imwrite(str(tmp_path / "data" / "cat" / f"{at}.png"), gradient)
+    for index in range(4):
+        gradient[0, 0, 0] = index
+        cv2.imwrite(str(tmp_path / "data" / "cat" / f"{index}.png"), gradient)
     with serving(lambda asked: "A cat.") as server:
         spec = make_spec(tmp_path / "data", server.model("openai"), longest_side=60)
         write_captions(spec, tmp_path / "bank.parquet", silent)
@@ -134,10 +131,10 @@ def test_large_images_are_shown_smaller(tmp_path: Path) -> None:
     assert all(image[:25].min() > 240 and image[35:].max() < 15 for image in shown)
 
 
-def test_a_broken_image_is_named(images: Path, tmp_path: Path) -> None:
+def test_a_corrupt_image_is_named(images: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "cat").mkdir(parents=True)
     (tmp_path / "data" / "cat" / "bad.png").write_bytes(b"no image")
-    with serving(look) as server:
+    with serving(describe) as server:
         data = {"source": "imagefolder", "path": str(tmp_path / "data"), "splits": ONLY_TRAIN}
         spec = make_spec(images, server.model("openai"), data=data)
         with pytest.raises(DataError, match=r"bad\.png: corrupt image"):
@@ -145,7 +142,7 @@ def test_a_broken_image_is_named(images: Path, tmp_path: Path) -> None:
         assert not server.arrivals
 
 
-def test_nothing_to_describe_and_unknown_classes(images: Path, tmp_path: Path) -> None:
+def test_unusable_data_is_refused(images: Path, tmp_path: Path) -> None:
     spec = make_spec(images, _model(), words={"cow": {"name": "cattle"}})
     with pytest.raises(SpecError, match=r"words has 'cow', which is no class of the data: cat, dog"):
         write_captions(spec, tmp_path / "bank.parquet", silent)

@@ -1,4 +1,4 @@
-"""What a model says, in its many forms, becomes prompts; what is none is turned down with its reason."""
+"""Tests of parsing responses: lists in many forms become prompts, other lines are rejected with a reason."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.prompts.llm.response_parser import ParsedLine, Response, contains_name, parse_caption, parse_prompts
 
-TWO = ["A black cat on a wall", "Two cats, asleep"]
+TWO_PROMPTS = ["A black cat on a wall", "Two cats, asleep"]
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ TWO = ["A black cat on a wall", "Two cats, asleep"]
         "Certainly! Cats it is.\nA black  cat\ton a wall\nTwo cats,\x00asleep",
     ],
 )
-def test_lists_of_all_forms(text: str) -> None:
-    assert parse_prompts(Response(text, False), ["cat"]) == [ParsedLine(one) for one in TWO]
+def test_lists_in_all_forms(text: str) -> None:
+    assert parse_prompts(Response(text, False), ["cat"]) == [ParsedLine(text) for text in TWO_PROMPTS]
 
 
-def test_numbers_that_belong_to_a_prompt_stay() -> None:
-    found = parse_prompts(Response("3 cats on 1.5 metres of snow\n2 cats: one red", False), ["cat"])
-    assert [line.text for line in found] == ["3 cats on 1.5 metres of snow", "2 cats: one red"]
+def test_numbers_of_a_prompt_are_kept() -> None:
+    lines = parse_prompts(Response("3 cats on 1.5 metres of snow\n2 cats: one red", False), ["cat"])
+    assert [line.text for line in lines] == ["3 cats on 1.5 metres of snow", "2 cats: one red"]
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,21 @@ def test_numbers_that_belong_to_a_prompt_stay() -> None:
 def test_refusals(text: str) -> None:
     (line,) = parse_prompts(Response(text, False), ["cat"])
     assert line.rejection == "refusal"
-    assert parse_caption(Response(text, False), ["cat"], "a cat: ")[0].reason == "refusal"
+    assert parse_caption(Response(text, False), ["cat"], "a cat: ")[0].rejection == "refusal"
 
 
-def test_a_refusal_among_prompts_loses_itself_alone() -> None:
-    found = parse_prompts(Response("1. A red cat\n2. I cannot write about a blue cat\n3. A dog", False), ["cat"])
-    assert [line.rejection for line in found] == ["", "refusal", "class name missing"]
+def test_a_refusal_rejects_only_its_line() -> None:
+    lines = parse_prompts(Response("1. A red cat\n2. I cannot write about a blue cat\n3. A dog", False), ["cat"])
+    assert [line.rejection for line in lines] == ["", "refusal", "class name missing"]
 
 
 @pytest.mark.parametrize("text", ["", " \n\n", "```\n```", "...", "Sure, here is the list:"])
-def test_nothing_said(text: str) -> None:
+def test_empty_responses(text: str) -> None:
     assert [line.rejection for line in parse_prompts(Response(text, False), ["cat"])] == ["empty response"]
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "accepted"),
     [
         ("1. A red cat\n2. A cat that jumps over a", ["A red cat"]),
         ("1. A red cat\n2. A cat. It jumps over a", ["A red cat", "A cat."]),
@@ -69,10 +69,10 @@ def test_nothing_said(text: str) -> None:
         ("A cat that jumps over", []),
     ],
 )
-def test_a_cut_answer_is_used_up_to_its_last_whole_piece(text: str, kept: list[str]) -> None:
-    found = parse_prompts(Response(text, True), ["cat"])
-    assert [line.text for line in found if not line.rejection] == kept
-    assert kept or [line.rejection for line in found] == ["truncated"]
+def test_a_truncated_response_keeps_whole_sentences(text: str, accepted: list[str]) -> None:
+    lines = parse_prompts(Response(text, True), ["cat"])
+    assert [line.text for line in lines if not line.rejection] == accepted
+    assert accepted or [line.rejection for line in lines] == ["truncated"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_cut_answer_is_used_up_to_its_last_whole_piece(text: str, kept: list[s
         ("a sedan", ["automobile", "car", "sedan"]), ("the digit 3.", ["3"]),
     ],
 )  # fmt: skip
-def test_names_that_are_there(text: str, names: list[str]) -> None:
+def test_names_in_a_text(text: str, names: list[str]) -> None:
     assert contains_name(text, names)
 
 
@@ -99,24 +99,26 @@ def test_names_that_are_there(text: str, names: list[str]) -> None:
         ("", "cat"),
     ],
 )
-def test_names_that_are_not_there(text: str, name: str) -> None:
+def test_names_missing_in_a_text(text: str, name: str) -> None:
     assert not contains_name(text, [name])
 
 
-def test_a_caption_keeps_its_class() -> None:
-    says = Response("Caption: A small animal on grass.\nIt is brown.", False)
-    assert parse_caption(says, ["cat"], "a photo of a cat: ") == [ParsedLine("a photo of a cat: A small animal on grass.")]
-    assert [line.rejection for line in parse_caption(says, ["cat"], None)] == ["class name missing"]
+def test_a_caption_gets_its_class_name() -> None:
+    response = Response("Caption: A small animal on grass.\nIt is brown.", False)
+    assert parse_caption(response, ["cat"], "a photo of a cat: ") == [
+        ParsedLine("a photo of a cat: A small animal on grass.")
+    ]
+    assert [line.rejection for line in parse_caption(response, ["cat"], None)] == ["class name missing"]
     assert parse_caption(Response("A cat.", False), ["cat"], "a photo of a cat: ") == [ParsedLine("A cat.")]
 
 
 @given(st.text(), st.booleans())
-def test_any_text_gives_lines_that_a_file_can_hold(text: str, cut: bool) -> None:
+def test_any_text_gives_printable_lines(text: str, cut: bool) -> None:
     for line in parse_prompts(Response(text, cut), ["a"]):
         line.text.encode()
         assert line.text.isprintable()
         assert line.rejection or contains_name(line.text, ["a"])
 
 
-def test_half_characters_are_dropped() -> None:
+def test_lone_surrogates_are_dropped() -> None:
     assert parse_prompts(Response("a cat \ud83d here", False), ["cat"]) == [ParsedLine("a cat here")]

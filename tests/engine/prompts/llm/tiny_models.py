@@ -1,4 +1,4 @@
-"""Small models that a test makes: a language model, trained for seconds to list prompts, and one that tells colours."""
+"""Small models trained for seconds: a language model that lists prompts, and a vision model that names colours."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,28 +34,28 @@ _TEMPLATE = "<s>{{ messages[0]['content'] }}<ask>"
 
 
 def make_language_model(folder: Path) -> Path:
-    """A Llama that answers `list cat` with three lines like `a red cat on snow`; briefly trained, saved in `folder`."""
+    """Train a Llama that answers `list cat` with three lines like `a red cat on snow`, and save it in `folder`."""
     tokenizer = _tokenizer()
     tokenizer.chat_template = _TEMPLATE
     torch.manual_seed(0)
     model = LlamaForCausalLM(_llama(len(tokenizer)))
     draw = Random(0)
-    _train(model, 150, lambda: tokenizer([_example(draw) for _ in range(32)], **_TENSORS))
+    _train(model, 150, lambda: tokenizer([_text_example(draw) for _ in range(32)], **_TENSORS))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def make_vision_model(folder: Path) -> Path:
-    """A LLaVA for images of 16x16 that answers `see cat` with `a COLOUR`; briefly trained, saved in `folder`."""
+    """Train a LLaVA for images of 16x16 that answers `see cat` with `a COLOUR`, and save it in `folder`."""
     tokenizer = _tokenizer("<image>")
     torch.manual_seed(0)
-    eyes = CLIPVisionConfig(
+    vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8,
     )  # fmt: skip
     image = tokenizer.convert_tokens_to_ids("<image>")
     model = LlavaForConditionalGeneration(
-        LlavaConfig(vision_config=eyes, text_config=_llama(len(tokenizer)), image_token_index=image)
+        LlavaConfig(vision_config=vision, text_config=_llama(len(tokenizer)), image_token_index=image)
     )
     template = (
         "<s>{% for part in messages[0]['content'] %}{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}"
@@ -70,22 +70,22 @@ def make_vision_model(folder: Path) -> Path:
         chat_template=template,
     )
     draw = Random(0)
-    _train(model, 120, lambda: _seen(processor, draw))
+    _train(model, 120, lambda: _vision_examples(processor, draw))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
 
 def paint(colour: str, seed: int) -> Pixels:
-    """A noisy picture of one colour, 16x16."""
+    """Return a noisy image of one colour, 16x16."""
     noise = np.random.default_rng(seed).integers(-40, 40, (16, 16, 3))
     return np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
 
 
-def _seen(processor: LlavaProcessor, draw: Random) -> Any:
-    told = [(draw.choice(CLASSES), draw.choice(list(COLOURS)), draw.randrange(10**6)) for _ in range(24)]
-    texts = [f"<s><image>see {name}<ask>a {colour}</s>" for name, colour, _ in told]
-    images = [[Image.fromarray(paint(colour, seed))] for _, colour, seed in told]
+def _vision_examples(processor: LlavaProcessor, draw: Random) -> Any:
+    examples = [(draw.choice(CLASSES), draw.choice(list(COLOURS)), draw.randrange(10**6)) for _ in range(24)]
+    texts = [f"<s><image>see {name}<ask>a {colour}</s>" for name, colour, _ in examples]
+    images = [[Image.fromarray(paint(colour, seed))] for _, colour, seed in examples]
     return processor(text=texts, images=images, **_TENSORS)
 
 
@@ -106,16 +106,16 @@ def _llama(words: int) -> LlamaConfig:
     )  # fmt: skip
 
 
-def _example(draw: Random) -> str:
+def _text_example(draw: Random) -> str:
     name = draw.choice(CLASSES)
     lines = [f"a{draw.choice(_LOOKS)} {name} on{draw.choice(_PLACES)}" for _ in range(3)]
     return f"<s>list {name}<ask>" + "\n".join(lines) + "</s>"
 
 
 def _tokenizer(*special: str) -> PreTrainedTokenizerFast:
-    """A token for every word, with the space before it."""
+    """Return a tokenizer with a token for every word, including the space before it."""
     marks = ["<s>", "</s>", "<pad>", "<unk>", "<ask>", *special]
-    known = {word: at for at, word in enumerate([*marks, *sorted(_WORDS)])}
+    known = {word: index for index, word in enumerate([*marks, *sorted(_WORDS)])}
     words = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Split(Regex("\n| ?[^ \n]+"), "isolated")
     words.decoder = decoders.Fuse()

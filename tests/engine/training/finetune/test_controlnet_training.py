@@ -154,7 +154,7 @@ def test_masks_in_unknown_colours_are_refused(model: Path, taught: Path, tmp_pat
     pin_spec(Spec.model_validate_json(json.dumps(content)), tmp_path)
     for name, colour, words in (
         ("day", [255, 255, 0], r"learned it as \[255, 255, 255\]"),
-        ("dusk", [9, 9, 9], "knows"),
+        ("dusk", [9, 9, 9], "learned only"),
     ):
         content["condition"]["palette"] = PALETTE | {name: colour}
         with pytest.raises(SpecError, match=rf"condition\.palette\.{name}: is .*, and the ControlNet {words}"):

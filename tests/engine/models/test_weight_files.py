@@ -1,4 +1,4 @@
-"""Which files of a model are chosen, what is refused, and what a fingerprint sees."""
+"""The files of a model that are chosen or refused, and the changes that a fingerprint detects."""
 
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,13 @@ CONTROLNET = ModelPart("model.controlnet", "some/net", None, "config.json", "fp1
 ADAPTER = ModelPart("model.adapters.0.source", "some/lora", None, "pytorch_lora_weights.safetensors")
 
 
-def test_one_precision_is_chosen_and_nothing_else() -> None:
+def test_one_precision_is_chosen() -> None:
     assert choose_files(pipeline_part(), LISTING, XL).files == TEXTS | FP32 | VAE
     chosen = choose_files(pipeline_part("fp16"), LISTING, XL)
     assert (chosen.files, chosen.variant) == (TEXTS | FP16 | VAE, "fp16")
 
 
-def test_the_choice_is_that_of_diffusers() -> None:
+def test_choice_equals_diffusers() -> None:
     """`variant_compatible_siblings` is what its `download` chooses weights by."""
     from diffusers.pipelines.pipeline_loading_utils import variant_compatible_siblings
 
@@ -74,62 +74,62 @@ def test_the_choice_is_that_of_diffusers() -> None:
         assert weights == {name for name in theirs if "safetensors" in name}
 
 
-def test_shards_of_the_older_naming_are_of_their_variant() -> None:
+def test_older_shard_names_have_a_variant() -> None:
     old = {f"unet/diffusion_pytorch_model-0000{n}-of-00002.fp16.safetensors" for n in (1, 2)}
     old |= {"unet/diffusion_pytorch_model.safetensors.fp16.index.json"}
     assert choose_files(pipeline_part("fp16"), TEXTS | FP32 | VAE | old, XL).files >= old
     assert not choose_files(pipeline_part(), TEXTS | FP32 | VAE | old, XL).files & old
 
 
-def test_a_controlnet_takes_the_variant_where_it_has_it() -> None:
+def test_controlnet_uses_the_variant_if_it_has_it() -> None:
     plain = {"config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"}
     assert choose_files(CONTROLNET, plain, {}).variant is None
     both = choose_files(CONTROLNET, plain | {"diffusion_pytorch_model.fp16.safetensors"}, {})
     assert (both.files, both.variant) == ({"config.json", "diffusion_pytorch_model.fp16.safetensors"}, "fp16")
 
 
-def test_an_adapter_is_its_one_file() -> None:
+def test_adapter_is_one_file() -> None:
     names = {"pytorch_lora_weights.safetensors", "model.safetensors", "optimizer.bin", "README.md"}
     assert choose_files(ADAPTER, names, {}).files == {"pytorch_lora_weights.safetensors", "README.md"}
 
 
 @pytest.mark.parametrize(
-    ("part", "names", "index", "said"),
+    ("part", "names", "index", "words"),
     [
         (pipeline_part("bf16"), LISTING, XL, ["model.variant", "'bf16'", "fp16, non_ema"]),
         (pipeline_part(), LISTING - FP32 - {"unet/diffusion_pytorch_model.non_ema.safetensors"}, XL, ["only as fp16"]),
         (pipeline_part(), LISTING - VAE | {"vae/weights.ckpt"}, XL, ["vae/weights.ckpt", "safe_serialization=True"]),
         (pipeline_part(), LISTING, XL | {"_class_name": ["mine", "X"]}, ["mine.py", "never run"]),
         (pipeline_part(), LISTING | {"unet/own.py"}, XL | {"unet": ["own", "Net"]}, ["unet/own.py", "never run"]),
-        (pipeline_part(), {"sd-v1-4.ckpt", "README.md"}, {}, ["model.source", "holds no model_index.json"]),
+        (pipeline_part(), {"sd-v1-4.ckpt", "README.md"}, {}, ["model.source", "has no model_index.json"]),
         (CONTROLNET, {"config.json", "diffusion_pytorch_model.bin"}, {}, ["model.controlnet", "safetensors"]),
         (ADAPTER, {"pytorch_lora_weights.bin"}, {}, ["model.adapters.0", "pytorch_lora_weights.bin"]),
-        (ADAPTER, {"style.safetensors"}, {}, ["holds no pytorch_lora_weights.safetensors"]),
+        (ADAPTER, {"style.safetensors"}, {}, ["has no pytorch_lora_weights.safetensors"]),
     ],
 )
-def test_what_must_not_be_loaded_is_refused(
-    part: ModelPart, names: set[str], index: dict[str, Any], said: list[str]
+def test_unloadable_models_are_refused(
+    part: ModelPart, names: set[str], index: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(ModelError) as caught:
         choose_files(part, names, index)
-    assert all(text in str(caught.value) for text in said), str(caught.value)
+    assert all(text in str(caught.value) for text in words), str(caught.value)
 
 
-def test_the_fingerprint_of_a_folder_sees_every_tensor(tmp_path: Path) -> None:
+def test_fingerprint_covers_every_tensor(tmp_path: Path) -> None:
     tensors = {f"layer{n}": np.full((64, 64), n, np.float32) for n in range(5)}
 
-    def of(changed: dict[str, np.ndarray]) -> str:
+    def fingerprint_of(changed: dict[str, np.ndarray]) -> str:
         save_file(changed, tmp_path / "model.safetensors")
         return fingerprint("model.source", tmp_path, ["model.safetensors", "config.json"])
 
-    base = of(tensors)
-    assert of(tensors) == base
-    found = {of(tensors | {name: tensor + 1e-6}) for name, tensor in tensors.items()}
-    assert len(found | {base}) == 6
+    base = fingerprint_of(tensors)
+    assert fingerprint_of(tensors) == base
+    changed = {fingerprint_of(tensors | {name: tensor + 1e-6}) for name, tensor in tensors.items()}
+    assert len(changed | {base}) == 6
 
 
 @pytest.mark.parametrize("broken", [b"version https://git-lfs.github.com/spec/v1\noid sha256:0", b"", b"\x02"])
-def test_a_file_that_is_no_weights_is_named(tmp_path: Path, broken: bytes) -> None:
+def test_broken_weights_are_named(tmp_path: Path, broken: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(broken)
-    with pytest.raises(ModelError, match=r"model\.safetensors is no whole safetensors file"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a complete safetensors file"):
         fingerprint("model.source", tmp_path, ["model.safetensors"])

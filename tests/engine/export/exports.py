@@ -1,0 +1,48 @@
+"""What the tests of exports share."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from engine.export.shard_reader import read_samples
+from jobs.__main__ import main
+from shards.sample import Sample
+from shards.storage.commit import sha256_of
+from shards.storage.manifest import finished_tars
+from tests.engine.shardsets import make_shards, plain_shards, sample
+
+CLASSES = ("zebra", "sea lion", "größe")
+# Names that leave the folder, hide, collide, or have a meaning of their own.
+HOSTILE = (
+    "..", ".", "/etc", "a/../../b", "a\\b", "con", "a\nb", "tab\t", "Cat", "cat", "CAT", "README.md", "metadata.jsonl",
+    "train", "50%2F50", "50%", "50/50", "__init__", ".git", "dot.", " space ", "größe", "gro\u0308ße", "*?[x]",
+    "a,b\u2028",
+)  # fmt: skip
+
+
+def exported(folder: Path, out: Path, form: str, *more: str) -> Path:
+    assert main(["export", str(folder), "--to", form, "--out", str(out), *more]) == 0
+    return out
+
+
+def stored(folder: Path) -> Iterator[Sample]:
+    for tar in finished_tars(folder):
+        yield from read_samples(tar, range(pq.read_metadata(tar.with_suffix(".parquet")).num_rows))
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def make_run(folder: Path, classes: Sequence[str] = CLASSES, validation_is_real: bool = True) -> Path:
+    """RUN/shards and RUN/real, whose samples have fewer fields."""
+    plain_shards(folder / "shards", classes)
+    for split, synthetic in (("train", False), ("validation", not validation_is_real)):
+        samples = []
+        for n in range(6):
+            one = sample(f"{split}{n}", n % 3, classes[n % 3], 100 + n, synthetic=synthetic, generation=0, split=split)
+            meta = {name: value for name, value in one.meta.items() if name not in ("model", "seed", "score")}
+            samples.append(Sample(one.key, one.image, "png", one.label, meta))
+        make_shards(folder / "real" / split, classes, [samples])
+    return folder
