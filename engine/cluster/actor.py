@@ -22,7 +22,7 @@ from engine.run.run_context import RunContext
 from engine.worker.attempts import first_attempts
 from engine.worker.batch_size import unit_rate
 from engine.worker.runner import Runner, time_batch
-from engine.worker.unit_builder import FinishedUnit
+from engine.worker.unit_builder import WrittenUnit
 from shards.errors import CommitConflict, ShardError
 from shards.stats import Stats
 from shards.storage.locations import cache_home
@@ -51,7 +51,7 @@ class UnitActor:
         self._runner: Runner | None = None
         # One thread makes all calls to the model: torch keeps state by thread, such as captured graphs.
         self._planning, self._device = (ThreadPoolExecutor(1, name) for name in ("plan", "device"))
-        self._futures: dict[int, Future[FinishedUnit]] = {}
+        self._futures: dict[int, Future[WrittenUnit]] = {}
         self._cancelled: set[int] = set()
 
     def node(self) -> str:
@@ -126,7 +126,7 @@ class UnitActor:
                 raise
         return None
 
-    def _publish(self, unit: FinishedUnit) -> Stats:
+    def _publish(self, unit: WrittenUnit) -> Stats:
         try:
             stats = unit.publish()
         except CommitConflict as conflict:

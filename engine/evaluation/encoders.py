@@ -46,16 +46,6 @@ class Encoder(Protocol):
         ...
 
 
-def open_encoder(name: str, prompts: Sequence[str]) -> Encoder:
-    """Load an encoder from the hub or a folder. Raises ModelError.
-
-    prompts: a text for each class, in label order.
-    """
-    from engine.evaluation.hub_encoder import HubEncoder
-
-    return HubEncoder(name, prompts)
-
-
 def scaled(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale rows to length sqrt(dimensions)."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True).clip(min=1e-12)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.data.splits import SPLITS, Splits
 from engine.errors import SpecError
-from engine.evaluation.encoders import OFFLINE, ClassifierEncoder, Encoder, open_encoder
+from engine.evaluation.encoders import OFFLINE, ClassifierEncoder, Encoder
 from engine.evaluation.image_groups import (
     GroupFeatures,
     encode_samples,
@@ -198,7 +198,9 @@ class _Measurement:
             (special[class_name].name if class_name in special else None) or class_name.replace("_", " ")
             for class_name in self.splits.classes
         ]
-        return open_encoder(name, [f"a photo of a {class_name}" for class_name in names])
+        from engine.evaluation.hub_encoder import HubEncoder
+
+        return HubEncoder(name, [f"a photo of a {class_name}" for class_name in names])
 
     def _encode_real(self, split: str, encoder: Encoder, limit: int | None = None) -> GroupFeatures:
         stream = open_shards(self.run.store / "real" / split, real=True)

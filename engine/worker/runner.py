@@ -28,7 +28,7 @@ from engine.worker.attempts import (
     first_attempts,
     padded_requests,
 )
-from engine.worker.unit_builder import FinishedUnit, UnitBuilder
+from engine.worker.unit_builder import WrittenUnit, UnitBuilder
 from shards.sample import Sample
 from shards.stats import Stats
 from shards.storage.store import StoreLike
@@ -68,7 +68,7 @@ class Runner:
         self._context, self._shards, self._load = context, shards, load
         self._generator: Generator | None = generator
         self.batch_size = generator.batch_size
-        self._offered: deque[tuple[Sequence[Attempt], Future[FinishedUnit]]] = deque()
+        self._offered: deque[tuple[Sequence[Attempt], Future[WrittenUnit]]] = deque()
         self._units: list[UnitBuilder] = []
         self._n_encoders = max(_MIN_ENCODERS, context.spec.cluster.cpus_per_actor)
         self._encoders = ThreadPoolExecutor(self._n_encoders, "encode")
@@ -90,9 +90,9 @@ class Runner:
         self.batch_size, self._generator = batch_size, None
         free_memory()
 
-    def offer(self, attempts: Sequence[Attempt]) -> Future[FinishedUnit]:
+    def offer(self, attempts: Sequence[Attempt]) -> Future[WrittenUnit]:
         """Add a unit, given by its first attempts. The returned future can be cancelled until the unit starts."""
-        done = Future[FinishedUnit]()
+        done = Future[WrittenUnit]()
         self._offered.append((attempts, done))
         self._wakeup.set()
         return done

@@ -19,7 +19,7 @@ from shards.writing.shard_writer import ShardWriter
 
 
 @dataclass(frozen=True)
-class FinishedUnit:
+class WrittenUnit:
     """A unit whose samples are all written, and which is not published yet."""
 
     stats: UnitStats
@@ -65,7 +65,7 @@ class UnitBuilder:
         attempts: Sequence[Attempt],
         generator: Generator,
         shards: StoreLike,
-        done: Future[FinishedUnit],
+        done: Future[WrittenUnit],
     ) -> None:
         unit = context.plan.unit(attempts[0].slot.unit)
         self.attempts, self.done = attempts, done
@@ -107,7 +107,7 @@ class UnitBuilder:
             again, self._rejected = next_attempts(self.stats.context, self._rejected), []
             self._waiting, self._unsettled = again, len(again)
             if not again:
-                self.done.set_result(FinishedUnit(self.stats, self._writer, self._shards))
+                self.done.set_result(WrittenUnit(self.stats, self._writer, self._shards))
 
     def discard(self) -> None:
         """Remove everything that was written."""

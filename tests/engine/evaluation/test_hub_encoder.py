@@ -16,7 +16,8 @@ from transformers import (
 
 from bench.tiny_pipeline import make_tokenizer
 from engine.errors import ModelError
-from engine.evaluation.encoders import Encoder, margins, open_encoder
+from engine.evaluation.encoders import Encoder, margins
+from engine.evaluation.hub_encoder import HubEncoder
 from shards.codec import Pixels
 from tests.hub import serve, start_client
 
@@ -60,7 +61,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(clip: Path) -> Encoder:
-    return open_encoder(str(clip), PROMPTS)
+    return HubEncoder(str(clip), PROMPTS)
 
 
 def test_clip_scores_an_image_highest_for_its_class(encoder: Encoder) -> None:
@@ -99,7 +100,7 @@ def test_dinov2_gives_features_and_no_scores(tmp_path: Path) -> None:
     shape = {"image_size": 16, "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(**shape)).save_pretrained(tmp_path)
     BitImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(tmp_path)
-    encoder = open_encoder(str(tmp_path), PROMPTS)
+    encoder = HubEncoder(str(tmp_path), PROMPTS)
     seen = encoder.encode(pictures([0, 1], seed=0))
     assert seen.scores is None
     assert seen.features.shape == (2, 24)
@@ -109,11 +110,11 @@ def test_dinov2_gives_features_and_no_scores(tmp_path: Path) -> None:
 
 def test_a_folder_or_id_without_an_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot be loaded: .*give a hub id or a folder of a CLIP or DINOv2 model"):
-        open_encoder(str(tmp_path), PROMPTS)
+        HubEncoder(str(tmp_path), PROMPTS)
     with pytest.raises(ModelError, match=r"^--encoder: .*HF_HUB_OFFLINE is set"):
-        open_encoder("nobody/has-this-model", PROMPTS)
+        HubEncoder("nobody/has-this-model", PROMPTS)
     with pytest.raises(ModelError, match=r"^--encoder: .*neither a folder here nor an id like owner/name"):
-        open_encoder("/no/such/folder", PROMPTS)
+        HubEncoder("/no/such/folder", PROMPTS)
 
 
 def test_weights_in_a_pickle_are_not_loaded(clip: Path, tmp_path: Path) -> None:
@@ -122,13 +123,13 @@ def test_weights_in_a_pickle_are_not_loaded(clip: Path, tmp_path: Path) -> None:
             (tmp_path / path.name).write_bytes(path.read_bytes())
     torch.save(CLIPModel.from_pretrained(clip).state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
-        open_encoder(str(tmp_path), PROMPTS)
+        HubEncoder(str(tmp_path), PROMPTS)
 
 
 CLIENT = """
 import numpy as np
-from engine.evaluation.encoders import open_encoder
-encoder = open_encoder("some/clip", ["a photo of a red", "a photo of a blue"])
+from engine.evaluation.hub_encoder import HubEncoder
+encoder = HubEncoder("some/clip", ["a photo of a red", "a photo of a blue"])
 print(encoder.name, encoder.revision, encoder.encode(np.zeros((2, 20, 20, 3), np.uint8)).scores.shape)
 """
 

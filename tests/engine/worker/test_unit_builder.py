@@ -19,7 +19,7 @@ from engine.run.run_context import RunContext
 from engine.worker import runner as module
 from engine.worker.attempts import first_attempts
 from engine.worker.runner import Runner, run_unit
-from engine.worker.unit_builder import FinishedUnit
+from engine.worker.unit_builder import WrittenUnit
 from shards.storage.commit import sha256_of
 from tests.engine.fakes import Counted, FakeGenerator
 from tests.engine.worker.test_runner import context
@@ -27,7 +27,7 @@ from tests.engine.worker.test_runner import context
 PATIENCE_S = 60.0
 
 
-def offered(runner: Runner, made: RunContext) -> list[Future[FinishedUnit]]:
+def offered(runner: Runner, made: RunContext) -> list[Future[WrittenUnit]]:
     return [runner.offer(first_attempts(made, number)) for number in range(made.plan.n_units)]
 
 
