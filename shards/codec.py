@@ -1,6 +1,7 @@
 """Encodes and decodes images, as uint8 RGB arrays of shape (height, width, 3), and masks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,27 +23,21 @@ class CorruptImage(ValueError):
 
 
 def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
-    """Decode png, jpg, webp and other formats of cv2 to RGB.
+    """Decode png, jpg, webp and other formats of cv2 to RGB. Raises CorruptImage, also for a JPEG that is cut short.
 
     Grey is repeated, alpha is dropped, 16 bits are cut to 8, and EXIF rotation is applied.
-
     out: contiguous array. A JPEG of exactly its shape is decoded into it, and it is returned. Else a new array is.
-    Raises CorruptImage, also for a JPEG that is cut short.
     """
     array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    if not len(array):
-        raise CorruptImage("0 bytes that are no image")
-    if array[0] == 0xFF and not _has_exif(array):
+    # EXIF data may rotate a JPEG. It is the first segment, or follows that of JFIF.
+    if len(array) and array[0] == 0xFF and b"Exif" not in array[:64].tobytes():
         pixels = _decode_jpeg(array, out)
         if pixels is not None:
             return pixels
-    try:
-        decoded = cv2.imdecode(array, cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise CorruptImage(str(error)) from None
+    decoded = _decode_by_cv2(array, cv2.IMREAD_COLOR_RGB)
     if decoded is None:
         raise CorruptImage(f"{len(array)} bytes that are no image")
-    return decoded  # type: ignore[return-value]
+    return decoded
 
 
 def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:
@@ -64,9 +59,12 @@ def _decode_jpeg(array: Pixels, out: Pixels | None) -> Pixels | None:
     return None
 
 
-def _has_exif(array: Pixels) -> bool:
-    """Return whether a JPEG has EXIF data, which may rotate it. It is the first segment, or follows that of JFIF."""
-    return b"Exif" in array[:64].tobytes()
+def _decode_by_cv2(array: Pixels, flags: int) -> Any:
+    """Return an array of any shape and dtype; None if the bytes are no image."""
+    try:
+        return cv2.imdecode(array, flags) if len(array) else None
+    except cv2.error as error:
+        raise CorruptImage(str(error)) from None
 
 
 def detect_format(data: bytes) -> str | None:
@@ -102,10 +100,7 @@ def encode_mask(mask: NDArray[np.uint8]) -> bytes:
 def decode_mask(data: Encoded) -> NDArray[np.uint8]:
     """Decode the class indices (height, width) of a grey PNG. Raises CorruptImage."""
     array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    try:
-        mask = cv2.imdecode(array, cv2.IMREAD_UNCHANGED) if len(array) else None
-    except cv2.error as error:
-        raise CorruptImage(str(error)) from None
+    mask = _decode_by_cv2(array, cv2.IMREAD_UNCHANGED)
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
         raise CorruptImage(f"{len(array)} bytes that are no mask of class indices")
     return np.asarray(mask, np.uint8)
@@ -116,29 +111,20 @@ def fit_rgb(pixels: Pixels, height: int, width: int) -> Pixels:
 
     Interpolation is cubic for growing, and averages areas (so it is antialiased) for shrinking.
     """
-    scale, size = _cover(pixels, height, width)
-    return _crop(_resize(pixels, size, cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), height, width)
+    shrinks = height < pixels.shape[0] and width < pixels.shape[1]
+    return _fit(pixels, height, width, cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def fit_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Scale and crop class indices as `fit_rgb` does, but take the nearest one instead of an average."""
-    _, size = _cover(mask, height, width)
-    return _crop(_resize(mask, size, cv2.INTER_NEAREST_EXACT), height, width)
+    return _fit(mask, height, width, cv2.INTER_NEAREST_EXACT)
 
 
-def _cover(pixels: Pixels, height: int, width: int) -> tuple[float, tuple[int, int]]:
-    """Return the scale at which an image covers height x width, and its size (width, height) then."""
+def _fit(pixels: Pixels, height: int, width: int, interpolation: int) -> Pixels:
     old_height, old_width = pixels.shape[:2]
     scale = max(height / old_height, width / old_width)
-    return scale, (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
-
-
-def _resize(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
-    if size == pixels.shape[1::-1]:
-        return pixels
-    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
-
-
-def _crop(pixels: Pixels, height: int, width: int) -> Pixels:
+    size = max(width, round(old_width * scale)), max(height, round(old_height * scale))
+    if size != (old_width, old_height):
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])

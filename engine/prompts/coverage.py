@@ -16,8 +16,7 @@ class Coverage:
     """An infinite sequence of combinations over factors of the given sizes (each >= 1).
 
     One cycle is computed. Later cycles repeat it with the values of each factor rotated, each by another rotation. So
-    memory is constant, and the sequence becomes even over several cycles where one
-    cycle is not.
+    memory is constant, and what one cycle lacks in evenness later cycles make up for.
     """
 
     def __init__(self, sizes: tuple[int, ...]) -> None:

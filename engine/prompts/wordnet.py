@@ -23,17 +23,10 @@ _FREQUENT, _RARER = 16, 4
 """A meaning that texts use at least 16 times hides meanings that they use less than a quarter as often."""
 
 _PLURAL_ENDINGS = (
-    # Endings of plurals, and of their singulars, from morphy(7WN).
-    ("s", ""),
-    ("ses", "s"),
-    ("xes", "x"),
-    ("zes", "z"),
-    ("ches", "ch"),
-    ("shes", "sh"),
-    ("men", "man"),
-    ("ies", "y"),
+    ("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y"),
     ("ves", "f"),
-)
+)  # fmt: skip
+"""Endings of plurals and of their singulars, from morphy(7WN)."""
 
 
 @dataclass(frozen=True, slots=True)

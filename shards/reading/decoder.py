@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,29 +42,21 @@ class Decoder:
 
     def images(self, encoded: Sequence[Pixels]) -> tuple[Pixels, list[Failure]]:
         """Decode all images. The pixels of a failed one are undefined. Raises ShardError for different sizes."""
-        size = self.size
-        shape = (*size, 3) if size else _first_shape(encoded)
-        if shape is None:
-            failures = [(position, _decode_error(data)) for position, data in enumerate(encoded)]
-            return np.zeros((len(encoded), 1, 1, 3), np.uint8), failures
-        batch = self._buffer((len(encoded), *shape))
-        if size is None:
-            return batch, self._fill(encoded, batch, decode_rgb)
-        return batch, self._fill(encoded, batch, lambda data, _: fit_rgb(decode_rgb(data), *size))
+        if size := self.size:
+            return self._decode(encoded, (*size, 3), lambda data, _: fit_rgb(decode_rgb(data), *size))
+        return self._decode(encoded, _first_shape(encoded), decode_rgb)
 
     def masks(self, encoded: Sequence[Pixels], shape: tuple[int, int]) -> tuple[Pixels, list[Failure]]:
         """Decode all masks; `shape` is that of the images."""
-        batch = self._buffer((len(encoded), *shape))
-        size = self.size
-        if size is None:
-            return batch, self._fill(encoded, batch, lambda data, _: decode_mask(data))
-        return batch, self._fill(encoded, batch, lambda data, _: fit_mask(decode_mask(data), *size))
+        if size := self.size:
+            return self._decode(encoded, shape, lambda data, _: fit_mask(decode_mask(data), *size))
+        return self._decode(encoded, shape, lambda data, _: decode_mask(data))
 
-    def _fill(
-        self, encoded: Sequence[Pixels], batch: Pixels, decode: Callable[[Pixels, Pixels], Pixels]
-    ) -> list[Failure]:
-        """Decode into `batch`; `decode` gets the bytes and the array that it may decode into."""
-        failures: list[Failure] = []
+    def _decode(
+        self, encoded: Sequence[Pixels], shape: tuple[int, ...], decode: Callable[[Pixels, Pixels], Pixels]
+    ) -> tuple[Pixels, list[Failure]]:
+        """Decode everything to one shape; `decode` gets the bytes and the array that it may decode into."""
+        batch, failures = self._buffer((len(encoded), *shape)), list[Failure]()
 
         def fill_range(start: int, end: int) -> None:
             for position in range(start, end):
@@ -79,7 +72,7 @@ class Decoder:
         else:
             cuts = [count * n // parts for n in range(parts + 1)]
             list(self._threads().map(fill_range, cuts[:-1], cuts[1:]))
-        return sorted(failures)
+        return batch, sorted(failures)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._pool[0] != os.getpid():  # a forked process inherits no threads
@@ -122,19 +115,9 @@ def _decode_into(out: Pixels, data: Pixels, decode: Callable[[Pixels, Pixels], P
     out[...] = image
 
 
-def _first_shape(encoded: Sequence[Pixels]) -> tuple[int, ...] | None:
-    """Return the shape of the first image that can be decoded; None if there is none."""
+def _first_shape(encoded: Sequence[Pixels]) -> tuple[int, ...]:
+    """Return the shape of the first image that can be decoded, or that of one pixel."""
     for data in encoded:
-        try:
+        with suppress(CorruptImage):
             return decode_rgb(data).shape
-        except CorruptImage:
-            continue
-    return None
-
-
-def _decode_error(data: Pixels) -> str:
-    try:
-        decode_rgb(data)
-    except CorruptImage as error:
-        return str(error)
-    return ""
+    return 1, 1, 3

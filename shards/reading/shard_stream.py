@@ -12,9 +12,8 @@ from shards.reading.batch import Batch, BatchPart, Item, gather
 from shards.reading.class_map import map_labels
 from shards.reading.decoder import Decoder, available_cores
 from shards.reading.epoch_order import EpochOrder, EpochSamples
-from shards.reading.mapped_shards import MappedShards
 from shards.reading.members import Members
-from shards.reading.sample_reader import OnError, SampleReader
+from shards.reading.sample_reader import MappedShards, OnError, SampleReader
 from shards.reading.selection import select_rows
 from shards.reading.shard_index import ShardIndex, open_index
 from shards.storage.shard_cache import ShardCache

@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from shards.codec import detect_format
 from shards.errors import ShardError
-from shards.reading.members import Members, split_member_name
-from shards.reading.sample_metadata import parse_metadata, shorten, synthetic_flag
+from shards.reading.members import Members, parse_metadata, shorten, split_member_name, synthetic_flag
 from shards.reading.tar_scan import TarData, TarMember, member_bytes, quote_name, scan_members
 
 _INDEXED_ROLES = ("image", "mask", "json", "txt")

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shards.reading.members import Members, split_member_name
-from shards.reading.sample_metadata import synthetic_flag
+from shards.reading.members import Members, split_member_name, synthetic_flag
 from shards.reading.tar_scan import TarData, TarMember, member_bytes, scan_members
 
 

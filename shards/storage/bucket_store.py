@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shards.storage import commit
-from shards.storage.locations import cache_home, filesystem
-from shards.storage.retries import FileMissing, call_with_retries
+from shards.storage.locations import filesystem
+from shards.storage.retries import call_with_retries
 from shards.storage.store import Store, StoredFile
 
 _T = TypeVar("_T")
@@ -29,10 +28,6 @@ class BucketStore(Store):
     def __truediv__(self, name: str) -> "BucketStore":
         return BucketStore(f"{self.url}/{name}", self.best_effort)
 
-    @property
-    def local(self) -> None:
-        return None
-
     def entries(self) -> dict[str, StoredFile]:
         fs, path = filesystem(self.url)
         fs.invalidate_cache()  # an earlier listing of this process may be out of date
@@ -51,11 +46,8 @@ class BucketStore(Store):
         try:
             data: bytes = self._request(name, lambda fs, path: fs.cat_file(path, start=start, end=end))
         except FileNotFoundError:
-            raise FileMissing(f"{self.url}/{name}: there is no such file") from None
+            raise self._missing(name) from None
         return data
-
-    def staging(self, name: str) -> Path:
-        return commit.staging_path(cache_home(), name)
 
     def replace(self, name: str, data: bytes) -> None:
         self._request(name, lambda fs, path: fs.pipe_file(path, data), "written")
@@ -64,10 +56,6 @@ class BucketStore(Store):
         with suppress(FileNotFoundError):
             self._request(name, lambda fs, path: fs.rm_file(path), "removed")
 
-    def sha256(self, name: str) -> str:
-        with self.local_copy(name) as path:
-            return commit.sha256_of(path)
-
     @contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:
         copy = self.staging(name)
@@ -75,16 +63,10 @@ class BucketStore(Store):
             try:
                 self._request(name, lambda fs, path: fs.get_file(path, str(copy)))
             except FileNotFoundError:
-                raise FileMissing(f"{self.url}/{name}: there is no such file") from None
+                raise self._missing(name) from None
             yield copy
         finally:
             copy.unlink(missing_ok=True)
-
-    def sweep(self) -> None:
-        commit.sweep_staging(cache_home())
-
-    def free_bytes(self) -> None:
-        return None
 
     def _create(self, staged: Path, name: str) -> None:
         if self.best_effort and self.size(name) is not None:

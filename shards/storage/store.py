@@ -24,7 +24,9 @@ from secrets import token_hex
 from typing import Any, Self
 
 from shards.errors import CommitConflict
-from shards.storage.commit import STAGING, sha256_of
+from shards.storage.commit import STAGING, free_bytes, sha256_of, staging_path, sweep_staging
+from shards.storage.locations import cache_home, is_remote
+from shards.storage.retries import FileMissing
 
 _PROBE = ".probe"
 
@@ -40,13 +42,14 @@ class StoredFile:
 class Store(ABC):
     """Files by name, directly in one folder. Pickles, and works in forked processes.
 
-    url: a plain path if the folder is local.
+    url: a plain path if the folder is local. local: this path; None in an object store.
 
     Every method raises ShardError if an object store cannot be reached or refuses, and OSError for a local disk.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.local = None if is_remote(url) else Path(url)
 
     def __truediv__(self, name: str) -> Self:
         """Return a subfolder, which need not exist."""
@@ -54,11 +57,6 @@ class Store(ABC):
 
     def __str__(self) -> str:
         return self.url
-
-    @property
-    @abstractmethod
-    def local(self) -> Path | None:
-        """The folder's path; None in an object store."""
 
     @abstractmethod
     def entries(self) -> dict[str, StoredFile]:
@@ -72,9 +70,9 @@ class Store(ABC):
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         """Return a file's bytes, or `size` bytes from `start` on. Raises FileMissing."""
 
-    @abstractmethod
     def staging(self, name: str) -> Path:
         """Return an unused local path for a file that will be published as `name`."""
+        return staging_path(self.local or cache_home(), name)
 
     def publish(self, staged: Path, name: str) -> None:
         """Give a staged file its permanent name and remove the staged copy.
@@ -111,21 +109,22 @@ class Store(ABC):
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""
 
-    @abstractmethod
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a file in hex, in constant memory. Raises FileMissing."""
+        with self.local_copy(name) as path:
+            return sha256_of(path)
 
     @abstractmethod
     def local_copy(self, name: str) -> AbstractContextManager[Path]:
         """Give the local path of a file, or of a copy that exists inside the `with` block. Raises FileMissing."""
 
-    @abstractmethod
     def sweep(self) -> None:
         """Remove staged files that are older than a day."""
+        sweep_staging(self.local or cache_home())
 
-    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return the free space in bytes; None if there is no known limit."""
+        return None if self.local is None else free_bytes(self.local)
 
     def refuses_overwriting(self) -> bool:
         """Test with a temporary file whether the store refuses a second writer of a name."""
@@ -145,6 +144,9 @@ class Store(ABC):
     @abstractmethod
     def _create(self, staged: Path, name: str) -> None:
         """Copy or link a staged file to its name. Raises FileExistsError if the name is taken."""
+
+    def _missing(self, name: str) -> FileMissing:
+        return FileMissing(f"{self.url}/{name}: there is no such file")
 
 
 StoreLike = str | Path | Store

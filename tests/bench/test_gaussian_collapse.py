@@ -14,7 +14,7 @@ def last_generations(accumulate: bool, generations: int = 60, samples: int = 40)
     return [list(run)[-1][0] for run in runs]
 
 
-def test_replaced_samples_lose_modes_and_variance_and_accumulated_ones_do_not() -> None:
+def test_only_replaced_samples_lose_modes_and_variance() -> None:
     replaced, accumulated = last_generations(accumulate=False), last_generations(accumulate=True)
     assert [last.modes for last in accumulated] == [3] * len(SEEDS)
     assert all(0.8 < last.variance < 1.25 for last in accumulated)
@@ -40,7 +40,7 @@ def test_variance_of_one_gaussian_shrinks_by_the_closed_form() -> None:
     assert (abs(means - expected) < 4 * errors).all()
 
 
-def test_seed_determines_the_run_and_both_arms_share_generation_0() -> None:
+def test_seed_determines_the_run_and_generation_0_is_shared() -> None:
     def run(seed: int, accumulate: bool) -> list[Generation]:
         return [generation for generation, _ in refit_generations(TRUTH, 60, 3, seed, accumulate=accumulate)]
 

@@ -38,7 +38,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 # webdataset leaves the tars it has read to the collector.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("name", HERE)
-def test_every_system_brings_the_same_pixels_and_labels_shuffled_anew(
+def test_every_loader_yields_the_same_samples_reshuffled(
     name: str, written: tuple[Workload, Path]
 ) -> None:
     workload, folder = written
@@ -60,7 +60,7 @@ def _pairs(loader: Iterable[Batch]) -> list[tuple[bytes, int]]:
     return found
 
 
-def test_an_epoch_that_lacks_a_sample_or_has_another_label_is_refused(written: tuple[Workload, Path]) -> None:
+def test_epoch_with_a_missing_or_mislabelled_sample_is_refused(written: tuple[Workload, Path]) -> None:
     workload, folder = written
     truth = Truth.of(Samples(folder / "samples"))
     batches = list(Task("ImageFolder", workload, folder, 0, 0.0).load())

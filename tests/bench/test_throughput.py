@@ -35,7 +35,7 @@ RATES = st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1
 
 
 @given(RATES, st.floats(0.01, 100))
-def test_a_ratio_lies_between_those_of_the_rounds_and_a_slower_machine_does_not_change_it(
+def test_ratio_is_within_rounds_and_independent_of_speed(
     found: list[tuple[float, float]], slower: float
 ) -> None:
     ours, theirs = zip(*found, strict=True)
@@ -44,7 +44,7 @@ def test_a_ratio_lies_between_those_of_the_rounds_and_a_slower_machine_does_not_
     assert paired([slower * one for one in ours], [slower * one for one in theirs]) == pytest.approx(ratio)
 
 
-def test_rows_say_beside_what_they_are_and_whether_that_is_enough() -> None:
+def test_rows_state_their_baseline_and_whether_they_meet_it() -> None:
     rates = {OURS: [10.0, 12.0, 8.0], "peer": [5.0, 5.0, 5.0], "other": [11.0, 12.0, 16.0]}
     first, second, peer, other = beside("B3", "w", rates, {"peer": 1.0, "other": 1.0})
     assert [(row.ratio, row.beside, row.ok) for row in (first, second)] == [
@@ -73,7 +73,7 @@ def test_every_system_begins_a_round() -> None:
     assert found["a"] == [1, 6, 8, 10]
 
 
-def test_a_benchmark_that_fails_is_a_row_and_the_others_are_written(
+def test_failed_benchmark_is_a_row_beside_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(options: Options) -> Iterator[Row]:
@@ -181,7 +181,7 @@ def test_the_command_line(line: str, name: str, benchmarks: list[str] | None) ->
         ("Z-Image-Turbo 1024", 55.1, 10.5),
     ],
 )
-def test_operations_are_those_that_are_published_for_these_models(name: str, denoiser: float, decoder: float) -> None:
+def test_operation_counts_match_published_ones(name: str, denoiser: float, decoder: float) -> None:
     one = ARCHITECTURES[name]
     assert flops.of_denoiser(one) == pytest.approx(denoiser, rel=0.01)
     assert flops.of_decoder(one) == pytest.approx(decoder, rel=0.01)
@@ -262,7 +262,7 @@ def test_an_image_that_depends_on_its_neighbours_is_found(settings: type[FakeSet
     assert across.note.startswith("0.0%") is equal
 
 
-def test_only_units_of_which_a_batch_was_made_again_were_made_anew(tmp_path: Path) -> None:
+def test_only_units_with_a_repeated_batch_are_regenerated(tmp_path: Path) -> None:
     log = tmp_path / "log"
     run = scaling._run(tmp_path, 1, FakeSettings(seconds=0.0, side=16, batch_size=scaling.BATCH, log=str(log)))
     plan = run.context.plan

@@ -219,7 +219,7 @@ def test_masks_by_another_name(tmp_path: Path) -> None:
     assert (mask == np.arange(4)[:, None, None]).all()
 
 
-def test_a_shard_of_a_killed_writer_is_refused_with_its_name_and_place(tmp_path: Path) -> None:
+def test_shard_of_a_killed_writer_is_refused_by_name(tmp_path: Path) -> None:
     by_webdataset(tmp_path)
     last = sorted(tmp_path.glob("*.tar"))[-1]
     whole = last.read_bytes()

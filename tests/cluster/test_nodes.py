@@ -189,7 +189,7 @@ def test_a_device_that_breaks_again_and_again_fails_no_unit(nodes: Nodes, tmp_pa
     assert not list((tmp_path / "run/quarantine").glob("*.json"))
 
 
-def test_a_spent_budget_finishes_the_unit_in_flight_and_a_larger_one_goes_on(nodes: Nodes, tmp_path: Path) -> None:
+def test_spent_budget_ends_after_units_in_flight_and_resumes(nodes: Nodes, tmp_path: Path) -> None:
     from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 8, ClusterSpec(max_actors=1), seconds=0.3, fits=2)

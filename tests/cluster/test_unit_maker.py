@@ -133,7 +133,7 @@ def test_a_cancelled_unit_is_not_begun(tmp_path: Path, calls: ThreadPoolExecutor
     assert (maker.generate_unit(1) or {})["unit"] == 1, "a cancellation is for one call"
 
 
-def test_what_another_actor_has_finished_counts_though_its_bytes_are_others(tmp_path: Path) -> None:
+def test_unit_finished_by_another_actor_counts(tmp_path: Path) -> None:
     """As after a lost answer, where the second actor has memory for smaller batches alone."""
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
@@ -161,7 +161,7 @@ def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> Non
     assert not (without.store / "profile").entries()
 
 
-def test_a_profile_that_cannot_be_written_is_said_and_fails_no_unit(
+def test_unwritable_profile_is_reported_and_fails_no_unit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Watched.tell = staticmethod(lambda requests: None)
@@ -172,7 +172,7 @@ def test_a_profile_that_cannot_be_written_is_said_and_fails_no_unit(
     assert "no profile of unit 00000: PermissionError" in caplog.text
 
 
-def test_a_full_disk_is_the_nodes_where_the_run_is_in_a_bucket_and_else_the_runs(
+def test_full_disk_blames_the_node_only_for_runs_in_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))

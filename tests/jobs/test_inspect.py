@@ -239,7 +239,7 @@ def test_reshard_from_the_command_line(tmp_path: Path, run: Run) -> None:
     assert "from other shards or with other options" in err
 
 
-def test_progress_is_a_line_on_a_terminal_and_silent_where_work_is_short(
+def test_progress_is_a_line_on_a_terminal_and_else_silent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(print_progress(range(1, 4), 3, "shards")) == [1, 2, 3]

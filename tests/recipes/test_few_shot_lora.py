@@ -87,7 +87,7 @@ def by_key(run: Run) -> dict[str, tuple[str, bytes]]:
     return {row["key"]: (row["class_name"], image) for row, image in zip(found, images, strict=True)}
 
 
-def test_samples_name_the_adapter_and_stats_the_real_images_that_it_saw(folder: Path, run: Run) -> None:
+def test_samples_name_the_adapter_and_its_real_images(folder: Path, run: Run) -> None:
     record = json.loads((folder / "shoebill" / "training.json").read_text())
     seen = [one["digest"] for one in record["learned"]]
     adapter = {

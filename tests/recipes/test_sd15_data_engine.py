@@ -35,7 +35,7 @@ def test_each_class_rotates_through_the_four_templates(run: Run) -> None:
     assert set(Counter(row["prompt"] for row in rows(run)).values()) == {2}
 
 
-def test_what_the_safety_checker_refuses_is_rejected_and_never_kept_as_a_black_image(run: Run) -> None:
+def test_images_refused_by_the_safety_checker_are_rejected(run: Run) -> None:
     found = rows(run)
     rejected: Counter[str] = Counter()
     for stats in run.stats().values():

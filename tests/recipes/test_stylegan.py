@@ -199,7 +199,7 @@ def test_only_making_images_opens_a_trusted_pickle(
     finally:
         (files / "cifar10.pkl").write_bytes(original)
     assert not (tmp_path / "track").exists()
-    with pytest.raises(ModelError, match="no network pickle"):
+    with pytest.raises(ModelError, match="not a network pickle"):
         load(spec_of(files, f"model.source={canary}"))
     assert (tmp_path / "track").exists(), "the canary sings"
 

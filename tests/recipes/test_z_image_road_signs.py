@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_recipe(spec, folder)
 
 
-def test_an_image_is_the_same_alone_as_among_captions_of_other_lengths(run: Run) -> None:
+def test_image_does_not_depend_on_captions_of_its_batch(run: Run) -> None:
     context = run.context
     generator = load_generator(context.spec.model, context.spec.output.image, context.spec.cluster)
     found = rows(run)[: context.spec.output.samples_per_shard]
@@ -45,7 +45,7 @@ def test_captions_say_class_and_attributes(run: Run) -> None:
     assert len({row["prompt"] for row in rows(run)}) > 12
 
 
-def test_the_command_that_judges_the_generator_shares_no_image_with_the_training_set(run: Run) -> None:
+def test_judging_command_shares_no_seed_with_the_training_set(run: Run) -> None:
     text = (SPECS / "z-image-road-signs.yaml").read_text()
     command = next(line for line in text.splitlines() if "jobs generate" in line)
     check = plan_run(shipped("z-image-road-signs.yaml", *re.findall(r"--set (\S+)", command))).plan

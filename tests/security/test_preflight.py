@@ -78,7 +78,7 @@ def test_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert str(port) in refusal(lambda: check_cluster(f"0.0.0.0:{port}", {}))
 
 
-def test_what_cannot_be_reached_or_speaks_no_http_is_no_open_dashboard() -> None:
+def test_unreachable_address_is_no_open_dashboard() -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
 

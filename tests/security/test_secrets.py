@@ -52,7 +52,7 @@ def write(folder: Path, content: object) -> Path:
 
 
 @pytest.mark.parametrize("kind", SECRETS)
-def test_a_credential_is_refused_wherever_it_stands_and_never_repeated(kind: str, tmp_path: Path) -> None:
+def test_credential_is_refused_anywhere_and_never_repeated(kind: str, tmp_path: Path) -> None:
     secret = SECRETS[kind]
     deep = {"prompts": {"attributes": {"place": ["at sea", f"see {secret}"]}}}
     for change, place in (

@@ -107,7 +107,7 @@ class Canary:
         return Path.touch, (self._place,)
 
 
-def test_weights_in_a_pickle_are_refused_and_nothing_of_it_is_run(
+def test_weights_in_a_pickle_are_refused_without_running_them(
     tiny_spec: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny_model, tmp_path / "model")
@@ -141,7 +141,7 @@ def test_code_beside_a_model_is_not_run(tiny_spec: Path, tiny_model: Path, tmp_p
     assert not (tmp_path / "ran").exists()
 
 
-def test_every_sample_says_its_licence_and_has_known_members_alone(
+def test_every_sample_states_its_licence_and_known_members(
     tiny_spec: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny_model, tmp_path / "model")

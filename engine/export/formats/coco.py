@@ -20,7 +20,7 @@ from shards.sample import Sample
 Mask = NDArray[np.uint8]
 
 
-class CocoSettings(ExportSettings):
+class CocoExportSettings(ExportSettings):
     """Settings of the format `coco`."""
 
     name: Literal["coco"]
@@ -37,7 +37,7 @@ class CocoWriter:
 
     data_files = None
 
-    def __init__(self, settings: CocoSettings) -> None:
+    def __init__(self, settings: CocoExportSettings) -> None:
         self._background = settings.background
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
@@ -115,4 +115,4 @@ def run_lengths(columns: NDArray[np.bool_], left: int, shape: tuple[int, ...]) -
     return {"size": list(shape), "counts": np.trim_zeros(counts, "b").tolist()}
 
 
-EXPORT_FORMATS.register(CocoSettings, CocoWriter)
+EXPORT_FORMATS.register(CocoExportSettings, CocoWriter)

@@ -15,7 +15,7 @@ from shards.sample import Sample
 _MISSING_VALUES = {pa.string(): "", pa.int64(): 0, pa.float64(): 0.0, pa.bool_(): False}
 
 
-class ImageFolderSettings(ExportSettings):
+class ImageFolderExportSettings(ExportSettings):
     """Settings of the format `imagefolder`."""
 
     name: Literal["imagefolder"]
@@ -26,7 +26,7 @@ class ImageFolderWriter:
 
     data_files = "**"
 
-    def __init__(self, settings: ImageFolderSettings) -> None:
+    def __init__(self, settings: ImageFolderExportSettings) -> None:
         pass
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
@@ -45,4 +45,4 @@ class ImageFolderWriter:
                 file.write(json.dumps({"file_name": path} | row, ensure_ascii=False) + "\n")
 
 
-EXPORT_FORMATS.register(ImageFolderSettings, ImageFolderWriter)
+EXPORT_FORMATS.register(ImageFolderExportSettings, ImageFolderWriter)

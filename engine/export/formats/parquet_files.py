@@ -23,18 +23,18 @@ _HUB_TYPES = {pa.float64(): "float64"}
 T = TypeVar("T")
 
 
-class ParquetSettings(ExportSettings):
+class ParquetExportSettings(ExportSettings):
     """Settings of the format `parquet`."""
 
     name: Literal["parquet"]
 
 
-class ParquetExporter:
+class ParquetFilesWriter:
     """A writer of `folder/NNNNN.parquet` of at most about 500 MB each. One row group of about 32 MB is in memory."""
 
     data_files = "*.parquet"
 
-    def __init__(self, settings: ParquetSettings) -> None:
+    def __init__(self, settings: ParquetExportSettings) -> None:
         pass
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
@@ -89,4 +89,4 @@ def _chunks(items: Iterable[T], size: Callable[[T], int], limit: int) -> Iterato
         yield (item for _, item in chunk)
 
 
-EXPORT_FORMATS.register(ParquetSettings, ParquetExporter)
+EXPORT_FORMATS.register(ParquetExportSettings, ParquetFilesWriter)

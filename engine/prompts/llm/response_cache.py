@@ -53,10 +53,8 @@ def open_response_cache(path: Path, identity: Mapping[str, Any]) -> Iterator[Res
             else:
                 _check_identity(path, _parse(path, 1, lines[0]), identity)
             calls = [_parse(path, number, line) for number, line in enumerate(lines[1:], 2)]
-            responses = {
-                (topic, number): Response(text, truncated) for call in calls for topic, number, text, truncated in call
-            }
-            yield ResponseCache(file, responses)
+            rows = (row for call in calls for row in call)
+            yield ResponseCache(file, {(key, number): Response(text, cut) for key, number, text, cut in rows})
     except OSError as error:
         raise OutputError(f"{path}: {error}; free space or repair it, and run the same command again") from None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from engine.export.shard_reader import read_samples
 from jobs.__main__ import main
@@ -21,9 +22,17 @@ HOSTILE = (
 )  # fmt: skip
 
 
-def exported(folder: Path, out: Path, form: str, *more: str) -> Path:
-    assert main(["export", str(folder), "--to", form, "--out", str(out), *more]) == 0
+def exported(folder: Path, out: Path, export_format: str, *more: str) -> Path:
+    assert main(["export", str(folder), "--to", export_format, "--out", str(out), *more]) == 0
     return out
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
+    assert main(["export", *(str(one) for one in arguments)]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) <= 2
+    return error
 
 
 def stored(folder: Path) -> Iterator[Sample]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.export.formats.coco import run_lengths
-from tests.engine.export.exports import exported, stored
+from tests.engine.export.exports import exported, refused, stored
 from tests.engine.shardsets import PALETTE, make_shards, mask_of, masked
 
 
@@ -64,3 +64,8 @@ def test_each_split_has_its_own_annotations(harbours: Path, tmp_path: Path) -> N
         split: len(json.loads((out / split / "annotations.json").read_text())["images"]) for split in ("train", "extra")
     }
     assert counts == {"train": 6, "extra": 2}
+
+
+def test_an_unknown_background_is_refused(harbours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, 2, harbours, "--to", "coco", "--out", tmp_path / "out", "--background", "sky")
+    assert "use one of water, boat, größe" in error

@@ -12,10 +12,9 @@ from engine.export.export_format import make_writer
 from engine.export.export_samples import export_samples
 from engine.export.export_splits import whole_split
 from engine.export.shard_reader import open_shard_folder
-from jobs.__main__ import main
 from shards.errors import ShardError
 from shards.storage.manifest import finished_tars
-from tests.engine.export.exports import CLASSES, exported, make_run, stored
+from tests.engine.export.exports import CLASSES, exported, make_run, refused, stored
 from tests.engine.shardsets import make_shards, plain_shards, sample
 
 
@@ -26,15 +25,15 @@ def shards(tmp_path: Path) -> Path:
 
 def test_a_run_is_exported_whole(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = exported(tiny_run, tmp_path / "out", "imagefolder")
-    said = capsys.readouterr().out
-    assert "120 images of 3 classes" in said
-    assert "note:" not in said
+    output = capsys.readouterr().out
+    assert "120 images of 3 classes" in output
+    assert "note:" not in output
     assert {path.relative_to(out).as_posix() for path in out.rglob("*.png")} == {
-        f"{one.meta['class_name']}/{one.key}.png" for one in stored(tiny_run / "shards")
+        f"{sample.meta['class_name']}/{sample.key}.png" for sample in stored(tiny_run / "shards")
     }
 
 
-def test_an_unfinished_run_is_exported_as_far_as_it_is(
+def test_the_finished_units_of_a_run_are_exported(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
@@ -57,19 +56,14 @@ def test_a_run_is_exported_with_its_real_images(
     assert sorted(path.name for path in out.glob("validation/*/*.png")) == [f"validation{n}.png" for n in range(6)]
 
 
-def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    assert main(["export", *(str(one) for one in arguments)]) == code
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert len(error.splitlines()) <= 2
-    return error
-
-
-def test_what_cannot_be_exported_is_said(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_exported_is_refused(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert "neither a run" in refused(capsys, 2, tmp_path, "--to", "parquet", "--out", out)
     assert "has no mask" in refused(capsys, 2, shards, "--to", "coco", "--out", out)
-    assert "only --to coco" in refused(capsys, 2, shards, "--to", "parquet", "--out", out, "--background", "water")
+    assert "--to parquet has no mask classes" in refused(
+        capsys, 2, shards, "--to", "parquet", "--out", out, "--background", "water"
+    )
+    assert "use one of coco, imagefolder, parquet" in refused(capsys, 2, shards, "--to", "coc", "--out", out)
     assert "not empty" in refused(capsys, 1, shards, "--to", "parquet", "--out", shards)
     assert "holds no shards" in refused(capsys, 2, shards, "--to", "parquet", "--out", out, "--with-real")
     tar = finished_tars(shards)[-1]
@@ -77,12 +71,7 @@ def test_what_cannot_be_exported_is_said(shards: Path, tmp_path: Path, capsys: p
     assert f"{tar}, sample " in refused(capsys, 1, shards, "--to", "imagefolder", "--out", out)
     tar.unlink()
     assert "verify" in refused(capsys, 1, shards, "--to", "imagefolder", "--out", out)
-    assert [path.name for path in tmp_path.iterdir()] == ["shards"], "what failed leaves nothing behind"
-
-
-def test_an_unknown_background_is_refused(harbours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    error = refused(capsys, 2, harbours, "--to", "coco", "--out", tmp_path / "out", "--background", "sky")
-    assert "there are water, boat, größe" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["shards"], "a failed export leaves nothing behind"
 
 
 def test_a_label_that_is_not_its_class_is_no_export(tmp_path: Path) -> None:
@@ -93,22 +82,27 @@ def test_a_label_that_is_not_its_class_is_no_export(tmp_path: Path) -> None:
         )
 
 
-def test_an_empty_folder_is_taken_and_a_failure_leaves_it(shards: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
+class FailingWriter:
+    """A writer that fills the disk."""
 
-    def fail(folder: Path, samples: object, header: object) -> None:
+    data_files = None
+
+    def write(self, folder: Path, samples: object, schema: object) -> None:
         (folder / "half").write_text("an export")
         raise OSError(28, "No space left on device")
 
+
+def test_a_failed_export_leaves_an_empty_folder_empty(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
     with pytest.raises(OutputError, match="No space left"):
-        export_samples(whole_split(open_shard_folder(shards)), CLASSES, Form(fail, None), out)
+        export_samples(whole_split(open_shard_folder(shards)), CLASSES, FailingWriter(), out)
     assert not list(out.iterdir())
     exported(shards, out, "parquet")
     assert len(list(out.glob("*.parquet"))) == 1
 
 
-def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
+def test_a_disk_that_is_too_small_is_refused_first(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output_folder, "free_bytes", lambda _: 1000)

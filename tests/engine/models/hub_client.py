@@ -15,7 +15,9 @@ from engine.generators.kinds.controlnet import ControlNetSettings
 from engine.models.resolve import check_models, fetch_model, pin_revisions
 
 def settings(values):
-    return None if values is None else ControlNetSettings.model_validate_json(json.dumps({"kind": "controlnet", **values}))
+    if values is None:
+        return None
+    return ControlNetSettings.model_validate_json(json.dumps({"kind": "controlnet", **values}))
 
 try:
     model = pin_revisions(settings(json.loads(MODEL)), settings(json.loads(BEGUN)))

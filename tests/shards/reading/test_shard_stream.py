@@ -121,7 +121,7 @@ def test_hashes_are_checked_on_request(folder: Path, tmp_path: Path) -> None:
 
 
 def test_few_files_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.reading.mapped_shards._MAX_MAPS", 3)
+    monkeypatch.setattr("shards.reading.sample_reader._MAX_MAPS", 3)
     write(tmp_path, "r", 60, False, per_shard=2)
     stream = ShardStream(tmp_path, seed=1, threads=2)
     for batch in islice(stream.batches(7), 8):

@@ -144,7 +144,7 @@ def test_synthetic_images_are_learned_from_only_on_request(tmp_path: Path) -> No
     with pytest.raises(DataError, match="says that it is synthetic; real data must be real"):
         train_generator(read({**TINY, "data": data}), tmp_path / "refused", silent)
     allowed = {**data, "synthetic": True}
-    with pytest.raises(SpecError, match=r"data\.synthetic: train-generator alone takes synthetic images"):
+    with pytest.raises(SpecError, match=r"data\.synthetic: only train-generator takes synthetic images"):
         load_splits(read({**TINY, "data": allowed}).data)
     spec = read({**TINY, "data": allowed, "captions": {"templates": ["a {listed} digit {name}"]}})
     train_generator(spec, tmp_path / "model", silent)

@@ -14,7 +14,7 @@ from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.generator.generator_spec import GeneratorSpec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MINIMAL = {"name": "x", "classes": ["a", "b"], "plan": {"per_class": 2}, "model": {"source": "embedded/digits"}}
 
 
@@ -110,7 +110,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, said: str
 
 
 def test_a_key_that_stands_twice_in_a_value_of_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"^--set plan: its value: per_class: is in one mapping twice .*; keep one$"):
+    with pytest.raises(SpecError, match=r"^--set plan: its value: per_class: is in one mapping twice.* keep one$"):
         load_spec(write(tmp_path, MINIMAL), ["plan={per_class: 1, per_class: 2}"])
 
 

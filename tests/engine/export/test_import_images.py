@@ -1,4 +1,4 @@
-"""Imports: another tool's images with their very bytes, marked as synthetic, in shards like our own."""
+"""Imports of another tool's images: bytes unchanged, marked as synthetic, in shards of our format."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ CLASSES = ("sea lion", "zebra")
 
 
 def make_folder(root: Path, per_class: int = 6) -> Path:
-    """FOLDER/<class>/deep/<n>: png, jpg and webp, in files whose names do not tell."""
+    """FOLDER/<class>/deep/<n>: png, jpg and webp, in files with misleading names."""
     for label, name in enumerate(CLASSES):
         for n in range(per_class):
             form = ("png", "jpg", "webp")[n % 3]
@@ -65,11 +65,11 @@ def hashes(out: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in sorted(out.iterdir())}
 
 
-def read(folder: Path, like: tuple[str, ...] | None = None) -> ForeignImageSet:
-    return read_foreign_images(Sidecar(folder, DefaultProvenance()), like)
+def read(folder: Path, classes: tuple[str, ...] | None = None) -> ForeignImageSet:
+    return read_foreign_images(Sidecar(folder, DefaultProvenance()), classes)
 
 
-def test_every_image_comes_with_its_bytes_its_class_and_its_maker(tmp_path: Path) -> None:
+def test_images_keep_bytes_class_and_provenance(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     out = imported(folder, tmp_path / "out", "--model", "sdxl", "--license", "cc0-1.0", "--generation", 2)
     expected = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -119,7 +119,7 @@ def test_clients_read_it(tmp_path: Path) -> None:
     assert {one["__key__"] for one in WebDataset(str(out / "00000.tar"), shardshuffle=False)} == set(ours)
 
 
-def test_an_exported_folder_comes_back_with_its_classes_and_facts(tmp_path: Path) -> None:
+def test_an_exported_folder_is_imported_unchanged(tmp_path: Path) -> None:
     classes = ("a/b", "..", "größe", "Cat", "cat")
     shards = plain_shards(tmp_path / "shards", classes, form="jpg")
     assert main(["export", str(shards), "--to", "imagefolder", "--out", str(tmp_path / "folder")]) == 0
@@ -165,7 +165,7 @@ def test_copies_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "other").exists()
 
 
-def test_what_is_no_png_jpg_or_webp_becomes_png(tmp_path: Path) -> None:
+def test_other_image_formats_become_png(tmp_path: Path) -> None:
     path = tmp_path / "images/cat/1.bmp"
     path.parent.mkdir(parents=True)
     cv2.imwrite(str(path), cv2.cvtColor(picture(1), cv2.COLOR_RGB2BGR))
@@ -198,7 +198,7 @@ def test_every_corrupt_image_is_named_or_recorded(tmp_path: Path, capsys: pytest
 
 
 def test_it_resumes_by_shard_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_images, "_PER_SHARD", 5)
+    monkeypatch.setattr(import_images, "_IMAGES_PER_SHARD", 5)
     found = read(make_folder(tmp_path / "images"))
     write_import(found, tmp_path / "whole")
     assert len(finished_tars(tmp_path / "whole")) == 3
@@ -264,14 +264,14 @@ def test_labels_come_from_a_run_or_from_the_folders(tmp_path: Path) -> None:
         ("{", "metadata.jsonl:1"),
     ],
 )
-def test_metadata_that_says_something_else_is_refused(line: str, word: str, tmp_path: Path) -> None:
+def test_wrong_metadata_is_refused(line: str, word: str, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images", 1)
     (folder / "metadata.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=word):
         read(folder)
 
 
-def test_what_cannot_be_imported_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_imported_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_folder(tmp_path / "images", 1)
     out = tmp_path / "out"
     assert "not a folder" in refused(capsys, 1, tmp_path / "none", "--out", out)
