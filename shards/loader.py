@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from shards.mixing.mixed_stream import MixedStream
-from shards.reading.batch import Batch, BatchPart, gather
+from shards.reading.batch import BatchPart, gather
 from shards.reading.decoder import Decoder
 from shards.reading.epoch_order import RandomPurpose, random_bits
 
@@ -20,7 +20,34 @@ Transform = Callable[..., Any]
 `lambda images: torch.stack([transform(image) for image in images])`."""
 
 
-class ShardLoader:
+class _TensorBatches:
+    """A part of a mix: `steps` batches, which are transformed one by one."""
+
+    def __init__(self, stream: MixedStream, steps: int | None, transform: Transform | None) -> None:
+        self._stream, self._steps, self._transform = stream, steps, transform
+
+    def __len__(self) -> int:
+        if self._steps is None:
+            raise TypeError(f"a {type(self).__name__} without `steps` has no length")
+        return self._steps
+
+    def _transformed(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        if self._transform is None:
+            return batch
+        # The seed follows from the batch, so that a resumed training repeats the same draws.
+        index = number * self._stream.world_size + self._stream.rank
+        seed = int(random_bits(1, RandomPurpose.TRANSFORM, self._stream.seed, index)[0]) >> 1
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the trainer's GPUs
+            if "mask" not in batch:
+                return batch | {"image": self._transform(batch["image"])}
+            from torchvision import tv_tensors
+
+            image, mask = self._transform(tv_tensors.Image(batch["image"]), tv_tensors.Mask(batch["mask"]))
+        return batch | {"image": image.as_subclass(Tensor), "mask": mask.as_subclass(Tensor)}
+
+
+class ShardLoader(_TensorBatches):
     """Batches of a mix, decoded by threads of this process while the trainer uses the previous one.
 
     See `ShardDataset` for the content of a batch. Each thread decodes one batch; their number is that of the streams.
@@ -36,14 +63,9 @@ class ShardLoader:
     def __init__(
         self, stream: MixedStream, steps: int | None = None, *, transform: Transform | None = None, ahead: int = 2
     ) -> None:
-        self._stream, self._steps, self._transform, self._ahead = stream, steps, transform, max(0, ahead)
-        self._decoder = Decoder(1, stream.decoder.size)
+        super().__init__(stream, steps, transform)
+        self._ahead, self._decoder = max(0, ahead), Decoder(1, stream.decoder.size)
         self._next = int(stream.state_dict()["batch"])
-
-    def __len__(self) -> int:
-        if self._steps is None:
-            raise TypeError("a loader without `steps` has no length")
-        return self._steps
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         threads = self._stream.decoder.threads
@@ -53,13 +75,13 @@ class ShardLoader:
         try:
             while True:
                 while len(pending) < threads + self._ahead and number != end and self._stream.has_batch(number):
-                    pending.append(pool.submit(self._load, self._stream.parts(number)))
+                    pending.append(pool.submit(_load, self._stream.parts(number), self._decoder))
                     number += 1
                 if not pending:
                     return
                 batch = pending.popleft().result()
                 self._next += 1
-                yield _transformed(batch, self._transform, self._stream, self._next - 1)
+                yield self._transformed(batch, self._next - 1)
                 del batch  # so that its memory can be reused
         finally:
             pool.shutdown(cancel_futures=True)
@@ -73,11 +95,8 @@ class ShardLoader:
         self._stream.load_state_dict(state)
         self._next = int(state["batch"])
 
-    def _load(self, parts: Sequence[BatchPart]) -> dict[str, Any]:
-        return _to_tensors(gather(parts, self._decoder))
 
-
-class ShardDataset(IterableDataset[dict[str, Any]]):
+class ShardDataset(_TensorBatches, IterableDataset[dict[str, Any]]):
     """Batches of a mix as tensors, for a DataLoader with `batch_size=None`.
 
     Use it to run a slow `transform` in worker processes; otherwise `ShardLoader` is simpler.
@@ -85,23 +104,16 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     Yields dicts: image uint8 (batch, 3, height, width) or the result of `transform`, label int64 (batch,), synthetic
     bool (batch,), source int64 (batch,), key list of str; where the streams have them, mask and `fields`.
     Every pass yields the same batches, so one pass is a whole training; `ShardLoader` continues in the next pass.
-
     steps: batches in one pass, which starts at the position of `stream` when the pass begins; None: until the mix ends.
            Workers read copies of the stream. To resume after n batches, call `load_state_dict({"batch": n})`;
            torchdata's StatefulDataLoader does so by itself.
 
-    Worker w of W loads batches w, w + W, ..., in one thread, and the DataLoader restores their order: the sequence is
-    the same for any number of workers.
+    The sequence is the same for any number of workers. Worker w of W loads batches w, w + W, ..., in one thread.
     """
 
     def __init__(self, stream: MixedStream, steps: int | None = None, *, transform: Transform | None = None) -> None:
-        self._stream, self._steps, self._transform = stream, steps, transform
+        super().__init__(stream, steps, transform)
         self._done = self._resumed = 0
-
-    def __len__(self) -> int:
-        if self._steps is None:
-            raise TypeError("a dataset without `steps` has no length")
-        return self._steps
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
@@ -113,9 +125,9 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
         self._done, self._resumed = self._resumed, 0
         step = first + self._done * stride
         while (self._steps is None or step < self._steps) and self._stream.has_batch(start + step):
-            batch = _to_tensors(gather(self._stream.parts(start + step), decoder))
+            batch = _load(self._stream.parts(start + step), decoder)
             self._done += 1
-            yield _transformed(batch, self._transform, self._stream, start + step)
+            yield self._transformed(batch, start + step)
             step += stride
         self._done = 0
 
@@ -129,7 +141,8 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
         self._done = self._resumed = int(state.get("done", 0))
 
 
-def _to_tensors(batch: Batch) -> dict[str, Any]:
+def _load(parts: Sequence[BatchPart], decoder: Decoder) -> dict[str, Any]:
+    batch = gather(parts, decoder)
     tensors = {
         "image": torch.from_numpy(batch.image).permute(0, 3, 1, 2),
         "label": torch.from_numpy(batch.label),
@@ -142,21 +155,3 @@ def _to_tensors(batch: Batch) -> dict[str, Any]:
     if batch.fields:
         tensors["fields"] = dict(batch.fields)
     return tensors
-
-
-def _transformed(
-    batch: dict[str, Any], transform: Transform | None, stream: MixedStream, number: int
-) -> dict[str, Any]:
-    if transform is None:
-        return batch
-    # The seed follows from the batch, so that a resumed training repeats the same draws.
-    purpose, index = RandomPurpose.TRANSFORM, number * stream.world_size + stream.rank
-    seed = int(random_bits(1, purpose, stream.seed, index)[0]) >> 1
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the trainer's GPUs
-        if "mask" not in batch:
-            return batch | {"image": transform(batch["image"])}
-        from torchvision import tv_tensors
-
-        image, mask = transform(tv_tensors.Image(batch["image"]), tv_tensors.Mask(batch["mask"]))
-    return batch | {"image": image.as_subclass(Tensor), "mask": mask.as_subclass(Tensor)}

@@ -22,11 +22,9 @@ class Sample:
     """An encoded image with its label.
 
     key:    1 to 64 of `a-z 0-9 _ -`, unique in the run. A dot would cut the key in every client.
-    image:  encoded bytes, in `format`.
-    format: one of IMAGE_FORMATS.
+    image:  encoded bytes, in `format`, one of IMAGE_FORMATS.
     label:  intended class index, >= 0.
-    meta:   written as `.json` and as columns of the index; same names and types in every sample. Its `prompt` is also
-            the `.txt` member; "" for a real image.
+    meta:   written as `.json` and as columns of the index. Its `prompt`, "" if real, is also the `.txt` member.
     mask:   a PNG of class indices of the image's size, for dense labels.
     """
 

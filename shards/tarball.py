@@ -24,7 +24,9 @@ def member_header(name: str, size: int) -> bytes:
     A long or non-ASCII name, or a size from 8 GiB on, has a pax header before it.
     """
     if len(name) > 100 or size >= _MAX_SIZE or not name.isascii():
-        return _pax_header(name, size)
+        info = tarfile.TarInfo(name)
+        info.size = size
+        return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     encoded = name.encode()
     digits = b"%011o" % size
     checksum = b"%06o\0 " % (_FIXED_SUM + sum(encoded) + sum(digits))
@@ -42,9 +44,3 @@ def pack_members(members: Iterable[tuple[str, bytes]]) -> tuple[bytes, list[int]
         offsets.append(end + len(header))
         end += len(header) + len(data) + padding
     return b"".join(parts), offsets
-
-
-def _pax_header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -33,15 +33,11 @@ from shards.storage.store import Store
 # Ray writes the log of an actor to a file of that actor, among Ray's own logs.
 _LOG = logging.getLogger(__name__)
 
-_CONTROL = "control"
-"""The concurrency group of calls that do not wait for the calls that generate units."""
+_CONTROL = "control"  # the concurrency group of calls that do not wait for the calls that generate units
 
 
 class UnitActor:
-    """A process that loads the model once and generates units, in the order of the calls.
-
-    While one unit has the device, the next one is planned and the one before is published; see `Runner`. If a batch
-    does not fit into the device's memory, the actor halves the batch size and keeps it.
+    """A process that loads the model once and generates units, in the order of the calls; see `Runner`.
 
     profile: write down how long each stage of a unit takes, see `engine.monitoring.trace`.
     """
@@ -67,8 +63,7 @@ class UnitActor:
     def generate_unit(self, number: int) -> Stats | None:
         """Generate and publish one unit; return its stats, or None if it was cancelled before it began.
 
-        All images of the unit are made with the batch size that its stats name. Raises what `run_unit` raises, and
-        NoStagingRoom.
+        Raises what `run_unit` raises, and NoStagingRoom.
         """
         try:
             attempts = self._planning.submit(first_attempts, self._context, number).result()
@@ -81,9 +76,13 @@ class UnitActor:
         except CancelledError:
             return None
         except OSError as error:
-            if self._store.local is None and is_disk_full(error):
-                raise self._no_staging_room(error) from error
-            raise
+            if self._store.local is not None or not is_disk_full(error):
+                raise
+            raise NoStagingRoom(
+                f"{cache_home()} on {socket.gethostname()}: {error.strerror}; shards are staged there on their way to "
+                f"{self._store}. Finished shards are kept: make room, or set SHARDMILL_CACHE to a folder on a larger "
+                "disk, and run the same command again"
+            ) from error
         finally:
             self._futures.pop(number, None)
             self._cancelled.discard(number)
@@ -130,8 +129,7 @@ class UnitActor:
         try:
             stats = unit.publish()
         except CommitConflict as conflict:
-            # Another actor finished the unit, in another batch size or on another kind of device, and its result was
-            # lost on the way to the driver. The published shard counts.
+            # Another actor finished the unit, but its result was lost on the way to the driver. Its shard counts.
             try:
                 return read_stats(self._store / "shards", unit.shard)
             except FileMissing:
@@ -142,13 +140,6 @@ class UnitActor:
             except (OSError, ShardError) as error:  # the unit is finished: a missing profile must not fail it
                 _LOG.warning("no profile of unit %s: %s: %s", unit.shard, type(error).__name__, first_line(error))
         return stats
-
-    def _no_staging_room(self, error: OSError) -> NoStagingRoom:
-        return NoStagingRoom(
-            f"{cache_home()} on {socket.gethostname()}: {error.strerror}; shards are staged there on their way to "
-            f"{self._store}. Finished shards are kept: make room, or set SHARDMILL_CACHE to a folder on a larger disk, "
-            "and run the same command again"
-        )
 
     def _loaded_runner(self) -> Runner:
         """Return the runner; load the model at the first call. Call it on the device's thread."""
@@ -169,14 +160,12 @@ def start_actor(context: RunContext, store: Store, avoided_nodes: Collection[str
     """Ask Ray for a UnitActor of the run at `store`, on a node that is not in `avoided_nodes` (node ids)."""
     cluster = context.spec.cluster
     options: dict[str, Any] = {
-        # Ray sets CUDA_VISIBLE_DEVICES for each actor. With num_gpus=0 it leaves the variable unset, so the actor would
-        # see every GPU of its node.
+        # With num_gpus=0, Ray leaves CUDA_VISIBLE_DEVICES unset, so the actor would see every GPU of its node.
         "num_gpus": cluster.gpus_per_actor,
         "num_cpus": cluster.cpus_per_actor,
         "accelerator_type": cluster.accelerator_type,
         "max_concurrency": UNITS_PER_ACTOR,
-        # The driver owns all retries. With restarts, an actor came back after its replacement had started, so there
-        # were two.
+        # The driver owns all retries. With restarts, an actor came back after its replacement had started.
         "max_restarts": 0,
         "max_task_retries": 0,
     }

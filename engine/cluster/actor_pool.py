@@ -1,4 +1,4 @@
-"""The actors of a run: starting them, assigning units to them, draining and killing them."""
+"""The pool of the actors of a run."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -16,10 +16,9 @@ from shards.stats import Stats
 
 Ref = ray.ObjectRef
 
-_NODE_TIMEOUT_S = 5.0
+# Delay for each pending call before all are polled. A poll costs microseconds for each pending call, so it pays to find
+# many results with one poll.
 _WAIT_PER_CALL_S = 25e-6
-"""Delay for each pending call before all are polled: 0.025 s for 1,000 actors. A poll costs microseconds for each
-pending call, so it pays to find many results with one poll."""
 
 
 class ActorPool:
@@ -28,7 +27,6 @@ class ActorPool:
     loading: the actors that wait for a node or load the model, by the pending call.
     ready:   the actors that have loaded the model.
     running: the units that actors have, by the pending call.
-    profile: actors write down how long each stage of a unit takes.
     """
 
     def __init__(self, run: Run, profile: bool = False) -> None:
@@ -42,7 +40,6 @@ class ActorPool:
         yield from self.ready
 
     def __len__(self) -> int:
-        """Return the number of actors."""
         return len(self.loading) + len(self.ready)
 
     @property
@@ -61,18 +58,14 @@ class ActorPool:
             self.loading[ray_actor.load.remote()] = actor
 
     def assign(self, queue: WorkQueue) -> None:
-        """Assign waiting units to the actors that can take one.
-
-        If no unit waits and some actors are idle, as many queued units of other actors are cancelled. They return to
-        the queue, and the next call assigns them to the idle actors.
-        """
+        """Assign waiting units to the actors that can take one."""
         capacity = FreeCapacity(self.ready)
         while queue and (actor := capacity.take(queue.next_is_exclusive)) is not None:
             exclusive, number = queue.next_is_exclusive, queue.pop()
             assignment = Assignment(actor, number, time.monotonic(), exclusive)
             actor.assignments.append(assignment)
             self.running[actor.ray_actor.generate_unit.remote(number)] = assignment
-        if not queue:
+        if not queue:  # cancelled units return to the queue, and the next call assigns them to the idle actors
             self._cancel(list(queued_assignments(self.ready))[: len(self.idle)])
 
     def cancel_queued(self) -> None:
@@ -82,7 +75,7 @@ class ActorPool:
     def wait(self, seconds: float) -> "list[Ref[Any]]":
         """Return the calls that have ended, older ones first; wait up to `seconds` for the first one."""
         finished = wait_for_results([*self.loading, *self.running], seconds)
-        self._update_nodes()
+        self.update_nodes(self.loading.values())
         return finished
 
     def mark_ready(self, ref: "Ref[str]") -> None:
@@ -94,12 +87,14 @@ class ActorPool:
         assignment = self.running.pop(ref)
         assignment.actor.remove(assignment, time.monotonic())
 
-    def wait_for_node(self, actor: ActorHandle) -> None:
-        """Set the node of an actor whose load call has ended. Its node call came first, so the answer is due."""
-        if not actor.node:
-            finished, _ = ray.wait([actor.node_ref], timeout=_NODE_TIMEOUT_S)
-            with suppress(RayError):  # the process died before it could answer
-                actor.node = ray.get(finished[0]) if finished else ""
+    def update_nodes(self, actors: Iterable[ActorHandle], seconds: float = 0.0) -> None:
+        """Set the nodes of those of these actors that have started; wait up to `seconds` for them."""
+        unknown = {actor.node_ref: actor for actor in actors if not actor.node}
+        if unknown:
+            finished, _ = ray.wait(list(unknown), num_returns=len(unknown), timeout=seconds)
+            for ref in finished:
+                with suppress(RayError):  # the process died; its load call raises the reason
+                    unknown[ref].node = ray.get(ref)
 
     def drain(self, nodes: Collection[str]) -> None:
         """Kill the idle actors on these nodes. Busy ones finish their running unit and get no other."""
@@ -138,15 +133,6 @@ class ActorPool:
         for assignment in assignments:
             assignment.cancelled = True
             assignment.actor.ray_actor.cancel_unit.remote(assignment.unit_number)
-
-    def _update_nodes(self) -> None:
-        """Set the nodes of the loading actors that have started since the last call."""
-        unknown = {actor.node_ref: actor for actor in self.loading.values() if not actor.node}
-        if unknown:
-            finished, _ = ray.wait(list(unknown), num_returns=len(unknown), timeout=0)
-            for ref in finished:
-                with suppress(RayError):  # the process died; its load call raises the reason
-                    unknown[ref].node = ray.get(ref)
 
 
 def wait_for_results(refs: "list[Ref[Any]]", seconds: float) -> "list[Ref[Any]]":

@@ -5,32 +5,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+# One unit has the device; the other one is queued or is being published. The device waits for neither driver nor store.
 UNITS_PER_ACTOR = 2
-"""One unit has the device. The other one is queued or is being published, so that the device never waits for the driver
-or for the storage."""
 
 
 @dataclass(slots=True, eq=False)
 class ActorHandle:
-    """An actor.
-
-    node_ref:          the pending Ray call that returns the id of the actor's node.
-    batch_size:        of the last unit that the actor finished.
-    node:              the node's id; "" while the actor waits for a node or starts.
-    assignments:       its units, in the order in which the actor runs them.
-    draining:          the actor gets no further unit.
-    has_finished_unit: the actor has finished at least one unit.
-    last_failed_unit:  number of the unit that failed last, None if a unit has finished since.
-    """
+    """An actor as the driver sees it."""
 
     ray_actor: Any
-    node_ref: Any
-    batch_size: int
-    node: str = ""
-    assignments: "list[Assignment]" = field(default_factory=list)
-    draining: bool = False
+    node_ref: Any  # the pending Ray call that returns the id of the actor's node
+    batch_size: int  # of the last unit that the actor finished
+    node: str = ""  # the node's id; "" while the actor waits for a node or starts
+    assignments: "list[Assignment]" = field(default_factory=list)  # in the order in which the actor runs them
+    draining: bool = False  # the actor gets no further unit
     has_finished_unit: bool = False
-    last_failed_unit: int | None = None
+    last_failed_unit: int | None = None  # None if a unit has finished since
 
     def remove(self, assignment: "Assignment", now: float) -> None:
         """Remove a unit. If it was the running one, the next unit counts as started now."""
@@ -44,8 +34,7 @@ class ActorHandle:
 class Assignment:
     """A unit that is assigned to an actor.
 
-    started_at: the driver's monotonic clock, in seconds, when the actor started the unit. For a queued unit, when it
-                was assigned.
+    started_at: when the actor started the unit, or when it was assigned if it is queued; seconds of `time.monotonic`.
     exclusive:  the actor gets no other unit meanwhile.
     cancelled:  the actor was asked to return the unit unless it has begun it.
     """
@@ -65,17 +54,11 @@ class FreeCapacity:
         idle = (actor for actor in available if not actor.assignments)
         # A unit should be retried by another actor, so the idle actors where a unit failed come last.
         self._idle = deque(sorted(idle, key=lambda actor: actor.last_failed_unit is not None))
-        self._busy = deque(
-            actor
-            for actor in available
-            if 0 < len(actor.assignments) < UNITS_PER_ACTOR and not actor.assignments[0].exclusive
-        )
+        busy = (actor for actor in available if 0 < len(actor.assignments) < UNITS_PER_ACTOR)
+        self._busy = deque(actor for actor in busy if not actor.assignments[0].exclusive)
 
     def take(self, exclusive: bool) -> ActorHandle | None:
-        """Return the actor for the next unit: an idle one, else a busy one with room; None if there is none.
-
-        exclusive: the unit must be the only one of its actor.
-        """
+        """Return an actor for a unit, or None: an idle one, or a busy one with room unless the unit is exclusive."""
         if self._idle:
             actor = self._idle.popleft()
             if not exclusive:

@@ -16,12 +16,7 @@ from shards.storage.store import Store
 
 
 def measure_batch_sizes(context: RunContext, store: Store, log: Log, meter: CostMeter | None = None) -> BatchSizes:
-    """Measure the rate of each batch size on an actor that has its device to itself. Nothing is written.
-
-    meter: counts how long the actor has its device.
-
-    Raises ModelError.
-    """
+    """Measure the rate of each batch size on one actor; `meter` counts its time. Raises ModelError."""
     actor = start_actor(context.with_batch_size(1), store)
     try:
         ray.get(actor.node.remote())  # returns once the actor has its device; an autoscaler may have to start a node
@@ -50,10 +45,8 @@ def _images_per_second(actor: Any, size: int) -> float | None:
     """Return the rate; None if the device's memory is too small, or if the host's was and the process was killed."""
     try:
         rate: float | None = ray.get(actor.images_per_second.remote(size))
-    except RayTaskError:
-        raise
-    except RayError:
-        if size == 1:
+    except RayError as error:
+        if size == 1 or isinstance(error, RayTaskError):
             raise
         return None
     if rate is None and size == 1:

@@ -1,6 +1,7 @@
 """Checks before a run joins a cluster: that strangers cannot run code there, and that the job exposes no secret."""
 
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 
@@ -14,8 +15,7 @@ _TIMEOUT_S = 5.0
 def check_cluster(dashboard: str | None, variables: Mapping[str, str]) -> None:
     """Raise SpecError if a cluster must not be trusted with a run.
 
-    dashboard: `host:port`, from Ray's context.
-    variables: `env_vars` of the job's runtime environment.
+    dashboard: `host:port`; variables: `env_vars` of the job's runtime environment.
     """
     if dashboard and _is_public(dashboard) and _answers_without_token(dashboard):
         raise SpecError(
@@ -42,11 +42,7 @@ def _is_public(dashboard: str) -> bool:
 def _answers_without_token(dashboard: str) -> bool:
     """Return whether the jobs API answers a request without a token; False if it cannot be reached from here."""
     # http.client uses no proxy and follows no redirect, so the answer is Ray's own.
-    connection = HTTPConnection(dashboard, timeout=_TIMEOUT_S)
-    try:
+    with closing(HTTPConnection(dashboard, timeout=_TIMEOUT_S)) as connection, suppress(OSError, HTTPException):
         connection.request("GET", "/api/jobs/")
         return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False

@@ -27,15 +27,12 @@ from shards.storage.locations import filesystem
 OnRow = Callable[[Row, int, int], None]
 """A callback that receives the last row of the history, its step, and the number of steps."""
 
-_MAX_DEATHS = 3
-"""Deaths of workers in a row, without a new checkpoint or evaluation between them, that end a training."""
+_MAX_DEATHS = 3  # in a row, without a new checkpoint or evaluation between them
 _POLL_S = 0.2
 
 
 def train_on_ray(job: ClassifierJob, cluster: ClusterSpec, on_row: OnRow) -> None:
-    """Run a training that was begun, on `job.spec.workers` processes.
-
-    on_row: is called after each evaluation and checkpoint.
+    """Run a training that was begun, on `job.spec.workers` processes; call `on_row` at evaluations and checkpoints.
 
     Raises what the training raises, SpecError if this machine has too few GPUs, and WorkersLost.
     """
@@ -61,7 +58,7 @@ class _WorkerMessages:
 
     def receive(self, seconds: float) -> None:
         """Pass all rows on; wait up to `seconds` for the first one. Raises the error that a worker sent."""
-        try:
+        with suppress(Empty):
             while True:
                 message = self.queue.get(timeout=seconds)
                 if isinstance(message, ShardmillError):
@@ -69,8 +66,6 @@ class _WorkerMessages:
                 row, self._step, steps = message
                 self._on_row(row, self._step, steps)
                 seconds = 0.01
-        except Empty:
-            return
 
     def has_progressed(self) -> bool:
         """Return whether a later step was received since the last call."""
@@ -81,8 +76,9 @@ class _WorkerMessages:
 def _train_until_death(job: ClassifierJob, cluster: ClusterSpec, messages: _WorkerMessages) -> ShardmillError | None:
     """Train until the end, or until a process dies. Return None, or the error to raise if that was the last death."""
     errors: list[BaseException] = []
-    with _ray_storage(job) as storage:
-        trainer = _trainer(job, cluster, messages.queue, storage)
+    with _ray_storage(job) as (fs, path):
+        run_config = RunConfig(name=token_hex(4), storage_path=path, storage_filesystem=fs)
+        trainer = _trainer(job, cluster, messages.queue, run_config)
 
         def fit() -> None:
             try:
@@ -112,10 +108,9 @@ def _is_death(reason: BaseException) -> bool:
     return isinstance(getattr(reason, "health_check_failure", reason), RayActorError)
 
 
-def _trainer(job: ClassifierJob, cluster: ClusterSpec, queue: Queue, storage: tuple[Any, str]) -> TorchTrainer:
+def _trainer(job: ClassifierJob, cluster: ClusterSpec, queue: Queue, run_config: RunConfig) -> TorchTrainer:
     gpus = cluster.gpus_per_actor
     resources = {"CPU": float(cluster.cpus_per_actor)} | ({"GPU": gpus} if gpus else {})
-    fs, path = storage
     return TorchTrainer(
         _run_worker,
         train_loop_config={"job": job, "cluster": cluster, "queue": queue},
@@ -125,7 +120,7 @@ def _trainer(job: ClassifierJob, cluster: ClusterSpec, queue: Queue, storage: tu
             resources_per_worker=resources,
             accelerator_type=cluster.accelerator_type,
         ),
-        run_config=RunConfig(name=token_hex(4), storage_path=path, storage_filesystem=fs),
+        run_config=run_config,
     )
 
 
@@ -134,12 +129,10 @@ def _run_worker(config: dict[str, Any]) -> None:
     import torch
 
     job, cluster, queue = config["job"], config["cluster"], config["queue"]
-    torch.set_num_threads(cluster.cpus_per_actor)
+    cpus, context, device = cluster.cpus_per_actor, get_context(), str(get_device())
+    torch.set_num_threads(cpus)
     use_deterministic_kernels()
-    context, device = get_context(), str(get_device())
-    worker = TrainWorker(
-        context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cluster.cpus_per_actor
-    )
+    worker = TrainWorker(context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cpus)
 
     def send(rows: Sequence[Row], step: int, steps: int) -> None:
         queue.put((rows[-1], step, steps))

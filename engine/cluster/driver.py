@@ -9,14 +9,12 @@ from ray.exceptions import RayError, RayTaskError
 from engine.cluster.actor import start_actor
 from engine.cluster.actor_pool import ActorPool, Ref
 from engine.cluster.assignments import ActorHandle, Assignment, overdue_assignments
-from engine.cluster.driver_log import DriverLog
 from engine.cluster.failure_policy import FailureDecision, FailurePolicy
 from engine.cluster.node_health import NodeHealth
 from engine.cluster.nodes import Nodes
 from engine.cluster.ray_errors import brief, cause_of
 from engine.cluster.ray_session import joins_cluster
-from engine.cluster.stop_conditions import StopConditions
-from engine.cluster.stop_signals import StopSignals
+from engine.cluster.stopping import StopConditions, StopSignals
 from engine.cluster.store_backoff import StoreBackoff
 from engine.cluster.work_queue import WorkQueue
 from engine.errors import ModelError, OutputError
@@ -30,30 +28,18 @@ from shards.stats import Stats
 from shards.storage.store import Store
 
 _POLL_S = 0.5
+_NODE_TIMEOUT_S = 5.0
 _WAIT_FOR_NODE_S = 600.0
 
 
 class Driver:
-    """The main loop of a run. It carries out what these objects decide.
-
-    _nodes, _node_health:   where actors fit, and where none is started.
-    _pool, _queue:          the actors with their units, and the units that wait.
-    _policy, _backoff:      what follows from a failed unit, and from a store that does not answer.
-    _stopping, _signals:    why no further unit is assigned, and the signals that were received.
-
-    Memory grows with the number of actors; of the waiting units only the numbers are held.
-    """
+    """The main loop of a run; see `generate` for the arguments. Memory grows with the number of actors."""
 
     def __init__(
-        self,
-        run: Run,
-        progress: RunProgress,
-        meter: CostMeter | None,
-        listeners: Sequence[Listener],
-        profile: bool = False,
+        self, run: Run, progress: RunProgress, meter: CostMeter | None, listeners: Sequence[Listener], profile: bool
     ) -> None:
         self._run, self._cluster = run, run.context.spec.cluster
-        self._meter, self._listeners, self._log = meter, (progress, *listeners), DriverLog(progress)
+        self._meter, self._progress, self._listeners = meter, progress, (progress, *listeners)
         self._nodes = Nodes(self._cluster)
         self._node_health = NodeHealth(_WAIT_FOR_NODE_S if joins_cluster() else 0.0)
         self._pool, self._queue = ActorPool(run, profile), WorkQueue(run)
@@ -132,13 +118,14 @@ class Driver:
         self._stopping.interrupted = self._signals.drain_requested
         if self._stopping.reason and not self._has_logged_stop:
             self._has_logged_stop = True
-            self._log.run_draining(self._stopping.reason)
+            self._progress.log(f"finishing the units in flight: {self._stopping.reason}", "run_draining")
 
     # Results of calls to actors.
 
     def _handle_load(self, ref: "Ref[str]") -> None:
         actor = self._pool.loading[ref]
-        self._pool.wait_for_node(actor)
+        # The actor was asked for its node before it was asked to load the model, so the answer is due.
+        self._pool.update_nodes([actor], _NODE_TIMEOUT_S)
         try:
             device = ray.get(ref)
         except RayError as error:
@@ -146,15 +133,15 @@ class Driver:
         else:
             self._node_health.record_success(actor.node)
             self._pool.mark_ready(ref)
-            self._log.actor_ready(actor, device)
+            self._progress.actor_ready(device, actor.node)
 
     def _handle_load_failure(self, actor: ActorHandle, error: RayError) -> None:
         self._pool.kill(actor)
-        self._log.model_load_failed(actor, error)
+        self._warn("model_load_failed", f"an actor could not start: {brief(error)}", node=actor.node)
         if not actor.node or self._is_usable(actor.node):
             self._node_health.record_failure(actor.node, error)
         if actor.node in self._node_health.avoided_nodes:
-            self._log.node_avoided(actor.node, "the model fails to load there")
+            self._warn_node_avoided(actor.node, "the model fails to load there")
 
     def _handle_unit(self, ref: "Ref[Stats | None]") -> None:
         assignment = self._pool.running[ref]
@@ -178,9 +165,10 @@ class Driver:
         self._backoff.reset()
         self._policy.on_success(actor)
         self._queue.mark_done(assignment.unit_number)
-        if stats["batch_size"] < actor.batch_size:
-            self._log.batch_size_reduced(actor, stats["batch_size"])
-        actor.batch_size = stats["batch_size"]
+        batch_size, actor.batch_size = actor.batch_size, stats["batch_size"]
+        if actor.batch_size < batch_size:
+            text = f"to {actor.batch_size}: larger batches do not fit into its device's memory"
+            self._warn("batch_size_reduced", f"an actor reduced its batch size {text}", node=actor.node)
         for listener in self._listeners:
             listener.unit_done(stats)
 
@@ -190,14 +178,15 @@ class Driver:
         if decision.stop_run:
             self._stopping.output_error = self._stopping.output_error or self._output_error(cause)
         if decision.pause:
-            self._log.store_unreachable(self._backoff.record_failure(cause))
+            pause_s = self._backoff.record_failure(cause)
+            self._warn("store_unreachable", f"the store does not answer; no unit is assigned for {pause_s:.0f} s")
         if decision.exclude_node:
             self._node_health.exclude(actor.node, error)
         if decision.stop_actor:
             self._queue.put_back(*self._pool.kill(actor))
-            self._log.actor_stopped(actor, decision.stop_actor)
+            self._warn("actor_stopped", f"an actor was stopped: {decision.stop_actor}", node=actor.node)
             if actor.node in self._avoided_nodes():
-                self._log.node_avoided(actor.node, decision.stop_actor)
+                self._warn_node_avoided(actor.node, decision.stop_actor)
         self._record_failure(number, error, decision)
 
     def _lose_actor(self, actor: ActorHandle, error: Exception, decision: FailureDecision) -> None:
@@ -209,22 +198,27 @@ class Driver:
         self._record_failure(running, error, decision)
 
     def _record_failure(self, number: int, error: Exception, decision: FailureDecision) -> None:
-        is_final = False
+        plan, allowed = self._run.context.plan, self._cluster.unit_attempts
+        used = self._queue.attempts_used(number) + int(decision.charge_unit)
+        text = f"unit {plan.shard_name(number)}: {brief(error)} ({used} of {allowed} attempts used)"
+        self._warn("unit_attempt_failed", text, unit=number)
         if not decision.charge_unit:
             self._queue.put_back(number)
-        elif self._policy.may_retry(self._queue.attempts_used(number) + 1):
+        elif self._policy.may_retry(used):
             self._queue.retry(number, error)
         else:
             self._queue.quarantine(number, error)
-            is_final = True
-        plan, used = self._run.context.plan, self._queue.attempts_used(number)
-        self._log.unit_attempt_failed(number, plan.shard_name(number), error, used, self._cluster.unit_attempts)
-        if is_final:
             for listener in self._listeners:
                 listener.unit_failed(brief(error), len(plan.unit(number)))
 
+    def _warn(self, event: str, text: str, **fields: object) -> None:
+        self._progress.log(text, event, "warning", **fields)
+
+    def _warn_node_avoided(self, node: str, reason: str) -> None:
+        self._warn("node_avoided", f"node {node} gets no more actors: {reason}", node=node)
+
     def _is_usable(self, node: str) -> bool:
-        """Return whether a node is alive and does not drain, by a state that is asked for now."""
+        """Ask Ray whether a node is alive and does not drain."""
         self._nodes.refresh_now()
         return node in self._nodes.usable
 
@@ -234,11 +228,10 @@ class Driver:
 
     def _output_error(self, cause: BaseException) -> OutputError:
         if isinstance(cause, OSError):
-            return OutputError(
-                f"{self._run.shards}: {cause.strerror}; finished shards are kept: make room and run the same command "
-                "again"
-            )
-        return OutputError(f"{cause}; finished shards are kept: run the same command again")
+            problem, remedy = f"{self._run.shards}: {cause.strerror}", "make room and run the same command again"
+        else:
+            problem, remedy = str(cause), "run the same command again"
+        return OutputError(f"{problem}; finished shards are kept: {remedy}")
 
 
 def generate(
@@ -251,12 +244,10 @@ def generate(
 ) -> None:
     """Generate every unfinished unit of the run. Ray must be connected; see `Driver.run` for the errors.
 
-    The first Ctrl-C and a spent budget let the units in flight finish. A second Ctrl-C and SIGTERM stop at once. After
-    each of these the same command resumes the run.
+    The first Ctrl-C and a spent budget let the units in flight finish. A second Ctrl-C and SIGTERM stop at once.
 
-    meter:     counts the cost and knows the run's budget; None if there is no limit.
-    listeners: receive the same calls as `progress`.
-    profile:   write a timeline of each unit, for `profile.merge`.
+    meter:   counts the cost and knows the run's budget; None if there is no limit.
+    profile: write a timeline of each unit, see `engine.monitoring.trace`.
     """
     Driver(run, progress, meter, listeners, profile).run()
 

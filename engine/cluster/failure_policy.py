@@ -1,4 +1,4 @@
-"""What follows from a failure: all rules for retries are in this file. The driver carries out what is decided here."""
+"""All rules about what follows from a failure. The driver carries out what is decided here."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -13,30 +13,20 @@ from engine.models.memory import device_is_lost
 from shards.errors import ShardError
 from shards.storage.retries import AccessRefused, StoreUnreachable, first_line
 
+# Stopped actors after which a node is avoided, and, times the size of the pool, after which units are charged.
 _MAX_STOPS = 3
-"""Stopped actors after which a node is avoided, and, times the size of the pool, after which units are charged."""
-_UNIT_ERRORS = (SlotFailed, ShardError)
-"""Errors of a unit's own content or files. They would be the same on every actor."""
 
 
 @dataclass(frozen=True)
 class FailureDecision:
-    """What follows from a failure. A unit that is not charged is retried at once, as often as needed.
+    """What follows from a failure."""
 
-    charge_unit:   the failure uses up one attempt of the unit.
-    isolate_units: all units of the actor run alone from now on.
-    stop_actor:    why the actor is killed; "" if it goes on. An actor that was lost or timed out is killed anyway.
-    exclude_node:  no further actor is started on the actor's node.
-    pause:         no unit is assigned for a while.
-    stop_run:      no unit is assigned any more, since no unit could be stored.
-    """
-
-    charge_unit: bool = False
-    isolate_units: bool = False
-    stop_actor: str = ""
-    exclude_node: bool = False
-    pause: bool = False
-    stop_run: bool = False
+    charge_unit: bool = False  # the failure uses up one attempt; a unit that is not charged is retried at once
+    isolate_units: bool = False  # all units of the actor run alone from now on
+    stop_actor: str = ""  # why the actor is killed; "" if it goes on. A lost or overdue actor is killed anyway
+    exclude_node: bool = False  # no further actor is started on the actor's node
+    pause: bool = False  # no unit is assigned for a while
+    stop_run: bool = False  # no unit is assigned any more, since no unit could be stored
 
 
 class FailurePolicy:
@@ -48,11 +38,8 @@ class FailurePolicy:
     charged only if it hit the same unit as the first one. Each failure that is not charged to a unit removes one actor
     that has charged a unit or cannot go on, so the run terminates.
 
-    If no unit finishes anywhere, the units are at fault and not the actors. After three stopped actors for each actor
-    of the pool, units are charged and no actor is stopped.
-
-    max_attempts:  charged failures after which a unit is quarantined.
-    one_disk:      all actors store shards on the same file system. If it is full, no unit can be stored.
+    max_attempts: charged failures after which a unit is quarantined.
+    one_disk:     all actors store shards on the same file system. If it is full, no unit can be stored.
     """
 
     def __init__(self, max_attempts: int, one_disk: bool) -> None:
@@ -81,15 +68,12 @@ class FailurePolicy:
             return FailureDecision(stop_run=True)
         if isinstance(error, StoreUnreachable):
             return FailureDecision(pause=True)
-        if isinstance(error, _UNIT_ERRORS):
+        if isinstance(error, SlotFailed | ShardError):  # of the unit's own content or files: the same on every actor
             return FailureDecision(charge_unit=True)
         return self._on_unknown_error(actor, number, error, pool_size)
 
     def on_actor_death(self, error: RayError, node_is_usable: bool) -> FailureDecision:
-        """Decide what follows from the end of an actor's process, or from an actor that cannot be reached.
-
-        node_is_usable: the actor's node is alive and does not drain.
-        """
+        """Decide about a dead or unreachable actor. node_is_usable: its node is alive and does not drain."""
         charge = True  # for other errors than these: the process was lost alone, as to the node's memory monitor
         if isinstance(error, RayActorError):
             # After ActorUnavailableError nobody knows whether the process lives. A killed node shows as this error
@@ -102,12 +86,9 @@ class FailurePolicy:
         return FailureDecision(charge_unit=True)
 
     def avoided_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Return those of these nodes where three actors in a row were stopped before they finished a unit.
-
-        If that is all of the nodes, return none: the units may be at fault.
-        """
+        """Return those of these nodes where three actors in a row were stopped before they finished a unit."""
         avoided = frozenset(node for node in nodes if self._stops_by_node[node] >= _MAX_STOPS)
-        return avoided if avoided != set(nodes) else frozenset()
+        return avoided if avoided != set(nodes) else frozenset()  # on all nodes: the units may be at fault
 
     def _on_unknown_error(
         self, actor: ActorHandle, number: int, error: BaseException, pool_size: int
@@ -115,6 +96,7 @@ class FailurePolicy:
         """Decide about an error for which the unit or the device may be at fault."""
         broken, last_failed, actor.last_failed_unit = device_is_lost(error), actor.last_failed_unit, number
         is_first_failure = last_failed is None and not broken
+        # If no unit finishes anywhere, the units are at fault and not the actors.
         if is_first_failure or self._stopped_actors >= _MAX_STOPS * pool_size:
             return FailureDecision(charge_unit=True)
         self._stopped_actors += 1

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
@@ -46,11 +47,9 @@ class LocalNodes:
         return self._retry_until(time.time() + _REGISTRATION_TIMEOUT_S, self._node_ids)
 
     def drain(self, reason: str, deadline: float) -> list[str]:
-        """Make the cluster assign no more work to the nodes; return their ids. Retries until the deadline.
+        """Make the cluster assign no more work to the nodes; return their ids. Raises NotInCluster.
 
-        deadline: when the nodes end, in seconds of Unix time.
-
-        Raises NotInCluster.
+        deadline: when the nodes end, in seconds of Unix time; until then the call is retried.
         """
         return self._retry_until(deadline, lambda: [self._drain(node, reason, deadline) for node in self._node_ids()])
 
@@ -83,11 +82,10 @@ def _is_local(address: str) -> bool:
     """Return whether an IP address belongs to this machine or pod."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+        with suppress(OSError):
             probe.bind((address, 0))  # a socket can be bound to local addresses only
-        except OSError:
-            return False
-    return True
+            return True
+    return False
 
 
 def _one_line(error: BaseException) -> str:

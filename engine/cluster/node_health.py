@@ -16,8 +16,7 @@ _MAX_FAILURES = 3
 class NodeHealth:
     """A record of model-load failures by node. After three failures in a row, a node gets no further actor.
 
-    Nodes are named by their ids; "" stands for the node of a process that died before it could name its node.
-
+    The node id "" stands for the node of a process that died before it could name its node.
     wait_for_node_s: how long to wait for a new node, if the model was loaded once and every present node fails.
     """
 

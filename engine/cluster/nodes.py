@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 import ray
 
@@ -45,8 +46,7 @@ class Nodes:
         return {node: count for node, count in self.capacity.items() if node not in self.draining}
 
     def target_actors(self, avoided: Collection[str] = ()) -> int:
-        """Return how many actors the run should have: `max_actors` if the spec sets it, else as many as the usable
-        nodes hold that are not avoided, but at least `min_actors`."""
+        """Return how many actors the run should have: `max_actors`, or as many as fit on usable nodes not avoided."""
         if self._cluster.max_actors is not None:
             return self._cluster.max_actors  # actors that fit on no node make an autoscaler start more
         capacity = sum(count for node, count in self.usable.items() if node not in avoided)
@@ -73,10 +73,8 @@ def accelerator_types() -> set[str]:
 
 
 def _draining_nodes() -> frozenset[str]:
-    """Return the ids of the draining nodes."""
     # Ray has no public call for this; Ray Train uses the same private one. A Ray version without it gives no warning
     # before a node ends, and the run loses the units in flight there.
-    try:
+    with suppress(AttributeError):
         return frozenset(ray._private.state.state.get_draining_nodes())
-    except AttributeError:
-        return frozenset()
+    return frozenset()

@@ -22,10 +22,7 @@ class StoreBackoff:
         self._pause_until, self._next_wait = 0.0, _FIRST_WAIT_S
 
     def record_failure(self, error: BaseException) -> float:
-        """Begin or continue a pause; return its remaining seconds.
-
-        Raises OutputError if the store has failed for a quarter of an hour.
-        """
+        """Begin or continue a pause; return its remaining seconds. Raises OutputError after a quarter of an hour."""
         now = self._clock()
         self._failing_since = now if self._failing_since is None else self._failing_since
         failing_s = now - self._failing_since

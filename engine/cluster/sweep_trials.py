@@ -13,8 +13,7 @@ from engine.errors import Stopped
 from engine.evaluation.sweep import Sweep, Trial
 from shards.storage.locations import cache_home
 
-_MAX_FAILURES = 3
-"""Failures of one trial. After each one it resumes from its checkpoint."""
+_MAX_FAILURES = 3  # of one trial; after each one it resumes from its checkpoint
 
 
 class SweepTrial(tune.Trainable):
@@ -65,10 +64,7 @@ def _print_line(ray_trial: Any, text: str) -> None:
 
 
 def run_trials(sweep: Sweep) -> None:
-    """Run every trial that has no result yet. Ray must be connected.
-
-    Raises what the first failing trial raised, and Stopped.
-    """
+    """Run every trial that has no result yet. Ray must be connected. Raises the error of a trial, and Stopped."""
     pending = sweep.pending()
     if not pending:
         return

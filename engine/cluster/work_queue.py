@@ -11,11 +11,7 @@ from engine.run.run import Run
 
 
 class WorkQueue:
-    """A queue of unfinished units.
-
-    It holds the numbers of the waiting units, the tracebacks of failed attempts, and the errors of quarantined units.
-    A quarantined unit has a file in RUN/quarantine.
-    """
+    """A queue of the numbers of unfinished units. A quarantined unit has a file in RUN/quarantine."""
 
     def __init__(self, run: Run) -> None:
         self._plan = run.context.plan
@@ -27,7 +23,6 @@ class WorkQueue:
         self._files = set(self._store.entries())
 
     def __len__(self) -> int:
-        """Return the number of waiting units."""
         return len(self._waiting)
 
     @property
@@ -74,7 +69,7 @@ class WorkQueue:
         self._isolated.discard(number)
         name = self._file_name(number)
         if name in self._files:
-            self._files.discard(name)
+            self._files.remove(name)
             self._store.remove(name)
 
     def raise_if_failed(self) -> None:

@@ -24,10 +24,6 @@ class Arm:
     train: TrainSpec
     changes: dict[str, Any] | None = None
 
-    def with_seed(self, seed: int) -> TrainSpec:
-        """Return the training with another seed."""
-        return self.train.model_copy(update={"seed": seed})
-
 
 def arms_of(spec: Spec, real_train: int) -> tuple[Arm, ...]:
     """Return the arms: each alpha in ascending order, the oracle, then the alternatives.

@@ -1,6 +1,5 @@
 """Encoders: models that turn images into features, and score how well an image fits each class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,6 +43,24 @@ class Encoder(Protocol):
     def encode(self, images: Pixels) -> EncodedImages:
         """Encode uint8 images (batch, height, width, 3)."""
         ...
+
+
+@dataclass(frozen=True)
+class ClassFits:
+    """How well images fit their class.
+
+    margin:     float64 (images,), score of its class less that of the best other class.
+    best_other: int64 (images,), the best other class.
+    outlier:    bool (images,), margin below those of 99 of 100 real images of the class.
+    """
+
+    margin: NDArray[np.float64]
+    best_other: NDArray[np.int64]
+    outlier: NDArray[np.bool_]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> "ClassFits":
+        """Return those of some of the images."""
+        return ClassFits(self.margin[rows], self.best_other[rows], self.outlier[rows])
 
 
 def scaled(features: NDArray[np.float64]) -> NDArray[np.float64]:

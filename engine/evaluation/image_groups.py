@@ -1,6 +1,7 @@
 """Encoded images of a run: synthetic ones by class and prompt strategy, and real ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,19 +69,13 @@ def encode_samples(
     stream: ShardStream, rows: NDArray[np.int64], encoder: Encoder, progress: Progress, text: str
 ) -> GroupFeatures:
     """Encode the samples at these positions of a stream; there must be at least one."""
-    batches = []
+    batches: list[tuple[Any, ...]] = []
     for start in progress(range(0, len(rows), encoder.batch), len(rows), text):
         batch = stream.read(rows[start : start + encoder.batch])
         encoded = encoder.encode(batch.image)
         batches.append((batch.key, batch.label, thumbnails(batch.image), encoded.features, encoded.scores))
-    key, label, small, features, scores = zip(*batches, strict=True)
-    return GroupFeatures(
-        np.concatenate(key),
-        np.concatenate(label),
-        np.concatenate(small),
-        np.concatenate(features),
-        None if scores[0] is None else np.concatenate(scores),
-    )
+    columns: list[Any] = [None if column[0] is None else np.concatenate(column) for column in zip(*batches, strict=True)]
+    return GroupFeatures(*columns)
 
 
 def read_thumbnails(stream: ShardStream, progress: Progress, text: str) -> tuple[list[str], NDArray[np.float32]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.sweep_result import Interval
+from engine.evaluation.sweep_result import Interval, SweepVerdict
 
 _REPLICATES = 4000
 _PERCENTILES = (2.5, 97.5)
@@ -67,20 +67,11 @@ def interval(mean: float, replicates: Floats) -> Interval:
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """The numbers of a sweep's verdict; `SweepResult` explains them.
-
-    qualities: quality on validation by arm. lifts: quality above the baseline by arm.
-    """
+    """Quality on validation by arm, its lift above the baseline, and what follows from them."""
 
     qualities: Mapping[str, Interval]
     lifts: Mapping[str, Interval]
-    alpha_star: float
-    alpha_star_range: tuple[float, float]
-    test_lift: Interval | None
-    gap_closed: float | None
-    best_synthetic: str
-    best_baseline: str | None
-    lead_over_best_baseline: Interval | None
+    verdict: SweepVerdict
 
 
 def compare_arms(
@@ -112,9 +103,7 @@ def compare_arms(
     without = [name for name, synthetic in alternatives.items() if not synthetic]
     best_synthetic = max(with_synthetic, key=means.__getitem__)
     best_baseline = max(without, key=means.__getitem__, default=None)
-    return ArmComparison(
-        qualities={name: interval(means[name], replicates[name]) for name in validation},
-        lifts={name: difference(name, baseline) for name in validation},
+    verdict = SweepVerdict(
         alpha_star=alpha_star,
         alpha_star_range=(float(low), float(high)),
         test_lift=None if test is None else _lift(test, chosen, baseline),
@@ -126,6 +115,8 @@ def compare_arms(
         best_baseline=best_baseline,
         lead_over_best_baseline=None if best_baseline is None else difference(best_synthetic, best_baseline),
     )
+    qualities = {name: interval(means[name], replicates[name]) for name in validation}
+    return ArmComparison(qualities, {name: difference(name, baseline) for name in validation}, verdict)
 
 
 def _lift(qualities: ArmQualities, arm: str, baseline: str) -> Interval:

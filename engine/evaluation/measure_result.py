@@ -1,12 +1,10 @@
 """The result of `measure`, RUN/measures.json: a table by class and prompt strategy, outliers and copies."""
 
-from typing import Self
+from typing import ClassVar
 
 from engine.config.strict import Strict
 from engine.run.stored_result import StoredResult
-from shards.storage.store import Store
 
-FILE = "measures.json"
 ALL_CLASSES = "all classes"
 """`class_name` of a row over all classes."""
 REAL = "real (world)"
@@ -73,27 +71,24 @@ class OutlierImage(Strict):
     class_name: str
     strategy: str
     margin: float
-    """Score of its class less that of the best other class."""
     resembles: str
     """The best other class."""
 
 
 class FeatureNeighbour(Strict):
-    """A real train image that is near a synthetic one by features."""
+    """The key of a real train image that is near a synthetic one by features."""
 
     real: str
-    """Key of the real image."""
     distance: float
     """Cosine distance, 0 to 2."""
 
 
 class PixelMatch(Strict):
-    """A synthetic image and the real one that is most like it by pixels."""
+    """The keys of a synthetic image and of the real one that is most like it by pixels."""
 
     key: str
     class_name: str
     real: str
-    """Key of the real image."""
     mirrored: bool
     """Whether the real image's mirror image is the match."""
     distance_ratio: float
@@ -104,18 +99,18 @@ class PixelMatch(Strict):
 
 
 class CopySearch(Strict):
-    """Copies of real images among the synthetic ones."""
+    """Number of synthetic images that are copies, the real images that were searched, and the clearest copies."""
 
     count: int
-    """Synthetic images that are copies."""
     real_images: int
-    """Real images that were searched."""
     listed: tuple[PixelMatch, ...]
-    """The clearest copies."""
 
 
 class MeasureResult(StoredResult):
     """How near the synthetic images of each class and prompt strategy are to real ones."""
+
+    FILE: ClassVar[str] = "measures.json"
+    REMEDY: ClassVar[str] = "run measure again"
 
     encoder: EncoderInfo
     reference: ReferenceSplit
@@ -131,12 +126,3 @@ class MeasureResult(StoredResult):
     """A few images of each class that are most like a real one by pixels, with their feature neighbours."""
     fingerprint: str
     """Digest of all shards, the encoder and the limit of images."""
-
-    @classmethod
-    def read(cls, run: Store) -> Self | None:
-        """Return what was measured of a run, or None. Raises RunMismatch if the file is damaged."""
-        return cls.load(run, FILE, "run measure again")
-
-    def write(self, run: Store) -> None:
-        """Write RUN/measures.json."""
-        self.save(run, FILE)

@@ -1,35 +1,19 @@
 """The table of measures: a row for each prompt strategy and class, from encoded images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.encoders import margins
+from engine.evaluation.encoders import ClassFits, margins
 from engine.evaluation.image_groups import GroupFeatures
-from engine.evaluation.manifold import FEWEST
 from engine.evaluation.measure_plugin import FeaturePair, Measure, MeasuredImages, TooFew, Values
 from engine.evaluation.measure_result import ALL_CLASSES, REAL, MeasureRow
 
+_FEWEST = 6
+"""Images of a class that both sets need: balls of `manifold` reach to the fifth neighbour."""
 _OUTLIER_QUANTILE = 0.01
-
-
-@dataclass(frozen=True)
-class ClassFits:
-    """How well images fit their class.
-
-    margin: float64 (images,). best_other: int64 (images,), the best other class. outlier: bool (images,).
-    """
-
-    margin: NDArray[np.float64]
-    best_other: NDArray[np.int64]
-    outlier: NDArray[np.bool_]
-
-    def __getitem__(self, rows: NDArray[np.bool_]) -> "ClassFits":
-        """Return those of some of the images."""
-        return ClassFits(self.margin[rows], self.best_other[rows], self.outlier[rows])
 
 
 @dataclass(frozen=True)
@@ -41,20 +25,16 @@ class MeasureGroup:
     copies: NDArray[np.bool_] | None
 
     def measured(self, rows: NDArray[np.bool_], pairs: Sequence[FeaturePair]) -> MeasuredImages:
-        """Return what measures see of some of the images."""
+        """Return what measures see of some of the images; pairs without enough images are left out."""
         return MeasuredImages(
-            pairs,
-            None if self.fits is None else self.fits.margin[rows],
-            None if self.fits is None else self.fits.outlier[rows],
+            [pair for pair in pairs if _enough(pair)],
+            None if self.fits is None else self.fits[rows],
             None if self.copies is None else self.copies[rows],
         )
 
 
 def fit_to_classes(images: GroupFeatures, real: GroupFeatures) -> ClassFits | None:
-    """Return the margins of images; outliers are below those of 99 of 100 real images of their class.
-
-    None if the encoder knows no classes, or only one.
-    """
+    """Return the fit of images to their classes; None if the encoder knows no classes, or only one."""
     if images.scores is None or real.scores is None or images.scores.shape[1] < 2:
         return None
     margin, best_other = margins(images.scores, images.label)
@@ -70,102 +50,94 @@ def fit_to_classes(images: GroupFeatures, real: GroupFeatures) -> ClassFits | No
 def make_rows(
     groups: Mapping[str, MeasureGroup], real: GroupFeatures, classes: Sequence[str], measures: Sequence[Measure]
 ) -> list[MeasureRow]:
-    """Return the rows: first ALL_CLASSES, then class by class one for each group that has images of the class.
-
-    Measures combine the classes of the first rows, for a pooled set would count other shares of classes as a distance.
-    """
-    compared = _compared(groups, len(classes))
-    of_groups = [
-        _GroupTable(name, group, compared[name], real, classes, measures).rows() for name, group in groups.items()
-    ]
-    return [row for rows in zip(*of_groups, strict=True) for row in rows if row.images]
+    """Return the rows: first ALL_CLASSES, then class by class one for each group that has images of the class."""
+    pairs = _feature_pairs(groups, real, len(classes))
+    of_groups = [_group_rows(name, group, pairs[name], classes, measures) for name, group in groups.items()]
+    return [rows[label] for label in range(-1, len(classes)) for rows in of_groups if label in rows]
 
 
-def _compared(groups: Mapping[str, MeasureGroup], classes: int) -> dict[str, list[NDArray[np.int64]]]:
-    """Return the positions of the images of each group and class that are compared with real ones.
+def _feature_pairs(
+    groups: Mapping[str, MeasureGroup], real: GroupFeatures, classes: int
+) -> dict[str, list[FeaturePair]]:
+    """Return what is compared of each group and class.
 
     Measures depend on the number of images, so all strategies that have enough images of a class are compared by
     equally many, their first ones, and REAL by no more.
     """
-    compared = {
-        name: [np.flatnonzero(group.images.label == label) for label in range(classes)]
-        for name, group in groups.items()
-    }
+    pairs: dict[str, list[FeaturePair]] = {name: [] for name in groups}
     for label in range(classes):
-        counts = [len(of_classes[label]) for name, of_classes in compared.items() if name != REAL]
-        limit = min((count for count in counts if count >= FEWEST), default=0)
-        for of_classes in compared.values():
-            of_classes[label] = of_classes[label][:limit]
-    return compared
+        of_real = real.features[real.label == label]
+        rows = {name: np.flatnonzero(group.images.label == label) for name, group in groups.items()}
+        counts = [len(of_class) for name, of_class in rows.items() if name != REAL]
+        limit = min((count for count in counts if count >= _FEWEST), default=0)
+        for name, group in groups.items():
+            pairs[name].append(FeaturePair(of_real, group.images.features[rows[name][:limit]]))
+    return pairs
 
 
-@dataclass(frozen=True)
-class _GroupTable:
-    """The rows of one group. compared: positions of the images of each class that are compared."""
+def _group_rows(
+    strategy: str,
+    group: MeasureGroup,
+    pairs: Sequence[FeaturePair],
+    classes: Sequence[str],
+    measures: Sequence[Measure],
+) -> dict[int, MeasureRow]:
+    """Return the row of each class that has images by its label, and by -1 that of all classes."""
 
-    name: str
-    group: MeasureGroup
-    compared: Sequence[NDArray[np.int64]]
-    real: GroupFeatures
-    classes: Sequence[str]
-    measures: Sequence[Measure]
-
-    def rows(self) -> list[MeasureRow]:
-        """Return the row of all classes, then one for each class; `images` is 0 if the group has none of the class."""
-        pairs = [
-            FeaturePair(self.real.features[self.real.label == label], self.group.images.features[positions])
-            for label, positions in enumerate(self.compared)
-        ]
-        of_classes = [self._of_class(label, pair) for label, pair in enumerate(pairs)]
-        return [
-            self._of_all(list(filter(_enough, pairs)), [row.values for row in of_classes if row.images]),
-            *of_classes,
-        ]
-
-    def _of_class(self, label: int, pair: FeaturePair) -> MeasureRow:
-        rows = self.group.images.label == label
-        values: dict[str, int | float | None] = {}
-        if rows.any():
-            images = self.group.measured(rows, [pair] if _enough(pair) else [])
-            for measure in self.measures:
-                values |= _complete(measure, partial(measure.of_class, images))
-        return self._row(self.classes[label], int(rows.sum()), [pair], values)
-
-    def _of_all(self, pairs: Sequence[FeaturePair], of_classes: Sequence[Values]) -> MeasureRow:
-        count = len(self.group.images)
-        images = self.group.measured(np.ones(count, np.bool_), pairs)
-        values: dict[str, int | float | None] = {}
-        for measure in self.measures:
-            own = [{name: row[name] for name in _value_names(measure)} for row in of_classes]
-            values |= _complete(measure, partial(measure.of_all, images, own))
-        return self._row(ALL_CLASSES, count, pairs, values)
-
-    def _row(
-        self, class_name: str, images: int, pairs: Sequence[FeaturePair], values: dict[str, int | float | None]
-    ) -> MeasureRow:
+    def row(class_name: str, images: int, compared: Sequence[FeaturePair], values: Sequence[Values]) -> MeasureRow:
         return MeasureRow(
-            strategy=self.name,
+            strategy=strategy,
             class_name=class_name,
             images=images,
-            compared=sum(len(pair.synthetic) for pair in pairs),
-            real=sum(len(pair.real) for pair in pairs),
-            values=values,
+            compared=sum(len(pair.synthetic) for pair in compared),
+            real=sum(len(pair.real) for pair in compared),
+            values={
+                name: of_measure.get(name)
+                for measure, of_measure in zip(measures, values, strict=True)
+                for name in _value_names(measure)
+            },
         )
 
-
-def _enough(pair: FeaturePair) -> bool:
-    return min(len(pair.real), len(pair.synthetic)) >= FEWEST
+    rows, of_classes = {}, []
+    for label in np.unique(group.images.label).tolist():
+        mask = group.images.label == label
+        images = group.measured(mask, [pairs[label]])
+        of_classes.append([_compute(measure, images) for measure in measures])
+        rows[label] = row(classes[label], int(mask.sum()), [pairs[label]], of_classes[-1])
+    whole = group.measured(np.ones(len(group.images), np.bool_), pairs)
+    # A pooled set would count other shares of the classes as a distance.
+    of_all = [
+        _compute(measure, whole) if measure.pooled else _mean(measure, of_measure)
+        for measure, of_measure in zip(measures, zip(*of_classes, strict=True), strict=True)
+    ]
+    rows[-1] = row(ALL_CLASSES, len(group.images), whole.pairs, of_all)
+    return rows
 
 
 def _value_names(measure: Measure) -> list[str]:
-    names = [[column.name, column.standard_error] for column in measure.columns]
-    return [name for of_column in names for name in of_column if name is not None]
+    names = [name for column in measure.columns for name in (column.name, column.standard_error)]
+    return [name for name in names if name is not None]
 
 
-def _complete(measure: Measure, compute: Callable[[], Values]) -> Values:
-    """Return the values of a measure with None for those that it does not give."""
+def _compute(measure: Measure, images: MeasuredImages) -> Values:
     try:
-        values = compute()
+        return measure.compute(images)
     except TooFew:
-        values = {}
-    return {name: values.get(name) for name in _value_names(measure)}
+        return {}
+
+
+def _mean(measure: Measure, of_classes: Sequence[Values]) -> Values:
+    """Return the mean over the classes that have values; the standard errors of classes are independent."""
+    known = [values for values in of_classes if values]
+    if not known:
+        return {}
+    means = np.mean([[values[column.name] for column in measure.columns] for values in known], axis=0).tolist()
+    mean = {column.name: value for column, value in zip(measure.columns, means, strict=True)}
+    for error in (column.standard_error for column in measure.columns):
+        if error is not None:
+            mean[error] = float(np.sqrt(sum(values[error] ** 2 for values in known)) / len(known))
+    return mean
+
+
+def _enough(pair: FeaturePair) -> bool:
+    return min(len(pair.real), len(pair.synthetic)) >= _FEWEST

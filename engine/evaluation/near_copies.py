@@ -22,7 +22,6 @@ def find_near_copies(train: Sequence[ShardStream], held_out: ShardStream, progre
     train_keys = [key for keys, _ in searched for key in keys]
     held_out_keys, small = read_thumbnails(held_out, progress, "held-out images")
     matches = match_pixels(small, np.concatenate([of_stream for _, of_stream in searched]), progress)
-    rows = np.flatnonzero(matches.is_copy)
     return [
         NearCopy(
             held_out=held_out_keys[row],
@@ -30,7 +29,7 @@ def find_near_copies(train: Sequence[ShardStream], held_out: ShardStream, progre
             mirrored=bool(matches.mirrored[row]),
             distance_ratio=float(matches.distance_ratio[row]),
         )
-        for row in rows[np.argsort(matches.distance_ratio[rows], kind="stable")]
+        for row in matches.by_distance(np.flatnonzero(matches.is_copy))
     ]
 
 

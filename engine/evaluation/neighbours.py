@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.evaluation.distances import Features, squared_distances
 from engine.evaluation.measure_progress import Progress, noop
+from engine.evaluation.measure_result import PixelMatch
 from shards.codec import Pixels
 
 _SIDE = 8
@@ -55,6 +56,22 @@ class PixelMatches:
     def is_copy(self) -> NDArray[np.bool_]:
         """Which images are copies: bool (images,)."""
         return self.distance_ratio < _COPY_RATIO
+
+    def by_distance(self, rows: NDArray[np.int64]) -> list[int]:
+        """Sort rows, those of the clearest matches first."""
+        order: list[int] = rows[np.argsort(self.distance_ratio[rows], kind="stable")].tolist()
+        return order
+
+    def match(self, row: int, key: str, class_name: str, real_keys: Sequence[str]) -> PixelMatch:
+        """Return the match of an image, from the keys of all real images."""
+        return PixelMatch(
+            key=key,
+            class_name=class_name,
+            real=real_keys[self.row[row]],
+            mirrored=bool(self.mirrored[row]),
+            distance_ratio=float(self.distance_ratio[row]),
+            is_copy=bool(self.is_copy[row]),
+        )
 
 
 def nearest(ours: Features, theirs: Features, count: int) -> Nearest:

@@ -79,50 +79,47 @@ def compare_diversity(runs: Mapping[str, Run]) -> list[Diversity]:
     if unfinished := next((run for run in runs.values() if run.pending()), None):
         raise SpecError(f"{unfinished.store}: {len(unfinished.pending())} units are not finished; run generate first")
     prepare_real(first)
-    groups = {REAL: _PromptGroup(first.store / "real" / "world", "")}
+    classes = len(first.context.plan.classes)
+    groups = {REAL: _PromptGroup(first.store / "real" / "world", "", classes)}
     for name, run in runs.items():
         for strategy in run.context.spec.prompts.strategies:
-            groups[f"{name}: {strategy.name}"] = _PromptGroup(run.shards, strategy.name)
-    classes = range(len(first.context.plan.classes))
-    count = min(_LIMIT, *(len(group.positions(label)) for group in groups.values() for label in classes))
+            groups[f"{name}: {strategy.name}"] = _PromptGroup(run.shards, strategy.name, classes)
+    count = min(_LIMIT, *(len(of_class) for group in groups.values() for of_class in group.positions))
     encoder = train_encoder(first)
-    return [_measure(name, group, classes, count, encoder) for name, group in groups.items()]
+    return [group.measure(name, count, encoder) for name, group in groups.items()]
 
 
 class _PromptGroup:
-    """The images of a folder of shards that one strategy made; the strategy "" stands for all images."""
+    """The images of a folder of shards that one strategy made; the strategy "" stands for all images.
 
-    def __init__(self, shards: Store, strategy: str) -> None:
-        columns = ["label", "prompt", *(["strategy", "attributes"] if strategy else [])]
-        self._rows = read_rows(shards, columns)
-        self._own = [i for i, row in enumerate(self._rows) if row.get("strategy", "") == strategy]
+    positions: those of the images of each class.
+    """
+
+    def __init__(self, shards: Store, strategy: str, classes: int) -> None:
+        self._rows = read_rows(shards, ["label", "prompt", *(["strategy", "attributes"] if strategy else [])])
         self._stream = ShardStream(shards.url, shuffle=False)
+        self.positions: list[list[int]] = [[] for _ in range(classes)]
+        for position, row in enumerate(self._rows):
+            if row.get("strategy", "") == strategy:
+                self.positions[row["label"]].append(position)
 
-    def __len__(self) -> int:
-        return len(self._own)
+    def measure(self, name: str, count: int, encoder: "Network") -> Diversity:
+        """Measure the first `count` images of each class."""
+        features = [self._features(of_class[:count], encoder) for of_class in self.positions]
+        return Diversity(
+            group=name,
+            images=sum(map(len, self.positions)),
+            encoded=count,
+            prompts=self._distinct("prompt"),
+            combinations=self._distinct("attributes"),
+            distance=float(np.mean([mean_distance(of_class) for of_class in features])),
+            vendi=float(np.mean([vendi_score(of_class) for of_class in features])),
+        )
 
-    def positions(self, label: int) -> list[int]:
-        """Return the positions of the images of a class."""
-        return [i for i in self._own if self._rows[i]["label"] == label]
+    def _distinct(self, field: str) -> float:
+        """Return the number of distinct values of a field, mean over classes."""
+        return float(np.mean([len({self._rows[i].get(field, "") for i in of_class}) for of_class in self.positions]))
 
-    def distinct(self, label: int, field: str) -> int:
-        """Return the number of distinct values of a field in a class."""
-        return len({self._rows[i].get(field, "") for i in self.positions(label)})
-
-    def features(self, positions: Sequence[int], encoder: "Network") -> Features:
-        """Encode the images at these positions."""
+    def _features(self, positions: Sequence[int], encoder: "Network") -> Features:
         batches = [self._stream.read(positions[i : i + _BATCH]).image for i in range(0, len(positions), _BATCH)]
         return np.concatenate([encoder.features(batch) for batch in batches])
-
-
-def _measure(name: str, group: _PromptGroup, classes: range, count: int, encoder: "Network") -> Diversity:
-    features = [group.features(group.positions(label)[:count], encoder) for label in classes]
-    return Diversity(
-        group=name,
-        images=len(group),
-        encoded=count,
-        prompts=float(np.mean([group.distinct(label, "prompt") for label in classes])),
-        combinations=float(np.mean([group.distinct(label, "attributes") for label in classes])),
-        distance=float(np.mean([mean_distance(of_class) for of_class in features])),
-        vendi=float(np.mean([vendi_score(of_class) for of_class in features])),
-    )

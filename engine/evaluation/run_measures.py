@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.data.splits import SPLITS, Splits
 from engine.errors import SpecError
-from engine.evaluation.encoders import OFFLINE, ClassifierEncoder, Encoder
+from engine.evaluation.encoders import OFFLINE, ClassFits, ClassifierEncoder, Encoder
 from engine.evaluation.image_groups import (
     GroupFeatures,
     encode_samples,
@@ -32,7 +32,7 @@ from engine.evaluation.measure_result import (
     PixelMatch,
     ReferenceSplit,
 )
-from engine.evaluation.measure_rows import ClassFits, MeasureGroup, fit_to_classes, make_rows
+from engine.evaluation.measure_rows import MeasureGroup, fit_to_classes, make_rows
 from engine.evaluation.neighbours import PixelMatches, match_pixels, nearest
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
@@ -111,33 +111,24 @@ class _Synthetic:
 
     def copies(self) -> CopySearch:
         """Return the number of copies, and the clearest ones."""
-        rows = self._by_distance(np.flatnonzero(self.matches.is_copy))
+        rows = self.matches.by_distance(np.flatnonzero(self.matches.is_copy))
         listed = tuple(self._match(row) for row in rows[:_LISTED])
         return CopySearch(count=len(rows), real_images=len(self.real_keys), listed=listed)
 
     def closest(self, train: GroupFeatures) -> Iterator[PixelMatch]:
         """Yield the closest images of each class, with the nearest train images by features."""
         for label in range(len(self.classes)):
-            rows = self._by_distance(np.flatnonzero(self.images.label == label))[:_CLOSEST]
+            rows = self.matches.by_distance(np.flatnonzero(self.images.label == label))[:_CLOSEST]
             near = nearest(self.images.features[rows], train.features, _NEIGHBOURS)
             cosine = np.square(near.distance) / (2 * train.features.shape[1])  # rows have length sqrt(dimensions)
             for row, neighbours, distances in zip(rows, near.row, cosine, strict=True):
                 named = zip(train.key[neighbours].tolist(), distances.tolist(), strict=True)
-                yield self._match(row, tuple(FeatureNeighbour(real=key, distance=distance) for key, distance in named))
+                by_features = tuple(FeatureNeighbour(real=key, distance=distance) for key, distance in named)
+                yield self._match(row).model_copy(update={"feature_neighbours": by_features})
 
-    def _by_distance(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return rows[np.argsort(self.matches.distance_ratio[rows], kind="stable")]
-
-    def _match(self, row: int, neighbours: tuple[FeatureNeighbour, ...] = ()) -> PixelMatch:
-        return PixelMatch(
-            key=str(self.images.key[row]),
-            class_name=self.classes[self.images.label[row]],
-            real=self.real_keys[self.matches.row[row]],
-            mirrored=bool(self.matches.mirrored[row]),
-            distance_ratio=float(self.matches.distance_ratio[row]),
-            is_copy=bool(self.matches.is_copy[row]),
-            feature_neighbours=neighbours,
-        )
+    def _match(self, row: int) -> PixelMatch:
+        class_name = self.classes[self.images.label[row]]
+        return self.matches.match(row, str(self.images.key[row]), class_name, self.real_keys)
 
 
 @dataclass(frozen=True)
@@ -224,9 +215,6 @@ def _first(label: NDArray[np.int64], strategy: NDArray[Any], limit: int | None) 
     """Return the positions of the first `limit` images of each class and strategy, ascending."""
     if limit is None:
         return np.arange(len(label))
-    _, kind = np.unique(strategy, return_inverse=True)
-    pairs = label * (kind.max() + 1) + kind
-    order = np.argsort(pairs, kind="stable")
-    _, starts, counts = np.unique(pairs[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(starts, counts)
-    return np.sort(order[place < limit])
+    order = np.lexsort((label, strategy))  # stable: the images of a class and strategy stay in their order
+    changes = (np.diff(label[order]) != 0) | (strategy[order][1:] != strategy[order][:-1])
+    return np.sort(np.concatenate([rows[:limit] for rows in np.split(order, np.flatnonzero(changes) + 1)]))

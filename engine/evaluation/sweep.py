@@ -8,11 +8,11 @@ RUN/sweep.json                comparison of all arms
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from engine.config.sweep_spec import ORACLE
+from engine.config.train_spec import TrainSpec
 from engine.data.splits import SPLITS
 from engine.errors import SpecError
 from engine.evaluation.arms import Arm, arms_of
@@ -22,7 +22,7 @@ from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
 from engine.training.classifier.evaluate import MaskPredictions, Predictions
 from engine.training.classifier.train_worker import TrainWorker
-from engine.training.classifier.trainer import ProgressCallback, TrainedClassifier, Trainer, noop_progress
+from engine.training.classifier.trainer import ProgressCallback, Trainer, noop_progress
 from engine.training.classifier.training_data import TrainData
 from shards.storage.manifest import finished_shards
 from shards.storage.store import Store
@@ -69,27 +69,34 @@ class Sweep:
 
     def result(self, trial: Trial) -> TrialResult | None:
         """Return the result of a trial if it was trained with equal settings and images."""
-        result = TrialResult.read(self.store / _FOLDER, trial.name)
+        result = TrialResult.read(self.store / _FOLDER, f"{trial.name}.json")
         return result if result is not None and result.fingerprint == self.fingerprint_of(trial) else None
 
     def run(self, trial: Trial, device: str, tell: ProgressCallback = noop_progress) -> float:
         """Train and judge one trial, from its checkpoint if there is one. Write its result and return its quality."""
-        spec, folder = self._by_name[trial.arm].with_seed(trial.seed), self.store / _FOLDER
+        spec, folder, fingerprint = self._spec(trial), self.store / _FOLDER, self.fingerprint_of(trial)
         worker = TrainWorker(device=device, precision=spec.precision)
-        checkpoint = Checkpoint(folder, self.fingerprint_of(trial), f"{trial.name}.pt")
+        checkpoint = Checkpoint(folder, fingerprint, f"{trial.name}.pt")
         trained = Trainer(spec, self._data(trial), worker, checkpoint).run(tell)
-        self._result(trial, trained).write(folder)
+        result = TrialResult(
+            arm=trial.arm,
+            seed=trial.seed,
+            fingerprint=fingerprint,
+            scores=dict(trained.scores),
+            predictions={split: trial_predictions(of_split) for split, of_split in trained.predictions.items()},
+        )
+        result.write(folder, f"{trial.name}.json")
         checkpoint.remove()
         return trained.scores["validation"].quality
 
     def fingerprint_of(self, trial: Trial) -> str:
         """Return a digest of everything that the result of a trial depends on."""
-        settings = self._by_name[trial.arm].with_seed(trial.seed).model_dump(mode="json", exclude={"checkpoint_every"})
+        settings = self._spec(trial).model_dump(mode="json", exclude={"checkpoint_every"})
         return hashlib.sha256(json.dumps([self.fingerprint, settings], sort_keys=True).encode()).hexdigest()
 
-    @cached_property
-    def _by_name(self) -> dict[str, Arm]:
-        return {arm.name: arm for arm in self.arms}
+    def _spec(self, trial: Trial) -> TrainSpec:
+        train = next(arm.train for arm in self.arms if arm.name == trial.arm)
+        return train.model_copy(update={"seed": trial.seed})
 
     def _data(self, trial: Trial) -> TrainData:
         real, oracle = self.store / "real", trial.arm == ORACLE
@@ -99,15 +106,6 @@ class Sweep:
             validation=(real / "validation").url,
             test=(real / "test").url if finished_shards(real / "test") else None,
             classes=self.classes,
-        )
-
-    def _result(self, trial: Trial, trained: TrainedClassifier) -> TrialResult:
-        return TrialResult(
-            arm=trial.arm,
-            seed=trial.seed,
-            fingerprint=self.fingerprint_of(trial),
-            scores=dict(trained.scores),
-            predictions={split: trial_predictions(of_split) for split, of_split in trained.predictions.items()},
         )
 
 

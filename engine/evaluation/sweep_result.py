@@ -4,7 +4,7 @@ All qualities, lifts, recalls and shares are fractions, 0 to 1. Intervals are 95
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -12,9 +12,6 @@ from engine.config.strict import Count, Share, Strict
 from engine.config.train_spec import TrainSpec
 from engine.data.splits import SPLITS
 from engine.run.stored_result import StoredResult
-from shards.storage.store import Store
-
-FILE = "sweep.json"
 
 
 class Interval(Strict):
@@ -48,12 +45,10 @@ class ArmResult(Strict):
 
 
 class NearCopy(Strict):
-    """A held-out image that looks like a training image."""
+    """The keys of a held-out image and of the training image, real or synthetic, that it looks like."""
 
     held_out: str
-    """Key of the validation or test image."""
     train: str
-    """Key of the training image, real or synthetic."""
     mirrored: bool
     """Whether one is the mirror image of the other."""
     distance_ratio: float
@@ -67,19 +62,9 @@ class NearCopies(Strict):
     listed: tuple[NearCopy, ...]
 
 
-class SweepResult(StoredResult):
-    """Arms with intervals on real validation, the chosen alpha, and its confirmation on test."""
+class SweepVerdict(Strict):
+    """The chosen alpha, its confirmation on test, and the best arms."""
 
-    metric: Literal["accuracy", "mean_iou"]
-    """mean_iou for masks."""
-    classes: tuple[str, ...]
-    """Class names in the order of recall and confusion."""
-    arms: tuple[ArmResult, ...]
-    """Arms of the curve by ascending alpha; alpha 0 is the baseline of real images alone."""
-    alternatives: tuple[ArmResult, ...]
-    """Arms of the spec's `sweep.arms`."""
-    oracle: ArmResult | None
-    """The arm with all real images of the world split; None if that split is empty."""
     alpha_star: Share
     """Alpha of the best mean on validation."""
     alpha_star_range: tuple[Share, Share]
@@ -94,6 +79,24 @@ class SweepResult(StoredResult):
     """Name of the best alternative without synthetic images; None if there is none."""
     lead_over_best_baseline: Interval | None
     """Quality of best_synthetic above best_baseline."""
+
+
+class SweepResult(SweepVerdict, StoredResult):
+    """Arms with intervals on real validation, and what follows from them."""
+
+    FILE: ClassVar[str] = "sweep.json"
+    REMEDY: ClassVar[str] = "run sweep again, it repeats no finished training"
+
+    metric: Literal["accuracy", "mean_iou"]
+    """mean_iou for masks."""
+    classes: tuple[str, ...]
+    """Class names in the order of recall and confusion."""
+    arms: tuple[ArmResult, ...]
+    """Arms of the curve by ascending alpha; alpha 0 is the baseline of real images alone."""
+    alternatives: tuple[ArmResult, ...]
+    """Arms of the spec's `sweep.arms`."""
+    oracle: ArmResult | None
+    """The arm with all real images of the world split; None if that split is empty."""
     seeds: Count
     """Trainings of each arm."""
     train: TrainSpec
@@ -146,12 +149,3 @@ class SweepResult(StoredResult):
         """The arm of the curve with the best mean among those with synthetic images; None if there is none."""
         mixtures = [arm for arm in self.arms if arm.alpha]
         return max(mixtures, key=lambda arm: arm.quality.mean, default=None)
-
-    @classmethod
-    def read(cls, run: Store) -> Self | None:
-        """Return the result of a run's sweep, or None before the first. Raises RunMismatch if the file is damaged."""
-        return cls.load(run, FILE, "run sweep again, it repeats no finished training")
-
-    def write(self, run: Store) -> None:
-        """Write RUN/sweep.json."""
-        self.save(run, FILE)

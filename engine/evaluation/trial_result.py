@@ -1,11 +1,10 @@
 """The result of one training of a sweep, RUN/sweep/<arm>-<seed>.json."""
 
-from typing import Self
+from typing import ClassVar
 
 from engine.config.strict import Strict
 from engine.run.stored_result import StoredResult
 from engine.training.classifier.metrics import Scores
-from shards.storage.store import Store
 
 
 class TrialPredictions(Strict):
@@ -22,18 +21,11 @@ class TrialPredictions(Strict):
 class TrialResult(StoredResult):
     """Scores and predictions of one trained network, by split: validation, and test if there is one."""
 
+    REMEDY: ClassVar[str] = "remove it and run sweep again"
+
     arm: str
     seed: int
     fingerprint: str
     """Digest of the training's settings and images."""
     scores: dict[str, Scores]
     predictions: dict[str, TrialPredictions]
-
-    @classmethod
-    def read(cls, folder: Store, trial: str) -> Self | None:
-        """Return the result of a trial, or None before it is trained. Raises RunMismatch if the file is damaged."""
-        return cls.load(folder, f"{trial}.json", "remove it and run sweep again")
-
-    def write(self, folder: Store) -> None:
-        """Write RUN/sweep/<arm>-<seed>.json."""
-        self.save(folder, f"{self.arm}-{self.seed}.json")

@@ -41,7 +41,6 @@ class Filter(Protocol):
         requests: what each image should show: class, prompt, attributes, attempt.
         Returns one verdict per image, in their order. Errors end the unit.
         """
-        ...
 
 
 def make_filters(settings: Sequence[FilterSettings], cluster: ClusterSpec) -> tuple[Filter, ...]:

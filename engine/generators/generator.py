@@ -58,7 +58,6 @@ class PendingImages(Protocol):
 
     def images(self) -> Images:
         """Wait for the pixels. Any thread may call this repeatedly. Raises the errors of the device."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,6 @@ class Generator(Protocol):
 
         It is called for all requests of a unit before the first of them is generated.
         """
-        ...
 
     def generate(self, requests: Sequence[Request]) -> PendingImages:
         """Make one image for each of exactly `batch_size` requests with equal batch keys, in their order."""
-        ...

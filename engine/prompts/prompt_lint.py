@@ -36,7 +36,6 @@ class NounMeaning(Protocol):
     @property
     def gloss(self) -> str:
         """The definition."""
-        ...
 
 
 Meanings = Callable[[str], Sequence[NounMeaning]]

@@ -24,7 +24,6 @@ class PromptSource(Protocol):
 
     def text(self, ordinal: int) -> PromptText:
         """Return the text of a slot. ordinal: its position >= 0 among the slots of the class and the strategy."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.errors import DataError, OutputError, SpecError
 from engine.prompts.attribute_clusters import clean_attributes
 from engine.prompts.wordnet import WordNet
-from shards.storage.commit import replace_text, sweep_staging
+from shards.storage.commit import replace_bytes, sweep_staging
 
 
 def choose_synsets(classes: Mapping[str, Sequence[str]], wordnet: WordNet) -> dict[str, set[str]]:
@@ -81,7 +81,7 @@ def rank_attributes(counts: Mapping[str, Counter[str]], min_count: int) -> dict[
 def write_attributes(path: Path, lists: Mapping[str, Sequence[str]]) -> None:
     """Write a file that `read_attributes` reads; equal lists give equal bytes. Raises OutputError."""
     try:
-        replace_text(path, json.dumps(lists, indent=1, ensure_ascii=False) + "\n")
+        replace_bytes(path, (json.dumps(lists, indent=1, ensure_ascii=False) + "\n").encode())
         sweep_staging(path.parent)
     except OSError as error:
         raise OutputError(f"--out {path}: cannot be written: {error.strerror}; choose another file") from None

@@ -155,14 +155,14 @@ def _validation_samples(folder: Store) -> list[SampleRef]:
 
 def _read_predictions(folder: Store, arm: str, classes: Sequence[str]) -> list[ImagePrediction]:
     """Return the validation predictions of an arm; none if it has no result."""
-    name = f"{arm}-{_SEED}"
+    name = f"{arm}-{_SEED}.json"
     trial = TrialResult.read(folder, name)
     if trial is None:
         return []
     try:
         return _image_predictions(trial.predictions["validation"], classes)
     except (ValueError, KeyError, IndexError) as error:
-        raise RunMismatch(f"{folder}/{name}.json: damaged ({error!r}); remove it and run sweep again") from None
+        raise RunMismatch(f"{folder}/{name}: damaged ({error!r}); remove it and run sweep again") from None
 
 
 def _image_predictions(predictions: TrialPredictions, classes: Sequence[str]) -> list[ImagePrediction]:

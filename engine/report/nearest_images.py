@@ -115,16 +115,10 @@ def _sample_folder(folder: Store, count: int) -> Iterator[SampleRef]:
 def _compare(classes: Sequence[str], synthetic: Sequence[SampleRef], real: Sequence[SampleRef]) -> list[PixelMatch]:
     """Return the match of each synthetic image, the closest first."""
     matches = match_pixels(_small_images(synthetic), _small_images(real))
+    keys = [sample.row["key"] for sample in real]
     return [
-        PixelMatch(
-            key=synthetic[row].row["key"],
-            class_name=classes[synthetic[row].row["label"]],
-            real=real[matches.row[row]].row["key"],
-            mirrored=bool(matches.mirrored[row]),
-            distance_ratio=float(matches.distance_ratio[row]),
-            is_copy=bool(matches.is_copy[row]),
-        )
-        for row in np.argsort(matches.distance_ratio, kind="stable").tolist()
+        matches.match(row, synthetic[row].row["key"], classes[synthetic[row].row["label"]], keys)
+        for row in matches.by_distance(np.arange(len(synthetic)))
     ]
 
 

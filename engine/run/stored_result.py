@@ -1,7 +1,7 @@
 """Results that are JSON files of a run, written and read by one class each."""
 
 import json
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import ValidationError
 
@@ -12,17 +12,24 @@ from shards.storage.store import Store
 
 
 class StoredResult(Strict):
-    """A result that fills one JSON file."""
+    """A result that fills one JSON file.
 
-    def save(self, folder: Store, name: str) -> None:
-        """Write the result as `name`; a file of this name is replaced."""
+    FILE: name of the file. REMEDY: what to do about a damaged file.
+    """
+
+    FILE: ClassVar[str]
+    REMEDY: ClassVar[str]
+
+    def write(self, folder: Store, name: str | None = None) -> None:
+        """Write the file, under another name if one is given; it replaces an older one."""
         content = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
-        folder.replace(name, f"{content}\n".encode())
+        folder.replace(name or self.FILE, f"{content}\n".encode())
         folder.sweep()
 
     @classmethod
-    def load(cls, folder: Store, name: str, remedy: str) -> Self | None:
-        """Return the result, or None if there is no file. Raises RunMismatch with the remedy if it is damaged."""
+    def read(cls, folder: Store, name: str | None = None) -> Self | None:
+        """Return the result, or None if there is no file. Raises RunMismatch if it is damaged."""
+        name = name or cls.FILE
         try:
             return cls.model_validate_json(folder.read(name))
         except FileMissing:
@@ -31,4 +38,4 @@ class StoredResult(Strict):
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             reason = f"{place}: {first['msg']}" if place else first["msg"]
-            raise RunMismatch(f"{folder}/{name}: damaged ({reason}); {remedy}") from None
+            raise RunMismatch(f"{folder}/{name}: damaged ({reason}); {cls.REMEDY}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from shards.storage.commit import replace_text, sweep_staging
+from shards.storage.commit import replace_bytes, sweep_staging
 
 _RECORD = "training.json"
 
@@ -31,5 +31,5 @@ def weights_revision(folder: Path) -> str:
 
 def write_record(out: Path, content: Mapping[str, Any]) -> None:
     """Write `training.json`, which marks the training in `out` as finished."""
-    replace_text(out / _RECORD, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    replace_bytes(out / _RECORD, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     sweep_staging(out)

@@ -39,7 +39,6 @@ def register(command: AddCommand) -> None:
 
 def measure(arguments: Namespace) -> None:
     """Measure a run; print the table, the outliers and the copies."""
-    from engine.evaluation.measure_result import FILE
     from engine.evaluation.run_measures import measure_run
     from engine.run.run import load_run
 
@@ -56,7 +55,7 @@ def measure(arguments: Namespace) -> None:
     console.print(_table(result))
     for line in _lines(result):
         print_text(line)
-    print_text(f"all of it: {run.store}/{FILE}")
+    print_text(f"all of it: {run.store}/{result.FILE}")
 
 
 def _table(result: "MeasureResult") -> "Table":

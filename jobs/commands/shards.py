@@ -85,8 +85,7 @@ def reshard(arguments: Namespace) -> None:
     """Write the unfinished shards; print what is left out."""
     from shards.storage.shard_cache import ShardCache
     from shards.tools.reshard import Resharder
-    from shards.tools.reshard_options import ReshardOptions, read_selected_keys
-    from shards.tools.reshard_plan import ReshardPlanner
+    from shards.tools.reshard_plan import ReshardOptions, ReshardPlanner, read_selected_keys
 
     select = None if arguments.select is None else read_selected_keys(arguments.select)
     roles, cache = _roles(arguments), ShardCache()
@@ -195,7 +194,7 @@ def _bytes(size: float) -> str:
 
 def _write_sheet(survey: "Survey", cache: "ShardCache", path: Path) -> None:
     from shards.codec import encode_rgb
-    from shards.tools.class_sheet import draw_sheet
+    from shards.tools.image_grid import draw_sheet
 
     try:
         path.write_bytes(encode_rgb(draw_sheet(survey, cache), "png"))

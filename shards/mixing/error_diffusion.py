@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import lcm
-from typing import Protocol
 
 ShareFunction = Callable[[int], Sequence[int]]
 """Maps a batch number to the shares of all children: whole numbers, in proportion."""
@@ -21,19 +20,6 @@ class FixedShares:
         return self._shares
 
 
-class MixtureNode(Protocol):
-    """A node of the tree that allocates batch positions to sources."""
-
-    def remaining(self) -> int | None:
-        """Return how many more positions this node can fill; None means any number."""
-
-    def allocate(self, count: int, batch: int) -> None:
-        """Give this node `count` positions of a batch, at most `remaining()`."""
-
-    def reset(self) -> None:
-        """Return to the initial state."""
-
-
 class SourceExhausted(Exception):
     """A source that ends the mix has no sample left."""
 
@@ -49,17 +35,17 @@ class SampleCounter:
         self.limit, self.ends_mix, self.drawn = limit, ends_mix, 0
 
     def remaining(self) -> int | None:
-        """See MixtureNode."""
+        """Return how many more positions this node can fill; None means any number."""
         return None if self.limit is None or self.ends_mix else self.limit - self.drawn
 
     def allocate(self, count: int, batch: int) -> None:
-        """See MixtureNode."""
+        """Give this node `count` positions of a batch, at most `remaining()`."""
         self.drawn += count
         if self.ends_mix and self.limit is not None and self.drawn > self.limit:
             raise SourceExhausted
 
     def reset(self) -> None:
-        """See MixtureNode."""
+        """Return to the initial state."""
         self.drawn = 0
 
 
@@ -71,29 +57,24 @@ class ErrorDiffuser:
     1/2 + 1/3 + ... + 1/K behind. When a child is exhausted, the others get its share from then on.
     """
 
-    def __init__(self, children: Sequence[MixtureNode], shares: ShareFunction) -> None:
+    def __init__(self, children: Sequence["MixtureNode"], shares: ShareFunction) -> None:
         self._children, self._shares = list(children), shares
         self.reset()
 
     def reset(self) -> None:
-        """See MixtureNode."""
+        """Return to the initial state."""
         # Integers stay exact: the error of child i is _errors[i] / _denominator samples.
         self._errors, self._denominator = [0] * len(self._children), 1
         for child in self._children:
             child.reset()
 
     def remaining(self) -> int | None:
-        """See MixtureNode."""
-        total = 0
-        for child in self._children:
-            remaining = child.remaining()
-            if remaining is None:
-                return None
-            total += remaining
-        return total
+        """Return how many more positions the children can fill; None means any number."""
+        counts = [child.remaining() for child in self._children]
+        return None if None in counts else sum(filter(None, counts))
 
     def allocate(self, count: int, batch: int) -> None:
-        """See MixtureNode."""
+        """Give the children `count` positions of a batch, at most `remaining()`."""
         shares = self._shares(batch)
         while count:
             capacity = [child.remaining() for child in self._children]
@@ -127,3 +108,7 @@ class ErrorDiffuser:
         for i, amount, allocated in zip(children, due, counts, strict=True):
             self._errors[i] = amount - allocated * self._denominator
         return counts
+
+
+MixtureNode = SampleCounter | ErrorDiffuser
+"""A node of the tree that allocates batch positions to sources."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shards.errors import NotReal, ShardError
 from shards.mixing.error_diffusion import SourceExhausted
-from shards.mixing.mixture import Alpha, ClassWeights, Source, Sources, as_sources, build_mixture
+from shards.mixing.mixture import Alpha, ClassWeights, Mixture, Source, Sources, as_sources
 from shards.mixing.schedule import Constant
 from shards.reading.batch import Batch, BatchPart, gather
 from shards.reading.class_map import check_same_classes
@@ -49,7 +49,10 @@ class MixedStream:
         world_size: int = 1,
         class_weights: ClassWeights = None,
     ) -> None:
-        _check_sizes(batch_size, rank, world_size)
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(f"batch_size={batch_size} must be a positive multiple of world_size={world_size}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank={rank} must be from 0 to {world_size - 1}: world_size={world_size}")
         sides = as_sources(real), as_sources(synthetic)
         self.sources = tuple(source.stream for side in sides for source in side)
         self.batch_size, self.alpha, self._class_weights = batch_size, alpha, class_weights
@@ -58,10 +61,11 @@ class MixedStream:
             _check_origin(sides[0], synthetic=False)
             _check_origin(sides[1], synthetic=True)
         _check_compatible(self.sources)
-        self._mixture = build_mixture(sides, alpha, class_weights)
+        self._mixture = Mixture(sides, alpha, class_weights)
         self.decoder = Decoder(max(stream.decoder.threads for stream in self.sources), self.sources[0].decoder.size)
         self._next = self._allocated = 0
         self._exhausted = False
+        # The samples that each cursor draws before the last allocated batch, and those that it draws for it.
         self._last_allocation = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def batch(self, number: int) -> Batch:
@@ -70,7 +74,9 @@ class MixedStream:
 
     def parts(self, number: int) -> list[BatchPart]:
         """Return the rows of each stream in this rank's part of global batch `number`, before anything is read."""
-        starts, counts = self._allocation(number)
+        if not self.has_batch(number):
+            raise IndexError(f"the mix has {self._allocated} batches: a source ended that does not repeat")
+        starts, counts = self._last_allocation
         cursors = np.repeat(np.arange(len(counts)), counts)
         cursors = cursors[permutation(self.batch_size, RandomPurpose.BATCH, self.seed, number)]
         # Each position takes the next sample of its cursor; `offset` is the number of earlier positions of that cursor.
@@ -78,7 +84,16 @@ class MixedStream:
         offset = np.empty(self.batch_size, np.int64)
         offset[grouped] = np.arange(self.batch_size) - np.repeat(np.cumsum(counts) - counts, counts)
         own = np.arange(self.rank, self.batch_size, self.world_size)
-        return self._parts(cursors[own], offset[own] + starts[cursors[own]])
+        cursors, positions = cursors[own], offset[own] + starts[cursors[own]]
+        rows, sources = np.empty(len(own), np.int64), np.empty(len(own), np.int64)
+        for cursor_number in np.unique(cursors).tolist():
+            cursor, mask = self._mixture.cursors[cursor_number], cursors == cursor_number
+            rows[mask], sources[mask] = cursor.rows(positions[mask]), cursor.number
+        return [
+            BatchPart(stream.reader, rows[indices], indices, source)
+            for source, stream in enumerate(self.sources)
+            if len(indices := np.flatnonzero(sources == source))
+        ]
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches from the current position on."""
@@ -87,15 +102,10 @@ class MixedStream:
             self._next += 1
             yield batch
 
-    def has_batch(self, number: int) -> bool:
-        """Return whether the mix is long enough to have a batch of this number."""
-        return self._allocate_until(number)
-
     def batches_per_epoch(self, fixed: Literal["real", "total"] = "real") -> int:
         """Return the number of batches in an epoch at a constant alpha.
 
-        fixed: "real": every real sample comes once, and synthetic ones are added. "total": as many samples as there
-        are real ones, of which synthetic samples replace some.
+        fixed: "real": every real sample once, plus synthetic ones. "total": as many samples as there are real ones.
         """
         real_streams = [stream for stream in self.sources if not stream.synthetic[stream.rows].any()]
         count = sum(len(stream) for stream in real_streams)
@@ -135,17 +145,8 @@ class MixedStream:
         text = repr((settings, [stream.fingerprint() for stream in self.sources]))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _allocation(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the samples that each cursor draws before batch `number`, and those that it draws for it.
-
-        Raise IndexError after the end of the mix.
-        """
-        if not self._allocate_until(number):
-            raise IndexError(f"the mix has {self._allocated} batches: a source ended that does not repeat")
-        return self._last_allocation
-
-    def _allocate_until(self, number: int) -> bool:
-        """Allocate batches up to `number`, which becomes the last one; return False if the mix ends before."""
+    def has_batch(self, number: int) -> bool:
+        """Allocate batches up to `number`, which becomes the last one. Return False if the mix ends before."""
         root = self._mixture.root
         if number < self._allocated - 1:
             root.reset()
@@ -166,30 +167,11 @@ class MixedStream:
     def _drawn(self) -> NDArray[np.int64]:
         return np.array([cursor.drawn for cursor in self._mixture.cursors], np.int64)
 
-    def _parts(self, cursors: NDArray[np.int64], positions: NDArray[np.int64]) -> list[BatchPart]:
-        """Return the parts of a batch whose sample i is at `positions[i]` in the order of cursor `cursors[i]`."""
-        rows, sources = np.empty(len(cursors), np.int64), np.empty(len(cursors), np.int64)
-        for number in np.unique(cursors).tolist():
-            cursor, mask = self._mixture.cursors[number], cursors == number
-            rows[mask], sources[mask] = cursor.rows(positions[mask]), cursor.number
-        return [
-            BatchPart(stream.reader, rows[indices], indices, number)
-            for number, stream in enumerate(self.sources)
-            if len(indices := np.flatnonzero(sources == number))
-        ]
-
 
 def _stable_repr(value: object) -> str:
     """Return a text that is the same in every process, also for a schedule class without a `__repr__`."""
     default = type(value).__repr__ is object.__repr__  # contains an address
     return f"{type(value).__qualname__}({vars(value)!r})" if default and hasattr(value, "__dict__") else repr(value)
-
-
-def _check_sizes(batch_size: int, rank: int, world_size: int) -> None:
-    if batch_size < 1 or batch_size % world_size:
-        raise ValueError(f"batch_size={batch_size} must be a positive multiple of world_size={world_size}")
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank={rank} must be from 0 to {world_size - 1}: world_size={world_size}")
 
 
 def _check_origin(sources: Sequence[Source], synthetic: bool) -> None:

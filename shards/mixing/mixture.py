@@ -39,7 +39,6 @@ Sources = ShardStream | Source | Sequence[ShardStream | Source] | None
 Alpha = float | Schedule | Mapping[str | int, float] | None
 ClassWeights = Mapping[str | int, float] | None
 Sides = tuple[Sequence[Source], Sequence[Source]]
-"""The real sources and the synthetic ones."""
 
 
 def as_sources(sources: Sources) -> tuple[Source, ...]:
@@ -75,46 +74,32 @@ class SourceCursor(SampleCounter):
         return self.number, self._label, self.source.on_exhausted, self.source.weight
 
 
-@dataclass(frozen=True)
 class Mixture:
-    """The tree of nodes of a mix, and its leaves in order."""
+    """The tree of nodes of a mix: its `root`, and its leaves, `cursors`, in order. ValueError: the mix is impossible.
+
+    sides: the real sources and the synthetic ones.
+    """
 
     root: MixtureNode
-    cursors: Sequence[SourceCursor]
 
-
-def build_mixture(sides: Sides, alpha: Alpha, class_weights: ClassWeights) -> Mixture:
-    """Return the mixture of these sources. Raise ValueError for a mix that is impossible."""
-    if class_weights is not None and not isinstance(alpha, Mapping):
-        raise ValueError("class_weights need an alpha for each class")
-    builder = _MixtureBuilder(sides)
-    if alpha is None:
-        root = builder.by_weight()
-    elif isinstance(alpha, Mapping):
-        root = builder.by_class(alpha, class_weights or {})
-    else:
-        root = builder.by_alpha(Constant(alpha) if isinstance(alpha, int | float) else alpha)
-    return Mixture(root, builder.cursors)
-
-
-class _MixtureBuilder:
-    """A builder of mixtures; `cursors` are the leaves of the nodes that it made, in order."""
-
-    def __init__(self, sides: Sides) -> None:
+    def __init__(self, sides: Sides, alpha: Alpha, class_weights: ClassWeights) -> None:
+        if class_weights is not None and not isinstance(alpha, Mapping):
+            raise ValueError("class_weights need an alpha for each class")
         self._sides = sides
-        self._streams = [source.stream for side in sides for source in side]
         self.cursors: list[SourceCursor] = []
+        if alpha is None:
+            root = self._by_weight((*sides[0], *sides[1]), 0, None)
+            assert root is not None
+            self.root = root
+        elif isinstance(alpha, Mapping):
+            self.root = self._by_class(alpha, class_weights or {})
+        else:
+            self.root = self._by_alpha(Constant(alpha) if isinstance(alpha, int | float) else alpha)
 
-    def by_weight(self) -> MixtureNode:
-        """Return the node of all sources by their weights."""
-        node = self._side(tuple(source for side in self._sides for source in side), 0, None)
-        assert node is not None
-        return node
-
-    def by_alpha(self, schedule: Schedule, label: int | None = None, scope: str = "the mix") -> MixtureNode:
+    def _by_alpha(self, schedule: Schedule, label: int | None = None, scope: str = "the mix") -> MixtureNode:
         """Return the node of real and synthetic samples, of one class or of all. scope: its name in errors."""
-        real = self._side(self._sides[0], 0, label)
-        synthetic = self._side(self._sides[1], len(self._sides[0]), label)
+        real = self._by_weight(self._sides[0], 0, label)
+        synthetic = self._by_weight(self._sides[1], len(self._sides[0]), label)
         if real is not None and synthetic is not None:
             shares = ScheduledShares(schedule)
             shares(0)  # raises for an alpha out of range
@@ -127,10 +112,11 @@ class _MixtureBuilder:
             )
         return only
 
-    def by_class(self, alpha: Mapping[str | int, float], weights: Mapping[str | int, float]) -> MixtureNode:
+    def _by_class(self, alpha: Mapping[str | int, float], weights: Mapping[str | int, float]) -> MixtureNode:
         """Return the node of all classes, each with its own alpha."""
-        labels = np.unique(np.concatenate([stream.label[stream.rows] for stream in self._streams])).tolist()
-        names = {label: name for stream in self._streams for label, name in stream.classes.items()}
+        streams = [source.stream for side in self._sides for source in side]
+        labels = np.unique(np.concatenate([stream.label[stream.rows] for stream in streams])).tolist()
+        names = {label: name for stream in streams for label, name in stream.classes.items()}
         alphas = _by_label(alpha, labels, names, "alpha")
         class_weights = _by_label(weights, labels, names, "class_weights")
         if missing := [names.get(label, label) for label in labels if label not in alphas]:
@@ -139,8 +125,9 @@ class _MixtureBuilder:
         shares: list[Fraction] = []
         for label in labels:
             name = names.get(label, label)
-            children.append(self.by_alpha(Constant(alphas[label]), label, f"class {name!r}"))
-            real_count = self._count_real(label)
+            children.append(self._by_alpha(Constant(alphas[label]), label, f"class {name!r}"))
+            real = streams[: len(self._sides[0])]
+            real_count = sum(int((stream.label[stream.rows] == label).sum()) for stream in real)
             if label in class_weights:
                 shares.append(exact_fraction(class_weights[label]))
             elif real_count and alphas[label] != 1:
@@ -149,21 +136,14 @@ class _MixtureBuilder:
                 raise ValueError(f"class {name!r} has no real samples in the mix: set its share in class_weights")
         return ErrorDiffuser(children, FixedShares(shares))
 
-    def _side(self, sources: Sequence[Source], first: int, label: int | None) -> MixtureNode | None:
-        """Return the node of some sources by their weights, or None where they have no samples (of that class).
-
-        first: number of the first source.
-        """
+    def _by_weight(self, sources: Sequence[Source], first: int, label: int | None) -> MixtureNode | None:
+        """Return the node of sources numbered from `first`, by their weights; None if they have no such samples."""
         cursors = [SourceCursor(source, number, label) for number, source in enumerate(sources, first)]
         cursors = [cursor for cursor in cursors if cursor.size]
         self.cursors += cursors
         if len(cursors) > 1:
             return ErrorDiffuser(cursors, FixedShares([cursor.share() for cursor in cursors]))
         return cursors[0] if cursors else None
-
-    def _count_real(self, label: int) -> int:
-        streams = [source.stream for source in self._sides[0]]
-        return sum(int((stream.label[stream.rows] == label).sum()) for stream in streams)
 
 
 def _by_label(

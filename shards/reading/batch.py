@@ -39,15 +39,9 @@ class Batch:
 
     def __getitem__(self, part: slice) -> "Batch":
         """Return some of the samples."""
-        return Batch(
-            self.image[part],
-            self.label[part],
-            self.synthetic[part],
-            self.key[part],
-            self.source[part],
-            None if self.mask is None else self.mask[part],
-            {name: values[part] for name, values in self.fields.items()},
-        )
+        arrays = self.image[part], self.label[part], self.synthetic[part], self.key[part], self.source[part]
+        mask = None if self.mask is None else self.mask[part]
+        return Batch(*arrays, mask, {name: values[part] for name, values in self.fields.items()})
 
 
 @dataclass(frozen=True)
@@ -82,10 +76,8 @@ def gather(parts: Sequence[BatchPart], decoder: Decoder) -> Batch:
     label, source = np.empty(count, np.int64), np.empty(count, np.int64)
     synthetic = np.empty(count, np.bool_)
     for part in parts:
-        label[part.positions], synthetic[part.positions] = (
-            part.reader.label[part.rows],
-            part.reader.synthetic[part.rows],
-        )
+        label[part.positions] = part.reader.label[part.rows]
+        synthetic[part.positions] = part.reader.synthetic[part.rows]
         source[part.positions] = part.source
     key = tuple(_scatter(parts, [part.reader.keys(part.rows) for part in parts]))
     mask = _masks(parts, decoder, image.shape[1:3]) if parts[0].reader.has_masks else None

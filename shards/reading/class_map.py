@@ -1,7 +1,6 @@
 """Labels of a stream, where data sets number their classes differently."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,33 +8,8 @@ from numpy.typing import NDArray
 from shards.errors import ShardError
 from shards.reading.shard_index import ShardIndex
 
-
-@dataclass(frozen=True)
-class ClassMap:
-    """A mapping of the shards' classes to the labels of a stream, by name.
-
-    classes: the stream's class names in label order.
-    renamed: for a class of the shards, by its name or, if the shards have no names, by its label: the name among
-             `classes`, or None to leave its samples out.
-    """
-
-    classes: Sequence[str]
-    renamed: Mapping[str | int, str | None]
-
-    def label(self, label: int, name: str | None) -> int | None:
-        """Return the stream's label for a class of the shards; None if its samples are left out. Raises ShardError."""
-        key = name if name is not None else label
-        target = self.renamed.get(key, name)
-        if target is None and key in self.renamed:
-            return None
-        if target is None:
-            raise ShardError(f"the shards have no name for label {label}: give one, class_map={{{label}: NAME}}")
-        if target not in self.classes:
-            raise ShardError(
-                f"class {target!r} (label {label} in the shards) is none of {list(self.classes)[:8]}: give it another "
-                f"name, class_map={{{key!r}: NAME}}, or leave it out, class_map={{{key!r}: None}}"
-            )
-        return list(self.classes).index(target)
+ClassMap = Mapping[str | int, str | None]
+"""Names in the stream, by the shards' class names, or labels if there are no names. None leaves a class out."""
 
 
 def check_same_classes(first: Mapping[int, str], second: Mapping[int, str]) -> None:
@@ -64,9 +38,12 @@ def _labels_by_name(classes: Mapping[int, str]) -> dict[str, set[int]]:
 
 
 def map_labels(
-    index: ShardIndex, classes: Sequence[str] | None, class_map: Mapping[str | int, str | None]
+    index: ShardIndex, classes: Sequence[str] | None, class_map: ClassMap
 ) -> tuple[NDArray[np.int64], dict[int, str], NDArray[np.int64]]:
-    """Return the label of every sample of an index, the names of the labels, and the rows that are not left out."""
+    """Return the label of every sample of an index, the names of the labels, and the rows that are not left out.
+
+    classes: the stream's class names in label order.
+    """
     pairs, pair_of = index.class_pairs()
     if classes is None:
         if class_map:
@@ -79,7 +56,21 @@ def map_labels(
                     "classes=[...], which aligns labels by name"
                 )
         return index.label, names, np.arange(len(index))
-    mapping = ClassMap(classes, class_map)
-    mapped = (mapping.label(*pair) for pair in pairs)
-    labels = np.array([-1 if label is None else label for label in mapped], np.int64)[pair_of]
+    labels = np.array([_map_label(*pair, list(classes), class_map) for pair in pairs], np.int64)[pair_of]
     return labels, dict(enumerate(classes)), np.flatnonzero(labels >= 0)
+
+
+def _map_label(label: int, name: str | None, classes: list[str], class_map: ClassMap) -> int:
+    """Return the stream's label for a class of the shards; -1 if its samples are left out."""
+    key = name if name is not None else label
+    target = class_map.get(key, name)
+    if target is None and key in class_map:
+        return -1
+    if target is None:
+        raise ShardError(f"the shards have no name for label {label}: give one, class_map={{{label}: NAME}}")
+    if target not in classes:
+        raise ShardError(
+            f"class {target!r} (label {label} in the shards) is none of {classes[:8]}: give it another "
+            f"name, class_map={{{key!r}: NAME}}, or leave it out, class_map={{{key!r}: None}}"
+        )
+    return classes.index(target)

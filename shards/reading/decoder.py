@@ -60,10 +60,18 @@ class Decoder:
 
         def fill_range(start: int, end: int) -> None:
             for position in range(start, end):
+                out = batch[position]
                 try:
-                    _decode_into(batch[position], encoded[position], decode)
+                    image = decode(encoded[position], out)
                 except CorruptImage as error:
                     failures.append((position, str(error)))
+                    continue
+                if image.shape != out.shape:
+                    sizes = f"{out.shape[:2]} and {image.shape[:2]}"
+                    remedy = "open the stream with size=(height, width), which scales and crops them"
+                    raise ShardError(f"images of one batch have different sizes, {sizes}: {remedy}")
+                if image is not out:
+                    out[...] = image
 
         # One range of the batch per thread: a task per image would cost more than decoding a small image.
         count, parts = len(encoded), min(self.threads, len(encoded))
@@ -101,18 +109,6 @@ def _reference_count(arrays: Sequence[Pixels], position: int) -> int:
 
 
 _ONLY_IN_LIST = _reference_count([np.zeros(1, np.uint8)], 0)
-
-
-def _decode_into(out: Pixels, data: Pixels, decode: Callable[[Pixels, Pixels], Pixels]) -> None:
-    image = decode(data, out)
-    if image is out:
-        return
-    if image.shape != out.shape:
-        raise ShardError(
-            f"images of one batch have different sizes, {out.shape[:2]} and {image.shape[:2]}: open the stream with "
-            "size=(height, width), which scales and crops them"
-        )
-    out[...] = image
 
 
 def _first_shape(encoded: Sequence[Pixels]) -> tuple[int, ...]:

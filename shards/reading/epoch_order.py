@@ -23,10 +23,9 @@ class RandomPurpose(IntEnum):
 
 
 def random_bits(size: int, purpose: RandomPurpose, seed: int, number: int) -> NDArray[np.uint64]:
-    """Return random 64-bit numbers.
+    """Return random 64-bit numbers: the raw output of Philox4x64-10, which no version of a library can change.
 
-    They are the raw output of Philox4x64-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011). The
-    paper fixes it, unlike the methods of a library's generators.
+    Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
     """
     # The explicit dtype matters: numpy turns a list with one number above 2**63 into floats.
     key = np.array([seed % 2**64, number], np.uint64)
@@ -42,8 +41,7 @@ def permutation(size: int, purpose: RandomPurpose, seed: int, number: int) -> ND
 class EpochSamples:
     """The samples of an epoch.
 
-    rows:   their rows in the index, ascending.
-    shard:  number of each sample's shard; `shards`: the number of shards.
+    rows:   their rows in the index, ascending. shard: number of each sample's shard; `shards`: how many there are.
     weight: how often each comes in an epoch, on average; None: exactly once.
     """
 
@@ -74,8 +72,7 @@ class EpochOrder:
              batch come from the same shard with probability 1/window, in a full shuffle of S shards with 1/S.
 
     Weighted samples are drawn for each epoch by systematic resampling (Kitagawa, "Monte Carlo Filter and Smoother",
-    1996): a sample of weight w comes floor(w) or ceil(w) times, w times on average. Weights are first scaled to a whole
-    sum.
+    1996): a sample of weight w comes floor(w) or ceil(w) times, w times on average, after scaling to a whole sum.
     """
 
     def __init__(self, samples: EpochSamples, seed: int, shuffle: bool, window: int | None) -> None:

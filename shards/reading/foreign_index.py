@@ -24,10 +24,8 @@ _TABLE_VERSION = 1  # increase it when the same tar would give another table
 def read_foreign_index(path: Path, url: str, version: str, members: Members) -> pa.Table:
     """Return the `index_tar` table of a tar, from the user's cache if possible.
 
-    path: the tar, or a local copy. url: its name, also in errors. version: of its content. If the cached table has
-    another version or is damaged, it is made again. Several processes may do so at once. A DALI index beside `path`
-    (`wds2idx`) saves the scan.
-
+    path: the tar, or a local copy. url: its name, also in errors. version: of its content; a cached table of another
+    version is made again. A DALI index beside `path` (`wds2idx`) saves the scan.
     Raises ShardError as `index_tar` does. Warns if the cache cannot be written.
     """
     name = hashlib.sha256(json.dumps([_TABLE_VERSION, url, astuple(members)]).encode()).hexdigest()

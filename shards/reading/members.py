@@ -35,8 +35,7 @@ class Members:
 def split_member_name(name: str) -> tuple[str, str] | None:
     """Return the key of a member's sample and the member's extension in lower case; None if it belongs to no sample.
 
-    The rule is webdataset's: the key ends at the first dot of the last part of the path. Meta members (`__NAME__`) and
-    hidden files belong to no sample.
+    By webdataset's rule the key ends at the first dot of the file name. `__NAME__` and hidden files have no sample.
     """
     folders, slash, base = name.rpartition("/")
     stem, dot, extension = base.partition(".")

@@ -18,7 +18,6 @@ def select_rows(
     """Return the rows of the selected keys, ascending, and how often each comes in an epoch on average (None: once).
 
     selection: a parquet file with a column `key` and optionally `weight` (>= 0), or the keys themselves.
-
     Raises ShardError for unknown or repeated keys, invalid weights, and an empty selection.
     """
     if isinstance(selection, str | Path):

@@ -26,6 +26,7 @@ ByteRanges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Offset and size in bytes of one member of each sample; offset -1 for a sample without it."""
 
 _THREADS = 16
+_TYPES = {"key": pa.large_string(), "label": pa.int64(), "synthetic": pa.bool_(), "class_name": pa.large_string()}
 _NEVER_NULL = ("key", "_offset", "_size")
 
 
@@ -33,11 +34,10 @@ _NEVER_NULL = ("key", "_offset", "_size")
 class ShardIndex:
     """All samples of some shards, in the order of shard names and then of the tar.
 
-    tars:            the shards; `shard[i]` is the number of sample i's among them.
-    label:           class index; -1 if the shards have no labels.
-    synthetic:       valid where `synthetic_known` is true.
-    class_of:        name of each sample's class; null if the shards have no names.
-    ranges:          of `image`, and of the extra members that were requested.
+    tars:      the shards; `shard[i]` is the number of sample i's among them.
+    label:     class index; -1 if the shards have no labels. class_of: class name; null if they have no names.
+    synthetic: valid where `synthetic_known` is true.
+    ranges:    of `image`, and of the extra members that were requested.
     """
 
     tars: tuple[ShardFile, ...]
@@ -74,12 +74,9 @@ def open_index(
     cache: ShardCache | None = None,
     check_hashes: bool = False,
 ) -> ShardIndex:
-    """Read the index of every shard, or make it by scanning the tar.
+    """Read the index of every shard, or make it by scanning the tar. Raises ShardError for no shard or damage.
 
-    shards: a folder, a tar, a pattern with `{00000..00099}`, `*` or `?`, a URL of any of these, or a list of such.
-    members: names of members, for shards of other tools. extra: members to index besides the image: `mask`, `json`,
-    `txt`. check_hashes: compare an index beside its tar with the SHA-256 in the stats file.
-    Raises ShardError if there is no shard, or one is damaged.
+    extra: members to index besides the image: `mask`, `json`, `txt`. For the others see ShardStream.
     """
     tars = find_tars(shards)
     reader = _IndexReader(members or Members(), ("image", *extra), cache, check_hashes)
@@ -116,13 +113,7 @@ class _IndexReader:
         if index is None:
             local = tar.local or (self.cache or ShardCache()).path(tar)
             index = read_foreign_index(local, tar.url, tar.version, self.members)
-        types = {
-            "key": pa.large_string(),
-            "label": pa.int64(),
-            "synthetic": pa.bool_(),
-            "class_name": pa.large_string(),
-        }
-        types |= {f"{name}_{column}": pa.int64() for name in self.indexed for column in ("offset", "size")}
+        types = _TYPES | {f"{name}_{column}": pa.int64() for name in self.indexed for column in ("offset", "size")}
         try:
             table = pa.table({name: _column(index, name, type_) for name, type_ in types.items()})
             table.validate(full=True)
@@ -173,13 +164,8 @@ def _column(table: pa.Table, name: str, type_: pa.DataType) -> pa.ChunkedArray |
     """Return a column in a type, with the value for an absent member if the table lacks it."""
     if name in table.column_names:
         return table[name].cast(type_)
-    if name.endswith("_offset"):
-        return pa.array(np.full(table.num_rows, -1), type_)
-    return (
-        pa.array(np.zeros(table.num_rows, np.int64), type_)
-        if name.endswith("_size")
-        else pa.nulls(table.num_rows, type_)
-    )
+    absent = {"offset": -1, "size": 0}.get(name.rpartition("_")[2])
+    return pa.repeat(pa.scalar(absent, type_), table.num_rows)
 
 
 def recorded_sha256(tar: ShardFile, suffix: str = ".tar") -> str:

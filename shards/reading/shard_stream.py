@@ -1,7 +1,7 @@
 """Streams of samples, epoch after epoch."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shards.errors import NotReal, ShardError
 from shards.reading.batch import Batch, BatchPart, Item, gather
-from shards.reading.class_map import map_labels
+from shards.reading.class_map import ClassMap, map_labels
 from shards.reading.decoder import Decoder, available_cores
 from shards.reading.epoch_order import EpochOrder, EpochSamples
 from shards.reading.members import Members
@@ -41,6 +41,8 @@ class ShardStream:
     on_error:   "raise", or "skip": a sample that is cut short or cannot be decoded is replaced by the next one of its
                 class, so that batches keep their size, and recorded in `skipped`.
     check_hashes: compare every shard and its index with the SHA-256 in its stats file before it is used.
+
+    `rows` are the stream's samples as rows of the `index`, ascending; `skipped` has reasons by key.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class ShardStream:
         mask: bool = False,
         fields: Sequence[str] = (),
         classes: Sequence[str] | None = None,
-        class_map: Mapping[str | int, str | None] | None = None,
+        class_map: ClassMap | None = None,
         select: str | Path | Iterable[str] | None = None,
         cache: ShardCache | None = None,
         on_error: OnError = "raise",
@@ -76,6 +78,7 @@ class ShardStream:
         self.synthetic = _synthetic_flags(self.index, rows, synthetic, real_only)
         if window is None and any(tar.local is None for tar in self.index.tars):
             window = _REMOTE_WINDOW
+        self.rows = rows
         self._samples = EpochSamples(rows, self.index.shard[rows], len(self.index.tars), weight)
         self._seed, self._shuffle, self._window = seed, shuffle, window
         self._order = EpochOrder(self._samples, seed, shuffle, window)
@@ -83,36 +86,25 @@ class ShardStream:
         self.reader = SampleReader(
             self.index, self._files, self.label, self.synthetic, rows, tuple(fields), has_masks=mask, on_error=on_error
         )
+        self.skipped = self.reader.skipped
         self.decoder = Decoder(threads or available_cores(), (size, size) if isinstance(size, int) else size)
 
     def __len__(self) -> int:
         """Return the number of samples in an epoch."""
         return len(self._order)
 
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Rows in the index of the stream's samples, ascending."""
-        return self._samples.rows
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Keys of the samples that were skipped, with reasons."""
-        return self.reader.skipped
-
     def read(self, positions: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """Decode the samples at these positions of the endless sequence.
+        """Decode the samples at these positions of the endless sequence. Raises ShardError for a damaged sample.
 
-        All must have one size, unless the stream has a `size`. Raises ShardError, with file and offset, for a sample
-        that is cut short or cannot be decoded.
+        All must have one size, unless the stream has a `size`.
         """
         rows = self.rows_at(positions)
         return gather([BatchPart(self.reader, rows, np.arange(len(rows)), 0)], self.decoder)
 
     def batches(self, size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        """Yield this rank's part of each global batch of the first epoch.
+        """Yield this rank's part of each global batch of `size` samples of the first epoch.
 
-        Global batches have `size` samples; the last one may have fewer. Every rank yields the same number of batches,
-        some of them empty if the last batch has fewer samples than ranks.
+        Every rank yields the same number of batches. The last one may have fewer samples, or none.
         """
         for start in range(0, len(self), size):
             positions = range(start + rank, min(start + size, len(self)), world_size)
@@ -125,22 +117,13 @@ class ShardStream:
     def __getitem__(self, position: int) -> Item:
         """Return the sample at a position of the endless sequence."""
         batch = self.read([position])
-        return Item(
-            batch.image[0],
-            int(batch.label[0]),
-            bool(batch.synthetic[0]),
-            batch.key[0],
-            None if batch.mask is None else batch.mask[0],
-            {name: values[0] for name, values in batch.fields.items()},
-        )
+        mask, fields = None if batch.mask is None else batch.mask[0], {name: v[0] for name, v in batch.fields.items()}
+        return Item(batch.image[0], int(batch.label[0]), bool(batch.synthetic[0]), batch.key[0], mask, fields)
 
     def rows_at(
         self, positions: Sequence[int] | NDArray[np.int64], order: EpochOrder | None = None
     ) -> NDArray[np.int64]:
-        """Return the rows in the index of the samples at these ascending positions, and prefetch their shards.
-
-        order: that of one class; default: that of the whole stream.
-        """
+        """Return the index rows at these ascending positions, of one class or all (None); prefetch their shards."""
         order = order or self._order
         self._files.prefetch(order, int(positions[-1]))
         return order.at(positions)
@@ -167,21 +150,14 @@ def _select(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """Return the selected ones of `rows`, and their weights."""
     selected, weight = select_rows(index.keys, select)
-    kept = np.isin(selected, rows)
-    if weight is None:
-        return selected[kept], None
-    kept &= weight > 0  # a sample of weight 0 must not replace a damaged one
-    return selected[kept], weight[kept]
+    kept = np.isin(selected, rows) & (weight is None or weight > 0)  # weight 0: it must not replace a damaged sample
+    return selected[kept], None if weight is None else weight[kept]
 
 
 def _synthetic_flags(
     index: ShardIndex, rows: NDArray[np.int64], default: bool | None, real_only: bool
 ) -> NDArray[np.bool_]:
-    """Return for every row of the index whether it is synthetic.
-
-    Raises ShardError if one of `rows` does not say and there is no default, and NotReal if real_only and one is
-    synthetic.
-    """
+    """Return for every row of the index whether it is synthetic. `rows` are those that must say so, or be real."""
     unknown = rows[~index.synthetic_known[rows]]
     if len(unknown) and default is None:
         raise ShardError(

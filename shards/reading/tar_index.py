@@ -29,14 +29,10 @@ _ABSENT = TarMember("", -1, 0)
 def index_tar(data: TarData, tar: str, members: Members, known: Iterable[TarMember] | None = None) -> pa.Table:
     """Return a row for each sample of a tar, in the order of their first members; columns as in SCHEMA.
 
-    Keys follow webdataset's rule, see `split_member_name`. label is -1 for a sample without a label member; synthetic
-    and class_name are null if the `.json` lacks them; an absent member has offset -1 and size 0. Members of one sample
-    need not be adjacent. Samples without an image are left out; the table's metadata counts them as b"incomplete".
-
+    label is -1 for a sample without a label member; synthetic and class_name are null if the `.json` lacks them; an
+    absent member has offset -1 and size 0. The table's metadata counts samples without an image as b"incomplete".
     known: the tar's members, if they are known without a scan.
-
-    Raises ShardError as `scan_members` does, and, naming the sample, for a label that is no integer and for two members
-    of one role.
+    Raises ShardError as `scan_members` does, for a label that is no integer, and for two members of one role.
     """
     samples = _group_by_sample(scan_members(data, tar) if known is None else known, tar, members)
     complete = {key: found for key, found in samples.items() if "image" in found}
@@ -69,23 +65,18 @@ def _row(data: TarData, where: str, key: str, sample: Mapping[str, TarMember], m
     except ValueError as error:
         raise ShardError(f"{where}: {error}") from None
     class_name, image = metadata.get("class_name"), sample["image"]
+    extension = image.name.lower().rpartition(".")[2]  # the format of an image whose bytes are damaged
     row: dict[str, Any] = {
         "key": key,
         "label": _label(data, where, sample, metadata, members),
         "synthetic": synthetic,
         "class_name": _as_utf8(class_name) if isinstance(class_name, str) else None,
-        "image_format": detect_format(data[image.offset : image.offset + 12]) or _format_by_name(image.name),
+        "image_format": detect_format(data[image.offset : image.offset + 12]) or extension.replace("jpeg", "jpg"),
     }
     for role in _INDEXED_ROLES:
         member = sample.get(role, _ABSENT)
         row[f"{role}_offset"], row[f"{role}_size"] = member.offset, member.size
     return row
-
-
-def _format_by_name(name: str) -> str:
-    """Return the format that a name claims, for an image whose bytes are damaged."""
-    extension = name.lower().rpartition(".")[2]
-    return "jpg" if extension == "jpeg" else extension
 
 
 def _label(

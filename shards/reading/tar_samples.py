@@ -13,12 +13,9 @@ from shards.reading.tar_scan import TarData, TarMember, member_bytes, scan_membe
 class TarSample:
     """One sample of a tar.
 
-    key:      see `split_member_name`.
     members:  by extension in lower case, in the order of the tar.
-    image:    extension of its image; None if it has none.
-    label:    class index; None if it has none.
+    image:    extension of its image. label: class index. None if it has none.
     metadata: the fields of its .json; empty if it has none.
-    problems: what is wrong with it.
     """
 
     key: str

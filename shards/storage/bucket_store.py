@@ -17,8 +17,7 @@ _T = TypeVar("_T")
 class BucketStore(Store):
     """A prefix of an object store, through its fsspec backend. Files are staged on this machine's disk.
 
-    best_effort: for a store that does not refuse to overwrite. Each name is looked up before it is written, which does
-                 not stop two writers at the same moment.
+    best_effort: look each name up before it is written, for a store that would overwrite. Two writers may still meet.
     """
 
     def __init__(self, url: str, best_effort: bool = False) -> None:
@@ -39,7 +38,12 @@ class BucketStore(Store):
         return {name: StoredFile(int(info["size"]), _modified(info)) for name, info in sorted(files.items())}
 
     def size(self, name: str) -> int | None:
-        return self._request(name, _size)
+        fs, path = filesystem(f"{self.url}/{name}")
+        fs.invalidate_cache(fs._parent(path))
+        try:
+            return int(self._request(name, lambda fs, path: fs.info(path))["size"])
+        except FileNotFoundError:
+            return None
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         end = None if size is None else start + size
@@ -87,14 +91,6 @@ class BucketStore(Store):
         url = f"{self.url}/{name}"
         fs, path = filesystem(url)
         return call_with_retries(url, lambda: request(fs, path), action)
-
-
-def _size(fs: Any, path: str) -> int | None:
-    fs.invalidate_cache(fs._parent(path))
-    try:
-        return int(fs.info(path)["size"])
-    except FileNotFoundError:
-        return None
 
 
 def _modified(info: Mapping[str, Any]) -> float:

@@ -38,11 +38,6 @@ def link(staged: Path, final: Path) -> None:
     _sync(final.parent)
 
 
-def replace_text(final: Path, text: str) -> None:
-    """Write a text file that may change, so that a reader sees the old or the new version, never a part."""
-    replace_bytes(final, text.encode())
-
-
 def replace_bytes(final: Path, data: bytes) -> None:
     """Write a file that may change, so that a reader sees the old or the new version, never a part."""
     staged = staging_path(final.parent, final.name)
@@ -53,17 +48,14 @@ def replace_bytes(final: Path, data: bytes) -> None:
         staged.unlink(missing_ok=True)
 
 
-def sweep_staging(folder: Path, older_than_seconds: float = _STALE_SECONDS) -> int:
-    """Remove the staged files of dead writers and return their number. Young files may belong to a live writer."""
-    removed = 0
+def sweep_staging(folder: Path) -> None:
+    """Remove the staged files of dead writers. Files of the last day may belong to a live writer."""
     for path in (folder / STAGING).glob("*"):
         with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > older_than_seconds:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink()
-                removed += 1
     with suppress(OSError):  # absent, or in use
         (folder / STAGING).rmdir()
-    return removed
 
 
 def sha256_of(path: Path) -> str:

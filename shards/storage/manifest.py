@@ -78,10 +78,9 @@ def read_index_rows(tar: Path) -> list[dict[str, Any]]:
 def publish_stats(store: Store, shard: str, stats: Stats) -> Stats:
     """Publish the stats file of a shard, which finishes it. Return the stored stats: another writer's if it was first.
 
-    Raises ShardError if the tar or the index has changed or is gone since it was published. That happens to a writer
-    that was suspended for hours between its steps: its files may have been swept.
+    Raises ShardError if the tar or the index has changed or is gone since it was published.
     """
-    for file in stats["files"]:
+    for file in stats["files"]:  # they may have been swept if this writer was suspended for hours
         if store.size(file["name"]) != file["size"]:
             raise ShardError(f"{store}/{file['name']}: was changed or swept before the shard was finished")
     return stats if store.publish_json(f"{shard}{STATS_SUFFIX}", stats) else read_stats(store, shard)

@@ -31,9 +31,7 @@ def call_with_retries(url: str, request: Callable[[], _T], action: str = "read")
     """Return the result of `request`, retried after time-outs, broken connections, short reads and server errors.
 
     action: past participle for messages: "cannot be read".
-
-    Raises FileNotFoundError and FileExistsError if the store says so, else AccessRefused, StoreUnreachable or
-    ShardError, which name the URL.
+    Raises FileNotFoundError, FileExistsError, AccessRefused, StoreUnreachable, or another ShardError.
     """
     for attempt in range(_TRIES):
         try:

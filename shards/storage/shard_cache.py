@@ -47,14 +47,15 @@ class ShardCache:
     def path(self, tar: ShardFile, sha256: str | None = None) -> Path:
         """Return the local path of a whole shard, after downloading it if necessary. A local shard is not copied.
 
-        Open it at once: another process may evict it; then call this again.
-        Raises ShardError if the download fails for good, the remote shard has changed since it was found, it does not
-        fit the limit or the disk, or its SHA-256 differs from `sha256`.
+        Open it at once: another process may evict it; then call this again. Raises ShardError if the download fails,
+        the remote shard has changed since it was found, there is no room, or its SHA-256 differs from `sha256`.
         """
         if tar.local is not None:
             _check_hash(tar, tar.local, sha256)
             return tar.local
-        path = self.folder / _file_name(tar)
+        # Unique for location and version, so that a new version is never taken for an old one.
+        digest = hashlib.sha256(f"{tar.url}\n{tar.size}\n{tar.version}".encode()).hexdigest()
+        path = self.folder / f"{tar.name.removesuffix('.tar')[:100]}-{digest[:32]}.tar"
         try:
             fresh = self._fetch(tar, path)
             _check_hash(tar, path, sha256)
@@ -121,8 +122,7 @@ class ShardCache:
             part.unlink(missing_ok=True)
 
     def _make_room(self, tar: ShardFile) -> bool:
-        """Evict shards until `tar` fits. Return False while it must wait for downloads. Raises ShardError if it never
-        fits."""
+        """Evict shards until `tar` fits. Return False if it must wait for downloads. Raises ShardError for no room."""
         complete, arriving, unwritten = self._contents()
         free = shutil.disk_usage(self.folder).free - unwritten
         room = min(self.limit - sum(size for _, size, _ in complete) - arriving, free)
@@ -188,12 +188,6 @@ class _Prefetcher:
                 tar = self._queue.popleft()
             with suppress(ShardError):
                 self._cache.path(tar)
-
-
-def _file_name(tar: ShardFile) -> str:
-    """Return a name that is unique for location and version, so that a new version is never taken for an old one."""
-    digest = hashlib.sha256(f"{tar.url}\n{tar.size}\n{tar.version}".encode()).hexdigest()
-    return f"{tar.name.removesuffix('.tar')[:100]}-{digest[:32]}.tar"
 
 
 def _touch(path: Path) -> bool:

@@ -6,9 +6,7 @@ SHA-256 of the other two. A unit is done when its stats file exists.
 - A file appears whole or not at all. A folder uses a hard link from a staging folder of the same file system; an object
   store uses one conditional put (`If-None-Match: *`, or the equivalent of its backend).
 - A name is never overwritten. If two writers publish the same name, one wins and the other compares. Equal bytes count
-  as success: the loser's own put whose answer was lost, or another worker's copy of the same unit. Other bytes are a
-  CommitConflict.
-- A request that failed for a temporary reason (409, 429, 5xx, time-out, broken connection) is retried.
+  as success, because they may be the loser's own put whose answer was lost. Other bytes are a CommitConflict.
 - Staged files of dead writers are swept after a day.
 
 Some stores overwrite silently. `Store.refuses_overwriting` tests for that.

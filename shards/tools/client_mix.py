@@ -31,11 +31,6 @@ class ClientSource:
         """Samples of all shards."""
         return sum(self.lengths)
 
-    def nearest_shard_count(self, samples: Fraction) -> int:
-        """Return how many of the first shards together have the count nearest to `samples`."""
-        totals = [0, *accumulate(self.lengths)]
-        return min(range(len(totals)), key=lambda count: abs(totals[count] - samples))
-
 
 @dataclass(frozen=True)
 class ClientMix:
@@ -61,15 +56,13 @@ class ClientMix:
         pairs = []
         for source, repeats in zip(self.sources, self.repeats, strict=True):
             whole, rest = divmod(repeats, 1)
-            pairs.append((int(whole), source.nearest_shard_count(rest * source.samples)))
+            distances = [abs(total - rest * source.samples) for total in (0, *accumulate(source.lengths))]
+            pairs.append((int(whole), distances.index(min(distances))))
         return pairs
 
 
 def open_client_mix(real: str, synthetic: str | None, alpha: float | None) -> ClientMix:
-    """Return one source, or two of which the second has the share `alpha`.
-
-    Raise ShardError for unreadable shards, an invalid alpha, and labels that mean different classes.
-    """
+    """Return one source, or two of which the second has the share `alpha`. Raise ShardError."""
     if synthetic is None:
         if alpha is not None:
             raise ShardError(f"alpha {alpha} is the share of synthetic shards: name these shards too")

@@ -1,17 +1,22 @@
-"""A grid of images: rows of square thumbnails, each with a title and a note."""
+"""A grid of images: rows of square thumbnails, each with a title and a note. The class sheet has a row per class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from shards.codec import CorruptImage, Encoded, Pixels, decode_rgb, fit_rgb
+from shards.storage.shard_cache import ShardCache
+from shards.tools.survey import PickedImage, Survey
 
 CELL = 72
 """Side of a thumbnail in pixels."""
+MAX_CLASSES = 100
+"""Rows of a class sheet."""
 _GAP, _TITLE_WIDTH, _FONT_SIZE, _FONT_WEIGHT, _TITLE_LENGTH = 4, 200, 14, 500, 24
-_DARK, _LIGHT, _UNREADABLE = (20, 20, 20), (130, 130, 130), 200
+_DARK, _LIGHT, _ORANGE, _UNREADABLE = (20, 20, 20), (130, 130, 130), (230, 130, 20), 200
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,31 @@ def thumbnail(data: Encoded) -> Pixels:
     if factor > 1:  # repeat pixels: interpolation would blur them
         pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     return fit_rgb(pixels, CELL, CELL)
+
+
+def draw_sheet(survey: Survey, cache: ShardCache) -> Pixels:
+    """Draw a row for each of the first MAX_CLASSES classes, by label: name, sample count and picked images."""
+    classes = survey.by_class()
+    rows = [
+        GridRow(
+            name if name is not None else "no label" if label is None else f"label {label}",
+            f"{count:,}",
+            [_framed(pick, cache.path(survey.tars[pick.tar])) for pick in survey.picks.get((label, name), [])],
+        )
+        for label, name, count in classes[:MAX_CLASSES]
+    ]
+    title = f"{survey.samples:,} samples, {survey.synthetic[True]:,} synthetic (orange frame)"
+    hidden = len(classes) - len(rows)
+    return draw_grid(title, f"{hidden:,} more classes are not shown" if hidden else "", rows)
+
+
+def _framed(pick: PickedImage, path: Path) -> Pixels:
+    with path.open("rb") as file:
+        file.seek(pick.offset)
+        cell = thumbnail(file.read(pick.size))
+    if pick.synthetic:
+        cv2.rectangle(cell, (0, 0), (CELL - 1, CELL - 1), _ORANGE, 2)
+    return cell
 
 
 def _write(sheet: Pixels, text: str, y: int, colour: Sequence[int] = _DARK) -> None:

@@ -45,11 +45,9 @@ class Overlap:
     """Validation samples that have a match in train, each with the nearest match, or the first of equally near ones.
 
     validation, train: samples compared.
-    key:      samples with equal keys, whatever their images are.
-    bytes:    samples whose encoded images are equal byte for byte.
-    near:     other samples whose perceptual hashes differ in at most `distance` bits, nearest first.
-    flat:     validation samples of (nearly) one colour, which have no perceptual hash.
-    leaked:   validation samples in `key`, in `bytes`, or in both.
+    key, bytes: samples with equal keys, and with equal encoded images; leaked: those in either.
+    near: other samples whose perceptual hashes differ in at most `distance` bits, nearest first.
+    flat: validation samples of (nearly) one colour, which have no perceptual hash.
     """
 
     validation: int
@@ -133,8 +131,7 @@ def low_frequencies(image: Pixels) -> NDArray[np.float32]:
 def perceptual_hashes(frequencies: NDArray[np.float32]) -> tuple[Hashes, NDArray[np.bool_]]:
     """Return hashes uint64 (n,), and which images are flat, for low frequencies (n, 64).
 
-    A bit is set for each coefficient above the median: Zauner, "Implementation and Benchmarking of Perceptual Image
-    Hash Functions", 2010.
+    Method: Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010.
     """
     bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
     flat = np.sqrt(np.mean(frequencies**2, axis=1)) < _FLAT_STD
@@ -144,9 +141,8 @@ def perceptual_hashes(frequencies: NDArray[np.float32]) -> tuple[Hashes, NDArray
 def nearest(queries: Hashes, hashes: Hashes, distance: int) -> NDArray[np.int64]:
     """Return for each query the index of the nearest hash within `distance` bits, the first of equals, or -1. Exact.
 
-    Of two hashes within d bits, one of four bands of 16 bits differs in at most d // 4 bits (the pigeonhole
-    principle), so only hashes that share such a band are compared: Norouzi, Punjani and Fleet, "Fast Search in Hamming
-    Space with Multi-Index Hashing", 2012.
+    Of two hashes within d bits, one of four bands of 16 bits differs in at most d // 4 bits, so only such hashes are
+    compared: Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", 2012.
     """
     # Unique hashes, so that many equal images cost no more than one.
     unique_queries, inverse = np.unique(queries, return_inverse=True)

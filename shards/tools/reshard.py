@@ -48,10 +48,7 @@ class Resharder:
             raise ShardError(f"--out {out}: cannot be written: {error.strerror}; choose another folder") from None
 
     def write(self) -> Iterator[int]:
-        """Write every unfinished shard, then the dataset card; yield the number of samples done so far.
-
-        Raise ShardError, also where the sources have changed since the plan was made.
-        """
+        """Write every unfinished shard, then the card; yield the samples done so far. Raise ShardError."""
         plan = self._plan
         samples = self._samples()
         for number, numbers in enumerate(plan.options.shard_ranges(plan.total)):
@@ -70,7 +67,9 @@ class Resharder:
     def _write_shard(self, name: str, samples: Iterator[tuple[TarSample, TarData]], count: int) -> None:
         plan, options = self._plan, self._plan.options
         kept: Counter[str] = Counter()
-        with ShardWriter(self._out, name, self._schema()) as writer:
+        ranges = [(f"{column}_{part}", pa.int64()) for column in plan.columns for part in ("offset", "size")]
+        schema = pa.schema([*plan.fields, ("image_format", pa.string()), *ranges])
+        with ShardWriter(self._out, name, schema) as writer:
             for sample, data in samples:
                 members = {ext: member for ext, member in sample.members.items() if options.keeps_member(ext)}
                 files = [(member.name, member_bytes(data, member)) for member in members.values()]
@@ -95,10 +94,6 @@ class Resharder:
             "synthetic": sample.synthetic,
             "image_format": detect_format(data[image.offset : image.offset + 12]),
         }
-
-    def _schema(self) -> pa.Schema:
-        ranges = [(f"{column}_{part}", pa.int64()) for column in self._plan.columns for part in ("offset", "size")]
-        return pa.schema([*self._plan.fields, ("image_format", pa.string()), *ranges])
 
     def _stats(self, name: str, kept: Counter[str], files: Sequence[PublishedFile]) -> Stats:
         return {

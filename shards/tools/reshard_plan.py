@@ -1,25 +1,27 @@
-"""The plan of a reshard, which follows from one look at the sources: all is decided before anything is written."""
+"""The options of a reshard, and its plan: all that one look at the sources decides before anything is written."""
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from shards.errors import ShardError
+from shards.reading.members import Members
+from shards.reading.selection import read_selection
 from shards.reading.tar_samples import TarSample
 from shards.reading.tar_scan import TarData, member_bytes
+from shards.sample import MEMBER_EXTENSIONS
 from shards.stats import STATS_SUFFIX
 from shards.storage.locations import ShardFile, find_tars
 from shards.storage.manifest import read_stats
 from shards.storage.shard_cache import ShardCache
-from shards.tools.key_hashes import KeyHashes, shared_keys
-from shards.tools.reshard_options import ReshardOptions
-from shards.tools.survey import Survey, read_class_names
+from shards.tools.survey import KeyHashes, Survey, read_class_names, shared_keys
 
 _ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 _STANDARD_FIELDS = {"key": pa.string(), "label": pa.int64(), "class_name": pa.string(), "synthetic": pa.bool_()}
@@ -27,20 +29,63 @@ _PROVENANCE_FIELDS = ("model", "revision", "license", "pipeline", "scheduler", "
 
 
 @dataclass(frozen=True)
+class ReshardOptions:
+    """What to write.
+
+    per_shard: samples per shard, if `shards` is None. shards: number of shards, of nearly equal size.
+    select:    keys to keep; None: all.
+    extra_members: extensions to keep besides the known ones. roles: which members are what.
+    """
+
+    per_shard: int = 1000
+    shards: int | None = None
+    select: frozenset[str] | None = None
+    extra_members: tuple[str, ...] = ()
+    roles: Members = field(default_factory=Members)
+
+    def keeps_member(self, extension: str) -> bool:
+        """Return whether members of this extension are written."""
+        roles = self.roles
+        return extension in (*MEMBER_EXTENSIONS, *roles.image, roles.label, roles.mask, *self.extra_members)
+
+    def keeps_sample(self, sample: TarSample) -> bool:
+        """Return whether a sample is written."""
+        return sample.image is not None and (self.select is None or sample.key in self.select)
+
+    def column(self, extension: str, sample: TarSample) -> str:
+        """Return the name of a member in the index."""
+        known = {sample.image: "image", self.roles.mask: "mask", self.roles.label: "cls"}
+        return known.get(extension, extension)
+
+    def shard_ranges(self, total: int) -> list[range]:
+        """Return the sample numbers of each shard. Raise ShardError where a shard would be empty."""
+        if self.shards is None:
+            return [range(start, min(start + self.per_shard, total)) for start in range(0, total, self.per_shard)]
+        if self.shards > total:
+            raise ShardError(f"--shards {self.shards}: there are only {total} samples; use fewer shards")
+        bounds = [total * number // self.shards for number in range(self.shards + 1)]
+        return [range(start, stop) for start, stop in pairwise(bounds)]
+
+
+def read_selected_keys(path: Path) -> frozenset[str]:
+    """Return the column `key` of a parquet file. Raise ShardError where it is unreadable or has weights."""
+    table = read_selection(path)
+    if "weight" in table.column_names:
+        columns = ", ".join(table.column_names)
+        raise ShardError(f"{path}: has columns {columns}; only streams accept `weight`: remove it")
+    return frozenset(table["key"].cast(pa.string()).to_pylist())
+
+
+@dataclass(frozen=True)
 class ReshardPlan:
     """All that is decided before anything is written.
 
-    tars:            the sources' shards, in order.
-    total:           samples to write.
-    classes:         names in label order; without class names they are the labels as text.
-    has_class_names: whether the sources have class names.
-    fields:          index columns that are fields of the .json.
-    columns:         names of the members in the index.
-    digest:          hash of samples and options; equal digests mean equal results.
-    dropped_members: members that are not written, by extension.
-    imageless:       samples without an image, which are not written.
-    tags:            of the dataset card.
-    provenance:      what the sources' stats files agree on.
+    tars:       the sources' shards, in order. total: samples to write.
+    classes:    names in label order; unless `has_class_names`, they are the labels as text.
+    fields:     index columns that are fields of the .json. columns: names of the members in the index.
+    digest:     hash of samples and options; equal digests mean equal results.
+    dropped_members, imageless: members by extension, and samples without an image, that are not written.
+    provenance: what the sources' stats files agree on.
     """
 
     tars: tuple[ShardFile, ...]
@@ -86,13 +131,9 @@ class ReshardPlanner:
         self._tars_by_source = [find_tars(location) for location in locations]
         self._tars = find_tars(locations)  # raises for a shard that is named twice
         self._locations, self._options, self._cache = locations, options, cache
+        self.shard_count = len(self._tars)
         keys = KeyHashes()
         self._surveys = [_SourceSurvey(roles=options.roles, keys=keys, options=options) for _ in locations]
-
-    @property
-    def shard_count(self) -> int:
-        """Number of shards to scan."""
-        return len(self._tars)
 
     def scan(self) -> Iterator[int]:
         """Read all shards; yield the number of shards read so far. Raise ShardError for a damaged shard."""
@@ -108,10 +149,7 @@ class ReshardPlanner:
                 yield done
 
     def plan(self) -> ReshardPlan:
-        """Return the plan.
-
-        Raise ShardError for a repeated key, for class names that disagree, and for a selected key that is missing.
-        """
+        """Return the plan. Raise ShardError for a repeated or missing key, and for class names that disagree."""
         self._check_keys_unique()
         total = sum(survey.samples - survey.imageless for survey in self._surveys)
         self._check_selected(total)
@@ -121,6 +159,10 @@ class ReshardPlanner:
         classes = tuple(names.get(label, str(label)) for label in range(1 + max({*names, *labels}, default=-1)))
         columns = tuple({name: None for survey in self._surveys for name in survey.columns})
         members = sum((survey.members for survey in self._surveys), Counter[str]())
+        flags = sum((survey.synthetic for survey in self._surveys), Counter[bool | None]())
+        surveys = [survey.digest.hexdigest() for survey in self._surveys]
+        versions = [tar.version for tar in self._tars]  # changes if an image changes but keeps its size
+        identity = [surveys, versions, classes, self._options.per_shard, self._options.shards]
         return ReshardPlan(
             tars=tuple(self._tars),
             total=total,
@@ -128,23 +170,13 @@ class ReshardPlanner:
             has_class_names=bool(names),
             fields=self._fields(columns),
             columns=columns,
-            digest=self._digest(classes),
+            digest=sha256(json.dumps(identity).encode()).hexdigest(),
             dropped_members={ext: n for ext, n in sorted(members.items()) if not self._options.keeps_member(ext)},
             imageless=sum(survey.imageless for survey in self._surveys),
-            tags=self._tags(),
+            tags=(*(["synthetic"] if flags[True] else []), *(["real"] if flags[False] else []), "webdataset"),
             provenance=_provenance(self._tars),
             options=self._options,
         )
-
-    def _digest(self, classes: Sequence[str]) -> str:
-        surveys = [survey.digest.hexdigest() for survey in self._surveys]
-        versions = [tar.version for tar in self._tars]  # changes if an image changes but keeps its size
-        identity = [surveys, versions, classes, self._options.per_shard, self._options.shards]
-        return sha256(json.dumps(identity).encode()).hexdigest()
-
-    def _tags(self) -> tuple[str, ...]:
-        synthetic = sum((survey.synthetic for survey in self._surveys), Counter[bool | None]())
-        return (*(tag for tag, value in (("synthetic", True), ("real", False)) if synthetic[value]), "webdataset")
 
     def _sources(self) -> str:
         return " and ".join(self._locations)
@@ -176,7 +208,16 @@ class ReshardPlanner:
                     f"of {self._sources()} some have class names and others do not, so equal labels may mean different "
                     "classes; put an _info.json with `classes` beside the shards without names"
                 )
-            _check_names_agree(names, source_names, self._locations[number])
+            labels = {name: label for label, name in names.items()}
+            for label, name in source_names.items():
+                if names.get(label, name) != name or labels.get(name, label) != label:
+                    known = (
+                        f"label {label} is {names[label]!r}" if label in names else f"{name!r} has label {labels[name]}"
+                    )
+                    raise ShardError(
+                        f"{self._locations[number]}: label {label} is {name!r}, but in the sources before it {known}; "
+                        "classes must agree"
+                    )
             names |= source_names
         return names
 
@@ -193,23 +234,14 @@ class ReshardPlanner:
 
 
 def _source_class_names(survey: Survey, tars: Sequence[ShardFile]) -> dict[int, str]:
-    names = dict(enumerate(read_class_names(tars[0])))
-    for label, in_shards in sorted(survey.names().items()):
-        all_names = in_shards | ({names[label]} if label in names else set())
-        if len(all_names) > 1:
-            raise ShardError(f"{tars[0].url}: label {label} has several names: {', '.join(sorted(all_names))}")
-        names[label] = min(all_names)
-    return names
-
-
-def _check_names_agree(names: Mapping[int, str], source_names: Mapping[int, str], location: str) -> None:
-    labels = {name: label for label, name in names.items()}
-    for label, name in source_names.items():
-        if names.get(label, name) != name or labels.get(name, label) != label:
-            earlier = f"label {label} is {names[label]!r}" if label in names else f"{name!r} has label {labels[name]}"
-            raise ShardError(
-                f"{location}: label {label} is {name!r}, but in the sources before it {earlier}; classes must agree"
-            )
+    names = {label: {name} for label, name in enumerate(read_class_names(tars[0]))}
+    for label, name in survey.classes:
+        if label is not None and name is not None:
+            names.setdefault(label, set()).add(name)
+    for label in sorted(names):
+        if len(names[label]) > 1:
+            raise ShardError(f"{tars[0].url}: label {label} has several names: {', '.join(sorted(names[label]))}")
+    return {label: min(names[label]) for label in sorted(names)}
 
 
 def _provenance(tars: Sequence[ShardFile]) -> dict[str, Any]:

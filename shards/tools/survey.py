@@ -2,12 +2,15 @@
 
 import heapq
 import json
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from shards.codec import CorruptImage, decode_rgb
 from shards.errors import ShardError
@@ -19,7 +22,6 @@ from shards.stats import STATS_SUFFIX
 from shards.storage.commit import sha256_of
 from shards.storage.locations import ShardFile, exists, find_tars, is_remote, read_bytes
 from shards.storage.manifest import read_stats
-from shards.tools.key_hashes import KeyHashes
 
 LabelledClass = tuple[int | None, str | None]
 """Label and name of a class; None where a sample lacks it."""
@@ -41,6 +43,33 @@ class PickedImage:
     synthetic: bool
 
 
+class KeyHashes:
+    """Hashes of the keys of many shards."""
+
+    def __init__(self) -> None:
+        self._hashes, self._starts = array("q"), array("q")
+
+    def start_shard(self) -> None:
+        """Begin the next shard."""
+        self._starts.append(len(self._hashes))
+
+    def add(self, key: str) -> None:
+        """Add a key of the current shard."""
+        self._hashes.append(hash(key))
+
+    def repeated(self) -> tuple[int, list[tuple[int, int]]]:
+        """Return how many keys have the hash of an earlier key, and the pairs of shard numbers that share a hash.
+
+        Equal hashes almost certainly mean equal keys; `shared_keys` tells for sure.
+        """
+        hashes = np.frombuffer(self._hashes, np.int64)
+        order = np.argsort(hashes, kind="stable")
+        repeated = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+        starts = np.frombuffer(self._starts, np.int64)
+        first, second = (np.searchsorted(starts, order[repeated + step], "right") - 1 for step in (0, 1))
+        return len(repeated), sorted(set(zip(first.tolist(), second.tolist(), strict=True)))
+
+
 @dataclass
 class Survey:
     """Counts over shards, which are added one by one. Memory grows by 8 bytes per sample, for the keys.
@@ -48,11 +77,8 @@ class Survey:
     roles:       which members are what.
     decode:      decode every image, not only its header, and check the SHA-256 in the stats file of every shard.
     class_names: names in label order, for samples whose .json has none.
-    imageless:   samples without an image.
-    problems:    number of problems; `damaged` has the first messages.
-    members:     samples that have a member, by extension.
-    fields:      for each field of the .json, its types and how often each occurs.
-    classes:     samples by label and class name.
+    imageless:   samples without an image. problems: number of problems; `damaged` has the first messages.
+    members:     samples that have a member, by extension. fields: how often each type occurs, by field of the .json.
     synthetic:   samples by what the .json says; None where it does not say.
     formats, width, height: of the images; the smallest and the largest number of pixels.
     picks:       for each class the IMAGES_PER_CLASS images whose keys have the least hashes: the same on every run.
@@ -77,10 +103,7 @@ class Survey:
     keys: KeyHashes = field(default_factory=KeyHashes)
 
     def add(self, tar: ShardFile, path: Path) -> None:
-        """Count one shard. A damaged shard becomes a problem.
-
-        path: the tar, or its local copy.
-        """
+        """Count one shard, given by its path or that of its local copy. A damaged shard becomes a problem."""
         self.tars.append(tar)
         self.keys.start_shard()
         try:
@@ -92,14 +115,6 @@ class Survey:
             self._compare_with_stats(tar, count)
         except ShardError as error:
             self._add_problem(str(error))
-
-    def names(self) -> dict[int, set[str]]:
-        """Return the class names of each label."""
-        names: dict[int, set[str]] = {}
-        for label, name in self.classes:
-            if label is not None and name is not None:
-                names.setdefault(label, set()).add(name)
-        return names
 
     def by_class(self) -> list[tuple[int | None, str | None, int]]:
         """Return label, class name and sample count, ordered by label; classes without a label come last."""
@@ -176,6 +191,17 @@ class Survey:
             picks[:] = heapq.nsmallest(IMAGES_PER_CLASS, [*picks, pick])
 
 
+def shared_keys(tars: Iterable[tuple[ShardFile, Path]], roles: Members) -> Iterator[tuple[str, str, str]]:
+    """Yield each key that is in two of these shards, and the URLs of both. Each shard comes with its local path."""
+    shard_of_key: dict[str, str] = {}
+    for tar, path in tars:
+        with map_file(path, tar.url) as data:
+            for sample in read_tar_samples(data, tar.url, roles):
+                if sample.key in shard_of_key:
+                    yield sample.key, shard_of_key[sample.key], tar.url
+                shard_of_key[sample.key] = tar.url
+
+
 def unfinished_tars(location: str) -> list[str]:
     """Return the tars of a local folder that a stream skips: they have no stats file, and others there have one."""
     if is_remote(location) or not Path(location).is_dir():
@@ -185,10 +211,7 @@ def unfinished_tars(location: str) -> list[str]:
 
 
 def read_class_names(tar: ShardFile) -> list[str]:
-    """Return class names in label order from `_info.json` beside a shard; none where there is no such file.
-
-    Raise ShardError where the file is damaged.
-    """
+    """Return class names in label order from `_info.json` beside a shard, if it exists. Raise ShardError for damage."""
     folder, slash, _ = tar.url.rpartition("/")
     url = f"{folder}{slash}_info.json"
     if not exists(url):

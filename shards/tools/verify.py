@@ -18,7 +18,7 @@ from shards.stats import STATS_SUFFIX, Stats
 from shards.storage.commit import sha256_of
 from shards.storage.manifest import read_stats
 from shards.storage.open_store import open_store
-from shards.storage.store import Store, StoredFile, StoreLike, is_temporary
+from shards.storage.store import Store, StoreLike, is_temporary
 
 _CARD_FILES = {"README.md", "_info.json", "sizes.json"}
 
@@ -37,16 +37,16 @@ class Finding:
 def verify_folder(
     location: StoreLike, classes: Sequence[str], expected: Iterable[str], plan_digest: str
 ) -> Iterator[Finding]:
-    """Yield every problem of a folder of shards, local or in an object store.
+    """Yield every problem of a folder of shards, local or in an object store. Reads every byte once; changes nothing.
 
     Problems are missing, unknown, altered and inconsistent files, wrong labels, and keys that are in two shards.
-    Reads every byte once; changes nothing.
-
     expected: names of all shards of the plan.
     """
     store, shards = open_store(location), list(expected)
     files = store.entries()
-    yield from _unknown_files(files, set(shards))
+    known = _CARD_FILES | {f"{shard}{suffix}" for shard in shards for suffix in (".tar", ".parquet", STATS_SUFFIX)}
+    unknown = [name for name in files if name not in known and not is_temporary(name)]
+    yield from (Finding(None, f"{name}: not a file of this run") for name in unknown)
     verifier = _ShardVerifier(store, classes, plan_digest)
     for shard in shards:
         if f"{shard}{STATS_SUFFIX}" not in files:
@@ -57,13 +57,6 @@ def verify_folder(
         except ShardError as error:
             problems = [str(error)]
         yield from (Finding(shard, problem) for problem in problems)
-
-
-def _unknown_files(files: Mapping[str, StoredFile], shards: set[str]) -> Iterator[Finding]:
-    known = _CARD_FILES | {f"{shard}{suffix}" for shard in shards for suffix in (".tar", ".parquet", STATS_SUFFIX)}
-    for name in files:
-        if name not in known and not is_temporary(name):
-            yield Finding(None, f"{name}: not a file of this run")
 
 
 class _ShardVerifier:

@@ -33,11 +33,6 @@ class PublishedFile:
     size: int
     sha256: str
 
-    @classmethod
-    def from_path(cls, path: Path, name: str) -> Self:
-        """Return the record of the file at `path`, which will be published as `name`."""
-        return cls(name, path.stat().st_size, sha256_of(path))
-
     def as_json(self) -> dict[str, Any]:
         """Return the entry of the stats file."""
         return {"name": self.name, "size": self.size, "sha256": self.sha256}
@@ -46,8 +41,7 @@ class PublishedFile:
 class ShardWriter:
     """A writer of `name.tar` and `name.parquet` in a folder or object store.
 
-    schema: columns of the index, null where a sample lacks the field. Default: the fields of the first sample, which
-            all others must have with the same types.
+    schema: columns of the index, null where a sample lacks the field. Default: the fields that all samples have.
 
     Equal samples in equal order give equal bytes. Nothing appears in the folder before `publish`; a writer that is
     closed without it leaves nothing behind. Memory is constant, except for the index.
@@ -91,7 +85,7 @@ class ShardWriter:
         self._file.close()
         tar = PublishedFile(f"{self._name}.tar", self._offset, self._hash.hexdigest())
         pq.write_table(self._index.table(), self._staged_index, compression="zstd")
-        index = PublishedFile.from_path(self._staged_index, f"{self._name}.parquet")
+        index = PublishedFile(f"{self._name}.parquet", self._staged_index.stat().st_size, sha256_of(self._staged_index))
         self._store.publish(self._staged_tar, tar.name)
         self._store.publish(self._staged_index, index.name)
         return tar, index
@@ -142,23 +136,15 @@ class _IndexRows:
         if not self._names:
             self._names, self._types = tuple(row), tuple(map(type, row.values()))
         if tuple(row) != self._names:
-            if row.keys() != set(self._names):
-                differing = sorted(row.keys() ^ set(self._names))
+            if differing := sorted(row.keys() ^ set(self._names)):
                 raise ShardError(f"{row['key']}: fields differ from the first sample's by {differing}")
             row = {name: row[name] for name in self._names}
         # Readers infer a schema from the first samples: after an int, 0.5 would be read as 0.
-        if tuple(map(type, row.values())) != self._types:
-            raise ShardError(self._type_difference(row))
+        for (name, value), expected in zip(row.items(), self._types, strict=True):
+            if type(value) is not expected:
+                types = f"is {type(value).__name__}, and was {expected.__name__} in the first sample"
+                raise ShardError(f"{row['key']}: field {name!r} {types}")
         return row
-
-    def _type_difference(self, row: Row) -> str:
-        name, expected = next(
-            (name, expected)
-            for name, expected in zip(self._names, self._types, strict=True)
-            if type(row[name]) is not expected
-        )
-        actual = type(row[name]).__name__
-        return f"{row['key']}: field {name!r} is {actual}, and was {expected.__name__} in the first sample"
 
     def _pack(self) -> None:
         types = [_ARROW_TYPES.get(kind) for kind in self._types] if self._schema is None else self._schema.types

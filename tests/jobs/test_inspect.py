@@ -15,7 +15,7 @@ import pytest
 from jobs.__main__ import main
 from jobs.progress import print_progress
 from shards.codec import encode_rgb
-from shards.tools.class_sheet import MAX_CLASSES
+from shards.tools.image_grid import MAX_CLASSES
 from tests.shards.tools.shard_folders import CLASSES, make_sample, read_files, write_folder, write_foreign
 
 Run = Callable[..., tuple[int, str, str]]

@@ -1,10 +1,9 @@
 """Fit of images to their class: mean margin, and the number of outliers."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
-from engine.evaluation.measure_result import Column
+from engine.evaluation.measure_result import Column, EncoderInfo
 
 
 class ClassFitSettings(MeasureSettings):
@@ -16,24 +15,20 @@ class ClassFitSettings(MeasureSettings):
 class ClassFit(Measure):
     """Mean margin and outliers of all images, not only of the compared ones."""
 
-    order = 50
+    order, pooled = 50, True
+    columns: tuple[Column, ...] = (
+        Column(name="margin", title="margin", decimals=2),
+        Column(name="outliers", title="outliers", decimals=0),
+    )
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """Both, unless the encoder knows no classes."""
-        margin = Column(name="margin", title="margin", decimals=2)
-        outliers = Column(name="outliers", title="outliers", decimals=0)
-        return (margin, outliers) if self.encoder.knows_classes else ()
+    def __init__(self, settings: ClassFitSettings, encoder: EncoderInfo) -> None:
+        if not encoder.knows_classes:
+            self.columns = ()
 
-    def of_class(self, images: MeasuredImages) -> Values:
-        """Return both of one class."""
-        if images.margins is None or images.outliers is None:
-            return {}
-        return {"margin": float(images.margins.mean()), "outliers": int(images.outliers.sum())}
-
-    def of_all(self, images: MeasuredImages, of_classes: Sequence[Values]) -> Values:
-        """Return both over all images."""
-        return self.of_class(images)
+    def compute(self, images: MeasuredImages) -> Values:
+        """Return both; nothing for an encoder that knows no classes."""
+        fits = images.fits
+        return {} if fits is None else {"margin": float(fits.margin.mean()), "outliers": int(fits.outlier.sum())}
 
 
 MEASURES.register(ClassFitSettings, ClassFit)

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from engine.evaluation.distances import Features
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, TooFew, Values
-from engine.evaluation.measure_result import Column
+from engine.evaluation.measure_result import Column, EncoderInfo
+
+Floats = NDArray[np.float64]
 
 
 class FrechetSettings(MeasureSettings):
@@ -20,22 +22,16 @@ class FrechetSettings(MeasureSettings):
 class FrechetDistance(Measure):
     """Fréchet distance of Gaussians with the means and covariances of the sets; 0 or more."""
 
-    order = 10
+    order, pooled = 10, True
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The distance, titled by its encoder: FID is defined for Inception only."""
-        return (Column(name="fd", title=f"FD ({self.encoder.short_name})", decimals=1),)
+    def __init__(self, settings: FrechetSettings, encoder: EncoderInfo) -> None:
+        self.columns = (Column(name="fd", title=f"FD ({encoder.short_name})", decimals=1),)
 
-    def of_class(self, images: MeasuredImages) -> Values:
-        """Return the distance of one class."""
-        return self.of_all(images, ())
-
-    def of_all(self, images: MeasuredImages, of_classes: Sequence[Values]) -> Values:
-        """Return the distance of all classes together, with equally many images of each."""
+    def compute(self, images: MeasuredImages) -> Values:
+        """Return the distance, with equally many images of each class, the first ones."""
         if not images.pairs:
             return {}
-        real, synthetic = (_balanced([getattr(pair, side) for pair in images.pairs]) for side in ("real", "synthetic"))
+        real, synthetic = map(_balanced, zip(*images.pairs, strict=True))
         return {"fd": fd(real, synthetic)}
 
 
@@ -51,12 +47,7 @@ def fd(real: Features, synthetic: Features) -> float:
     return frechet_distance(*_moments(real), *_moments(synthetic))
 
 
-def frechet_distance(
-    mean: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    other_mean: NDArray[np.float64],
-    other_covariance: NDArray[np.float64],
-) -> float:
+def frechet_distance(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
     """Return the squared 2-Wasserstein distance of two Gaussians (Dowson and Landau, 1982)."""
     # The trace of the root of a product of covariances AA' and BB' is the sum of the singular values of A'B. These are
     # never complex and need no iteration, also if a covariance is singular.
@@ -66,17 +57,16 @@ def frechet_distance(
 
 
 def _balanced(of_classes: Sequence[Features]) -> Features:
-    """Return equally many rows of each class, the first ones."""
     count = min(map(len, of_classes))
     return np.concatenate([features[:count] for features in of_classes])
 
 
-def _moments(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(features: Features) -> tuple[Floats, Floats]:
     exact = features.astype(np.float64)
     return exact.mean(axis=0), np.atleast_2d(np.cov(exact, rowvar=False))
 
 
-def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def _root(covariance: Floats) -> Floats:
     """Return A with AA' = covariance."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(values.clip(min=0)), np.float64)

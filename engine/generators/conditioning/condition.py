@@ -20,15 +20,12 @@ class Condition(Protocol):
     @property
     def source(self) -> str:
         """SHA-256 of the image or layout that it is made from; "" if it is drawn."""
-        ...
 
     def control(self, height: int, width: int) -> Pixels:
         """Return what the generator sees, in the size of the generated image: uint8 (height, width, 3)."""
-        ...
 
     def mask_at(self, height: int, width: int) -> Mask | None:
         """Return the label of each pixel, uint8 (height, width), in the size of the stored image; None without."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,9 @@ class ChatProtocol(Protocol):
 
     def request_body(self, question: Question) -> dict[str, Any]:
         """Return the JSON to post."""
-        ...
 
     def parse(self, body: Any) -> Response:
         """Return the response in a body. Raises LookupError, TypeError or ValueError for any other content."""
-        ...
 
 
 class OllamaChat:

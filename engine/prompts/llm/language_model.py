@@ -20,4 +20,3 @@ class LanguageModel(Protocol):
 
         Raises ModelError or AnswerError after `on_responses` got every complete response.
         """
-        ...

@@ -1,17 +1,19 @@
 """The result of one training, RUN/train/NAME/result.json."""
 
-from typing import Self
+from typing import ClassVar
 
 from engine.config.train_spec import TrainSpec
 from engine.run.stored_result import StoredResult
 from engine.training.classifier.metrics import Scores
-from shards.storage.store import Store
 
 RESULT = "result.json"
 
 
 class TrainResult(StoredResult):
     """Settings and scores of a finished training. It is written last, so a folder that has it is finished."""
+
+    FILE: ClassVar[str] = RESULT
+    REMEDY: ClassVar[str] = "remove it and run train again"
 
     name: str
     fingerprint: str
@@ -30,12 +32,3 @@ class TrainResult(StoredResult):
     device: str
     seconds_since_last_start: float
     versions: dict[str, str]
-
-    @classmethod
-    def read(cls, folder: Store) -> Self | None:
-        """Return the result, or None before the end. Raises RunMismatch if the file is damaged."""
-        return cls.load(folder, RESULT, "remove it and run train again")
-
-    def write(self, folder: Store) -> None:
-        """Write result.json."""
-        self.save(folder, RESULT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.cluster.stop_conditions import StopConditions
+from engine.cluster.stopping import StopConditions
 from engine.errors import BudgetSpent, OutputError, Stopped
 
 FULL = OutputError("/run/shards: No space left on device")

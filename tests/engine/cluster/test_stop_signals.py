@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from engine.cluster.stop_signals import StopSignals
+from engine.cluster.stopping import StopSignals
 from engine.errors import Stopped
 from tests.conftest import ROOT
 
@@ -33,9 +33,9 @@ def test_signals_are_recorded_and_raised_by_the_loop_alone() -> None:
 
 HANGING_LOOP = """
 import os, signal, time
-from engine.cluster import stop_signals
-stop_signals._EXIT_AFTER_S = 0.2
-with stop_signals.StopSignals():
+from engine.cluster import stopping
+stopping._EXIT_AFTER_S = 0.2
+with stopping.StopSignals():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)

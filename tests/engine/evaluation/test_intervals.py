@@ -11,41 +11,41 @@ from tests.engine.evaluation.arm_qualities import compare, quality, random_quali
 def test_a_clear_gain_has_an_interval_above_zero() -> None:
     validation = {0.0: quality(0.8), 0.5: quality(0.9), 1.0: quality(0.7), "oracle": quality(0.95)}
     found = compare(validation, {0.0: quality(0.8), 0.5: quality(0.88)})
-    assert (found.alpha_star, found.alpha_star_range) == (0.5, (0.5, 0.5))
+    assert (found.verdict.alpha_star, found.verdict.alpha_star_range) == (0.5, (0.5, 0.5))
     lift = found.lifts["0.5"]
     assert lift.mean == pytest.approx(0.1)
     assert 0.06 < lift.low < 0.1 < lift.high < 0.14
-    assert found.gap_closed == pytest.approx(2 / 3)
-    assert found.test_lift is not None
-    assert found.test_lift.mean == pytest.approx(0.08)
-    assert found.best_baseline is found.lead_over_best_baseline is None
+    assert found.verdict.gap_closed == pytest.approx(2 / 3)
+    assert found.verdict.test_lift is not None
+    assert found.verdict.test_lift.mean == pytest.approx(0.08)
+    assert found.verdict.best_baseline is found.verdict.lead_over_best_baseline is None
 
 
 def test_without_a_gain_alpha_star_is_zero() -> None:
     found = compare({0.0: quality(0.8), 0.5: quality(0.7), "oracle": quality(0.95)})
-    assert (found.alpha_star, found.lifts["0.0"].mean, found.gap_closed) == (0.0, 0.0, 0.0)
+    assert (found.verdict.alpha_star, found.lifts["0.0"].mean, found.verdict.gap_closed) == (0.0, 0.0, 0.0)
 
 
 def test_of_equal_arms_the_one_with_least_synthetic_data_wins() -> None:
-    assert compare({0.0: quality(0.7), 0.25: quality(0.8), 0.75: quality(0.8)}).alpha_star == 0.25
+    assert compare({0.0: quality(0.7), 0.25: quality(0.8), 0.75: quality(0.8)}).verdict.alpha_star == 0.25
 
 
 def test_an_oracle_that_is_no_better_leaves_no_gap_to_close() -> None:
-    assert compare({0.0: quality(0.8), 0.5: quality(0.9), "oracle": quality(0.8)}).gap_closed is None
+    assert compare({0.0: quality(0.8), 0.5: quality(0.9), "oracle": quality(0.8)}).verdict.gap_closed is None
 
 
 def test_the_best_alternative_without_synthetic_images_is_compared() -> None:
     found = compare({0.0: quality(0.7), 0.5: quality(0.9), "class_weights": quality(0.8), "nothing": quality(0.7)})
-    assert (found.best_synthetic, found.best_baseline) == ("0.5", "class_weights")
-    assert found.lead_over_best_baseline is not None
-    assert found.lead_over_best_baseline.mean == pytest.approx(0.1)
+    assert (found.verdict.best_synthetic, found.verdict.best_baseline) == ("0.5", "class_weights")
+    assert found.verdict.lead_over_best_baseline is not None
+    assert found.verdict.lead_over_best_baseline.mean == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(("accuracy", "best"), [(0.85, "0.5"), (0.94, "oversampling_and_synthetic")])
 def test_an_alternative_with_synthetic_images_may_be_the_best(accuracy: float, best: str) -> None:
     alternatives = {"oversampling": quality(0.9), "oversampling_and_synthetic": quality(accuracy)}
     found = compare({0.0: quality(0.7), 0.5: quality(0.9), **alternatives})
-    assert (found.best_synthetic, found.best_baseline) == (best, "oversampling")
+    assert (found.verdict.best_synthetic, found.verdict.best_baseline) == (best, "oversampling")
 
 
 def test_a_lift_is_in_its_interval_as_often_as_stated() -> None:
@@ -66,8 +66,8 @@ def test_equal_arms_are_rarely_told_apart() -> None:
             {alpha: random_quality(random, 0.8) for alpha in (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)} for _ in range(2)
         )
         found = compare(validation, test)
-        assert found.test_lift is not None
-        gains += found.lifts[str(found.alpha_star)].low > 0 and found.test_lift.low > 0
+        assert found.verdict.test_lift is not None
+        gains += found.lifts[str(found.verdict.alpha_star)].low > 0 and found.verdict.test_lift.low > 0
     assert gains <= 2
 
 

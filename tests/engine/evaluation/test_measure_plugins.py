@@ -22,8 +22,8 @@ class CentreSettings(MeasureSettings):
 class CentreDistance(Measure):
     columns = (Column(name="centre", title="centre distance", decimals=4),)
 
-    def of_class(self, images):
-        real, synthetic = images.pair.real, images.pair.synthetic
+    def compute(self, images):
+        real, synthetic = images.pair
         return {"centre": float(np.linalg.norm(real.mean(axis=0) - synthetic.mean(axis=0)))}
 
 MEASURES.register(CentreSettings, CentreDistance)

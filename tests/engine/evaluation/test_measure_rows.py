@@ -1,7 +1,5 @@
 """The table: who is compared with whom, by how many, and what is left blank."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,12 +7,12 @@ from hypothesis import strategies as st
 
 from engine.evaluation.encoders import margins
 from engine.evaluation.image_groups import GroupFeatures
-from engine.evaluation.manifold import manifold
 from engine.evaluation.measure_plugin import all_measures
 from engine.evaluation.measure_result import ALL_CLASSES, REAL, EncoderInfo, MeasureRow
 from engine.evaluation.measure_rows import MeasureGroup, fit_to_classes, make_rows
 from engine.evaluation.measures.fd import fd
 from engine.evaluation.measures.kd import kd
+from engine.evaluation.measures.manifold import manifold
 
 CLASSES = ("a", "b", "c")
 
@@ -61,12 +59,12 @@ def test_strategies_are_compared_by_equally_many_images() -> None:
     assert rows["one", "a"].images == 40
     features, theirs = groups["one"].images.features[:15], REFERENCE.features[:30]
     row = rows["one", "a"]
-    distance = kd(theirs, features)
+    mean, standard_error = kd(theirs, features)
     assert row.values == {
         "fd": fd(theirs, features),
-        "kd": distance.mean,
-        "kd_standard_error": distance.standard_error,
-        **asdict(manifold(theirs, features)),
+        "kd": mean,
+        "kd_standard_error": standard_error,
+        **manifold(theirs, features),
         **dict.fromkeys(("margin", "outliers", "copies")),
     }
 

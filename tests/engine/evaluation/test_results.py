@@ -28,7 +28,7 @@ MEASURED = MeasureResult(
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    assert SweepResult.read(store) is MeasureResult.read(store) is TrialResult.read(store, "x-3") is None
+    assert SweepResult.read(store) is MeasureResult.read(store) is TrialResult.read(store, "x-3.json") is None
     swept = result({0.0: quality(0.8), 0.5: quality(0.9), "oracle": quality(1.0), "weights": quality(0.7)})
     scores = Scores(
         loss=float("inf"), accuracy=0.5, macro_f1=0.5, weighted_f1=0.5, recall=(0.5, None), confusion=((1, 1), (0, 0))
@@ -40,11 +40,12 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
         scores={"validation": scores},
         predictions={"validation": TrialPredictions(quality=(1.0, 0.0), predicted=(0, 1), confidence=(0.5, 0.9))},
     )
-    for written in (swept, MEASURED, trial):
-        written.write(store)
+    swept.write(store)
+    MEASURED.write(store)
+    trial.write(store, "x-3.json")
     assert SweepResult.read(store) == swept
     assert MeasureResult.read(store) == MEASURED
-    assert TrialResult.read(store, "x-3") == trial
+    assert TrialResult.read(store, "x-3.json") == trial
     assert MEASURED.encoder.short_name == "dino"
 
 

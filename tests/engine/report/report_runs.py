@@ -89,7 +89,7 @@ def write_results(
     sweep, random = prepare_sweep(run), np.random.default_rng(1)
     for trial in sweep.trials():
         accuracy = accuracies.get(trial.arm, _OTHER_ARMS)
-        _trial_result(sweep, trial, accuracy, random, masks).write(run.store / "sweep")
+        _trial_result(sweep, trial, accuracy, random, masks).write(run.store / "sweep", f"{trial.name}.json")
     write_sweep(sweep, near_copies)
 
 

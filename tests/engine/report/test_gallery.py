@@ -14,7 +14,7 @@ from tests.engine.report.page_reader import read_page
 
 
 def validation_predictions(run: Run, arm: str) -> TrialPredictions:
-    trial = TrialResult.read(run.store / "sweep", f"{arm}-0")
+    trial = TrialResult.read(run.store / "sweep", f"{arm}-0.json")
     assert trial is not None
     return trial.predictions["validation"]
 

@@ -12,8 +12,7 @@ import numpy as np
 from shards import Sample, ShardCache, ShardWriter
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
-from shards.tools.reshard_options import ReshardOptions
-from shards.tools.reshard_plan import ReshardPlan, ReshardPlanner
+from shards.tools.reshard_plan import ReshardOptions, ReshardPlan, ReshardPlanner
 from shards.writing.dataset_card import DatasetCard, write_card
 
 CLASSES = ("cat", "sea lion", "größe")

@@ -1,12 +1,17 @@
-"""The text for other clients: S3 URLs, captions and labels."""
+"""The text for other clients: S3 URLs, captions, labels, and short lists of tars."""
 
 from fractions import Fraction
 
 import pytest
+from braceexpand import braceexpand
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shards import ShardError
 from shards.tools.client_mix import ClientMix, ClientSource
-from shards.tools.interop import CLIENTS
+from shards.tools.interop import CLIENTS, brace_patterns, python_list
+
+NUMBERS = st.lists(st.integers(0, 30), min_size=1, max_size=25, unique=True).map(sorted)
 
 
 def single(source: ClientSource) -> ClientMix:
@@ -41,3 +46,14 @@ def test_open_clip_counts_only_samples_with_captions() -> None:
     assert "--train-data-upsampling-factors 1.0::4.0" in text
     assert "--train-num-samples 40" in text
     assert "# 2 captions are empty.\n" in text
+
+
+@given(
+    NUMBERS, st.sampled_from(["/a/{:05d}.tar", "/a b/it's {{x}},{{1..3}}/{}.tar", "gs://b2/s-{:02d}-train.tar", "/v{}"])
+)
+def test_patterns_and_lists_name_exactly_the_tars(numbers: list[int], name: str) -> None:
+    urls = [name.format(i) for i in numbers]
+    assert [url for pattern in brace_patterns(urls) for url in braceexpand(pattern)] == urls
+    assert eval(python_list(urls)) == urls
+    if numbers == list(range(numbers[0], numbers[-1] + 1)) and name.startswith("/a/"):
+        assert len(brace_patterns(urls)) == 1, "consecutive shards are one pattern"

@@ -21,7 +21,7 @@ from shards.codec import encode_rgb
 from shards.storage.commit import sha256_of
 from shards.storage.manifest import read_all_stats, read_rows
 from shards.tools.reshard import Resharder
-from shards.tools.reshard_options import ReshardOptions, read_selected_keys
+from shards.tools.reshard_plan import ReshardOptions, read_selected_keys
 from shards.tools.verify import verify_folder
 from tests.shards.tools.shard_folders import (
     CLASSES,
@@ -190,8 +190,7 @@ import sys, psutil
 from pathlib import Path
 from shards import ShardCache
 from shards.tools.reshard import Resharder
-from shards.tools.reshard_options import ReshardOptions
-from shards.tools.reshard_plan import ReshardPlanner
+from shards.tools.reshard_plan import ReshardOptions, ReshardPlanner
 used = []
 def note(_):
     used.append(psutil.Process().memory_info().rss)

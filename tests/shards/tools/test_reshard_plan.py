@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from shards import ShardCache, ShardError
-from shards.tools.reshard_options import ReshardOptions
-from shards.tools.reshard_plan import ReshardPlanner
+from shards.tools.reshard_plan import ReshardOptions, ReshardPlanner
 from tests.shards.tools.shard_folders import CLASSES, make_plan, make_sample, write_folder, write_foreign
 
 

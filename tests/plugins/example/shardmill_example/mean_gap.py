@@ -13,13 +13,11 @@ class MeanGapSettings(MeasureSettings):
 
 
 class MeanGap(Measure):
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return (Column(name="mean_gap", title="mean gap", decimals=3),)
+    columns = (Column(name="mean_gap", title="mean gap", decimals=3),)
 
-    def of_class(self, images: MeasuredImages) -> Values:
-        pair = images.pair
-        return {"mean_gap": float(np.linalg.norm(pair.real.mean(axis=0) - pair.synthetic.mean(axis=0)))}
+    def compute(self, images: MeasuredImages) -> Values:
+        real, synthetic = images.pair
+        return {"mean_gap": float(np.linalg.norm(real.mean(axis=0) - synthetic.mean(axis=0)))}
 
 
 MEASURES.register(MeanGapSettings, MeanGap)

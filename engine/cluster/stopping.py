@@ -1,18 +1,44 @@
-"""Ctrl-C and SIGTERM, recorded for a loop that polls them."""
+"""Why a run assigns no further units: signals, a spent budget, or an output that cannot be written."""
 
 import os
 import signal
 import time
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from engine.errors import Stopped
+from engine.errors import BudgetSpent, OutputError, Stopped
+from shards.errors import ShardmillError
 
 _EXIT_AFTER_S = 5.0
 
 
+@dataclass
+class StopConditions:
+    """The reasons to end a run early. Units in flight are finished."""
+
+    budget: str = ""  # which budget is spent
+    output_error: OutputError | None = None  # why no unit can be stored
+    interrupted: bool = False  # Ctrl-C was pressed once
+
+    @property
+    def reason(self) -> str:
+        """Why no further unit is assigned; "" if the run goes on."""
+        if self.budget or self.output_error:
+            return self.budget or str(self.output_error)
+        return "press Ctrl-C again to stop at once" if self.interrupted else ""
+
+    def error(self, units_left: int) -> ShardmillError | None:
+        """Return the error of a run that ended with so many unfinished units; None if it ended by itself."""
+        if self.output_error is not None or not units_left:
+            return self.output_error
+        if self.budget:
+            return BudgetSpent(f"stopped with {units_left} units left: {self.budget}")
+        return Stopped(f"stopped with {units_left} units left; run the same command again to resume")
+
+
 class StopSignals:
-    """A context manager that records Ctrl-C and SIGTERM.
+    """A context manager that records Ctrl-C and SIGTERM, for a loop that polls them.
 
     drain_requested: Ctrl-C was pressed once: finish the units in flight and assign no others.
     """
@@ -40,8 +66,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
-        # A handler must not raise: it interrupts any line of the main thread, and Ray catches what is raised within its
-        # calls.
+        # A handler must not raise: it interrupts any line of the main thread, and Ray catches errors in its calls.
         if self._stop_signal is not None and time.monotonic() - self._stopped_at > _EXIT_AFTER_S:
             os._exit(128 + number)  # the loop hangs in a call, for example because the head node is lost
         if self._stop_signal is None and (self.drain_requested or number == signal.SIGTERM):
