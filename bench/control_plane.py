@@ -23,7 +23,7 @@ from bench.machine import ROOT, machine
 from bench.s3_server import S3, serve_s3
 from engine.cluster.assignments import UNITS_PER_ACTOR
 from engine.config.spec_file import load_spec
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.runner import run_unit

@@ -34,7 +34,7 @@ def decode_rgb(data: Encoded, out: Pixels | None = None) -> Pixels:
         pixels = _decode_jpeg(array, out)
         if pixels is not None:
             return pixels
-    decoded = _decode_by_cv2(array, cv2.IMREAD_COLOR_RGB)
+    decoded: Pixels | None = _decode_by_cv2(array, cv2.IMREAD_COLOR_RGB)
     if decoded is None:
         raise CorruptImage(f"{len(array)} bytes that are no image")
     return decoded

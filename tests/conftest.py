@@ -30,6 +30,8 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAY_USAGE_STA
 # Threads wait for one another by spinning: on cores that two processes of tests and Ray's share, that costs them all
 # twenty times what the second thread gains.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Commands that tests start find the generator "fake" there, by its entry point.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins/fake")])
 # A cluster that the shell knows of is none of a test's business.
 os.environ.pop("RAY_ADDRESS", None)
 
@@ -48,9 +50,12 @@ TINY_SPEC = {
         "attributes": {"size": ["big", "{small}", "wee's"]},
     },
     "filters": [],
-    "model": {"steps": 40, "batch_size": 8},
+    "model": {"steps": 4, "batch_size": 8},
     "output": {"samples_per_shard": 7, "image": {"format": "png", "size": 32}},
 }
+# Drawn without a model, at a third of a second for each unit: processes that need not import diffusers start in a third
+# of the time, and tests can disturb them.
+FAKE_MODEL = {"kind": "fake", "batch_size": 8, "seconds": 0.3}
 
 Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
 Hashes = dict[str, str]
@@ -98,7 +103,7 @@ def start_ray() -> None:
     if not ray.is_initialized():
         ray.init(
             address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}, _system_config={"metrics_report_interval_ms": 500},
+            _system_config={"metrics_report_interval_ms": 500},
         )  # fmt: skip
 
 
@@ -134,6 +139,21 @@ def tiny_run(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tiny_spec, tmp_path_factory.mktemp("tiny-run") / "run")
 
 
+@pytest.fixture(scope="session")
+def fake_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spec file like `tiny_spec`, of the generator in `tests.cluster.fake_kind`."""
+    return write_spec(tmp_path_factory.mktemp("fake-spec"), TINY_SPEC | {"model": FAKE_MODEL})
+
+
+@pytest.fixture(scope="session")
+def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `fake_spec`, made in this process, without Ray. Not to be changed: copy it first."""
+    import tests.cluster.fake_kind  # noqa: F401  (registers it)
+
+    folder = tmp_path_factory.mktemp("fake-run")
+    return make_run(write_spec(folder, TINY_SPEC | {"model": FAKE_MODEL | {"seconds": 0}}), folder / "run")
+
+
 def write_spec(folder: Path, *parts: dict) -> Path:
     """A spec file that holds these parts, a later one over an earlier one, one level deep."""
     content: dict = {}
@@ -148,7 +168,7 @@ def write_spec(folder: Path, *parts: dict) -> Path:
 def make_run(spec: Path, folder: Path) -> Path:
     """Make every unit of a spec in this process."""
     from engine.config.spec_file import load_spec
-    from engine.generators.registry import load_generator
+    from engine.generators.generator import load_generator
     from engine.run.run import begin_run, plan_run
     from engine.worker.runner import run_unit
 

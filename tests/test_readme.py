@@ -53,13 +53,15 @@ def test_the_commands_parse(line: str) -> None:
     parser().parse_args(line.split())
 
 
-def test_every_file_that_is_named_exists() -> None:
-    tree = blocks("")[-1]
-    named = re.findall(r"[a-z_]+\.(?:py|yaml)", tree)
-    assert len(named) > 15
-    for name in named:
-        assert any((ROOT / place / name).is_file() for place in ("", "engine", "shards")), name
-    for folder in re.findall(r"([a-z]+/(?:[a-z]+/)?)(?=\s)", tree):
-        assert any((ROOT / place / folder).is_dir() for place in ("", "engine", "tests")), folder
+def test_every_named_file_and_folder_exists() -> None:
+    tree, top = blocks("")[-1], Path()
+    places = re.findall(r"^( *)([a-z_]+(?:/|\.py|\.yaml))(?=\s)", tree, re.MULTILINE)
+    assert len(places) > 20
+    for indent, name in places:
+        top = top if indent else ROOT / name
+        assert (top / name if indent else top).exists(), name
+    section = README[README.index("## Where to read first") :]
+    for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`", section):
+        assert (ROOT / path).is_file(), path
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target

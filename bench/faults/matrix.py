@@ -3,11 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 from unittest.mock import patch
 
 from bench.faults import actors, autoscaler, disks, drivers, nodes, stores, units  # noqa: F401  (each registers its faults)
@@ -35,9 +36,9 @@ class Row:
 class Matrix:
     """What all faults share: a spec, an undisturbed run of it, and an S3 server. folder: holds all runs and logs."""
 
-    def __init__(self, folder: Path, store: S3) -> None:
+    def __init__(self, folder: Path, store: S3, model: Mapping[str, Any] | None = None) -> None:
         self._folder, self._store = folder, store
-        self._spec = write_spec(folder)
+        self._spec = write_spec(folder, model)
         store.make_bucket(BUCKET)
         undisturbed = Scene(self._spec, Folder(folder / "undisturbed"), 1, folder)
         try:

@@ -4,9 +4,11 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -34,11 +36,14 @@ _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _PROGRAM = (sys.executable, "-m", "bench.faults.command")
 
 
-def write_spec(folder: Path) -> Path:
-    """Write the spec file, with its model and its real images beside it."""
+def write_spec(folder: Path, model: Mapping[str, Any] | None = None) -> Path:
+    """Write the spec file, with its real images beside it.
+
+    model: section of the spec; by default a small real pipeline, which is written beside it too.
+    """
     from bench.tiny_pipeline import make_pipeline
 
-    model = make_pipeline(folder / "model")
+    section = model or {**_MODEL, "source": str(make_pipeline(folder / "model"))}
     draw = np.random.default_rng(0)
     for name, number in product(CLASSES, range(4)):
         place = folder / "real" / name
@@ -47,7 +52,7 @@ def write_spec(folder: Path) -> Path:
         (place / f"{number}.png").write_bytes(encode_rgb(image, "png"))
     data = {"source": "imagefolder", "path": str(folder / "real")}
     path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump({**SPEC, "data": data, "model": {**_MODEL, "source": str(model)}}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**SPEC, "data": data, "model": section}), encoding="utf-8")
     return path
 
 

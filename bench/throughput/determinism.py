@@ -16,8 +16,7 @@ from bench.throughput.digits import STEPS, digits_run
 from bench.throughput.rounds import Options
 from bench.throughput.row import OURS, Row
 from engine.config.spec import Spec
-from engine.generators.generator import Generator, Request
-from engine.generators.registry import load_generator
+from engine.generators.generator import Generator, Request, load_generator
 from shards.codec import Pixels
 
 SEEDS, BATCH, OTHER_BATCHES, PROCESSES = 256, 16, (8, 64), 2

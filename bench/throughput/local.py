@@ -11,8 +11,8 @@ from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec
 from engine.config.spec import Spec
+from engine.generators.generator import load_generator
 from engine.generators.kinds.text_to_image import TextToImageSettings
-from engine.generators.registry import load_generator
 from engine.profiling import totals
 from engine.run.plan import make_plan
 from engine.run.run_context import RunContext

@@ -10,7 +10,7 @@ from bench.throughput.determinism import pixels
 from bench.throughput.digits import STEPS, digits_run
 from bench.throughput.rounds import Options
 from bench.throughput.row import OURS, Row, at_most
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from shards.codec import Pixels
 
 TOLERANCES = {"fp32": 0.5, "fp16": 1.0, "bf16": 2.0}

@@ -13,8 +13,7 @@ import ray
 from engine.cluster.assignments import UNITS_PER_ACTOR
 from engine.cluster.ray_errors import is_disk_full
 from engine.errors import ModelError, NoStagingRoom
-from engine.generators.generator import Generator
-from engine.generators.registry import load_generator
+from engine.generators.generator import Generator, load_generator
 from engine.models.memory import is_out_of_memory
 from engine.monitoring.trace import write_profile
 from engine.run.assets import stored_assets

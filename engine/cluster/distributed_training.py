@@ -1,7 +1,7 @@
 """Training a classifier on Ray Train: several workers share every batch, and resume from the checkpoint if one dies."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from secrets import token_hex
 from typing import Any
@@ -103,7 +103,6 @@ def _train_until_death(job: ClassifierJob, cluster: ClusterSpec, messages: _Work
 
 
 def _is_death(reason: BaseException) -> bool:
-    """Return whether a worker's process or node died, rather than its code having raised an exception."""
     # Ray Train wraps the error of a worker whose health check failed.
     return isinstance(getattr(reason, "health_check_failure", reason), RayActorError)
 
@@ -133,19 +132,15 @@ def _run_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(cpus)
     use_deterministic_kernels()
     worker = TrainWorker(context.get_world_rank(), context.get_world_size(), device, job.spec.precision, cpus)
-
-    def send(rows: Sequence[Row], step: int, steps: int) -> None:
-        queue.put((rows[-1], step, steps))
-
     try:
-        job.run(worker, send)
+        job.run(worker, lambda rows, step, steps: queue.put((rows[-1], step, steps)))
     except ShardmillError as error:
         queue.put(error)
         raise
     except RuntimeError as error:
         if is_out_of_memory(error):
-            text = "train.batch_size: does not fit into the device's memory; lower it, or raise train.workers"
-            queue.put(ModelError(text))
+            problem = "train.batch_size: does not fit into the device's memory"
+            queue.put(ModelError(f"{problem}; lower it, or raise train.workers"))
         raise
 
 

@@ -14,8 +14,7 @@ from engine.cluster.node_health import NodeHealth
 from engine.cluster.nodes import Nodes
 from engine.cluster.ray_errors import brief, cause_of
 from engine.cluster.ray_session import joins_cluster
-from engine.cluster.stopping import StopConditions, StopSignals
-from engine.cluster.store_backoff import StoreBackoff
+from engine.cluster.stopping import StopConditions, StopSignals, StoreBackoff
 from engine.cluster.work_queue import WorkQueue
 from engine.errors import ModelError, OutputError
 from engine.monitoring.budget import CostMeter
@@ -67,8 +66,6 @@ class Driver:
             raise error
         self._queue.raise_if_failed()
 
-    # The steps of the main loop, in their order.
-
     def _scale_pool(self) -> None:
         """Scale the pool to the number of unfinished units, counting only actors on nodes that are not draining."""
         draining, avoided = self._nodes.draining, self._avoided_nodes()
@@ -119,8 +116,6 @@ class Driver:
         if self._stopping.reason and not self._has_logged_stop:
             self._has_logged_stop = True
             self._progress.log(f"finishing the units in flight: {self._stopping.reason}", "run_draining")
-
-    # Results of calls to actors.
 
     def _handle_load(self, ref: "Ref[str]") -> None:
         actor = self._pool.loading[ref]
@@ -219,7 +214,7 @@ class Driver:
 
     def _is_usable(self, node: str) -> bool:
         """Ask Ray whether a node is alive and does not drain."""
-        self._nodes.refresh_now()
+        self._nodes.refresh(max_age_s=0)
         return node in self._nodes.usable
 
     def _avoided_nodes(self) -> frozenset[str]:

@@ -25,10 +25,7 @@ class NotInCluster(ShardmillError):
 
 
 class LocalNodes:
-    """The live Ray nodes with an address of this machine; usually there is one.
-
-    only: the id of the one node to consider, if several nodes share the machine.
-    """
+    """The live Ray nodes with an address of this machine. only: the id of the node to consider; None for all."""
 
     # Ray has no public call that drains a node. These are the calls of its autoscaler and of `ray start --block`.
 
@@ -39,7 +36,7 @@ class LocalNodes:
             self.cluster = canonicalize_bootstrap_address_or_die("auto")
             self._gcs = GcsClient(address=self.cluster)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            raise NotInCluster(f"no Ray cluster: {_one_line(error)}; {_REMEDY}") from None
+            raise NotInCluster(f"no Ray cluster: {first_line(error).rstrip('.')}; {_REMEDY}") from None
 
     def wait_for_nodes(self) -> list[str]:
         """Return the ids of the nodes as soon as there is one. Raises NotInCluster."""
@@ -72,7 +69,7 @@ class LocalNodes:
                 if nodes := call():
                     return nodes
             except RayError as error:
-                problem = _one_line(error)
+                problem = first_line(error).rstrip(".")
             if time.time() >= deadline:
                 raise NotInCluster(f"Ray cluster {self.cluster}: {problem}; {_REMEDY}")
             time.sleep(_RETRY_S)
@@ -81,12 +78,7 @@ class LocalNodes:
 def _is_local(address: str) -> bool:
     """Return whether an IP address belongs to this machine or pod."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        with suppress(OSError):
-            probe.bind((address, 0))  # a socket can be bound to local addresses only
-            return True
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.bind((address, 0))  # a socket can be bound to local addresses only
+        return True
     return False
-
-
-def _one_line(error: BaseException) -> str:
-    return first_line(error).rstrip(".")

@@ -8,7 +8,6 @@ import ray
 
 from engine.config.cluster_spec import ClusterSpec
 
-_REFRESH_S = 1.0
 _ACCELERATOR_PREFIX = "accelerator_type:"
 # An actor with accelerator_type asks Ray for 0.001 of the resource that marks the kind of GPU; a node has 1.
 _ACCELERATOR_SHARE = 0.001
@@ -27,18 +26,18 @@ class Nodes:
         self.capacity: dict[str, int] = {}
         self.draining: frozenset[str] = frozenset()
 
-    def refresh(self) -> None:
-        """Ask Ray for the state, unless that was done within the last second."""
-        if time.monotonic() - self._refreshed_at >= _REFRESH_S:
-            self.refresh_now()
-
-    def refresh_now(self) -> None:
-        """Ask Ray for the state."""
+    def refresh(self, max_age_s: float = 1.0) -> None:
+        """Ask Ray for the state, unless that was done within the last `max_age_s` seconds."""
+        if time.monotonic() - self._refreshed_at < max_age_s:
+            return
         self._refreshed_at = time.monotonic()
         alive = [node for node in ray.nodes() if node["Alive"]]
         capacity = {node["NodeID"]: actors_that_fit(node["Resources"], self._cluster) for node in alive}
         self.capacity = {node: count for node, count in capacity.items() if count}
-        self.draining = _draining_nodes()
+        # Ray has no public call for this; Ray Train uses the same private one. A Ray version without it gives no
+        # warning before a node ends, and the run loses the units in flight there.
+        with suppress(AttributeError):
+            self.draining = frozenset(ray._private.state.state.get_draining_nodes())
 
     @property
     def usable(self) -> dict[str, int]:
@@ -46,7 +45,7 @@ class Nodes:
         return {node: count for node, count in self.capacity.items() if node not in self.draining}
 
     def target_actors(self, avoided: Collection[str] = ()) -> int:
-        """Return how many actors the run should have: `max_actors`, or as many as fit on usable nodes not avoided."""
+        """Return how many actors the run should have: `max_actors`, or those that fit, but at least `min_actors`."""
         if self._cluster.max_actors is not None:
             return self._cluster.max_actors  # actors that fit on no node make an autoscaler start more
         capacity = sum(count for node, count in self.usable.items() if node not in avoided)
@@ -70,11 +69,3 @@ def accelerator_types() -> set[str]:
     """Return the kinds of GPUs that the cluster has now."""
     names = ray.cluster_resources()
     return {name.removeprefix(_ACCELERATOR_PREFIX) for name in names if name.startswith(_ACCELERATOR_PREFIX)}
-
-
-def _draining_nodes() -> frozenset[str]:
-    # Ray has no public call for this; Ray Train uses the same private one. A Ray version without it gives no warning
-    # before a node ends, and the run loses the units in flight there.
-    with suppress(AttributeError):
-        return frozenset(ray._private.state.state.get_draining_nodes())
-    return frozenset()

@@ -154,8 +154,7 @@ class Gce(Cloud):
 
 def detect_cloud() -> Cloud:
     """Return the cloud of this machine. Raises NoSpotNotices."""
-    clouds: tuple[Cloud, ...] = (Ec2(), Gce())
-    for cloud in clouds:
+    for cloud in (Ec2(), Gce()):
         with suppress(MetadataUnavailable):
             if cloud.is_available():
                 return cloud
@@ -183,15 +182,14 @@ def wait_for_interruption(cloud: Cloud, log: Log) -> Interruption:
 
 
 def ec2_notices(action: str | None, rebalance: str | None, now: float) -> Sequence[Notice]:
-    """Read the answers of EC2.
+    """Read the answers of EC2. now: Unix time in seconds.
 
     action:    `{"action": ..., "time": ...}` as soon as the interruption of the machine is decided, else None.
     rebalance: not None if an interruption is likely.
-    now:       Unix time in seconds. If `action` holds no time, the deadline is two minutes later.
     """
     if action is not None:
         content: dict[str, Any] = {}
-        deadline = now + _EC2_SPOT_S
+        deadline = now + _EC2_SPOT_S  # if the answer holds no time
         with suppress(ValueError, TypeError, OverflowError):  # neither JSON, nor an object, nor a time
             content = dict(json.loads(action))
             deadline = datetime.fromisoformat(str(content.get("time"))).timestamp()

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -71,6 +70,8 @@ def run_trials(sweep: Sweep) -> None:
     # Tune's own tables repaint the screen. A line for each trial serves people and logs.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a death has a line of ours; an exception is raised below
+    folder = (sweep.store.local or cache_home()) / "sweep" / "tune"  # of Tune's own files; the sweep stores the results
+    folder.mkdir(parents=True, exist_ok=True)
     resources = {"cpu": 1, "gpu": sweep.gpus_per_trial}
     total = len(sweep.trials())
     tuner = tune.Tuner(
@@ -79,7 +80,7 @@ def run_trials(sweep: Sweep) -> None:
         tune_config=tune.TuneConfig(reuse_actors=True),  # importing torch takes as long as a small training
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str(_tune_folder(sweep)),
+            storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -90,10 +91,3 @@ def run_trials(sweep: Sweep) -> None:
         raise errors[0]
     if unfinished := len(sweep.pending()):  # at Ctrl-C, Tune returns without an error
         raise Stopped(f"stopped with {unfinished} trainings left; run the same command again to resume")
-
-
-def _tune_folder(sweep: Sweep) -> Path:
-    """Return the folder of Tune's own files. The sweep itself stores the results."""
-    folder = (sweep.store.local or cache_home()) / "sweep" / "tune"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

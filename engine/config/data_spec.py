@@ -51,11 +51,6 @@ class SourceSettings(Strict):
     purpose."""
 
     @property
-    def location(self) -> str:
-        """Path of the images, for people; "" for a source without files."""
-        return ""
-
-    @property
     def mask_palette(self) -> Palette | None:
         """Colours of the classes in the images' masks; None without masks."""
         return None
@@ -66,6 +61,18 @@ class SourceSettings(Strict):
         return False
 
 
+class MaskedSourceSettings(SourceSettings):
+    """Settings of a source whose images may have masks."""
+
+    masks: MaskPalette | None = None
+    """Dense labels: the class of every pixel."""
+
+    @property
+    def mask_palette(self) -> Palette | None:
+        """Colours of the classes in the masks."""
+        return None if self.masks is None else self.masks.palette
+
+
 class FileSourceSettings(SourceSettings):
     """Settings of a source that reads a file or a folder."""
 
@@ -74,11 +81,6 @@ class FileSourceSettings(SourceSettings):
     held_out: str | None = None
     """The data set's own test set, of the same form. Validation and test then come from it alone, world and train from
     `path` alone."""
-
-    @property
-    def location(self) -> str:
-        """The path as the spec has it."""
-        return self.path
 
 
 SOURCES = PluginFamily[SourceSettings]("source", key="source", folder="engine.data.sources", group="shardmill.sources")

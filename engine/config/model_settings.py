@@ -86,7 +86,9 @@ class ModelSettings(Strict):
         if condition is None and self.takes_condition:
             raise ValueError(f"model.kind {self.kind!r} needs a condition, like condition: {{source: real}}")
         if condition is not None and not self.takes_condition:
-            raise ValueError(f"model.kind {self.kind!r} takes no condition: leave it out, or choose controlnet")
+            raise ValueError(
+                f"model.kind {self.kind!r} takes no condition: leave it out, or choose a kind that takes one"
+            )
 
     @property
     def size(self) -> tuple[int | None, int | None]:

@@ -24,18 +24,16 @@ _TAKEN = ("readme.md", "metadata.jsonl")
 
 
 def folder_names(classes: Iterable[str]) -> tuple[str, ...]:
-    """Return a folder name for each class; the names stay distinct on file systems that ignore case or Unicode form.
+    """Return a folder name for each class, distinct on any file system. Raises SpecError if one is empty or too long.
 
     Unsafe characters become %XX of their UTF-8 bytes (RFC 3986); of a name that would collide, all characters do.
-    `class_name` returns the class again. Raises SpecError for a name that is empty or too long.
     """
     names, taken = [], set(_TAKEN)
     for label in classes:
         name = _UNSAFE.sub(lambda match: _percent(match.group()), label)
         if _folded(name) in taken:
             name = _percent(label)
-        if not 0 < len(name.encode()) <= _MAX_BYTES:
-            length = len(name.encode())
+        if not 0 < (length := len(name.encode())) <= _MAX_BYTES:
             raise SpecError(f"class {label[:40]!r}: {length} bytes as a folder name, not 1 to {_MAX_BYTES}; rename it")
         taken.add(_folded(name))
         names.append(name)

@@ -15,10 +15,7 @@ Members = dict[str, Callable[[], bytes]]
 
 
 def open_masks(place: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[RealImage, ...]]:
-    """Return the class names and the `.mask.png` of every sample of a folder of tars, or of one tar.
-
-    names: the classes of the masks' indices. Raises DataError where a sample names other ones.
-    """
+    """Return the class names and the `.mask.png` of every sample of tars. names: the classes of the masks' indices."""
     tars = sorted(place.glob("*.tar")) if place.is_dir() else [place]
     if not tars[0].is_file():
         raise DataError(f"condition.path: no file {place}; give a folder of tars or of PNGs, or one tar")
@@ -40,8 +37,8 @@ def mask_member(place: str, members: Members, names: tuple[str, ...], section: s
     recorded = metadata_of(place, members).get("mask_classes")
     if recorded is not None and tuple(json.loads(recorded)) != names:
         raise DataError(
-            f"{place}: its mask's classes are {', '.join(json.loads(recorded))}, and {key} has {', '.join(names)}; give "
-            "these in the masks' order"
+            f"{place}: its mask's classes are {', '.join(json.loads(recorded))}, and {key} has {', '.join(names)}; "
+            "give these in the masks' order"
         )
     return members["mask.png"]
 

@@ -22,10 +22,7 @@ def colours_of(palette: Mapping[str, Colour]) -> NDArray[np.uint8]:
 
 
 def read_mask(data: bytes, palette: Mapping[str, Colour], origin: str, key: str) -> Mask:
-    """Decode a PNG in the palette's colours, or of grey class indices.
-
-    key: of the palette in the spec, for errors. Raises DataError for anything else.
-    """
+    """Decode a PNG in the palette's colours or of grey class indices. key: of the palette in the spec, for errors."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error:

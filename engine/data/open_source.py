@@ -1,12 +1,15 @@
-"""Opening the real images that a spec names, undivided."""
+"""Opening the real images that a spec names, undivided, and listing a folder of one folder per class."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from engine.config.data_spec import SOURCES, FileSourceSettings, SourceSettings
-from engine.data.real_image import RealSet
+from engine.data.real_image import RealImage, RealSet
 from engine.errors import DataError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def open_source(spec: SourceSettings) -> RealSet:
@@ -46,3 +49,20 @@ def _keep_classes(images: RealSet, classes: Sequence[str]) -> RealSet:
         for part in (images.images, images.held_out)
     )
     return replace(images, classes=tuple(classes), images=kept, held_out=held_out)
+
+
+def list_class_folders(path: str, place: str = "data.path") -> RealSet:
+    """List PATH/<class>/**/<image>, with classes sorted by name. Raises DataError, about `place`, without images."""
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"{place}: {path} is not a folder; give the one that holds a folder per class")
+    classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    images = tuple(
+        RealImage(label, name, str(file), file.read_bytes)
+        for label, name in enumerate(classes)
+        for file in sorted((root / name).rglob("*"))
+        if file.suffix.lower() in SUFFIXES
+    )
+    if not images:
+        raise DataError(f"{place}: no image in {path}/<class>/; known are {', '.join(sorted(SUFFIXES))}")
+    return RealSet(classes, images)

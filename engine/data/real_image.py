@@ -41,10 +41,7 @@ class RealImage:
             raise DataError(f"{self.origin}: corrupt image ({error}); repair or remove it and run again") from None
 
     def mask(self) -> Mask:
-        """Return class indices, uint8 (height, width), in the image's size or a whole multiple of it.
-
-        Raises DataError where the mask cannot be read or has another size. The set must have masks.
-        """
+        """Return class indices, uint8 (height, width), in a whole multiple of the image's size. Raises DataError."""
         assert self.read_mask is not None
         (height, width), mask = self.pixels().shape[:2], self.read_mask()
         times = mask.shape[0] // height
@@ -58,11 +55,7 @@ class RealImage:
 
 @dataclass(frozen=True)
 class RealSet:
-    """All images of a source.
-
-    classes:  names in label order.
-    held_out: images that the data set itself reserves for validation and test; may be empty.
-    """
+    """All images of a source, with its classes in label order. held_out: the data set's own test images, if any."""
 
     classes: tuple[str, ...]
     images: tuple[RealImage, ...]

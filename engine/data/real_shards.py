@@ -19,10 +19,7 @@ _PER_SHARD = 1000
 
 
 def write_real_shards(splits: Splits, real: StoreLike, image: ImageSpec, shape: tuple[int, int]) -> None:
-    """Write `real/<split>/` for every split; finished shards stay as they are.
-
-    shape: height and width. Raises DataError for a corrupt image and for a mask that does not fit its image.
-    """
+    """Write `real/<split>/` for every split; finished shards stay as they are. shape: (height, width)."""
     # Size and format are those of the synthetic images: neither may tell a classifier which images are synthetic.
     for split in SPLITS:
         store, images = open_store(real) / split, splits[split]
@@ -63,11 +60,7 @@ def _samples(
 def write_shard(
     place: StoreLike, name: str, samples: Iterable[Sample], failures: Sequence[Stats] = (), facts: Stats | None = None
 ) -> None:
-    """Publish one shard of samples that are not a unit of a run: tar, index and stats.
-
-    failures: images that are missing from it, as in `shards.stats`.
-    facts:    further fields of its stats file.
-    """
+    """Publish a shard that is no unit of a run. failures: missing images, see `shards.stats`. facts: more stats."""
     kept: Counter[str] = Counter()
     failed = Counter(str(failure["class_name"]) for failure in failures)
     with ShardWriter(place, name) as writer:

@@ -4,6 +4,7 @@ The splits are disjoint by content, not by name. Within each class the distinct 
 which works as a shuffle and depends on nothing else, and the order is cut at the shares.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -21,11 +22,7 @@ SPLITS = ("world", "train", "validation", "test")
 
 @dataclass(frozen=True)
 class Splits:
-    """Four disjoint tuples of real images, each in the order of digests.
-
-    duplicates: number of copies that were left out, including copies of held-out images among the others.
-    palette:    colours of the classes in the images' masks, if they have masks.
-    """
+    """Four disjoint tuples of real images, in the order of digests. duplicates: how many copies were left out."""
 
     classes: tuple[str, ...]
     world: tuple[RealImage, ...]
@@ -40,10 +37,8 @@ class Splits:
 
     def counts(self, split: str) -> tuple[int, ...]:
         """Count the images of each class in a split, in label order."""
-        counts = [0] * len(self.classes)
-        for image in self[split]:
-            counts[image.label] += 1
-        return tuple(counts)
+        counts = Counter(image.label for image in self[split])
+        return tuple(counts[label] for label in range(len(self.classes)))
 
 
 def load_splits(spec: SourceSettings, *, synthetic: bool = False) -> Splits:

@@ -74,7 +74,9 @@ def encode_samples(
         batch = stream.read(rows[start : start + encoder.batch])
         encoded = encoder.encode(batch.image)
         batches.append((batch.key, batch.label, thumbnails(batch.image), encoded.features, encoded.scores))
-    columns: list[Any] = [None if column[0] is None else np.concatenate(column) for column in zip(*batches, strict=True)]
+    columns: list[Any] = [
+        None if column[0] is None else np.concatenate(column) for column in zip(*batches, strict=True)
+    ]
     return GroupFeatures(*columns)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.progress import track
 
 from engine.data.class_folders import class_name
-from engine.data.folder_listing import list_class_folders
+from engine.data.open_source import list_class_folders
 from engine.data.real_image import RealImage
 from engine.data.splits import distinct
 from engine.errors import DataError, SpecError

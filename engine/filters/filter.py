@@ -21,11 +21,6 @@ class Verdict:
     reason: str
     scores: Mapping[str, float]
 
-    @property
-    def keep(self) -> bool:
-        """Whether the image is kept."""
-        return not self.reason
-
 
 class Filter(Protocol):
     """Judges the images of a batch before they are encoded, in the process that made them.
@@ -49,10 +44,7 @@ def make_filters(settings: Sequence[FilterSettings], cluster: ClusterSpec) -> tu
 
 
 def judge(filters: Sequence[Filter], pixels: Pixels, requests: Sequence[Request]) -> list[Verdict]:
-    """Judge a batch by every filter.
-
-    The first filter that rejects an image gives the reason. All filters give scores, so that samples have equal fields.
-    """
+    """Judge a batch by all filters, so that samples have equal scores; the first one that rejects gives the reason."""
     merged = [Verdict("", {})] * len(requests)
     for one in filters:
         merged = [

@@ -27,10 +27,7 @@ class ClassIndexSettings(ModelSettings):
         return {**super().named_classes, "model.class_ids": self.class_ids}
 
     def class_id(self, request: Request, count: int) -> int:
-        """Return the model's class index for an image. Raises ModelError.
-
-        count: number of classes that the model was trained with, or 0.
-        """
+        """Return the class index for an image. Raises ModelError. count: classes that the model has, or 0."""
         index = self.class_ids.get(request.class_name, request.label)
         self._check(request.class_name, index, count)
         return index

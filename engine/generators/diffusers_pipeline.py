@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec
+from engine.data.masks import Mask
 from engine.generators.adapters import Adapters
 from engine.generators.conditioning.condition import Condition
 from engine.generators.diffusers_settings import DiffusersSettings
@@ -36,14 +36,9 @@ from shards.codec import fit_mask
 diffusers_logging.disable_progress_bar()
 transformers_logging.disable_progress_bar()
 
-Masks = NDArray[np.uint8]
-
 
 class DiffusersPipeline:
-    """A pipeline of diffusers that makes batches of one fixed shape.
-
-    loader: class of diffusers whose `from_pretrained` loads it.
-    """
+    """A pipeline that makes batches of one fixed shape. loader: the class of diffusers that loads it."""
 
     def __init__(self, loader: str, model: DiffusersSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
         device = pick_device(model, cluster)
@@ -82,7 +77,7 @@ class DiffusersPipeline:
             return self._text_encoder.encode([request.prompt for request in requests], active)
 
     @torch.inference_mode()
-    def generate(self, requests: Sequence[Request], masks: Masks | None = None, **conditions: Any) -> PendingImages:
+    def generate(self, requests: Sequence[Request], masks: Mask | None = None, **conditions: Any) -> PendingImages:
         """Denoise and decode one batch, and start to download it.
 
         masks:      of its images, as they are stored.
@@ -114,12 +109,12 @@ class DiffusersPipeline:
         frames = np.stack([_condition(request).control(self.height, self.width) for request in requests])
         return upload(torch.from_numpy(frames), self._device_name).permute(0, 3, 1, 2).float() / 255
 
-    def stored_masks(self, requests: Sequence[Request]) -> Masks | None:
+    def stored_masks(self, requests: Sequence[Request]) -> Mask | None:
         """Return the masks of the conditions, cut and resized as the images are stored; None if there are none."""
         masks = [mask for mask in map(self._stored_mask, requests) if mask is not None]
         return np.stack(masks) if masks else None
 
-    def _stored_mask(self, request: Request) -> Masks | None:
+    def _stored_mask(self, request: Request) -> Mask | None:
         condition, size = _condition(request), self._stored_size
         if size is not None and self.height == self.width:
             return condition.mask_at(size, size)

@@ -1,4 +1,4 @@
-"""The protocol of all generators."""
+"""The protocol of all generators, and loading of the one that a spec names."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,9 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.config.cluster_spec import ClusterSpec
+from engine.config.model_settings import GENERATORS, ModelSettings
+from engine.config.output_spec import ImageSpec
 from engine.generators.conditioning.condition import Condition
 from engine.profiling import Span
 from engine.types import Prompt
@@ -16,13 +19,7 @@ from shards.sample import Scalar
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image to make.
-
-    label:     class index; class_name is its name.
-    seed:      below 2^63; the only source of the image's randomness.
-    attempt:   0 for the first try at the slot.
-    condition: an image or a layout that the generator follows besides the prompt.
-    """
+    """One image to make. All its randomness comes from `seed`, below 2^63. attempt: 0 for the first."""
 
     prompt: Prompt
     label: int
@@ -122,10 +119,13 @@ class Generator(Protocol):
     """Kind of device, dtype and optimizations, for the stats: equal bytes are promised for equal kinds only."""
 
     def batch_key(self, request: Request) -> Hashable:
-        """Return what the requests of one batch must have in common: adapters, or the length of their captions.
-
-        It is called for all requests of a unit before the first of them is generated.
-        """
+        """Return what the requests of a batch must have in common. Called for all of a unit before any is generated."""
 
     def generate(self, requests: Sequence[Request]) -> PendingImages:
         """Make one image for each of exactly `batch_size` requests with equal batch keys, in their order."""
+
+
+def load_generator(model: ModelSettings, image: ImageSpec, cluster: ClusterSpec) -> Generator:
+    """Load the model onto this process's device. Raises ModelError."""
+    generator: Generator = GENERATORS.make(model, image, cluster)
+    return generator

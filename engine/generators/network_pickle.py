@@ -25,11 +25,7 @@ def check_checkout(source: str, code: str) -> None:
 
 
 def load_network(source: str, code: str) -> Any:
-    """Return the torch module `G_ema` of a pickle of StyleGAN2-ADA, StyleGAN3 or StyleGAN-XL. Raises ModelError.
-
-    source: the pickle.
-    code:   the checkout whose `legacy.load_network_pkl` reads it.
-    """
+    """Return the torch module `G_ema` of a StyleGAN's pickle, read by the checkout in `code`. Raises ModelError."""
     check_checkout(source, code)
     folder = Path(code).expanduser().resolve()
     with _importing_from(folder), Path(source).expanduser().open("rb") as file:

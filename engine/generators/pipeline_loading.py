@@ -15,16 +15,9 @@ from engine.models.resolve import LocalModel
 
 
 def load_pipeline(loader: str, model: DiffusersSettings, local: Mapping[str, LocalModel], device: Device) -> Any:
-    """Return a pipeline on its device, with the components that the spec replaces or adds. Raises ModelError.
-
-    loader: class of diffusers whose `from_pretrained` loads it.
-    local:  the files of its parts, by their place in the spec.
-    """
-    components = {
-        name: _load(local[f"model.{name}"], "AutoModel", device, model)
-        for name in ("controlnet", "vae")
-        if f"model.{name}" in local
-    }
+    """Return a pipeline on its device, with the parts that the spec replaces. local: by place. Raises ModelError."""
+    replaced = [name for name in ("controlnet", "vae") if f"model.{name}" in local]
+    components = {name: _load(local[f"model.{name}"], "AutoModel", device, model) for name in replaced}
     if "vae" in components:
         check_vae(components["vae"], local["model.vae"], local["model.source"])
     pipe = _load(local["model.source"], loader, device, model, **components)
@@ -33,15 +26,9 @@ def load_pipeline(loader: str, model: DiffusersSettings, local: Mapping[str, Loc
 
 
 def _load(local: LocalModel, loader: str, device: Device, model: DiffusersSettings, **components: Any) -> Any:
+    options = {"dtype": device.dtype, "variant": local.variant, "use_safetensors": True, "trust_remote_code": False}
     try:
-        return getattr(diffusers, loader).from_pretrained(
-            str(local.folder),
-            dtype=device.dtype,
-            variant=local.variant,
-            use_safetensors=True,
-            trust_remote_code=False,
-            **components,
-        )
+        return getattr(diffusers, loader).from_pretrained(str(local.folder), **options, **components)
     except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(

@@ -33,10 +33,7 @@ Embedding = Mapping[str, Tensor]
 
 
 class TextEncoder:
-    """The text encoders of a pipeline. Their `adapters` arguments distinguish embeddings by the active LoRA weights.
-
-    guided: whether negative prompts count.
-    """
+    """The text encoders of a pipeline. guided: negatives count. adapters: the active LoRA weights, part of the key."""
 
     def __init__(
         self, pipe: Any, device: torch.device, model: DiffusersSettings, guided: bool, stages: DeviceStages

@@ -17,10 +17,7 @@ from engine.models.resolve import LocalModel
 
 
 def check_vae(vae: Any, model: LocalModel, base: LocalModel) -> None:
-    """Raise ModelError if an autoencoder cannot replace the one of the `base` pipeline.
-
-    model: the files of the replacement.
-    """
+    """Raise ModelError if an autoencoder, loaded from `model`, cannot replace the one of the `base` pipeline."""
     # diffusers checks nothing. Another number of channels would fail in the first batch, and another scale would change
     # the size of the images.
     place, config_path = f"{model.part.place}: {model.part.source}", base.folder / "vae" / "config.json"
@@ -49,10 +46,7 @@ def upcast_vae(vae: Any, device: Device) -> None:
 
 
 def wrap_vae(vae: Any, decode_batch: int | None, stages: DeviceStages) -> None:
-    """Let a VAE accept any dtype, decode in groups, and begin the stage `decode` when it decodes.
-
-    decode_batch: images of a group; if None, see `decode_group_size`.
-    """
+    """Let a VAE accept any dtype, begin the stage `decode`, and decode in groups; None: see `decode_group_size`."""
     encode, decode = vae.encode, vae.decode
 
     @wraps(encode)

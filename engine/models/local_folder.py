@@ -9,10 +9,7 @@ _EMBEDDED = Path(__file__).parents[1] / "embedded"
 
 
 def local_folder(part: ModelPart) -> Path | None:
-    """Return the folder of a local or embedded model; None for a hub id, which has one slash and is no folder here.
-
-    Raises ModelError for a folder that is missing.
-    """
+    """Return the folder of a local or embedded model, or None for a hub id. Raises ModelError if it is missing."""
     source = part.source
     if source.startswith("embedded/"):
         return _embedded_folder(part)

@@ -39,10 +39,7 @@ def read_license(folder: Path) -> str:
 
 
 def training_digests(model: ModelSettings, split: str) -> frozenset[str]:
-    """Return the digests of the real images that the local parts of a model were trained on.
-
-    Parts that were trained on this very split are left out: their images may be in it.
-    """
+    """Return the digests of the images that the local parts were trained on, but for parts trained on this split."""
     folders = [folder for part in model.parts if (folder := local_folder(part)) is not None]
     others = [folder for folder in folders if read_training(folder).get("split") != split]
     return frozenset().union(*map(read_training_digests, others))
@@ -50,9 +47,6 @@ def training_digests(model: ModelSettings, split: str) -> frozenset[str]:
 
 def trained_palette(model: ModelSettings) -> dict[str, list[int]] | None:
     """Return the colours of the masks that the model's ControlNet was trained on; None if it records none."""
-    for part in model.parts:
-        folder = local_folder(part) if part.place == "model.controlnet" else None
-        if folder is not None:
-            palette: dict[str, list[int]] | None = read_training(folder).get("palette")
-            return palette
-    return None
+    controlnet = next((part for part in model.parts if part.place == "model.controlnet"), None)
+    folder = local_folder(controlnet) if controlnet else None
+    return read_training(folder).get("palette") if folder else None

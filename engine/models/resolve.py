@@ -50,10 +50,7 @@ def pin_revisions(model: ModelSettings, begun: ModelSettings | None = None) -> M
 
 
 def check_models(model: ModelSettings) -> None:
-    """Raise ModelError for a model that cannot be fetched or must not be loaded, before anything is spent.
-
-    Of a hub model only the index file is downloaded. An adapter is its own index file.
-    """
+    """Raise ModelError for a model that cannot be fetched or loaded. Of a hub model, only the index is downloaded."""
     model.check_files()
     for part in model.parts:
         _inspect(part)
@@ -85,10 +82,7 @@ def _pinned_revision(part: ModelPart, earlier: ModelPart | None) -> str:
 
 
 def _inspect(part: ModelPart) -> tuple[Path, str | None, ChosenFiles]:
-    """Return the folder of a part, its commit if it is on the hub, and the files to load.
-
-    Of a hub part, the folder holds only the index file so far.
-    """
+    """Return a part's folder, its commit if it is on the hub (then only the index is there), and the files to load."""
     folder, commit = local_folder(part), None
     if folder is None:
         commit = part.commit or resolve_commit(part)

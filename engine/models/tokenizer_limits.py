@@ -16,12 +16,7 @@ _NO_LIMIT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class TextLimit:
-    """The longest text that a text encoder reads.
-
-    name:   of the text encoder.
-    tokens: number of tokens.
-    count:  returns the number of tokens of a text.
-    """
+    """The longest text that a text encoder reads, in tokens. count: returns the number of tokens of a text."""
 
     name: str
     tokens: int

@@ -56,11 +56,10 @@ def choose_files(part: ModelPart, names: Collection[str], index: Mapping[str, An
 
 
 def fingerprint(place: str, folder: Path, files: Iterable[str]) -> str:
-    """Return the first 12 hex digits of a SHA-256 over names, headers and the first KiB of every tensor.
+    """Return 12 hex digits of a SHA-256 over names, headers and the first KiB of every tensor.
 
-    This detects every tensor that was trained further or replaced, and reads megabytes of a model of gigabytes. It does
-    not detect a change that spares the first KiB of each tensor. Raises ModelError for a file that is not a safetensors
-    file, or is incomplete.
+    It differs for a tensor that was trained further, and needs megabytes of a model of gigabytes. Raises ModelError for
+    a file that is not a complete safetensors file.
     """
     digest = hashlib.sha256()
     for name in sorted(name for name in files if name.endswith(".safetensors")):

@@ -58,10 +58,7 @@ _MIN_ROWS = 256
 
 
 def clean_attributes(values: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct values in order: lower case, single spaces, no punctuation around them.
-
-    Drops values that are no attributes: single letters, stop words, and values without letters and digits.
-    """
+    """Return the distinct values in order, in lower case, trimmed; without single letters and stop words."""
     normalized = (" ".join(value.lower().split()).strip(string.punctuation + " ") for value in values)
     return tuple(dict.fromkeys(value for value in normalized if _is_attribute(value)))
 

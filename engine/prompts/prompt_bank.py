@@ -10,27 +10,15 @@ import pyarrow.parquet as pq
 
 from engine.errors import SpecError
 
+_TEXT_COLUMNS = ("class_name", "prompt", "source", "model", "instruction")
 SCHEMA = pa.schema(
-    [
-        pa.field("class_name", pa.string(), nullable=False),
-        pa.field("prompt", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("instruction", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-    ]
+    [*(pa.field(name, pa.string(), False) for name in _TEXT_COLUMNS), pa.field("seed", pa.int64(), False)]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BankRow:
-    """A prompt and its provenance.
-
-    source:      SHA-256 of the real image that the prompt describes, or "".
-    model:       the language model that wrote it.
-    instruction: the instruction that the model got.
-    seed:        seed of the request.
-    """
+    """A prompt, and the request that a model answered with it. source: SHA-256 of the described image, or ""."""
 
     class_name: str
     prompt: str

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from textwrap import shorten
-from typing import Protocol
 
 from engine.config.prompts_spec import ClassPrompts
 from engine.models.tokenizer_limits import TextLimit
 from engine.prompts.prompt_sampler import PromptSampler
+from engine.prompts.wordnet import Meaning
 from engine.seeds import permute
 from engine.types import Prompt
 
@@ -30,15 +30,7 @@ _Sample = Mapping[str, Sequence[Prompt]]
 """The sampled prompts of each class."""
 
 
-class NounMeaning(Protocol):
-    """A meaning of a noun."""
-
-    @property
-    def gloss(self) -> str:
-        """The definition."""
-
-
-Meanings = Callable[[str], Sequence[NounMeaning]]
+Meanings = Callable[[str], Sequence[Meaning]]
 """Returns the likely meanings of a name; one or none if the name is unambiguous."""
 
 
@@ -49,10 +41,7 @@ def lint_prompts(
     *,
     conditioned: bool = False,
 ) -> list[str]:
-    """Return all findings, one line each. Checks that need a tokenizer or a dictionary are left out without one.
-
-    conditioned: the images vary by their conditions, so equal prompts are no finding.
-    """
+    """Return all findings, one line each. conditioned: images vary by conditions, so equal prompts are no finding."""
     exceptions = prompts.spec.classes
     count = max(_MIN_PER_CLASS, min(_MAX_PER_CLASS, _SAMPLE_SIZE // len(prompts.classes)))
     sample = {
@@ -108,10 +97,7 @@ def _find_repeated(sample: _Sample) -> Iterator[str]:
 
 
 def _find_shared(sample: _Sample) -> Iterator[str]:
-    """Yield a finding for each pair of classes with nearly equal prompts.
-
-    Causes are a template without {class}, and names that differ only by a plural.
-    """
+    """Yield a finding for each pair of classes with nearly equal prompts, like those of a template without {class}."""
     texts_by_class = {name: {" ".join(_words(prompt.text)) for prompt in prompts} for name, prompts in sample.items()}
     classes_by_text: dict[str, list[str]] = {}
     for name, texts in texts_by_class.items():

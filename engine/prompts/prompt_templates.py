@@ -28,11 +28,7 @@ class PromptSource(Protocol):
 
 @dataclass(frozen=True)
 class PromptTemplates:
-    """Templates and attribute values of one class.
-
-    class_text: replaces `{class}`.
-    clusters:   give the text that replaces `{attributes}`.
-    """
+    """Templates and attribute values of one class. class_text replaces `{class}`, and clusters `{attributes}`."""
 
     templates: tuple[str, ...]
     class_text: str

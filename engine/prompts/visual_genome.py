@@ -16,10 +16,7 @@ from shards.storage.commit import replace_bytes, sweep_staging
 
 
 def choose_synsets(classes: Mapping[str, Sequence[str]], wordnet: WordNet) -> dict[str, set[str]]:
-    """Return the synsets of each class: those listed for it, or else the only meaning of its name.
-
-    Raises SpecError if a synset is unknown, or if a name without synsets has no meaning or several.
-    """
+    """Return the synsets listed for each class, or the only meaning of its name. Raises SpecError if unclear."""
     meanings = {
         name: [wordnet.meaning(synset) for synset in synsets] or wordnet.meanings(name)
         for name, synsets in classes.items()
@@ -40,11 +37,7 @@ def add_hyponyms(synsets: Mapping[str, Set[str]], wordnet: WordNet) -> dict[str,
 
 
 def count_attributes(path: Path, synsets: Mapping[str, Set[str]]) -> dict[str, Counter[str]]:
-    """Count the objects of each class that have an attribute, cleaned, in Visual Genome's attributes.json.
-
-    An object belongs to every class that it shares a synset with. The file is read in constant memory. Raises
-    DataError.
-    """
+    """Count the attributes of each class's objects, which share a synset with it. Raises DataError."""
     classes_of: dict[str, list[str]] = {}
     for name, own in synsets.items():
         for synset in own:
@@ -61,10 +54,7 @@ def count_attributes(path: Path, synsets: Mapping[str, Set[str]]) -> dict[str, C
 
 
 def rank_attributes(counts: Mapping[str, Counter[str]], min_count: int) -> dict[str, list[str]]:
-    """Return the attributes of each class that at least `min_count` objects have, by falling count, then by name.
-
-    Raises DataError if a class has none.
-    """
+    """Return the attributes that at least `min_count` objects of a class have, by count. Raises DataError if none."""
     for name, objects in counts.items():
         highest = max(objects.values(), default=0)
         if highest < min_count:

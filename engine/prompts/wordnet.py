@@ -31,12 +31,7 @@ _PLURAL_ENDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """A meaning of a noun.
-
-    synset: its name, like `crane.n.04`: the first lemma, and the number of the meaning among those of that lemma.
-    gloss:  its definition.
-    lemmas: all words for it.
-    """
+    """A meaning of a noun. synset: like `crane.n.04`, its first lemma and its number among that lemma's meanings."""
 
     synset: str
     gloss: str
@@ -44,10 +39,7 @@ class Meaning:
 
 
 class WordNet:
-    """The nouns in a folder of WordNet's files.
-
-    folder: by default $WNSEARCHDIR, or else Debian's folder. Raises DataError.
-    """
+    """The nouns in a folder of WordNet's files, by default $WNSEARCHDIR or else Debian's. Raises DataError."""
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or Path(os.environ.get("WNSEARCHDIR") or _DEFAULT_FOLDER)
@@ -57,10 +49,7 @@ class WordNet:
         self._irregular = {plural: bases for plural, *bases in map(str.split, exceptions.decode().splitlines())}
 
     def meanings(self, name: str) -> list[Meaning]:
-        """Return the meanings of a noun, the most frequent first. A plural has the meanings of its singular.
-
-        Words of `name` are separated by spaces or underscores; case does not matter. An unknown name has no meaning.
-        """
+        """Return the meanings of a noun, in singular or plural, in any case; the most frequent first."""
         return [self._meaning(offset) for offset in self._offsets(self._lemma(name))]
 
     def likely_meanings(self, name: str) -> list[Meaning]:

@@ -1,7 +1,7 @@
 """Stored samples by their place in a shard, and their pixels."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,26 +33,21 @@ class SampleRef:
 
     def pixels(self) -> Pixels:
         """Return the image, uint8 (height, width, 3). Raises ShardError if it cannot be read."""
-        try:
-            return decode_rgb(self._read("image"))
-        except (OSError, ShardError, CorruptImage) as error:
-            raise self._unreadable(error) from None
+        return self._decode("image", decode_rgb)
 
     def mask_pixels(self) -> Pixels:
         """Return the mask in the colours of its palette; an index outside the palette is black. Raises ShardError."""
         colours = np.zeros((256, 3), np.uint8)
         palette = json.loads(self.row["mask_classes"])
         colours[: len(palette)] = list(palette.values())
+        return colours[self._decode("mask", decode_mask)]
+
+    def _decode(self, member: str, decode: Callable[[bytes], Pixels]) -> Pixels:
         try:
-            return colours[decode_mask(self._read("mask"))]
+            return decode(self.store.read(self.tar, self.row[f"{member}_offset"], self.row[f"{member}_size"]))
         except (OSError, ShardError, CorruptImage) as error:
-            raise self._unreadable(error) from None
-
-    def _read(self, member: str) -> bytes:
-        return self.store.read(self.tar, self.row[f"{member}_offset"], self.row[f"{member}_size"])
-
-    def _unreadable(self, error: Exception) -> ShardError:
-        return ShardError(f"{self.store}/{self.tar}, sample {self.row['key']!r}: cannot be read: {error}; run verify")
+            place = f"{self.store}/{self.tar}, sample {self.row['key']!r}"
+            raise ShardError(f"{place}: cannot be read: {error}; run verify") from None
 
 
 def read_sample_table(store: Store, shard: str) -> pa.Table:

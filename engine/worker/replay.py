@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import Mismatch, SpecError
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from engine.run.run import Run
 from engine.worker.runner import make_sample
 from shards.codec import decode_rgb

@@ -33,8 +33,7 @@ class MixedStream:
     rank, world_size: this reader's part, `batch_size / world_size` samples of every global batch. The global batches
         are the same for every rank and for any world size that divides batch_size.
 
-    A batch is determined by (seed, batch number), so the state is that number. `sources` are the streams in the order
-    in which `Batch.source` numbers them, real ones first.
+    A batch is determined by (seed, batch number), so the state is that number. `Batch.source` numbers `sources`.
     """
 
     def __init__(

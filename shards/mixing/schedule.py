@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-RESOLUTION = 10**9
-"""Values of a schedule are rounded to multiples of 1 / RESOLUTION, so that their sums are exact."""
+_RESOLUTION = 10**9  # values are rounded to multiples of 1 / _RESOLUTION, so that their sums are exact
 
 
 class Schedule(Protocol):
@@ -98,4 +97,4 @@ def exact_fraction(value: float) -> Fraction:
 
 
 def _rounded(value: float) -> Fraction:
-    return Fraction(round(value * RESOLUTION), RESOLUTION)
+    return Fraction(round(value * _RESOLUTION), _RESOLUTION)

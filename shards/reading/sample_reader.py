@@ -24,9 +24,7 @@ _MAX_MAPS = 256  # each costs a file descriptor
 class MappedShards:
     """Memory maps of shards, by their number in an index.
 
-    cache:  where whole remote shards are downloaded to.
-    check_hashes: compare each shard with the SHA-256 in its stats file before it is used.
-    window: how many shards are needed at a time (see EpochOrder); None: any.
+    cache, check_hashes: see ShardStream. window: how many shards are needed at a time (see EpochOrder); None: any.
     """
 
     def __init__(self, tars: Sequence[ShardFile], cache: ShardCache, check_hashes: bool, window: int | None) -> None:
@@ -97,8 +95,7 @@ class SampleReader:
 
     def keys(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the keys of these samples."""
-        keys: list[str] = self.index.keys.take(rows).to_pylist()
-        return keys
+        return list(self.index.keys.take(rows).to_pylist())
 
     def encoded(self, rows: NDArray[np.int64], member: str = "image") -> list[Pixels]:
         """Return the bytes of a member of these samples; empty if the sample lacks it or the file is cut short."""
@@ -125,10 +122,7 @@ class SampleReader:
         return f"{self.index.tars[self.index.shard[row]].url}, sample {self.index.key(row)!r} at byte {offset}"
 
     def replacement(self, row: int, reason: str) -> int:
-        """Return the sample to read instead of a damaged one: the next readable one of its class.
-
-        Raises ShardError if there is none, or if the reader was not opened with on_error="skip".
-        """
+        """Return the next readable sample of a damaged one's class. Raises ShardError for none, or on_error="raise"."""
         end = sum(int(column[row]) for column in self.index.ranges["image"])
         missing = end - len(self.files.data(int(self.index.shard[row])))
         problem = f"{self.locate(row)}: " + (f"the file ends {missing} bytes early" if missing > 0 else reason)

@@ -15,7 +15,7 @@ import fsspec
 
 from shards.errors import ShardError
 from shards.stats import STATS_SUFFIX
-from shards.storage.retries import AccessRefused, FileMissing, call_with_retries, first_line
+from shards.storage.retries import FileMissing, call_with_retries, first_line
 
 _THREADS = 16
 _PACKAGES = {
@@ -86,15 +86,6 @@ def read_bytes(url: str) -> bytes:
     fs, path = filesystem(url)
     data: bytes = _request(url, lambda: fs.cat_file(path), "there is no such file")
     return data
-
-
-def exists(url: str) -> bool:
-    """Return whether a file or folder exists. Raises ShardError if its store cannot be reached."""
-    fs, path = filesystem(url)
-    try:
-        return bool(call_with_retries(url, lambda: fs.info(path)))
-    except (FileNotFoundError, AccessRefused):  # S3 refuses to tell that a key is missing to those who may not list
-        return False
 
 
 def download(url: str, path: Path) -> None:
@@ -246,23 +237,17 @@ def _shard_file(fs: Any, info: dict[str, Any]) -> ShardFile:
         return ShardFile(url, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
     if info.get("size") is None:
         raise ShardError(f"{url}: its server does not tell its size; download it and read the copy")
-    return ShardFile(url, int(info["size"]), _version(info))
+    checksum = next((info[field] for field in _CHECKSUM_FIELDS if info.get(field)), None)
+    modified = next((info[field] for field in _TIME_FIELDS if info.get(field)), "")
+    if isinstance(modified, datetime):  # from fsspec's memory
+        modified = modified.timestamp()
+    return ShardFile(url, int(info["size"]), str(checksum).strip('"') if checksum else f"{info['size']}-{modified}")
 
 
 def _url(fs: Any, name: str) -> str:
     """Return the URL of a backend's path; for a local file the path."""
     url: str = fs.unstrip_protocol(name)
     return url.removeprefix("file://")
-
-
-def _version(info: dict[str, Any]) -> str:
-    checksum = next((info[field] for field in _CHECKSUM_FIELDS if info.get(field)), None)
-    if checksum:
-        return str(checksum).strip('"')
-    modified = next((info[field] for field in _TIME_FIELDS if info.get(field)), "")
-    if isinstance(modified, datetime):  # from fsspec's memory
-        modified = modified.timestamp()
-    return f"{info['size']}-{modified}"
 
 
 def _is_tar(info: dict[str, Any]) -> bool:

@@ -71,8 +71,7 @@ def read_rows(place: StoreLike, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 def read_index_rows(tar: Path) -> list[dict[str, Any]]:
     """Read all rows of the index beside a local tar."""
-    rows: list[dict[str, Any]] = read_index(tar.parent, tar.stem).to_pylist()
-    return rows
+    return list(read_index(tar.parent, tar.stem).to_pylist())
 
 
 def publish_stats(store: Store, shard: str, stats: Stats) -> Stats:

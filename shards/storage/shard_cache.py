@@ -34,9 +34,8 @@ class ShardCache:
     folder: `shards` in `cache_home()` by default. Ranks and loader workers of a machine share it.
     limit:  bytes that all shards may take together, including those that are being downloaded.
 
-    A shard is downloaded under a temporary name, checked, and renamed. So a file with a final name is whole, even if
-    processes die. If several processes want one shard, one downloads it and the others wait.
-    An evicted shard stays readable for those that have it open or mapped.
+    A file with a final name is whole, even if processes die. If several processes want one shard, one downloads it and
+    the others wait. An evicted shard stays readable for those that have it open or mapped.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = DEFAULT_LIMIT) -> None:

@@ -71,10 +71,10 @@ class ImageFingerprints:
 
 
 def find_overlap(train: ShardStream, validation: ShardStream, distance: int = DISTANCE) -> Overlap:
-    """Return the overlap of two streams. Memory: 25 bytes per sample and the keys, never the images.
+    """Return the overlap of two streams. Raise ShardError for a sample that cannot be decoded.
 
     Near duplicates are images that were encoded again, scaled, or changed in brightness or colour. Images that were
-    mirrored, cropped or rotated are not detected. Raise ShardError for a sample that cannot be decoded.
+    mirrored, cropped or rotated are not detected. Memory: 25 bytes per sample and the keys, never the images.
     """
     if not 0 <= distance <= _MAX_DISTANCE:
         raise ShardmillError(f"distance={distance} must be from 0 (equal hashes) to {_MAX_DISTANCE} bits")

@@ -20,8 +20,9 @@ from shards.reading.tar_samples import TarSample, read_tar_samples
 from shards.reading.tar_scan import TarData, TarMember, map_file, member_bytes
 from shards.stats import STATS_SUFFIX
 from shards.storage.commit import sha256_of
-from shards.storage.locations import ShardFile, exists, find_tars, is_remote, read_bytes
+from shards.storage.locations import ShardFile, find_tars, is_remote, read_bytes
 from shards.storage.manifest import read_stats
+from shards.storage.retries import AccessRefused, FileMissing
 
 LabelledClass = tuple[int | None, str | None]
 """Label and name of a class; None where a sample lacks it."""
@@ -214,11 +215,11 @@ def read_class_names(tar: ShardFile) -> list[str]:
     """Return class names in label order from `_info.json` beside a shard, if it exists. Raise ShardError for damage."""
     folder, slash, _ = tar.url.rpartition("/")
     url = f"{folder}{slash}_info.json"
-    if not exists(url):
-        return []
     try:
         names: Sequence[Any] = json.loads(read_bytes(url)).get("classes", [])  # timm's own file has no such field
         return [str(name) for name in names]
+    except (FileMissing, AccessRefused):  # S3 refuses to tell that a key is missing to those who may not list
+        return []
     except (ValueError, AttributeError, TypeError) as error:
         raise ShardError(f"{url}: damaged ({error}); repair it or move it away") from None
 

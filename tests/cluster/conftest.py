@@ -71,13 +71,13 @@ class Driver:
 
 
 @pytest.fixture
-def generate(tiny_spec: Path, tmp_path: Path) -> Iterator[Generate]:
+def generate(fake_spec: Path, tmp_path: Path) -> Iterator[Generate]:
     """Starts a driver over a run folder, `tmp_path/run` by default; further arguments are those of `generate`."""
     started: list[Driver] = []
 
     def start(*arguments: str, run: Path | None = None) -> Driver:
         run = run or tmp_path / "run"
-        line = command("generate", tiny_spec, "--out", run, *arguments)
+        line = command("generate", fake_spec, "--out", run, *arguments)
         driver = Driver(line, run, tmp_path / f"driver-{len(started)}.log")
         started.append(driver)
         return driver

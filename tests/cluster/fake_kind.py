@@ -11,13 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from engine.config.cluster_spec import ClusterSpec
-from engine.config.model_settings import GENERATORS
+from engine.config.model_settings import GENERATORS, ModelSettings
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.config.plan_spec import PlanSpec
 from engine.config.spec import Spec
 from engine.errors import ModelError
 from engine.generators.generator import Images, Request
-from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.models.memory import device_is_lost
 from engine.run.plan import make_plan
 from engine.run.run import Run
@@ -35,11 +34,12 @@ _BATCHES = 4
 """Of a unit."""
 
 
-class FakeSettings(TextToImageSettings):
+class FakeSettings(ModelSettings):
     """fits: largest batch that the device has memory for. survives: largest that does not end the process, as a host
     does that runs out of memory. seconds: that a batch takes."""
 
     kind: Literal["fake"] = "fake"  # type: ignore[assignment]
+    source: str = "fake"
     # Excluded from the plan's digest: these are properties of a device, not of the images.
     fits: int = Field(1000, exclude=True)
     survives: int = Field(1000, exclude=True)
@@ -56,11 +56,11 @@ class Fake(FakeGenerator):
         self._model, self.device, self._made = model, _node(), 0
 
     def generate(self, requests: Sequence[Request]) -> Images:
-        import torch
-
         if len(requests) > self._model.survives:
             os._exit(1)
         if len(requests) > self._model.fits:
+            import torch
+
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         self._made += 1
         if SICK in os.environ and self._made > _BATCHES:
@@ -78,7 +78,7 @@ GENERATORS.register(FakeSettings, Fake)
 
 def fake_run(folder: Path, units: int, cluster: ClusterSpec, **model: float) -> Run:
     """A run of units of four batches each, for fakes with these settings."""
-    settings = FakeSettings(source="fake", batch_size=4, **model)  # type: ignore[arg-type]
+    settings = FakeSettings(batch_size=4, **model)  # type: ignore[arg-type]
     spec = Spec(
         name="x",
         classes=("cat", "dog"),

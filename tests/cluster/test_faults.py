@@ -1,22 +1,33 @@
-"""The quick half of the fault matrix; the whole of it is `make faults`."""
+"""Rows of the fault matrix with one actor: five of them always, all others with `make test-slow`."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from bench.faults.fault import FAULTS, Unsupported
-from bench.faults.matrix import Matrix, select_faults
+from bench.faults.matrix import Matrix
 from bench.s3_server import serve_s3
+from tests.conftest import FAKE_MODEL
+
+ALWAYS = (
+    "worker SIGKILL three times",
+    "driver SIGKILL and resume",
+    "Ctrl-C and SIGTERM",
+    "two drivers on one output",
+    "unit that raises",
+)
 
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     with serve_s3() as store, store.environment():
-        yield Matrix(tmp_path_factory.mktemp("faults"), store)
+        yield Matrix(tmp_path_factory.mktemp("faults"), store, FAKE_MODEL | {"seconds": 0.8})
 
 
-@pytest.mark.parametrize("name", [one.name for one in select_faults(None, quick=True)])
-def test_a_run_ends_as_if_nothing_had_happened(matrix: Matrix, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in FAULTS]
+)
+def test_run_ends_as_if_nothing_had_happened(matrix: Matrix, name: str) -> None:
     try:
         row = matrix.run_fault(FAULTS[name], workers=1)
     except Unsupported as error:

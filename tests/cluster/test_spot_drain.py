@@ -60,7 +60,7 @@ def test_the_nodes_of_this_machine_are_found(cluster: Any) -> None:
 
 
 def test_a_preempted_node_is_drained_and_costs_no_byte(
-    gce: Metadata, cluster: Any, generate: Generate, jobs: Jobs, tiny_run: Path, tmp_path: Path
+    gce: Metadata, cluster: Any, generate: Generate, jobs: Jobs, fake_run: Path, tmp_path: Path
 ) -> None:
     leaving = next(iter(cluster.worker_nodes))
     log = tmp_path / "watch.log"
@@ -82,7 +82,7 @@ def test_a_preempted_node_is_drained_and_costs_no_byte(
     finally:
         watcher.kill()
         watcher.wait()
-    assert hashes(driver.run) == hashes(tiny_run)
+    assert hashes(driver.run) == hashes(fake_run)
     verified = jobs("verify", driver.run)
     assert verified.returncode == 0, text_of(verified)
     assert "(1 of 3 attempts used)" not in driver.text(), "a unit is not to blame for its node"

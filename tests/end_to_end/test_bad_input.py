@@ -97,7 +97,7 @@ def test_run_begun_with_another_spec(jobs: Jobs, tiny_run: Path, tiny_spec: Path
     run = shutil.copytree(tiny_run, tmp_path / "run")
     changed = ["--set", "model.steps=41", "--set", "plan.overrides.cat=9"]
     found = jobs("generate", tiny_spec, "--out", run, *changed)
-    assert_refused(found, 2, str(run), "was begun with another spec", "model.steps: 40 -> 41", "plan.overrides.cat: ")
+    assert_refused(found, 2, str(run), "was begun with another spec", "model.steps: 4 -> 41", "plan.overrides.cat: ")
     assert "images.cat: 40 -> 9" in found.stderr
     assert "use another --out, or that spec" in found.stderr
     assert hashes(run) == hashes(tiny_run)

@@ -52,33 +52,33 @@ def within(
 
 
 def test_disk_that_fills_up_costs_nothing_that_was_finished(
-    namespace: list[str], tiny_spec: Path, tiny_run: Path, tmp_path: Path
+    namespace: list[str], fake_spec: Path, fake_run: Path, tmp_path: Path
 ) -> None:
     disk, kept = tmp_path / "disk", tmp_path / "kept"
-    arguments = ["generate", tiny_spec, "--out", disk / "run", "--set", "cluster.max_actors=1"]
+    arguments = ["generate", fake_spec, "--out", disk / "run", "--set", "cluster.max_actors=1"]
     found = within(namespace, FILL_UP, disk, kept, *arguments)
     assert found.returncode == 1, text_of(found)
     assert "Traceback" not in text_of(found)
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        f"error: {disk}/run/shards: No space left on device; nothing that was finished is lost: make room"
+        f"error: {disk}/run/shards: No space left on device; finished shards are kept: make room"
     )
     finished = hashes(kept)
     done = len(list((kept / "shards").glob("*_stats.json")))
     assert 3 <= done < 18
-    assert finished.items() <= hashes(tiny_run).items()
+    assert finished.items() <= hashes(fake_run).items()
     assert not list((kept / "shards/.staging").glob("*")), "a full disk is not kept full by halves of shards"
-    make_run(tiny_spec, kept)
-    assert hashes(kept) == hashes(tiny_run)
+    make_run(fake_spec, kept)
+    assert hashes(kept) == hashes(fake_run)
 
 
 def test_a_bucket_that_a_nodes_disk_holds_up_is_not_called_full(
-    namespace: list[str], tiny_spec: Path, tmp_path: Path
+    namespace: list[str], fake_spec: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "cache"
     with serve_s3() as store, store.environment():
         store.make_bucket("bucket")
-        found = within(namespace, NO_CACHE, disk, tmp_path, "generate", tiny_spec, "--out", "s3://bucket/run")
+        found = within(namespace, NO_CACHE, disk, tmp_path, "generate", fake_spec, "--out", "s3://bucket/run")
     assert found.returncode == 1, text_of(found)
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: {disk} on {socket.gethostname()}: No space left on device; shards are staged there")
@@ -87,10 +87,10 @@ def test_a_bucket_that_a_nodes_disk_holds_up_is_not_called_full(
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
 def test_disk_that_cannot_hold_the_run_is_refused(
-    dry: list[str], namespace: list[str], tiny_spec: Path, tmp_path: Path
+    dry: list[str], namespace: list[str], fake_spec: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
-    found = within(namespace, TOO_SMALL, disk, tmp_path, "generate", tiny_spec, "--out", disk / "run", *dry)
+    found = within(namespace, TOO_SMALL, disk, tmp_path, "generate", fake_spec, "--out", disk / "run", *dry)
     assert found.returncode == 1, text_of(found)
     assert (
         f"error: --out {disk}/run: 0.9 MB are to be written, and 0.2 MB are free; choose another disk" in found.stderr
@@ -99,14 +99,14 @@ def test_disk_that_cannot_hold_the_run_is_refused(
 
 
 def test_folder_that_may_not_be_written(
-    namespace: list[str], jobs: Jobs, tiny_spec: Path, tiny_run: Path, tmp_path: Path
+    namespace: list[str], jobs: Jobs, fake_spec: Path, fake_run: Path, tmp_path: Path
 ) -> None:
-    generate = ["generate", tiny_spec, "--out"]
+    generate = ["generate", fake_spec, "--out"]
     for number, (out, code) in enumerate([("new", 1), (".", 1)]):
         disk = tmp_path / f"disk-{number}"
-        found = within(namespace, READ_ONLY, disk, tiny_run, *generate, disk / out)
+        found = within(namespace, READ_ONLY, disk, fake_run, *generate, disk / out)
         assert found.returncode == code, text_of(found)
         assert found.stderr.strip().endswith("cannot be written: Read-only file system; choose another folder")
         assert len(found.stderr.strip().splitlines()) == 1
-    found = within(namespace, READ_ONLY, tmp_path / "disk", tiny_run, "verify", tmp_path / "disk")
+    found = within(namespace, READ_ONLY, tmp_path / "disk", fake_run, "verify", tmp_path / "disk")
     assert found.returncode == 0, text_of(found)

@@ -9,7 +9,7 @@ import pytest
 from engine.config.spec_file import load_as, load_spec
 from engine.data.splits import load_splits
 from engine.evaluation.sweep import prepare_sweep
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from engine.run.run import Run, begin_run, pin_spec, plan_run
 from engine.training.classifier.classifier_job import open_job
 from engine.training.classifier.metrics import confusion_matrix, mean_iou

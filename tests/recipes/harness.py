@@ -8,7 +8,7 @@ from typing import Any
 from engine.cluster.driver import generate
 from engine.config.spec import Spec
 from engine.config.spec_file import load_spec
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run, begin_run, plan_run
 from engine.worker.replay import replay

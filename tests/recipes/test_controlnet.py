@@ -20,8 +20,7 @@ from engine.cluster.driver import measure
 from engine.config.spec import Spec
 from engine.data.splits import load_splits
 from engine.errors import ModelError
-from engine.generators.generator import Generator
-from engine.generators.registry import load_generator
+from engine.generators.generator import Generator, load_generator
 from engine.report.class_images import read_thumbnails
 from engine.report.write_report import write_report
 from engine.run.run import Run, begin_run, plan_run

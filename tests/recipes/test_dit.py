@@ -12,8 +12,7 @@ from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from bench.tiny_pipeline import make_vae
 from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
-from engine.generators.generator import Generator, Request
-from engine.generators.registry import load_generator
+from engine.generators.generator import Generator, Request, load_generator
 from engine.run.run import plan_run
 from engine.types import Prompt
 from tests.recipes.harness import assert_actors_make_the_same, make_recipe, rows, shipped

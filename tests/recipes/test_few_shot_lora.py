@@ -9,7 +9,7 @@ from engine.config.spec import Spec
 from engine.config.spec_file import load_as
 from engine.data.open_source import open_source
 from engine.errors import DataError
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from engine.run.leakage import prepare_real
 from engine.run.run import Run, begin_run, plan_run
 from engine.training.finetune.finetune_job import finetune

@@ -13,8 +13,7 @@ import yaml
 
 from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
-from engine.generators.generator import Generator, Request
-from engine.generators.registry import load_generator
+from engine.generators.generator import Generator, Request, load_generator
 from engine.run.run import Run
 from engine.types import Prompt
 from shards.codec import decode_rgb

@@ -11,8 +11,7 @@ from engine.config.spec import Spec
 from engine.data.real_image import RealImage
 from engine.data.splits import Splits, load_splits
 from engine.errors import SpecError
-from engine.generators.generator import Request
-from engine.generators.registry import load_generator
+from engine.generators.generator import Request, load_generator
 from engine.prompts.prompt_bank import BankRow, write_bank
 from engine.run.run import Run, begin_run, plan_run
 from shards.codec import Pixels

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from engine.run.run import Run, plan_run
 from engine.worker.runner import make_sample
 from tests.recipes.harness import SPECS, assert_actors_make_the_same, make_recipe, members, rows, shipped

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from engine.config.spec_file import load_spec
 from engine.errors import ModelError
-from engine.generators.registry import load_generator
+from engine.generators.generator import load_generator
 from shards.sample import MEMBER_EXTENSIONS
 from tests.conftest import ROOT, make_run, write_spec
 
@@ -141,9 +141,7 @@ def test_code_beside_a_model_is_not_run(tiny_spec: Path, tiny_model: Path, tmp_p
     assert not (tmp_path / "ran").exists()
 
 
-def test_every_sample_states_its_licence_and_known_members(
-    tiny_spec: Path, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_every_sample_states_its_licence_and_known_members(tiny_spec: Path, tiny_model: Path, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_model, tmp_path / "model")
     (model / "README.md").write_text("---\nlicense: openrail++\n---\n")
     content = yaml.safe_load(tiny_spec.read_text())

@@ -16,11 +16,6 @@ class Cifar10Settings(SourceSettings):
     path: str
     """Folder that holds cifar-10-batches-py; it is downloaded there if it is missing."""
 
-    @property
-    def location(self) -> str:
-        """The path as the spec has it."""
-        return self.path
-
 
 def open_cifar10(settings: Cifar10Settings) -> RealSet:
     """Read PATH/cifar-10-batches-py. Raises DataError where it is missing and cannot be downloaded."""

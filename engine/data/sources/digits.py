@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from pydantic import model_validator
 
-from engine.config.data_spec import SOURCES, MaskPalette, SourceSettings
-from engine.config.palette import Palette
+from engine.config.data_spec import SOURCES, MaskedSourceSettings, MaskPalette
 from engine.data.masks import Mask
 from engine.data.real_image import RealImage, RealSet
 from shards.codec import Pixels, encode_rgb
@@ -18,17 +17,12 @@ _FINER = 4
 """Side in pixels of the cells of the 32x32 bitmaps from which the 8x8 images were counted."""
 
 
-class DigitsSettings(SourceSettings):
+class DigitsSettings(MaskedSourceSettings):
     """Settings of the source `digits`, which needs no file."""
 
     source: Literal["digits"]
     masks: MaskPalette | None = None
     """Dense labels: the background, then the ten digits; a stroke has its digit's class."""
-
-    @property
-    def mask_palette(self) -> Palette | None:
-        """Colours of the classes in the masks."""
-        return None if self.masks is None else self.masks.palette
 
     @model_validator(mode="after")
     def _palette_has_all_classes(self) -> Self:
@@ -46,16 +40,10 @@ def open_digits(settings: DigitsSettings) -> RealSet:
 
     data = load_digits()
     grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    images = (
-        RealImage(
-            int(label),
-            CLASSES[label],
-            f"digits[{i}]",
-            partial(_png, grey[i]),
-            None if settings.masks is None else partial(_strokes, grey[i], int(label)),
-        )
-        for i, label in enumerate(data.target)
-    )
+    images = []
+    for i, label in enumerate(map(int, data.target)):
+        read_mask = None if settings.masks is None else partial(_strokes, grey[i], label)
+        images.append(RealImage(label, CLASSES[label], f"digits[{i}]", partial(_png, grey[i]), read_mask))
     return RealSet(CLASSES, tuple(images))
 
 

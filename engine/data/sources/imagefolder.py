@@ -7,11 +7,10 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from engine.config.data_spec import SOURCES, FileSourceSettings, MaskPalette
+from engine.config.data_spec import SOURCES, FileSourceSettings, MaskedSourceSettings, MaskPalette
 from engine.config.palette import Palette
-from engine.data.folder_listing import list_class_folders
 from engine.data.masks import Mask, read_mask
-from engine.data.open_source import with_held_out
+from engine.data.open_source import list_class_folders, with_held_out
 from engine.data.real_image import RealSet
 from engine.errors import DataError
 
@@ -26,17 +25,12 @@ class MaskFolders(MaskPalette):
     """The masks of `data.held_out`."""
 
 
-class ImageFolderSettings(FileSourceSettings):
+class ImageFolderSettings(FileSourceSettings, MaskedSourceSettings):
     """Settings of the source `imagefolder`: PATH/<class>/<image>."""
 
     source: Literal["imagefolder"]
     masks: MaskFolders | None = None
     """Dense labels."""
-
-    @property
-    def mask_palette(self) -> Palette | None:
-        """Colours of the classes in the masks."""
-        return None if self.masks is None else self.masks.palette
 
     @model_validator(mode="after")
     def _held_out_has_masks(self) -> Self:

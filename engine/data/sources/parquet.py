@@ -30,10 +30,7 @@ def open_parquet(settings: ParquetSettings) -> RealSet:
 
 
 def _open(path: str, spec: ParquetSettings) -> RealSet:
-    """Read one file, or every *.parquet of a folder in the order of their names.
-
-    Class names come from the schema's `huggingface` metadata (a ClassLabel), else they are the labels as text.
-    """
+    """Read one file, or a folder's *.parquet. Classes are named by the `huggingface` metadata, or by their labels."""
     files = sorted(Path(path).glob("*.parquet")) if Path(path).is_dir() else [Path(path)]
     if not files or not files[0].is_file():
         raise DataError(f"data.path: {path} is no parquet file and no folder of them")

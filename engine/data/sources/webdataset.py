@@ -5,18 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.config.data_spec import SOURCES, FileSourceSettings, MaskPalette
+from engine.config.data_spec import SOURCES, FileSourceSettings, MaskedSourceSettings, MaskPalette
 from engine.config.palette import Palette
+from engine.data.foreign_tars import Members, label_of, mask_member, metadata_of, read_samples
 from engine.data.masks import Mask, read_mask
 from engine.data.open_source import with_held_out
 from engine.data.real_image import RealImage, RealSet
-from engine.data.foreign_tars import Members, label_of, mask_member, metadata_of, read_samples
 from engine.errors import DataError
 
 _IMAGES = ("png", "jpg", "jpeg", "webp")
 
 
-class WebdatasetSettings(FileSourceSettings):
+class WebdatasetSettings(FileSourceSettings, MaskedSourceSettings):
     """Settings of the source `webdataset`: a folder of tars, or one tar."""
 
     source: Literal["webdataset"]
@@ -25,11 +25,6 @@ class WebdatasetSettings(FileSourceSettings):
     marked by one generation more. Nothing but `train-generator` takes such data."""
     masks: MaskPalette | None = None
     """Dense labels: the `.mask.png` of every sample."""
-
-    @property
-    def mask_palette(self) -> Palette | None:
-        """Colours of the classes in the masks."""
-        return None if self.masks is None else self.masks.palette
 
     @property
     def allows_synthetic(self) -> bool:
@@ -43,10 +38,7 @@ def open_webdataset(settings: WebdatasetSettings) -> RealSet:
 
 
 def _open(path: str, settings: WebdatasetSettings) -> RealSet:
-    """Index every *.tar of a folder, or one tar; images are read later from their place in the tar.
-
-    Class names come from `class_name` in the json members, else they are the labels as text.
-    """
+    """Index one tar, or a folder's *.tar. Classes are named by `class_name` in the .json, or by their labels."""
     palette = settings.mask_palette
     tars = sorted(Path(path).glob("*.tar")) if Path(path).is_dir() else [Path(path)]
     if not tars or not tars[0].is_file():
@@ -67,20 +59,11 @@ def _open(path: str, settings: WebdatasetSettings) -> RealSet:
                 "of all tars alike"
             )
     classes = tuple(names.get(label, str(label)) for label in range(1 + max(names)))
-    return RealSet(
-        classes,
-        tuple(
-            RealImage(
-                label,
-                classes[label],
-                place,
-                _image(place, members),
-                _mask(place, members, palette),
-                int(metadata.get("generation", 0)),
-            )
-            for label, metadata, place, members in samples
-        ),
-    )
+    images = []
+    for label, metadata, place, members in samples:
+        readers = _image(place, members), _mask(place, members, palette)
+        images.append(RealImage(label, classes[label], place, *readers, int(metadata.get("generation", 0))))
+    return RealSet(classes, tuple(images))
 
 
 def _mask(place: str, members: Members, palette: Palette | None) -> Callable[[], Mask] | None:

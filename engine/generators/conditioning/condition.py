@@ -51,11 +51,7 @@ class ImageCondition:
 
 @dataclass(frozen=True)
 class Layout:
-    """A map of class indices. The generator sees it in colours.
-
-    read:    returns the class indices.
-    colours: colour of each class, uint8 (classes, 3).
-    """
+    """A map of class indices, which the generator sees in colours: uint8 (classes, 3). read: returns the map."""
 
     source: str
     read: Callable[[], Mask]

@@ -28,11 +28,7 @@ _StoredImage = tuple[Path, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class ConditionSampler:
-    """The conditions of a run.
-
-    folder:  the shards of its images or layouts; None if layouts are drawn.
-    palette: of its layouts.
-    """
+    """The conditions of a run. folder: the shards of its images or layouts; None if layouts are drawn."""
 
     spec: ConditionSpec
     folder: Path | None

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,19 +10,16 @@ import cv2
 import numpy as np
 
 from engine.config.condition_spec import LayoutCondition
-from engine.data.folder_listing import list_class_folders
 from engine.data.foreign_tars import open_masks
 from engine.data.masks import Mask
+from engine.data.open_source import list_class_folders
 from engine.data.real_image import RealImage
 from engine.errors import DataError
 from shards.codec import encode_mask
 
 
 def open_layouts(spec: LayoutCondition, classes: Sequence[str]) -> tuple[RealImage, ...]:
-    """Return the layouts of a folder of shards, of PATH/<class>/*.png, or, for one class, of PATH/*.png.
-
-    Labels are indices into `classes`. Raises DataError.
-    """
+    """Return layouts of shards, PATH/<class>/*.png or, for one class, PATH/*.png, labelled by `classes`."""
     path = Path(spec.path).expanduser()
     if path.suffix == ".tar" or any(path.glob("*.tar")):
         names, layouts = open_masks(path, tuple(spec.palette))
@@ -37,9 +35,7 @@ def open_layouts(spec: LayoutCondition, classes: Sequence[str]) -> tuple[RealIma
         names, layouts = listing.classes, listing.images
     _check_classes(path, names, classes)
     labels = {name: label for label, name in enumerate(classes)}
-    return tuple(
-        RealImage(labels[layout.class_name], layout.class_name, layout.origin, layout.read) for layout in layouts
-    )
+    return tuple(replace(layout, label=labels[layout.class_name]) for layout in layouts)
 
 
 def _check_classes(path: Path, names: Iterable[str], classes: Sequence[str]) -> None:

@@ -23,18 +23,16 @@ class Warp:
 
     def image(self, pixels: Pixels) -> Pixels:
         """Warp pixels, uint8 (height, width, 3), with linear interpolation."""
-        return np.asarray(cv2.remap(pixels, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.uint8)
+        return np.asarray(self._remap(pixels), np.uint8)
 
     def mask(self, mask: Mask) -> Mask:
         """Warp a mask: each pixel gets the class that covers most of it, since nothing lies between two classes."""
         classes = np.unique(mask)
-        shares = [
-            cv2.remap(
-                (mask == index).astype(np.float32), self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-            )
-            for index in classes
-        ]
+        shares = [self._remap((mask == index).astype(np.float32)) for index in classes]
         return np.asarray(classes[np.argmax(shares, axis=0)], np.uint8)
+
+    def _remap(self, values: cv2.typing.MatLike) -> cv2.typing.MatLike:
+        return cv2.remap(values, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def draw_warp(spec: WarpSpec, rng: np.random.Generator, height: int, width: int) -> Warp:

@@ -47,11 +47,7 @@ class OptimizationsSpec(Strict):
         return self
 
     def effective(self, device: str, can_pack: bool) -> "OptimizationsSpec":
-        """Return the settings with those switched off that have no effect on this device.
-
-        device:   cuda or cpu.
-        can_pack: whether oneDNN has its own layout for the weights of convolutions.
-        """
+        """Return the settings with those off that have no effect on this device. can_pack: see `packed_weights`."""
         packed_weights = self.packed_weights and can_pack and self.channels_last and self.compile == "none"
         overlap_copies = self.overlap_copies and device == "cuda"
         return self.model_copy(update={"packed_weights": packed_weights, "overlap_copies": overlap_copies})

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from engine.generators.generator import Images, PendingImages
-from engine.generators.pixels import to_stored_pixels
 from engine.generators.stages import DeviceStages
 from engine.profiling import Span
 
@@ -23,20 +23,13 @@ def upload(tensor: Tensor, device: str) -> Tensor:
 
 
 def download(tensor: Tensor) -> Tensor:
-    """Return a copy in the host's memory, which is complete when the current stream has reached this point.
-
-    The copy lies in pinned memory, which is reused when the tensor is dropped.
-    """
+    """Return a copy in pinned host memory, which is complete when the current stream has reached this point."""
     host = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
     return host.copy_(tensor, non_blocking=True)
 
 
 class ImageDownloader:
-    """Copies the images of one generator to the host's memory.
-
-    size:    side of the stored images, see `to_stored_pixels`.
-    overlap: whether a GPU copies them in a separate stream, so that a batch is returned before it is copied.
-    """
+    """Copies the images of one generator to the host. overlap: a GPU copies in a stream of its own."""
 
     def __init__(self, device: str, stages: DeviceStages, size: int | None, overlap: bool = True) -> None:
         self._stages, self._size = stages, size
@@ -46,10 +39,7 @@ class ImageDownloader:
     def start(
         self, images: Tensor, masks: NDArray[np.uint8] | None = None, unsafe: Sequence[bool] | None = None
     ) -> PendingImages:
-        """Convert images as `to_stored_pixels` does and start to copy them.
-
-        unsafe: verdicts of a safety checker. Unsafe images are refused, and so are those that are not finite.
-        """
+        """Convert images as `to_stored_pixels` does and start to copy them. unsafe: verdicts of a safety checker."""
         self._stages.begin("decode")
         device_pixels, device_finite = to_stored_pixels(images, self._size)
         with self._copying(device_pixels, device_finite):
@@ -105,3 +95,25 @@ class _Download:
 
 def _refusal(unsafe: bool, finite: bool) -> str:
     return "unsafe" if unsafe else "" if finite else "not finite"
+
+
+def to_stored_pixels(images: Tensor, size: int | None) -> tuple[Tensor, Tensor]:
+    """Return the pixels to store, uint8 (batch, height, width, 3), and which images are finite, bool (batch,).
+
+    images: values in [0, 1], (batch, 3, height, width). The results are on the same device.
+    size:   side to resize to, with antialiasing, after cutting a square around the centre; None to do neither.
+    """
+    finite = images.isfinite().flatten(1).all(1)
+    if size is not None:
+        images = _central_square(images)
+        if images.shape[-1] != size:
+            images = interpolate(images.float(), (size, size), mode="bicubic", antialias=True)
+    pixels = images.float().nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous(), finite
+
+
+def _central_square(images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]

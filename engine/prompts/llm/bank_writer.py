@@ -1,21 +1,24 @@
 """Writing a bank: ask a model about each topic, and write the accepted prompts to a parquet file."""
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from engine.errors import BankIncomplete, RunMismatch
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.language_model import AnsweredQuestion, Log
-from engine.prompts.llm.model_dispatch import load_language_model
+from engine.prompts.llm.language_model import AnsweredQuestion, Log, load_language_model
 from engine.prompts.llm.question_planner import QuestionPlanner, TopicResult
-from engine.prompts.llm.question_progress import QuestionProgress
 from engine.prompts.llm.response_cache import ResponseCache, open_response_cache
 from engine.prompts.prompt_bank import BankRow, write_bank
 
 _SHOWN = 5
+_SECONDS_BETWEEN_LINES = 5.0
+_RATE_WINDOW = 32
+"""Number of calls that the rate is measured over, so that it recovers soon after a pause."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,33 @@ class BankSummary:
     def __str__(self) -> str:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.most_common()) or "none"
         return f"{self.path}: {self.rows:,} prompts; rejected: {reasons}; missing: {self.missing:,}"
+
+
+class _QuestionProgress:
+    """A counter of the responses of a round that writes a line every few seconds."""
+
+    def __init__(self, round_number: int, total: int, log: Log) -> None:
+        self._name, self._total, self._log = f"round {round_number}", total, log
+        self._answered = 0
+        self._calls = deque([(time.monotonic(), 0)], maxlen=_RATE_WINDOW)
+        self._last_line = time.monotonic()
+        log(f"{self._name}: {total:,} requests")
+
+    def add(self, count: int) -> None:
+        """Count responses that arrived together."""
+        now = time.monotonic()
+        self._answered += count
+        self._calls.append((now, self._answered))
+        if self._answered == self._total or now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._log(self._line())
+
+    def _line(self) -> str:
+        (first_time, first_count), (last_time, last_count) = self._calls[0], self._calls[-1]
+        rate = (last_count - first_count) / max(last_time - first_time, 1e-9)
+        remaining = timedelta(seconds=round((self._total - last_count) / rate))
+        eta = f", ETA {remaining}" if last_count < self._total else ""
+        return f"{self._name}: {last_count:,} of {self._total:,} requests answered | {rate:.2f} per second{eta}"
 
 
 def response_cache_path(out: Path) -> Path:
@@ -74,10 +104,10 @@ def _ask(
     model = None
     for number, questions in enumerate(planner.rounds(results, cache.responses), 1):
         model = model or load_language_model(spec.model, log)  # not loaded if the cache answers all questions
-        model.answer(questions, partial(_store, cache, QuestionProgress(number, len(questions), log)))
+        model.answer(questions, partial(_store, cache, _QuestionProgress(number, len(questions), log)))
 
 
-def _store(cache: ResponseCache, progress: QuestionProgress, answered: Sequence[AnsweredQuestion]) -> None:
+def _store(cache: ResponseCache, progress: _QuestionProgress, answered: Sequence[AnsweredQuestion]) -> None:
     cache.add(answered)
     progress.add(len(answered))
 

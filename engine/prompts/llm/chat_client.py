@@ -61,10 +61,7 @@ class ChatClient:
         self._limiter = _RateLimiter(spec.requests_per_minute)
 
     def answer(self, questions: Sequence[Question], on_responses: OnResponses) -> None:
-        """Answer all questions; see `LanguageModel`.
-
-        Raises AnswerError if all attempts at a request failed, ModelError if the server refuses it.
-        """
+        """Answer all questions. Raises AnswerError after the last attempt, ModelError if the server refuses one."""
         try:
             asyncio.run(self._answer(questions, on_responses))
         except BaseExceptionGroup as group:

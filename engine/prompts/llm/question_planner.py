@@ -18,13 +18,10 @@ ResponseKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A class or a real image that prompts are written about.
+    """A class or a real image about which `target_count` prompts are written, each with one of `names`.
 
-    key:          unique in the job: the class name, or the SHA-256 of the image in hex.
-    names:        names of the class, of which a prompt must contain one.
-    instruction:  the instruction to the model.
-    target_count: number of prompts to write.
-    load_image:   returns the image that goes with the instruction: uint8 (height, width, 3).
+    key:        unique in the job: the class name, or the SHA-256 of the image in hex.
+    load_image: returns the image that goes with the instruction: uint8 (height, width, 3).
     """
 
     key: str
@@ -58,11 +55,9 @@ class Question:
 
 @dataclass
 class TopicResult:
-    """The prompts about one topic. Responses are used in the order of their numbers until there are enough prompts.
+    """The prompts about one topic, from responses in the order of their numbers, until there are enough.
 
-    accepted:       number of the question, and prompt.
-    rejected:       number of rejected lines by reason.
-    used_responses: number of responses that were used.
+    accepted: number of the question, and prompt. rejected: number of rejected lines by reason.
     """
 
     topic: Topic

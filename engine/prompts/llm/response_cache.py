@@ -24,25 +24,17 @@ class ResponseCache:
 
     def __init__(self, file: BinaryIO, responses: dict[ResponseKey, Response]) -> None:
         self._file = file
-        self._responses = responses
-
-    @property
-    def responses(self) -> Mapping[ResponseKey, Response]:
-        """All responses so far."""
-        return self._responses
+        self.responses = responses
 
     def add(self, answered: Sequence[AnsweredQuestion]) -> None:
         """Write the responses of one call of the model."""
         _append(self._file, [[*question.key, response.text, response.truncated] for question, response in answered])
-        self._responses |= {question.key: response for question, response in answered}
+        self.responses |= {question.key: response for question, response in answered}
 
 
 @contextmanager
 def open_response_cache(path: Path, identity: Mapping[str, Any]) -> Iterator[ResponseCache]:
-    """Create or reopen a cache, with an exclusive lock. An incomplete last line is dropped.
-
-    Raises RunMismatch if the cache has another identity, OutputError if it cannot be used.
-    """
+    """Open a locked cache. Raises RunMismatch for another identity, OutputError if it cannot be used."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -63,9 +55,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OutputError(
-            f"{path}: another process is writing this bank; wait for it, or choose another --out"
-        ) from None
+        raise OutputError(f"{path}: another process writes this bank; wait for it, or choose another --out") from None
 
 
 def _complete_lines(file: BinaryIO) -> list[bytes]:
@@ -86,9 +76,7 @@ def _parse(path: Path, number: int, line: bytes) -> Any:
     try:
         return json.loads(line)
     except ValueError:
-        raise OutputError(
-            f"{path}, line {number} is damaged; remove that line, and its questions are repeated"
-        ) from None
+        raise OutputError(f"{path}, line {number} is damaged; remove it, and its questions are repeated") from None
 
 
 def _check_identity(path: Path, recorded: Any, identity: Mapping[str, Any]) -> None:

@@ -41,10 +41,7 @@ class ParsedLine:
 
 
 def parse_prompts(response: Response, names: Sequence[str]) -> list[ParsedLine]:
-    """Return the prompts of a response that lists them, one per line: numbered, bulleted, quoted or plain.
-
-    Text around the list is ignored. names: a prompt without any of them is rejected.
-    """
+    """Return the prompts of a response that lists them, one per line; those without any of the names are rejected."""
     return [_check(line, names) for line in _split_lines(response)]
 
 
@@ -75,10 +72,7 @@ def _check(line: ParsedLine, names: Sequence[str]) -> ParsedLine:
 
 
 def _split_lines(response: Response) -> list[ParsedLine]:
-    """Return the lines that may be prompts, without list marks and quotes.
-
-    The last line of a truncated response is cut after its last whole sentence.
-    """
+    """Return the lines that may be prompts, without marks and quotes. A truncated last one ends with its sentence."""
     lines = [" ".join(_printable(line).split()) for line in _THINKING.sub("", response.text).splitlines()]
     lines = [line.replace("**", "") for line in lines if any(map(str.isalnum, line))]
     if not lines:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.data.folder_listing import SUFFIXES, list_class_folders
+from engine.data.open_source import SUFFIXES, list_class_folders
 from engine.data.real_image import RealImage
 from engine.errors import DataError, SpecError
 from engine.training.classifier.classifier_job import ClassifierJob

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.cluster.store_backoff import StoreBackoff
+from engine.cluster.stopping import StoreBackoff
 from engine.errors import OutputError
 from shards.storage.retries import StoreUnreachable
 
