@@ -75,7 +75,10 @@ def cpu_steps() -> Steps:
         "none": none,
         **{f"{name} alone": {**none, "optimizations": {**_NONE, **given}} for name, given in _ALONE.items()},
         **dtype,
-        "channels_last, packed_weights": {**none, "optimizations": {**_NONE, "channels_last": True, "packed_weights": True}},
+        "channels_last, packed_weights": {
+            **none,
+            "optimizations": {**_NONE, "channels_last": True, "packed_weights": True},
+        },
         f"{auto}, channels_last, packed_weights, cache_text_embeddings (the defaults)": {},
         "the defaults and compile": {"optimizations": {"compile": "default"}},
     }
@@ -92,7 +95,10 @@ def gpu_steps(tiny_vae: str) -> Steps:
         "the defaults and compile": {"optimizations": {"compile": "default"}},
         "the defaults, compile and CUDA graphs": {"optimizations": {"compile": "reduce-overhead"}},
         "the defaults, compile and tiny VAE": {"optimizations": {"compile": "default"}, "vae": tiny_vae},
-        "the defaults, compile, tiny VAE and fp8": {"optimizations": {"compile": "default", "fp8": True}, "vae": tiny_vae},
+        "the defaults, compile, tiny VAE and fp8": {
+            "optimizations": {"compile": "default", "fp8": True},
+            "vae": tiny_vae,
+        },
     }
 
 

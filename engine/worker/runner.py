@@ -28,7 +28,7 @@ from engine.worker.attempts import (
     first_attempts,
     padded_requests,
 )
-from engine.worker.unit_builder import WrittenUnit, UnitBuilder
+from engine.worker.unit_builder import UnitBuilder, WrittenUnit
 from shards.sample import Sample
 from shards.stats import Stats
 from shards.storage.store import StoreLike

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.config.spec import Spec
 from engine.data.open_source import open_source
 from engine.errors import SpecError
-from engine.prompts.visual_genome import choose_synsets, count_attributes, rank_attributes, add_hyponyms
+from engine.prompts.visual_genome import add_hyponyms, choose_synsets, count_attributes, rank_attributes
 from engine.prompts.wordnet import WordNet
 
 

@@ -38,9 +38,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 # webdataset leaves the tars it has read to the collector.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("name", HERE)
-def test_every_loader_yields_the_same_samples_reshuffled(
-    name: str, written: tuple[Workload, Path]
-) -> None:
+def test_every_loader_yields_the_same_samples_reshuffled(name: str, written: tuple[Workload, Path]) -> None:
     workload, folder = written
     samples = Samples(folder / "samples")
     expected = sorted((decode(data).tobytes(), label) for data, label in samples)

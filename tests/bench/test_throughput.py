@@ -35,9 +35,7 @@ RATES = st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1
 
 
 @given(RATES, st.floats(0.01, 100))
-def test_ratio_is_within_rounds_and_independent_of_speed(
-    found: list[tuple[float, float]], slower: float
-) -> None:
+def test_ratio_is_within_rounds_and_independent_of_speed(found: list[tuple[float, float]], slower: float) -> None:
     ours, theirs = zip(*found, strict=True)
     ratio = paired(ours, theirs)
     assert min(a / b for a, b in found) <= ratio <= max(a / b for a, b in found)

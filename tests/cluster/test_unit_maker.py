@@ -161,9 +161,7 @@ def test_writing_down_where_the_time_goes_changes_no_byte(tmp_path: Path) -> Non
     assert not (without.store / "profile").entries()
 
 
-def test_unwritable_profile_is_reported_and_fails_no_unit(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unwritable_profile_is_reported_and_fails_no_unit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
     stats = maker_of(run, Unprofiled(str(tmp_path)), profile=True).generate_unit(0)
@@ -172,9 +170,7 @@ def test_unwritable_profile_is_reported_and_fails_no_unit(
     assert "no profile of unit 00000: PermissionError" in caplog.text
 
 
-def test_full_disk_blames_the_node_only_for_runs_in_a_bucket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_blames_the_node_only_for_runs_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path / "cache"))
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())

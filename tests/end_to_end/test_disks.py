@@ -60,9 +60,7 @@ def test_disk_that_fills_up_costs_nothing_that_was_finished(
     assert found.returncode == 1, text_of(found)
     assert "Traceback" not in text_of(found)
     last = found.stderr.strip().splitlines()[-1]
-    assert last.startswith(
-        f"error: {disk}/run/shards: No space left on device; finished shards are kept: make room"
-    )
+    assert last.startswith(f"error: {disk}/run/shards: No space left on device; finished shards are kept: make room")
     finished = hashes(kept)
     done = len(list((kept / "shards").glob("*_stats.json")))
     assert 3 <= done < 18
