@@ -1,4 +1,4 @@
-"""Each step of `model.optimizations` alone, and all together, beside none of them: units by the runner, in one process."""
+"""Each of `model.optimizations` alone, and all together, beside none of them: units by the runner, in one process."""
 
 import traceback
 from collections.abc import Iterator, Mapping

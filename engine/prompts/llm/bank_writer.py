@@ -10,7 +10,8 @@ from pathlib import Path
 
 from engine.errors import BankIncomplete, RunMismatch
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.language_model import AnsweredQuestion, Log, load_language_model
+from engine.prompts.llm.language_model import AnsweredQuestion, Log
+from engine.prompts.llm.load_model import load_language_model
 from engine.prompts.llm.question_planner import QuestionPlanner, TopicResult
 from engine.prompts.llm.response_cache import ResponseCache, open_response_cache
 from engine.prompts.prompt_bank import BankRow, write_bank
