@@ -19,9 +19,9 @@ TRAIN = TrainSpec(steps=30, batch_size=64, checkpoint_every=1)
 
 
 def results(sweep: Sweep) -> dict[str, object]:
-    """All that trials say, but for the place of the generator."""
-    found = {trial.name: sweep.result(trial) for trial in sweep.trials()}
-    return {name: {key: one[key] for key in one if key != "fingerprint"} for name, one in found.items() if one}
+    """The result of every finished trial, without the fingerprint of its files."""
+    results = {trial.name: sweep.result(trial) for trial in sweep.trials()}
+    return {name: result.model_dump(exclude={"fingerprint"}) for name, result in results.items() if result}
 
 
 def kill_trial(folder: Path) -> None:

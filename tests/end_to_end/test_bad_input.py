@@ -157,7 +157,7 @@ def test_corrupt_image_in_real_data(jobs: Jobs, tiny_model: Path, tmp_path: Path
     bad.write_bytes(bad.read_bytes()[:-200])
     run = make_run(spec, tmp_path / "run")
     before = hashes(run)
-    assert_refused(jobs("sweep", spec, "--out", run), 1, f"{bad}: corrupt image", "mend or remove it and run again")
+    assert_refused(jobs("sweep", spec, "--out", run), 1, f"{bad}: corrupt image", "repair or remove it and run again")
     assert hashes(run) == before
 
 

@@ -143,7 +143,7 @@ def test_a_job_whose_own_environment_tells_a_secret_is_refused(cluster: Cluster,
     line = command("generate", "jobs/specs/smoke.yaml", "--out", tmp_path / "run")
     found = subprocess.run(line, cwd=ROOT, env=user, capture_output=True, text=True, timeout=180, check=False)
     assert found.returncode == 2, found.stdout + found.stderr
-    assert "error: cluster: HF_TOKEN stands in the job's runtime_env" in found.stderr
+    assert "error: cluster: HF_TOKEN is set in the job's runtime_env" in found.stderr
     assert secret not in found.stdout + found.stderr
     assert not list((tmp_path / "run").rglob("*.tar"))
 

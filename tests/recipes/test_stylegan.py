@@ -227,7 +227,7 @@ def test_a_checkout_that_lacks_a_library(files: Path, tmp_path: Path) -> None:
     (tmp_path / "legacy.py").write_text("import a_library_of_old\n")
     given = [sys.executable, "-c", program, files / "cifar10.pkl", tmp_path]
     found = subprocess.run(given, capture_output=True, text=True, check=True)
-    assert "cannot be imported: No module named 'a_library_of_old'; install what that checkout asks for" in found.stdout
+    assert "cannot be imported: No module named 'a_library_of_old'; install what that checkout requires" in found.stdout
 
 
 def test_one_checkout_at_a_time(files: Path, tmp_path: Path) -> None:
