@@ -91,7 +91,7 @@ class PluginFamily(Generic[Settings]):
         name = value.get(self.key, self.name_of(self._defaults[0]) if self._defaults else None)
         if name is None:
             raise self._error("union_tag_not_found", value, discriminator=self.key)
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             names = ", ".join(repr(one) for one in known)
             raise self._error("union_tag_invalid", value, discriminator=self.key, tag=str(name), expected_tags=names)
         try:
@@ -115,7 +115,6 @@ class PluginFamily(Generic[Settings]):
         """Import every plug-in once."""
         if self._discovered:
             return
-        self._discovered = True
         for module in pkgutil.iter_modules(import_module(self._folder).__path__, f"{self._folder}."):
             import_module(module.name)
         for entry in entry_points(group=self._group):
@@ -124,6 +123,7 @@ class PluginFamily(Generic[Settings]):
             except Exception as error:  # another distribution's code may raise anything
                 origin = f"{self.what} {entry.name!r} of {entry.dist.name if entry.dist else entry.value}"
                 raise SpecError(f"{origin}: cannot be imported: {first_line(error)}; repair or uninstall it") from error
+        self._discovered = True
 
 
 def _detail(error: Mapping[str, Any]) -> InitErrorDetails:

@@ -26,9 +26,11 @@ def load_pipeline(loader: str, model: DiffusersSettings, local: Mapping[str, Loc
 
 
 def _load(local: LocalModel, loader: str, device: Device, model: DiffusersSettings, **components: Any) -> Any:
-    options = {"dtype": device.dtype, "variant": local.variant, "use_safetensors": True, "trust_remote_code": False}
+    options = {"dtype": device.dtype, "variant": local.variant, "use_safetensors": True}
     try:
-        return getattr(diffusers, loader).from_pretrained(str(local.folder), **options, **components)
+        return getattr(diffusers, loader).from_pretrained(
+            str(local.folder), trust_remote_code=False, **options, **components
+        )
     except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(

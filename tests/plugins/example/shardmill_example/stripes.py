@@ -24,7 +24,7 @@ class Stripes:
     def __init__(self, settings: StripesSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
         self.batch_size, self._side = settings.fixed_batch_size(), settings.side
 
-    def shape(self, request: Request) -> Hashable:
+    def batch_key(self, request: Request) -> Hashable:
         return None
 
     def generate(self, requests: Sequence[Request]) -> Images:
