@@ -92,14 +92,14 @@ class PluginFamily(Generic[Settings]):
         if name is None:
             raise self._error("union_tag_not_found", value, discriminator=self.key)
         if not isinstance(name, str) or name not in known:
-            names = ", ".join(repr(one) for one in known)
+            names = ", ".join(repr(other) for other in known)
             raise self._error("union_tag_invalid", value, discriminator=self.key, tag=str(name), expected_tags=names)
         try:
             # By way of JSON, where strict types still let a list be a tuple.
             return known[name].model_validate_json(json.dumps(value))
         except ValidationError as error:
             raise ValidationError.from_exception_data(
-                error.title, [_detail({**one, "loc": (name, *one["loc"])}) for one in error.errors()]
+                error.title, [_detail({**detail, "loc": (name, *detail["loc"])}) for detail in error.errors()]
             ) from None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -49,8 +49,8 @@ class Spec(Strict):
     @property
     def mask_palette(self) -> Palette | None:
         """Colours of the classes that masks have, in the order of their indices; None where there are no masks."""
-        given: Palette | None = getattr(self.condition, "palette", None)
-        return given or (None if self.data is None else self.data.mask_palette)
+        palette: Palette | None = getattr(self.condition, "palette", None)
+        return palette or (None if self.data is None else self.data.mask_palette)
 
     @model_validator(mode="after")
     def _model_gets_what_it_takes(self) -> Self:

@@ -201,7 +201,10 @@ def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
 
 def _unknown(model: type[BaseModel], location: Sequence[int | str]) -> str:
     above, parent = _follow(model, location[:-1])
-    key, known = str(location[-1]), [name for one in _models_in(parent)[:1] for name in one.model_fields]
+    key, known = (
+        str(location[-1]),
+        [name for parent_model in _models_in(parent)[:1] for name in parent_model.model_fields],
+    )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
     return f"{_dotted([*above, key])}: unknown key; {advice}"
@@ -227,7 +230,7 @@ def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list
             current = get_args(current)[1]
         elif isinstance(current, PluginFamily) and part in current.known:
             current = current.known[part]
-        elif branches := [one for one in models if len(models) > 1 and part in _tags(one)]:
+        elif branches := [branch for branch in models if len(models) > 1 and part in _tags(branch)]:
             current = branches[0]
         elif part.removeprefix("constrained-") not in ("int", "str") and "[" not in part:
             place.append(part)

@@ -40,15 +40,15 @@ class Filter(Protocol):
 
 def make_filters(settings: Sequence[FilterSettings], cluster: ClusterSpec) -> tuple[Filter, ...]:
     """Make the filters of a run, in their order. Raises ModelError where a filter's model cannot be loaded."""
-    return tuple(FILTERS.make(one, cluster) for one in settings)
+    return tuple(FILTERS.make(single, cluster) for single in settings)
 
 
 def judge(filters: Sequence[Filter], pixels: Pixels, requests: Sequence[Request]) -> list[Verdict]:
     """Judge a batch by all filters, so that samples have equal scores; the first one that rejects gives the reason."""
     merged = [Verdict("", {})] * len(requests)
-    for one in filters:
+    for apply in filters:
         merged = [
             Verdict(before.reason or after.reason, {**before.scores, **after.scores})
-            for before, after in zip(merged, one(pixels, requests), strict=True)
+            for before, after in zip(merged, apply(pixels, requests), strict=True)
         ]
     return merged
