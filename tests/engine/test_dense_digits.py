@@ -47,7 +47,7 @@ def test_what_it_draws_is_where_its_mask_says(run: Run) -> None:
     assert mean_iou(confusion_matrix((batch.mask > 0).ravel().astype(np.int64), ink.ravel(), 2)) > 0.8
 
 
-def test_a_network_for_masks_learns_from_real_and_synthetic_images(run: Run) -> None:
+def test_a_mask_network_learns_from_real_and_synthetic_images(run: Run) -> None:
     prepare_sweep(run)
     settings = {"steps": 30, "alpha": 0.5, "batch_size": 16, "evaluate_every": 30, "learning_rate": 1e-2}
     spec = run.context.spec.train.model_copy(update=settings)
@@ -67,7 +67,7 @@ def test_the_folder_is_small_and_holds_no_pickle() -> None:
     assert sum(file.stat().st_size for file in files) <= 4e6
 
 
-def test_it_is_what_the_shipped_spec_makes_and_saw_the_world_split_alone() -> None:
+def test_the_embedded_controlnet_is_of_the_shipped_spec() -> None:
     spec = load_as(FinetuneSpec, SPECS / "digits-dense-finetune.yaml")
     record = json.loads((FOLDER / "training.json").read_text())
     recorded, shipped = record["spec"], spec.model_dump(mode="json")

@@ -209,7 +209,7 @@ def test_masks_are_asked_for_where_there_are_some(data: dict[str, Any], words: s
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 99))
-def test_a_change_leaves_classes_classes_and_moves_image_and_mask_alike(seed: int, number: int) -> None:
+def test_a_warp_moves_image_and_mask_alike(seed: int, number: int) -> None:
     mask, spec = blocks(number, (48, 64)), WarpSpec(rotation=20, scale=0.2, shift=0.1, bend=0.05)
     warp = draw_warp(spec, np.random.default_rng(seed), 48, 64)
     changed = warp.mask(mask)
@@ -257,7 +257,7 @@ def dense(place: Path, **more: Any) -> Spec:
     return Spec.model_validate_json(json.dumps(content | more))
 
 
-def test_synthetic_images_follow_changed_masks_of_train_images_alone(tmp_path: Path) -> None:
+def test_synthetic_images_follow_warped_masks_of_train_images(tmp_path: Path) -> None:
     spec = dense(tmp_path, condition={"source": "masks", "flip": True})
     run = begin_run(plan_run(spec), tmp_path / "run")
     generator = Painter()

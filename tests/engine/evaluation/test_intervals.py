@@ -34,7 +34,7 @@ def test_an_oracle_that_is_no_better_leaves_no_gap_to_close() -> None:
     assert compare({0.0: quality(0.8), 0.5: quality(0.9), "oracle": quality(0.8)}).verdict.gap_closed is None
 
 
-def test_the_best_alternative_without_synthetic_images_is_compared() -> None:
+def test_the_best_arm_without_synthetic_images_is_compared() -> None:
     found = compare({0.0: quality(0.7), 0.5: quality(0.9), "class_weights": quality(0.8), "nothing": quality(0.7)})
     assert (found.verdict.best_synthetic, found.verdict.best_baseline) == ("0.5", "class_weights")
     assert found.verdict.lead_over_best_baseline is not None

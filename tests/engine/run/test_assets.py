@@ -88,7 +88,7 @@ def test_a_damaged_copy_is_named(kind: Change, damage: Callable[[Path], object],
         load_run(run)
 
 
-def test_equal_inputs_are_kept_in_equal_files_whatever_their_place(place: Path) -> None:
+def test_equal_assets_are_equal_files_whatever_their_place(place: Path) -> None:
     begin_run(plan_run(spec(place, of_bank(place))), place / "one")
     (place / "bank.parquet").rename(place / "other.parquet")
     begin_run(plan_run(spec(place, {"prompts": {"bank": str(place / "other.parquet")}})), place / "two")

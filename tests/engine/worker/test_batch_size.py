@@ -45,7 +45,7 @@ def recipe_of(folder: Path, *overrides: str) -> RunContext:
 
 
 @given(st.dictionaries(st.sampled_from(SIZES), positive | st.none(), min_size=1).filter(lambda r: any(r.values())))
-def test_the_smallest_that_fits_and_is_within_five_percent_of_the_fastest(rates: Mapping[int, float | None]) -> None:
+def test_the_smallest_size_within_five_percent_is_chosen(rates: Mapping[int, float | None]) -> None:
     chosen = rates[choose(rates)]
     fastest = max(rate for rate in rates.values() if rate is not None)
     assert chosen is not None

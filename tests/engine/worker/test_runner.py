@@ -72,7 +72,7 @@ def test_a_run_holds_what_its_plan_names(tmp_path: Path, format: str) -> None:
     assert batch.synthetic.all()
 
 
-def test_members_are_the_same_always_and_json_fields_keep_their_types(tmp_path: Path) -> None:
+def test_members_and_types_of_json_fields_are_always_equal(tmp_path: Path) -> None:
     made = context()
     run_unit(made, 0, FakeGenerator(), tmp_path)
     with tarfile.open(tmp_path / "00000.tar") as tar:
@@ -250,14 +250,14 @@ def test_the_seconds_of_a_unit_are_those_of_its_batches(tmp_path: Path) -> None:
     assert seconds["commit"] > 0
 
 
-def test_a_device_that_is_always_at_work_does_not_wait_and_an_instant_one_always_does(tmp_path: Path) -> None:
+def test_wait_is_the_time_in_which_the_device_is_idle(tmp_path: Path) -> None:
     busy = run_unit(context(), 0, Timed(("denoise", -1000.0, 1000.0)), tmp_path / "busy")
     instant = run_unit(context(), 0, Timed(("denoise", 0.0, 0.0)), tmp_path / "instant")
     assert busy["seconds"]["wait"] == 0
     assert instant["seconds"]["wait"] == pytest.approx(instant["duration_s"], abs=1e-3)
 
 
-def test_a_generator_that_does_not_say_has_denoised_for_as_long_as_it_was_called(tmp_path: Path) -> None:
+def test_a_generator_without_spans_counts_as_denoising(tmp_path: Path) -> None:
     class Slow(FakeGenerator):
         def generate(self, requests: Sequence[Request]) -> Images:
             time.sleep(0.05)

@@ -79,7 +79,7 @@ class Gated(FakeGenerator):
         return super().generate(requests)
 
 
-def test_while_the_last_verdicts_are_out_the_next_unit_has_the_device_and_then_the_first_goes_on(
+def test_the_next_unit_uses_the_device_while_verdicts_are_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = context(per_shard=9)  # three batches
@@ -123,7 +123,7 @@ def test_a_unit_can_be_recalled_until_it_is_begun(tmp_path: Path) -> None:
         units[1].result()
 
 
-def test_a_unit_that_fails_leaves_the_others_and_nothing_of_its_own(tmp_path: Path) -> None:
+def test_a_failed_unit_leaves_others_and_nothing_of_its_own(tmp_path: Path) -> None:
     made = context(per_shard=6)
     seeds = [made.plan.seed_of(made.plan.slot(index), 0) for index in (5, 10)]
 
@@ -141,7 +141,7 @@ def test_a_unit_that_fails_leaves_the_others_and_nothing_of_its_own(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["00002.tar"]
 
 
-def test_where_a_batch_does_not_fit_all_that_was_begun_is_made_anew_in_smaller_ones(tmp_path: Path) -> None:
+def test_after_out_of_memory_units_restart_in_smaller_batches(tmp_path: Path) -> None:
     """Whether it is said when the batch is asked for, or when its pixels are awaited."""
 
     class Late(Images):
@@ -181,9 +181,7 @@ def test_where_a_batch_does_not_fit_all_that_was_begun_is_made_anew_in_smaller_o
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("first", [8, 2])
-def test_a_device_that_holds_one_model_gets_the_next_when_the_last_is_gone(
-    tmp_path: Path, first: int, late: bool
-) -> None:
+def test_a_model_is_freed_before_the_next_one_is_loaded(tmp_path: Path, first: int, late: bool) -> None:
     there: list[weakref.ref[FakeGenerator]] = []
 
     class Full(Images):
@@ -217,7 +215,7 @@ def test_a_device_that_holds_one_model_gets_the_next_when_the_last_is_gone(
     assert [unit.result().publish()["batch_size"] for unit in units] == [first // 2] * 2
 
 
-def test_a_generator_that_cannot_be_loaded_smaller_fails_what_was_offered(tmp_path: Path) -> None:
+def test_a_generator_that_fails_to_reload_fails_all_units(tmp_path: Path) -> None:
     def load(size: int) -> FakeGenerator:
         raise OSError("the weights are gone")
 
