@@ -79,7 +79,7 @@ class Gated(FakeGenerator):
         return super().generate(requests)
 
 
-def test_the_next_unit_uses_the_device_while_verdicts_are_pending(
+def test_the_next_unit_has_the_device_while_verdicts_are_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = context(per_shard=9)  # three batches
