@@ -194,7 +194,7 @@ def test_spent_budget_ends_after_units_in_flight_and_resumes(nodes: Nodes, tmp_p
 
     run = fake_run(tmp_path, 8, ClusterSpec(max_actors=1), seconds=0.3, fits=2)
     node = nodes.add()
-    spec = run.context.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=4 / 3600)})
+    spec = run.context.spec.model_copy(update={"budget": BudgetSpec(gpu_hours=9 / 3600)})
     progress = Watched()
     with pytest.raises(BudgetSpent, match=r"stopped with \d units left: budget.gpu_hours .* is spent") as caught:
         generate(run, progress, CostMeter(spec, ()))
