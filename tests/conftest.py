@@ -5,10 +5,11 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from threading import Event, Thread
 
 import hypothesis
 import psutil
@@ -102,7 +103,7 @@ def start_ray() -> None:
     """Start the Ray that all tests of this process share, unless it runs: starting one takes seconds."""
     if not ray.is_initialized():
         ray.init(
-            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
             _system_config={"metrics_report_interval_ms": 500},
         )  # fmt: skip
 
@@ -187,6 +188,31 @@ def hashes(run: Path) -> Hashes:
 
     files = [path for path in (run / "shards").iterdir() if path.suffix in (".tar", ".parquet")]
     return {path.name: sha256_of(path) for path in sorted(files)}
+
+
+@contextmanager
+def kill_once(is_time: Callable[[], bool], title: str) -> Iterator[None]:
+    """Within the block, send SIGKILL to the last process of this Ray that has such a title, as soon as it is time."""
+    ended = Event()
+
+    def wait_and_kill() -> None:
+        while not is_time():
+            if ended.wait(0.005):
+                return
+        [child for child in family(os.getpid()) if title in " ".join(child.cmdline())][-1].kill()
+
+    killer = Thread(target=wait_and_kill, daemon=True)
+    killer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        killer.join()
+
+
+def outside_environment() -> dict[str, str]:
+    """The environment without PYTHONPATH: pip would take the checkout's metadata on it for an installed package."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def text_of(found: "subprocess.CompletedProcess[str]") -> str:

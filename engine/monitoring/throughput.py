@@ -1,14 +1,14 @@
 """The recent throughput of a run, computed from the times at which its units ended."""
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import median
 from typing import NamedTuple, Self
 
 from shards.stats import Stats
 
 _MIN_WINDOW_S = 60.0
 _WINDOW_UNITS = 8
-"""The window is at least a minute, and at least so many times the mean duration of a unit."""
+"""The window is at least a minute, and at least so many times the median duration of a unit."""
 
 
 class FinishedUnit(NamedTuple):
@@ -59,4 +59,4 @@ def throughput(units: Sequence[FinishedUnit], now: float) -> Throughput:
 
 
 def _window_start(units: Sequence[FinishedUnit], now: float) -> float:
-    return now - max(_MIN_WINDOW_S, _WINDOW_UNITS * fmean(unit.duration_s for unit in units)) if units else now
+    return now - max(_MIN_WINDOW_S, _WINDOW_UNITS * median(unit.duration_s for unit in units)) if units else now

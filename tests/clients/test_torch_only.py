@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from engine.evaluation.sweep import Sweep
-from tests.conftest import ROOT
+from tests.conftest import ROOT, outside_environment
 from tests.engine.evaluation.sweep_runs import swept
 
 __all__ = ["swept"]
@@ -117,7 +117,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    subprocess.run(
+        [*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True, env=outside_environment()
+    )
     (info,) = home.glob("lib/*/site-packages/shardmill-*.dist-info")
     needs = map(Requirement, PathDistribution(info).requires or ())
     base = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]

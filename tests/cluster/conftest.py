@@ -8,10 +8,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+import tests.cluster.fake_kind  # noqa: F401  (registers it in this process)
 from tests.conftest import ROOT, command, family
 
 Generate = Callable[..., "Driver"]
 _DEADLINE = 120.0
+
+# Of a cluster's head. By default Ray takes a quarter of a minute to notice that a node is gone.
+HEAD = {
+    "num_cpus": 0,
+    "include_dashboard": False,
+    "_system_config": {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500},
+}
 
 
 class Driver:

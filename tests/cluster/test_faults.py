@@ -21,7 +21,7 @@ ALWAYS = (
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     with serve_s3() as store, store.environment():
-        yield Matrix(tmp_path_factory.mktemp("faults"), store, FAKE_MODEL | {"seconds": 0.8})
+        yield Matrix(tmp_path_factory.mktemp("faults"), store, FAKE_MODEL | {"seconds": 0.5})
 
 
 @pytest.mark.parametrize(

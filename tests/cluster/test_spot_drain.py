@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.cluster.local_nodes import LocalNodes, NotInCluster
-from tests.cluster.conftest import Generate
+from tests.cluster.conftest import HEAD, Generate
 from tests.conftest import ROOT, Jobs, command, hashes, text_of
 from tests.metadata import Metadata, serve_metadata
 
@@ -32,7 +32,7 @@ def cluster() -> Iterator[Any]:
     """A head without cores, and two workers with one each. RAY_ADDRESS is set to it."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1)

@@ -1,19 +1,15 @@
 """`python -m jobs sweep` with a trial killed half-way: as if nothing had happened."""
 
-import os
-import time
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from engine.config.sweep_spec import SweepSpec
 from engine.config.train_spec import TrainSpec
 from engine.evaluation.sweep import Sweep, prepare_sweep
-from tests.conftest import family, run_here, text_of
+from tests.conftest import kill_once, run_here, text_of
 from tests.engine.evaluation.sweep_runs import make_sweep_run
 
-_DEADLINE = 240.0
 SWEEP = SweepSpec(alphas=(0.5,), seeds=1)
 TRAIN = TrainSpec(steps=30, batch_size=64, checkpoint_every=1)
 
@@ -24,25 +20,14 @@ def results(sweep: Sweep) -> dict[str, object]:
     return {name: result.model_dump(exclude={"fingerprint"}) for name, result in results.items() if result}
 
 
-def kill_trial(folder: Path) -> None:
-    """Send SIGKILL to a trial once there is a checkpoint."""
-    deadline = time.monotonic() + _DEADLINE
-    while not list(folder.glob("*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    trials = [child for child in family(os.getpid()) if "ray::ResourceTrainable" in " ".join(child.cmdline())]
-    trials[0].kill()
-
-
 @pytest.mark.usefixtures("shared_ray")
 def test_killed_trial_resumes_and_ends_as_undisturbed(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
     (tmp_path / "calm").mkdir()
     run = make_sweep_run(tmp_path / "killed", sweep=SWEEP, train=TRAIN)
     folder = Path(run.store.url)
-    killer = Thread(target=kill_trial, args=(folder / "sweep",), daemon=True)
-    killer.start()
-    done = run_here("sweep", folder / "spec.yaml", "--out", folder)
-    killer.join()
+    with kill_once(lambda: any((folder / "sweep").glob("*.pt")), "ray::ResourceTrainable"):
+        done = run_here("sweep", folder / "spec.yaml", "--out", folder)
     assert done.returncode == 0, text_of(done)
     assert "its process died; it resumes from its checkpoint" in text_of(done)
     assert "Traceback" not in text_of(done)

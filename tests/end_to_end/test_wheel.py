@@ -1,6 +1,5 @@
 """The wheel, installed by pip into an empty virtual environment, works from an empty folder."""
 
-import os
 import subprocess
 import tarfile
 import tempfile
@@ -12,7 +11,7 @@ from sys import executable
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, outside_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -24,9 +23,8 @@ SMALL = [
 
 def run(folder: Path, *command: object) -> str:
     """Run a command in a folder; its output if it succeeds."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     line = [str(word) for word in command]
-    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, cwd=folder, env=outside_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -10,8 +10,11 @@ from engine.report.verdict_text import verdict
 from shards.storage.open_store import open_store
 from tests.conftest import Jobs, text_of
 
-# Fewer arms, seeds, images and steps than the demo's.
-FEWER = ("sweep.alphas=[0.5]", "sweep.seeds=2", "plan.balance_to=80", "train.steps=120")
+# Fewer alphas, seeds and steps than the demo's, and fewer and smaller images.
+FEWER = (
+    *("sweep.alphas=[0.5]", "sweep.seeds=2", "train.steps=120"),
+    *("plan.balance_to=80", "output.image.size=16", "cluster.max_actors=1"),
+)
 SETTINGS = [word for setting in FEWER for word in ("--set", setting)]
 
 
