@@ -20,7 +20,7 @@ import yaml
 from bench.evidence_plot import plot
 from bench.machine import ROOT, machine
 from engine.evaluation.sweep_result import ArmResult, SweepResult
-from engine.models.local_folder import local_folder
+from engine.models.model_folder import local_folder
 from engine.report.verdict_text import METRIC_NAMES, verdict
 from engine.run.run import Run, load_run
 from shards.storage.manifest import read_all_stats

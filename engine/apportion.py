@@ -5,8 +5,7 @@ from fractions import Fraction
 from itertools import accumulate
 from math import floor
 
-_GOLDEN = Fraction(618_033_989, 1_000_000_000)
-"""Its multiples modulo 1 are spread evenly over [0, 1) (Weyl)."""
+_GOLDEN = Fraction(618_033_989, 1_000_000_000)  # its multiples modulo 1 are spread evenly over [0, 1) (Weyl)
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
@@ -23,8 +22,7 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 def ends_of(total: int, weights: Sequence[float], turn: int) -> list[int]:
     """Cut range(total) in proportion to the weights, and return the end of each part, within one of its exact place.
 
-    turn: number of the cut. Rounding errors of one turn are made up for in others, so that parts get their shares over
-    many turns even if each turn has few items: systematic sampling (Madow, 1949).
+    turn: number of the cut. Others make up for the rounding errors of one: systematic sampling (Madow, 1949).
     """
     sums = list(accumulate(map(Fraction, weights)))
     offset = turn * _GOLDEN % 1

@@ -1,7 +1,4 @@
-"""The engine's exceptions; the root of the tree is in `shards.errors`.
-
-Exit code 2 means that the input is wrong, 1 that something else failed.
-"""
+"""The engine's exceptions. Exit code 2 means that the input is wrong, 1 that something else failed."""
 
 from shards.errors import ShardmillError
 
@@ -51,10 +48,7 @@ class WorkersLost(ShardmillError):
 
 
 class SlotFailed(ShardmillError):
-    """Making the image of one slot failed.
-
-    key, prompt: of the slot; the prompt is "" if it is what cannot be made.
-    """
+    """Making the image of one slot failed. The prompt is "" if it is what cannot be made."""
 
     key = prompt = ""
 

@@ -41,12 +41,13 @@ class PluginFamily(Generic[Settings]):
         self.what, self.key = what, key
         self._folder, self._group = folder, group
         self._plugins: dict[str, tuple[type[Settings], Callable[..., Any]]] = {}
-        self._defaults: list[type[Settings]] = []
+        self._defaults: dict[str, type[Settings]] = {}
         self._discovered = False
 
     def register(self, settings: type[Settings], factory: Callable[..., Any], *, default: bool = False) -> None:
         """Add a plug-in; a spec that names none uses the default one. Raises ValueError where the name is taken."""
-        for name in get_args(settings.model_fields[self.key].annotation):
+        names = get_args(settings.model_fields[self.key].annotation)
+        for name in names:
             other = self._plugins.get(name)
             # An actor that unpickles settings imports their module under the same name: that is the same plug-in.
             if other is not None and other[0].__qualname__ != settings.__qualname__:
@@ -54,11 +55,7 @@ class PluginFamily(Generic[Settings]):
                 raise ValueError(f"{self.what} {name!r} is registered by {modules}")
             self._plugins[name] = settings, factory
         if default:
-            self._defaults.append(settings)
-
-    def name_of(self, settings: type[Settings]) -> str:
-        """Return the first name of the plug-in that these settings belong to."""
-        return str(get_args(settings.model_fields[self.key].annotation)[0])
+            self._defaults[names[0]] = settings
 
     @property
     def known(self) -> Mapping[str, type[Settings]]:
@@ -66,11 +63,10 @@ class PluginFamily(Generic[Settings]):
         self._discover()
         return {name: self._plugins[name][0] for name in sorted(self._plugins)}
 
-    @property
-    def defaults(self) -> tuple[type[Settings], ...]:
-        """The settings classes of the plug-ins that are used where a spec names none."""
+    def default_settings(self) -> tuple[Settings, ...]:
+        """Return the settings of the plug-ins that are used where a spec names none."""
         self._discover()
-        return tuple(self._defaults)
+        return tuple(settings(**{self.key: name}) for name, settings in self._defaults.items())
 
     def make(self, settings: Settings, *arguments: Any) -> Any:
         """Call the factory of the plug-in that these settings configure."""
@@ -88,7 +84,7 @@ class PluginFamily(Generic[Settings]):
             if type(value) in known.values():
                 return value  # type: ignore[no-any-return]
             raise self._error("model_type", value, class_name=self.what)
-        name = value.get(self.key, self.name_of(self._defaults[0]) if self._defaults else None)
+        name = value.get(self.key, next(iter(self._defaults), None))
         if name is None:
             raise self._error("union_tag_not_found", value, discriminator=self.key)
         if not isinstance(name, str) or name not in known:

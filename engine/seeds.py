@@ -9,8 +9,7 @@ _STRIDE = 0x9E3779B1  # 2^32 over the golden ratio: its multiples are far apart 
 def sample_seed(run_seed: int, index: int, attempt: int) -> int:
     """Return the seed of one attempt at one slot of a run, below 2^63 so that it fits a signed 64-bit integer.
 
-    The lower 32 bits are distinct for up to a billion slots with three attempts, 239 million with ten, 21 million with
-    100 attempts.
+    The lower 32 bits are distinct for a billion slots with three attempts, and for 21 million with 100.
     """
     # torch's CPU generators use the lower 32 bits alone. A permutation keeps these distinct; a hash would repeat some,
     # and two images of a run would start from equal noise.
@@ -19,11 +18,9 @@ def sample_seed(run_seed: int, index: int, attempt: int) -> int:
 
 
 def permute(index: int, size: int, key: int) -> int:
-    """Return the image of `index` under a pseudo-random permutation of range(size), without a table.
-
-    A four-round Feistel network on the next even number of bits, repeated until the result is in range, at most four
-    times on average (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
-    """
+    """Return the image of `index` under a pseudo-random permutation of range(size), without a table."""
+    # A four-round Feistel network on the next even number of bits, repeated until the result is in range, at most four
+    # times on average (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1
     while True:

@@ -5,18 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One position in a unit. It ends as one sample or as one recorded failure.
+    """One position in a unit. It ends as one sample or as one recorded failure."""
 
-    index:   position in the run.
-    unit:    number of the unit that holds it.
-    label:   class index.
-    ordinal: position among the slots of its class, 0 to quota - 1; prompts follow this order.
-    """
-
-    index: int
-    unit: int
+    index: int  # position in the run
+    unit: int  # number of the unit that holds it
     label: int
-    ordinal: int
+    ordinal: int  # position among the slots of its class, 0 to quota - 1; prompts follow this order
     key: str
 
 
@@ -34,15 +28,10 @@ class WorkUnit:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text that a generator follows.
-
-    attributes: name and value of each attribute that occurs in the text, sorted by name.
-    strategy:   name of the prompt strategy that made it.
-    source:     SHA-256 of the real image that the text describes, or "".
-    """
+    """The text that a generator follows."""
 
     text: str
     negative: str
-    attributes: tuple[tuple[str, str], ...]
+    attributes: tuple[tuple[str, str], ...]  # name and value of each that occurs in the text, sorted by name
     strategy: str
-    source: str = ""
+    source: str = ""  # SHA-256 of the real image that the text describes

@@ -1,7 +1,4 @@
-"""The command line: `python -m jobs COMMAND`, or `shardmill COMMAND`.
-
-Parsing imports nothing heavy; each command imports what it needs when it runs.
-"""
+"""The command line: `python -m jobs COMMAND`, or `shardmill COMMAND`. Parsing imports nothing heavy."""
 
 import argparse
 import sys

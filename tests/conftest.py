@@ -22,22 +22,21 @@ ROOT = Path(__file__).parents[1]
 # Files of tests that take longest come first, so that both processes of `make test` end at about the same time.
 LONGEST_FIRST = ("tests/cluster", "tests/end_to_end", "tests/recipes", "tests/clients", "tests/engine", "tests/jobs")
 
-# A shared machine's pauses are no failure of a property.
+# A pause of a shared machine does not falsify a property, so there is no deadline.
 hypothesis.settings.register_profile("shardmill", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("shardmill")
 
 # Hub clients must not ask the network, and Ray must not send statistics, also in the processes that tests start.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-# Threads wait for one another by spinning: on cores that two processes of tests and Ray's share, that costs them all
-# twenty times what the second thread gains.
+# Waiting threads spin. Two test processes and Ray share the cores, so a second thread costs twenty times what it gains.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Commands that tests start find the generator "fake" there, by its entry point.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests/plugins/fake")])
-# A cluster that the shell knows of is none of a test's business.
+# Tests must not connect to a cluster that the shell has configured.
 os.environ.pop("RAY_ADDRESS", None)
 
-# By default Ray forgets a process that takes more than a second to die; its `Popen` would warn, an error here, where it
-# is collected: in any later test.
+# By default Ray forgets a process that takes over a second to die. Its `Popen` would then warn in a later test, and
+# warnings are errors.
 ray.shutdown = partial(ray.shutdown, wait_for_processes=True)
 
 # Labels that need quoting, prompts that look like templates, and more units than a run has actors.
@@ -54,8 +53,8 @@ TINY_SPEC = {
     "model": {"steps": 4, "batch_size": 8},
     "output": {"samples_per_shard": 7, "image": {"format": "png", "size": 32}},
 }
-# Drawn without a model, at a third of a second for each unit: processes that need not import diffusers start in a third
-# of the time, and tests can disturb them.
+# This generator needs no model and takes 0.3 s for each unit. Processes start in a third of the time without diffusers,
+# and tests can interrupt them.
 FAKE_MODEL = {"kind": "fake", "batch_size": 8, "seconds": 0.3}
 
 Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,7 +78,7 @@ def command(*arguments: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def jobs() -> Jobs:
-    """Runs `python -m jobs ARGUMENTS` from the root of the repository, in this process: starting one takes seconds."""
+    """Return a function that runs `python -m jobs ARGUMENTS` from the root, without the start of a process."""
     return run_here
 
 
@@ -110,7 +109,7 @@ def start_ray() -> None:
 
 @pytest.fixture
 def shared_ray() -> None:
-    """The Ray of `start_ray`."""
+    """Return the Ray of `start_ray`."""
     start_ray()
 
 
@@ -122,7 +121,7 @@ def _end_of_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a real diffusers pipeline of random weights."""
+    """Return the folder of a real diffusers pipeline of random weights."""
     from bench.tiny_pipeline import make_pipeline
 
     return make_pipeline(tmp_path_factory.mktemp("tiny") / "model")
@@ -130,13 +129,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_spec(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The spec file of `tiny_run`."""
+    """Return the spec file of `tiny_run`."""
     return write_spec(tmp_path_factory.mktemp("spec"), TINY_SPEC, {"model": {"source": str(tiny_model)}})
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of `tiny_spec`, made in this process, without Ray. Not to be changed: copy it first."""
+    """Return a finished run of `tiny_spec`, made in this process without Ray. Copy it before you change it."""
     return make_run(tiny_spec, tmp_path_factory.mktemp("tiny-run") / "run")
 
 
@@ -148,7 +147,7 @@ def fake_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of `fake_spec`, made in this process, without Ray. Not to be changed: copy it first."""
+    """Return a finished run of `fake_spec`, made in this process without Ray. Copy it before you change it."""
     import tests.cluster.fake_kind  # noqa: F401  (registers it)
 
     folder = tmp_path_factory.mktemp("fake-run")
@@ -183,7 +182,7 @@ def make_run(spec: Path, folder: Path) -> Path:
 
 
 def hashes(run: Path) -> Hashes:
-    """SHA-256 of every tar and every index of a run, by name."""
+    """Return the SHA-256 of every tar and every index of a run, by name."""
     from shards.storage.commit import sha256_of
 
     files = [path for path in (run / "shards").iterdir() if path.suffix in (".tar", ".parquet")]
@@ -215,13 +214,13 @@ def outside_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
-def text_of(found: "subprocess.CompletedProcess[str]") -> str:
-    """All that a command wrote."""
-    return found.stdout + found.stderr
+def text_of(completed: "subprocess.CompletedProcess[str]") -> str:
+    """Return everything that a command wrote."""
+    return completed.stdout + completed.stderr
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """All descendants of a process; none if it has ended."""
+    """Return all descendants of a process, or none if it has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:

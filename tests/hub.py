@@ -34,7 +34,7 @@ class Repository:
 
 
 class Hub:
-    """What the server knows, and what it was asked: (method, repository/file) -> count."""
+    """The repositories of the server and the requests that it received: (method, repository/file) -> count."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -47,8 +47,8 @@ class Hub:
     def push(self, source: str, folder: Path, branch: str = "main", *, gated: bool = False) -> str:
         """Make the files of the folder a commit, and move the branch to it."""
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        told = "".join(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n" for name in sorted(files))
-        commit = hashlib.sha1(told.encode()).hexdigest()
+        listing = "".join(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n" for name in sorted(files))
+        commit = hashlib.sha1(listing.encode()).hexdigest()
         repository = self.repositories.setdefault(source, Repository(gated))
         repository.commits[commit] = files
         repository.branches[branch] = commit
@@ -61,13 +61,13 @@ class Hub:
             self.changed.notify_all()
 
     def sent(self) -> dict[str, int]:
-        """How often the body of each file was sent."""
+        """Return how often the body of each file was sent."""
         return {name: count for (method, name), count in self.asked.items() if method == "GET" and "/api/" not in name}
 
 
 @contextmanager
 def serve() -> Iterator[Hub]:
-    """A hub without repositories, while the block runs."""
+    """Run a hub without repositories while the block runs."""
     hub = Hub()
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -82,7 +82,7 @@ def serve() -> Iterator[Hub]:
 
 
 def start_client(code: str, url: str, home: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-    """Runs Python code in a process whose hub is `url` and whose cache is below `home`."""
+    """Run Python code in a process whose hub is `url` and whose cache is below `home`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     ours = {"HF_ENDPOINT": url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1,localhost"}
     return subprocess.Popen(
@@ -134,8 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
         if action == "tree":
             return self._send(200, json.dumps([_entry(name, data) for name, data in files.items()]).encode())
         siblings = [{"rfilename": name} for name in files]
-        told = {"id": source, "sha": commit, "siblings": siblings, "gated": known.gated and "auto", "private": False}
-        return self._send(200, json.dumps(told).encode())
+        answer = {"id": source, "sha": commit, "siblings": siblings, "gated": known.gated and "auto", "private": False}
+        return self._send(200, json.dumps(answer).encode())
 
     def _resolve(self, source: str, commit: str, file: str, files: Mapping[str, bytes]) -> None:
         if file not in files:
@@ -147,8 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.note("HEAD", f"{source}/{file}")
         # Another host than the hub's, so that the client neither asks it for a commit nor shows it the token.
         place = f"http://localhost:{self.server.server_address[1]}/store/{source}/{commit}/{file}"
-        told = {"X_Linked_Size": str(len(data)), "X_Linked_ETag": tag, "X_Repo_Commit": commit}
-        return self._send(302, Location=place, **told)
+        headers = {"X_Linked_Size": str(len(data)), "X_Linked_ETag": tag, "X_Repo_Commit": commit}
+        return self._send(302, Location=place, **headers)
 
     def _stored(self, owner: str, name: str, commit: str, file: str) -> None:
         source = f"{owner}/{name}"

@@ -60,11 +60,11 @@ class Metadata:
         self._failing = count
 
     def forget_tokens(self) -> None:
-        """As after their six hours."""
+        """Expire all tokens, as the service does after six hours."""
         self._tokens.clear()
 
     def answer(self, method: str, target: str, headers: Any) -> tuple[int, str, dict[str, str]]:
-        """Status, body and headers."""
+        """Return status, body and headers."""
         url = urlsplit(target)
         self.asked.append(url.path)
         if self._failing:
@@ -105,7 +105,7 @@ class Metadata:
 
 @contextmanager
 def serve_metadata(*clouds: str) -> Iterator[Metadata]:
-    """A service with nothing to tell yet, while the block runs."""
+    """Run a service that reports no interruption while the block runs."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -6,5 +6,5 @@ from engine.config.data_spec import SOURCES, SourceSettings
 
 
 def data_spec(source: str = "digits", **settings: Any) -> SourceSettings:
-    """The settings of a source of real images."""
+    """Return the settings of a source of real images."""
     return SOURCES.known[source](source=source, **settings)

@@ -26,7 +26,7 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An account that holds only the roles of jobs/aws-roles.yaml."""
+    """Return an account that holds only the roles of jobs/aws-roles.yaml."""
     import boto3
     from moto import mock_aws
 

@@ -59,7 +59,7 @@ ONLY = {
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement. late: it stands inside a function."""
+    """An import statement. late: it stands inside a function."""
 
     module: str
     target: str
@@ -72,7 +72,7 @@ class Import:
 
 @cache
 def modules() -> dict[str, Path]:
-    """Every module of the product by its dotted name."""
+    """Return every module of the product by its dotted name."""
     paths = [path for top in ("shards", "engine", "jobs") for path in sorted((ROOT / top).rglob("*.py"))]
     assert paths
     return {dotted(path): path for path in paths}
@@ -84,7 +84,7 @@ def dotted(path: Path) -> str:
 
 @cache
 def imports(module: str) -> tuple[Import, ...]:
-    """All imports of a module: at its top, inside functions and under TYPE_CHECKING."""
+    """Return all imports of a module: at its top, inside functions and under TYPE_CHECKING."""
     tree = ast.parse(modules()[module].read_text())
     late = {id(inner) for node in ast.walk(tree) if isinstance(node, FUNCTIONS) for inner in ast.walk(node)}
     return tuple(
@@ -96,7 +96,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def targets(node: ast.AST) -> Iterator[str]:
-    """The modules that a statement imports, as far as they are ours, and the packages of others."""
+    """Return the modules of this project and the packages of others that a statement imports."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:
@@ -106,11 +106,11 @@ def targets(node: ast.AST) -> Iterator[str]:
 
 
 def all_imports() -> Iterator[Import]:
-    return (one for module in modules() for one in imports(module))
+    return (edge for module in modules() for edge in imports(module))
 
 
 def room(module: str) -> str:
-    """The room of one of our modules: the longest name in ROOMS that it begins with."""
+    """Return the room of one of our modules: the longest name in ROOMS that it begins with."""
     if module == "shards":
         return "shards.__init__"
     return max((name for name in ROOMS if f"{module}.".startswith(f"{name}.")), key=len)
@@ -126,17 +126,17 @@ def package(module: str) -> str:
 
 @cache
 def loads_heavy(module: str) -> bool:
-    """Whether importing a module imports a heavy package."""
-    early = [one.target for one in imports(module) if not one.late]
+    """Return whether importing a module imports a heavy package."""
+    early = [edge.target for edge in imports(module) if not edge.late]
     return any(loads_heavy(target) if ours(target) else package(target) in HEAVY for target in early)
 
 
 def test_every_import_follows_the_order_of_the_rooms() -> None:
     order = {name: place for place, name in enumerate(ROOMS)}
     wrong = [
-        str(one)
-        for one in all_imports()
-        if ours(one.target) and (one.target not in modules() or order[room(one.target)] > order[room(one.module)])
+        str(edge)
+        for edge in all_imports()
+        if ours(edge.target) and (edge.target not in modules() or order[room(edge.target)] > order[room(edge.module)])
     ]
     assert not wrong
 
@@ -154,9 +154,9 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join((*path[path.index(module) :], module))
         if module not in done:
-            for one in imports(module):
-                if one.target in modules() and one.target != module and not package_of(one.target, module):
-                    visit(one.target, (*path, module))
+            for edge in imports(module):
+                if edge.target in modules() and edge.target != module and not package_of(edge.target, module):
+                    visit(edge.target, (*path, module))
             done.add(module)
 
     def package_of(target: str, module: str) -> bool:
@@ -169,20 +169,22 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
 
 def test_only_heavy_packages_are_imported_late() -> None:
     wrong = [
-        str(one)
-        for one in all_imports()
-        if one.late and not (loads_heavy(one.target) if ours(one.target) else package(one.target) in HEAVY)
+        str(edge)
+        for edge in all_imports()
+        if edge.late and not (loads_heavy(edge.target) if ours(edge.target) else package(edge.target) in HEAVY)
     ]
     assert not wrong
 
 
 def test_heavy_packages_stay_in_their_rooms() -> None:
     wrong = [
-        str(one) for one in all_imports() if room(one.module) not in ONLY.get(package(one.target), (room(one.module),))
+        str(edge)
+        for edge in all_imports()
+        if room(edge.module) not in ONLY.get(package(edge.target), (room(edge.module),))
     ]
     assert not wrong
     assert {
-        one.module for one in all_imports() if package(one.target) == "torch" and one.module.startswith("shards")
+        edge.module for edge in all_imports() if package(edge.target) == "torch" and edge.module.startswith("shards")
     } == {"shards.loader"}
 
 

@@ -123,7 +123,7 @@ def job(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pods of the head and of the workers."""
+    """Return the pods of the head and of the workers."""
     cluster = job["spec"]["rayClusterSpec"]
     return [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
 

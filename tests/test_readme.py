@@ -1,4 +1,4 @@
-"""What the README shows works as it stands."""
+"""The examples in the README run unchanged."""
 
 import re
 from pathlib import Path
@@ -18,17 +18,17 @@ __all__ = ["swept"]
 
 
 def blocks(language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return [text for name, text in found if name == language]
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fences if name == language]
 
 
 def test_the_yaml_is_a_spec(tmp_path: Path) -> None:
-    whole, prompts, optimized = (yaml.safe_load(found) for found in blocks("yaml"))
+    whole, prompts, optimized = (yaml.safe_load(block) for block in blocks("yaml"))
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(whole))
     assert load_spec(path).prompts.classes["crane"].name == "crane, the bird"
     path.write_text(yaml.safe_dump(whole | prompts))
-    assert [one.name for one in load_spec(path).prompts.strategies] == ["label", "attributes", "llm"]
+    assert [strategy.name for strategy in load_spec(path).prompts.strategies] == ["label", "attributes", "llm"]
     path.write_text(yaml.safe_dump(whole | optimized))
     assert load_spec(path).model.optimizations.compile == "default"
 
@@ -41,9 +41,9 @@ def test_the_recipes_are_all_that_are_shipped() -> None:
 
 
 def test_the_python_trains_from_a_run(swept: Any) -> None:
-    (found,) = blocks("python")
+    (program,) = blocks("python")
     seen: list[Any] = []
-    code = found.replace("runs/digits", str(swept.store.local)).replace("steps=1000", "steps=3")
+    code = program.replace("runs/digits", str(swept.store.local)).replace("steps=1000", "steps=3")
     exec(compile(code, "README.md", "exec"), {"train_step": lambda images, labels: seen.append((images, labels))})
     assert [(images.shape, labels.shape) for images, labels in seen] == [((64, 3, 8, 8), (64,))] * 3
 

@@ -15,8 +15,8 @@ from bench.faults.driver import Driver, UnexpectedOutcome
 from bench.faults.fault import Unsupported, fault
 from bench.faults.places import Folder
 from bench.faults.scene import CLASSES, UNITS, Scene
-from engine.run.repair import findings
 from engine.run.run import load_run
+from engine.workflows.repairing import findings
 
 _DISK_BYTES = 4_000_000
 _CUTS = 300
@@ -64,7 +64,7 @@ def cut(scene: Scene) -> None:
             raise UnexpectedOutcome(f"verify does not name a shard that was cut at byte {place}")
     scene.place.write("00003.tar", whole)
     _flip(scene, "00003.tar")
-    _repaired(scene, "00003.tar: other bytes")
+    _repaired(scene, "00003.tar: changed since it was written")
 
 
 @fault("S3: one bit flipped", storage="bucket")
@@ -72,7 +72,7 @@ def flipped(scene: Scene) -> None:
     """A bit of a finished shard's index is flipped in an object store: verify names it, repair makes it anew."""
     scene.generate().expect_exit(0)
     _flip(scene, "00007.parquet")
-    _repaired(scene, "00007.parquet: other bytes")
+    _repaired(scene, "00007.parquet: changed since it was written")
 
 
 @fault("torn shard in the way")

@@ -4,6 +4,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from bench.faults.driver import TIMEOUT_S, Driver, UnexpectedOutcome
 from bench.faults.fault import fault
@@ -12,6 +13,7 @@ from bench.faults.scene import UNITS, Scene
 from bench.machine import ROOT
 
 AGAIN = "run the same command again"
+_AGENT_S = 60.0
 
 
 @fault("driver SIGKILL and resume", quick=True)
@@ -138,7 +140,18 @@ class Job:
         self._client = JobSubmissionClient(f"http://{dashboard}")
         line = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(scene.command())}"
         variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(grace_s)}
-        self._id = self._client.submit_job(entrypoint=line, runtime_env={"env_vars": variables})
+        self._id = self._submit(line, {"env_vars": variables})
+
+    def _submit(self, line: str, environment: dict[str, Any]) -> str:
+        # The dashboard answers before the agent that starts jobs is there.
+        deadline = time.monotonic() + _AGENT_S
+        while True:
+            try:
+                return str(self._client.submit_job(entrypoint=line, runtime_env=environment))
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def status(self) -> str:
         """Return the status that Ray reports."""

@@ -120,7 +120,9 @@ def cluster(scene: Scene, nodes: int, dashboard: bool = False) -> Iterator[Any]:
     """Start a Ray cluster whose head runs no actor, and nodes that each hold all actors. Commands join it."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": dashboard, "dashboard_port": free_port(), "_system_config": _HEALTH}
+    # An agent whose port another Ray on this machine has takes no jobs.
+    ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
+    head = {"num_cpus": 0, "include_dashboard": dashboard, **ports, "_system_config": _HEALTH}
     started = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):

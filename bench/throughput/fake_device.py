@@ -12,8 +12,7 @@ from bench.throughput.frames import photographs
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.config.plan_spec import PlanSpec
-from engine.config.spec import Spec
+from engine.config.spec import PlanSpec, Spec
 from engine.generators.generator import Images, ModelFacts, Request
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.plan import make_plan

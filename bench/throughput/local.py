@@ -8,9 +8,8 @@ from typing import Any
 
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec
-from engine.config.spec import Spec
+from engine.config.spec import PlanSpec, Spec
 from engine.generators.generator import load_generator
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.profiling import totals

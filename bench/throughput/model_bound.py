@@ -20,8 +20,7 @@ from bench.throughput.slices import SLICE_S, Sliced
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
 from engine.generators.generator import Request
-from engine.models.devices import auto_dtype
-from engine.models.memory import keep_freed_memory
+from engine.models.devices import auto_dtype, keep_freed_memory
 from engine.run.run import Run
 from engine.types import Prompt
 

@@ -14,7 +14,7 @@ from engine.cluster.assignments import UNITS_PER_ACTOR
 from engine.cluster.ray_errors import is_disk_full
 from engine.errors import ModelError, NoStagingRoom
 from engine.generators.generator import Generator, load_generator
-from engine.models.memory import is_out_of_memory
+from engine.models.devices import is_out_of_memory
 from engine.monitoring.trace import write_profile
 from engine.run.assets import stored_assets
 from engine.run.run_context import RunContext

@@ -32,18 +32,13 @@ class ActorHandle:
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """A unit that is assigned to an actor.
-
-    started_at: when the actor started the unit, or when it was assigned if it is queued; seconds of `time.monotonic`.
-    exclusive:  the actor gets no other unit meanwhile.
-    cancelled:  the actor was asked to return the unit unless it has begun it.
-    """
+    """A unit that is assigned to an actor. started_at: when it began, or was assigned, by `time.monotonic`."""
 
     actor: ActorHandle
     unit_number: int
     started_at: float
-    exclusive: bool = False
-    cancelled: bool = False
+    exclusive: bool = False  # the actor gets no other unit meanwhile
+    cancelled: bool = False  # the actor was asked to return the unit unless it has begun it
 
 
 class FreeCapacity:

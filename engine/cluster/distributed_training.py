@@ -16,8 +16,7 @@ from ray.util.queue import Empty, Queue
 from engine.cluster.ray_session import joins_cluster, ray_session
 from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError, SpecError, WorkersLost
-from engine.models.devices import use_deterministic_kernels
-from engine.models.memory import is_out_of_memory
+from engine.models.devices import is_out_of_memory, use_deterministic_kernels
 from engine.training.classifier.classifier_job import ClassifierJob
 from engine.training.classifier.history import Row
 from engine.training.classifier.train_worker import TrainWorker

@@ -9,7 +9,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError
 from engine.cluster.assignments import ActorHandle
 from engine.cluster.ray_errors import is_disk_full
 from engine.errors import NoStagingRoom, SlotFailed
-from engine.models.memory import device_is_lost
+from engine.models.devices import device_is_lost
 from shards.errors import ShardError
 from shards.storage.retries import AccessRefused, StoreUnreachable, first_line
 

@@ -35,14 +35,7 @@ CLASSIFIERS = PluginFamily[ClassifierSettings](
 )
 """Their factories take (settings, (height, width), number of classes, first weights by name or None) and return a torch
 module. The module takes scaled pixels, float (batch, 3, height, width), and returns logits: (batch, classes), or
-(batch, classes, height, width) if `labels_pixels`. Loading the first weights is the caller's task; the factory may only
-adapt its layers to their shapes."""
-
-
-def default_classifier() -> ClassifierSettings:
-    """Return the classifier of a spec that names none."""
-    (settings,) = CLASSIFIERS.defaults
-    return settings(kind=CLASSIFIERS.name_of(settings))
+(batch, classes, height, width) if `labels_pixels`. The caller loads the first weights."""
 
 
 def _from_name(value: object) -> object:

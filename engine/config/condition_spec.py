@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.config.palette import Palette
+from engine.config.data_spec import Palette
 from engine.config.strict import Count, Share, Strict
 
 
@@ -24,9 +24,8 @@ class EdgesSpec(Strict):
 
 
 class RealCondition(Strict):
-    """Real images of the train split. A slot gets an image of its own class; all images are used equally often.
-
-    A prompt that describes an image (see `python -m jobs captions`) is used with that image."""
+    """Real images of the train split. A slot gets the image that its prompt describes, if it describes one, or else an
+    image of its own class; all images are used equally often."""
 
     source: Literal["real"]
     edges: EdgesSpec | None = None
@@ -34,9 +33,8 @@ class RealCondition(Strict):
 
 
 class LayoutCondition(Strict):
-    """Layouts from PATH/<class>/*.png, from PATH/*.png if there is one class, or from shards with masks.
-
-    A layout is a PNG in the palette's colours, or a grey one of class indices."""
+    """Layouts from PATH/<class>/*.png, from PATH/*.png if there is one class, or from shards with masks: PNGs in the
+    palette's colours, or grey ones of class indices."""
 
     source: Literal["layouts"]
     path: str

@@ -2,11 +2,26 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from engine.config.palette import Palette
 from engine.config.strict import Count, Share, Strict
 from engine.plugins import PluginFamily
+
+_Channel = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[_Channel, _Channel, _Channel]
+
+
+def _distinct(palette: dict[str, Colour]) -> dict[str, Colour]:
+    names: dict[Colour, str] = {}
+    for name, colour in palette.items():
+        if colour in names:
+            raise ValueError(f"{names[colour]!r} and {name!r} have the same colour {list(colour)}; change one")
+        names[colour] = name
+    return palette
+
+
+Palette = Annotated[dict[str, Colour], Field(min_length=1, max_length=255), AfterValidator(_distinct)]
+"""Colour of each mask class. Class indices of masks follow this order."""
 
 
 class SplitSpec(Strict):
@@ -47,8 +62,7 @@ class SourceSettings(Strict):
     train_per_class: Count | None = None
     """Keep only so many images of each class in train: a shortage, made on purpose."""
     train_share: dict[str, Share] = {}
-    """Keep only such a share of the train images of a class, by its name, all of others: an imbalance, made on
-    purpose."""
+    """Keep only such a share of the train images of a class, by its name: an imbalance, made on purpose."""
 
     @property
     def mask_palette(self) -> Palette | None:
@@ -79,8 +93,7 @@ class FileSourceSettings(SourceSettings):
     path: str
     """File or folder of the images."""
     held_out: str | None = None
-    """The data set's own test set, of the same form. Validation and test then come from it alone, world and train from
-    `path` alone."""
+    """The data set's own test set, of the same form: validation and test then come from it alone."""
 
 
 SOURCES = PluginFamily[SourceSettings]("source", key="source", folder="engine.data.sources", group="shardmill.sources")

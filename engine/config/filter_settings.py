@@ -12,8 +12,3 @@ class FilterSettings(Strict):
 
 FILTERS = PluginFamily[FilterSettings]("filter", key="name", folder="engine.filters.kinds", group="shardmill.filters")
 """Their factories take (settings, ClusterSpec); a filter with a model loads it onto this process's device."""
-
-
-def default_filters() -> tuple[FilterSettings, ...]:
-    """Return the filters of a spec that names none."""
-    return tuple(settings(name=FILTERS.name_of(settings)) for settings in FILTERS.defaults)

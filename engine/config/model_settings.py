@@ -15,19 +15,13 @@ DEFAULT_BATCH_SIZE = 16
 
 @dataclass(frozen=True, slots=True)
 class ModelPart:
-    """One model that a spec names: a folder, or a hub repository at a revision.
+    """One model that a spec names: a folder, or a hub repository at a revision."""
 
-    place:    its key in the spec, for messages.
-    revision: branch, tag or commit of a hub repository; once pinned, a commit or `name@commit`.
-    index:    the file that every folder of such a model has.
-    variant:  of the weight files, if the spec asks for one.
-    """
-
-    place: str
+    place: str  # key in the spec, for messages
     source: str
-    revision: str | None
-    index: str
-    variant: str | None = None
+    revision: str | None  # branch, tag or commit of a hub repository; once pinned, a commit or `name@commit`
+    index: str  # the file that every folder of such a model has
+    variant: str | None = None  # of the weight files
 
     @property
     def commit(self) -> str | None:

@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from engine.config.strict import Count, Strict
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][a-z0-9_]*)\}(?!\})")
-"""A placeholder: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary character, as in
-`{{word}}`."""
+"""A placeholder: `{class}`, `{attributes}` or the name of an attribute. Any other brace is an ordinary character."""
 
 _Attributes = dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
 
@@ -21,8 +20,7 @@ class ClustersSpec(Strict):
     path: str
     """JSON file `{class: [attribute, ...]}`; `python -m jobs attributes` writes one."""
     per_prompt: Count = 2
-    """Attributes in a prompt, joined by commas in place of `{attributes}`. Two of one kind, such as two colours, are
-    never in one prompt."""
+    """Attributes in a prompt, joined by commas in place of `{attributes}`; never two of a kind, such as colours."""
 
 
 class TemplatesOrBank(Strict):
@@ -68,8 +66,7 @@ class ClassPrompts(Strict):
     """Prompts of one class, where they differ from the others."""
 
     name: str | None = None
-    """Text that replaces `{class}`; by default the class name. Use it for a name with several meanings: `crane (large
-    long-necked wading bird)`."""
+    """Text that replaces `{class}`, for a name with several meanings: `crane (wading bird)`. None: the class name."""
     templates: tuple[str, ...] | None = Field(None, min_length=1)
     """Templates, instead of those for all classes."""
     attributes: dict[str, tuple[str, ...]] = {}

@@ -1,25 +1,91 @@
 """The spec of a run as a whole."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from engine.config.budget_spec import BudgetSpec
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.condition_spec import ConditionSpec
-from engine.config.data_spec import DataSpec
-from engine.config.filter_settings import FILTERS, FilterSettings, default_filters
+from engine.config.data_spec import DataSpec, Palette
+from engine.config.filter_settings import FILTERS, FilterSettings
 from engine.config.model_settings import GENERATORS, ModelSettings
 from engine.config.output_spec import OutputSpec
-from engine.config.palette import Palette
-from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec
-from engine.config.strict import Strict
-from engine.config.sweep_spec import ORACLE, SweepSpec
-from engine.config.train_spec import TrainSpec
+from engine.config.strict import Count, Share, Strict
+from engine.config.train_spec import Positive, TrainSpec
 
 _EQUAL = ("name", "seed", "steps", "epochs", "batch_size", "workers", "total")
 """Keys of `train` that are the same for all arms of a sweep, or that the sweep sets."""
+
+
+class BudgetSpec(Strict):
+    """The most that a run may cost. When it is spent, the run finishes the units in progress and stops; with a larger
+    budget the same command resumes it. A budget changes no byte of the result."""
+
+    gpu_hours: Positive | None = None
+    """Most GPU hours over all commands. For actors on CPUs, most actor hours."""
+    dollars: Positive | None = None
+    """Most dollars; needs a price."""
+    price_per_gpu_hour: Positive | None = None
+    """Price in dollars of a GPU hour, or of an actor hour for actors on CPUs, for the hours of this command."""
+
+    @model_validator(mode="after")
+    def _dollars_have_a_price(self) -> Self:
+        if self.dollars is not None and self.price_per_gpu_hour is None:
+            raise ValueError("dollars needs price_per_gpu_hour, which converts GPU hours to dollars")
+        return self
+
+
+class PlanSpec(Strict):
+    """The number of images of each class. Exactly one of per_class, total and balance_to is set."""
+
+    per_class: Count | None = None
+    """The same number for each class."""
+    total: Count | None = None
+    """Number of all images, divided by `weights`."""
+    weights: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = {}
+    """For total: weights by class name; 1 for a class that is not named."""
+    balance_to: Literal["max", "median"] | Count | None = None
+    """Fill every class up to the largest class, the median class, or this number of images. Real images count."""
+    only_below: Count | None = None
+    """Make no image of a class with at least this many real images."""
+    cap: Count | None = None
+    """Most images of any class."""
+    overrides: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Exact number of images by class name; it overrides everything else."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Attempts at a slot, each with another seed, before it is recorded as failed."""
+
+    @model_validator(mode="after")
+    def _one_quota(self) -> Self:
+        quotas = [name for name in ("per_class", "total", "balance_to") if getattr(self, name) is not None]
+        if len(quotas) != 1:
+            raise ValueError(
+                f"give exactly one of per_class, total and balance_to, not {' and '.join(quotas) or 'none'}"
+            )
+        if self.weights and self.total is None:
+            raise ValueError("weights divide a total: give total as well")
+        return self
+
+
+ORACLE = "oracle"
+"""Name of the arm that has all real images of the world split."""
+ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
+
+
+class SweepSpec(Strict):
+    """The `train` section at each alpha and seed with equal steps, and alternatives to synthetic images."""
+
+    alphas: tuple[Share, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
+    """Synthetic fractions. The baseline 0 is always included."""
+    seeds: Count = 3
+    """Trainings of each arm, with seeds 0, 1, 2, ..."""
+    fixed: Literal["real", "total"] = "real"
+    """What is equal at every alpha. real: all real train images are used, together with as many synthetic ones as there
+    are. total: the number of images equals that of the real train images, so each alpha has fewer real ones."""
+    arms: dict[ArmName, dict[str, Any]] = {}
+    """Alternatives by name, each with what it changes in `train`; without synthetic images unless it sets alpha:
+    {oversampling: {balance: oversample}, class_weights: {balance: class_weights}}."""
 
 
 class Spec(Strict):
@@ -38,7 +104,7 @@ class Spec(Strict):
     model: Annotated[ModelSettings, GENERATORS]
     condition: ConditionSpec | None = None
     """Images or layouts that the generator follows; for generators that need them."""
-    filters: tuple[Annotated[FilterSettings, FILTERS], ...] = Field(default_factory=default_filters)
+    filters: tuple[Annotated[FilterSettings, FILTERS], ...] = Field(default_factory=FILTERS.default_settings)
     """Filters in their order; the first that rejects an image gives the reason."""
     output: OutputSpec = OutputSpec()
     cluster: ClusterSpec = ClusterSpec()

@@ -157,7 +157,6 @@ def _json(content: Any, place: str) -> str:
 
 
 def _place(content: Any, key: str, override: str) -> Any:
-    """Return the key, or its number in a list."""
     if isinstance(content, dict):
         return key
     if key.isdecimal() and len(key) < _DIGITS and int(key) < len(content):
@@ -201,10 +200,7 @@ def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
 
 def _unknown(model: type[BaseModel], location: Sequence[int | str]) -> str:
     above, parent = _follow(model, location[:-1])
-    key, known = (
-        str(location[-1]),
-        [name for parent_model in _models_in(parent)[:1] for name in parent_model.model_fields],
-    )
+    key, known = str(location[-1]), [name for model in _models_in(parent)[:1] for name in model.model_fields]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
     return f"{_dotted([*above, key])}: unknown key; {advice}"
@@ -215,10 +211,7 @@ def _dotted(location: Sequence[str]) -> str:
 
 
 def _follow(model: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], Any]:
-    """Return the location in terms of the file, and the type at that place.
-
-    pydantic's locations also name the branch of a union, which the file does not.
-    """
+    """Return the location in terms of the file, without branches of unions, and the type at that place."""
     current: Any = model
     place = list[str]()
     for part in location:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from engine.config.classifier_settings import Classifier, default_classifier
+from engine.config.classifier_settings import CLASSIFIERS, Classifier
 from engine.config.strict import Count, Share, Strict
 
 DEFAULT_STEPS = 400
@@ -68,7 +68,7 @@ class TrainSpec(Strict):
 
     name: str = Field("classifier", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     """Results are written to RUN/train/NAME."""
-    model: Classifier = Field(default_factory=default_classifier)
+    model: Classifier = Field(default_factory=lambda: CLASSIFIERS.default_settings()[0])
     """A classifier by its kind, like small_cnn or resnet18, or a mapping with its settings, like {kind: vit, patch: 8}.
     Kinds are small_cnn; vit; unet, for masks; and the classifiers of torchvision by their names."""
     weights: str | None = None
@@ -93,8 +93,7 @@ class TrainSpec(Strict):
     """Highest learning rate of the schedule."""
     weight_decay: NotNegative = 1e-2
     schedule: Literal["one_cycle", "linear", "cosine", "constant"] = "one_cycle"
-    """one_cycle: up and down in cosines, from 1/25 of the rate to nearly 0 (Smith and Topin, "Super-Convergence",
-    2018). linear and cosine: down to 0."""
+    """one_cycle: up from 1/25 of the rate and down to nearly 0 (Smith and Topin, 2018). linear, cosine: down to 0."""
     warmup: Share | None = None
     """Fraction of the steps in which the rate rises. None: 0.3 for one_cycle, 0 for the others."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -103,8 +102,7 @@ class TrainSpec(Strict):
     """Precision of the forward pass; weights are fp32. With fp16 the loss is scaled."""
     augment: AugmentSpec = AugmentSpec()
     normalize: Literal["dataset", "imagenet", "none"] = "dataset"
-    """Mean and standard deviation that pixels are normalized by: those of the real train images, or those of ImageNet.
-    none: 127.5 and 127.5, so that values range from -1 to 1."""
+    """Pixels are normalized by the mean and deviation of the real train images, or ImageNet's. none: to -1 to 1."""
     early_stopping: Count | None = None
     """Stop after this many evaluations in a row without a better accuracy (for masks: mean IoU) on real validation, and
     keep the best weights. None: train all steps and keep the last weights."""

@@ -1,7 +1,4 @@
-"""Class names as folder names, and keys as file names.
-
-The name stays as it is where it is harmless on every file system. Otherwise it is percent-encoded, and reversible.
-"""
+"""Class names as folder names, and keys as file names: percent-encoded where they could do harm, and so reversible."""
 
 import re
 import unicodedata

@@ -10,8 +10,7 @@ from typing import Any
 from engine.data.real_image import RealImage
 from engine.errors import DataError
 
-Members = dict[str, Callable[[], bytes]]
-"""A reader of each member of a sample, by its extension."""
+Members = dict[str, Callable[[], bytes]]  # a reader of each member of a sample, by its extension
 
 
 def open_masks(place: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[RealImage, ...]]:
@@ -53,14 +52,15 @@ def read_samples(tar: Path) -> dict[str, Members]:
                 stem, _, extension = base.partition(".")
                 if member.isfile() and stem:
                     place = f"{tar}:{folder}/{stem}" if folder else f"{tar}:{stem}"
-                    read = partial(_read, tar, member.offset_data, member.size)
+                    read = partial(read_range, tar, member.offset_data, member.size)
                     samples.setdefault(place, {})[extension.lower()] = read
     except tarfile.TarError as error:
         raise DataError(f"{tar}: {error}; copy the file again") from None
     return samples
 
 
-def _read(tar: Path, offset: int, size: int) -> bytes:
+def read_range(tar: Path, offset: int, size: int) -> bytes:
+    """Return bytes of a tar. Raises DataError if it ends before them."""
     with tar.open("rb") as file:
         file.seek(offset)
         data = file.read(size)

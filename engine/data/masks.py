@@ -6,14 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.palette import Colour
+from engine.config.data_spec import Colour
 from engine.errors import DataError
 
 Mask = NDArray[np.uint8]
 """Class index of every pixel: uint8 (height, width)."""
 
-_PLACE_VALUES = np.array([1 << 16, 1 << 8, 1])
-"""Weights that make one number of the three channels of a colour."""
+_PLACE_VALUES = np.array([1 << 16, 1 << 8, 1])  # make one number of the three channels of a colour
 
 
 def colours_of(palette: Mapping[str, Colour]) -> NDArray[np.uint8]:

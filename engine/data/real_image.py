@@ -12,21 +12,14 @@ from shards.codec import CorruptImage, Pixels, decode_rgb
 
 @dataclass(frozen=True)
 class RealImage:
-    """A real image that is read on demand.
-
-    label:      index into the classes of its set.
-    origin:     path and position, for messages and provenance.
-    read:       returns the encoded bytes.
-    read_mask:  returns the class of every pixel. Either all images of a set have one, or none has.
-    generation: generations of synthetic data behind the image; 0 unless a spec takes synthetic images for real ones.
-    """
+    """A real image that is read on demand."""
 
     label: int
     class_name: str
-    origin: str
-    read: Callable[[], bytes]
-    read_mask: Callable[[], Mask] | None = None
-    generation: int = 0
+    origin: str  # path and position, for messages and provenance
+    read: Callable[[], bytes]  # returns the encoded bytes
+    read_mask: Callable[[], Mask] | None = None  # all images of a set have one, or none has
+    generation: int = 0  # of synthetic data behind it; 0 unless a spec takes synthetic images for real ones
 
     @cached_property
     def digest(self) -> str:

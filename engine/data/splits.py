@@ -11,8 +11,7 @@ from itertools import accumulate, groupby
 
 import numpy as np
 
-from engine.config.data_spec import SourceSettings
-from engine.config.palette import Palette
+from engine.config.data_spec import Palette, SourceSettings
 from engine.data.open_source import check_known, open_source
 from engine.data.real_image import RealImage, RealSet
 from engine.errors import DataError, SpecError
@@ -68,7 +67,6 @@ def divide(real: RealSet, spec: SourceSettings) -> Splits:
 
 
 def _kept(group: Sequence[RealImage], spec: SourceSettings) -> int:
-    """Return how many images of a class stay in train."""
     kept = round(spec.train_share.get(group[0].class_name, 1.0) * len(group))
     return kept if spec.train_per_class is None else min(kept, spec.train_per_class)
 
@@ -85,7 +83,7 @@ def distinct(images: Iterable[RealImage]) -> list[RealImage]:
             )
         if first is not image and image.read_mask is not None and not np.array_equal(first.mask(), image.mask()):
             raise DataError(f"{image.origin} and {first.origin} are the same image with two masks; remove one")
-    return [unique[digest] for digest in sorted(unique)]
+    return [unique[digest] for digest in sorted(unique)]  # which works as a shuffle, and depends on nothing else
 
 
 def _by_class(images: Iterable[RealImage]) -> list[list[RealImage]]:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.sweep_spec import ORACLE
+from engine.config.spec import ORACLE
 from engine.data.splits import SPLITS
 from engine.errors import RunMismatch
-from engine.evaluation.arms import Arm
 from engine.evaluation.intervals import ArmComparison, ArmQualities, BootstrapWeights, compare_arms, interval
-from engine.evaluation.sweep import JUDGED, Sweep
-from engine.evaluation.sweep_result import ArmResult, Interval, NearCopies, NearCopy, SweepResult
-from engine.evaluation.trial_result import TrialResult
+from engine.evaluation.sweep import JUDGED, Arm, Sweep
+from engine.evaluation.sweep_result import ArmResult, Interval, NearCopies, NearCopy, SweepResult, TrialResult
+from engine.training.classifier.metrics import NUMBERS, Scores
 from shards import ShardStream
 from shards.storage.manifest import finished_shards
 
@@ -80,8 +79,6 @@ def _qualities(trials: Trials, split: str) -> ArmQualities:
 
 @dataclass(frozen=True)
 class _ArmSummary:
-    """What the results of arms have in common."""
-
     comparison: ArmComparison
     trials: Trials
     labels: NDArray[np.int64]
@@ -89,12 +86,10 @@ class _ArmSummary:
 
     @property
     def masks(self) -> bool:
-        """Whether the networks predict masks."""
         first = next(iter(self.trials.values()))[0]
         return first.predictions["validation"].predicted is None
 
     def of(self, arm: Arm) -> ArmResult:
-        """Return the result of an arm."""
         trials = self.trials[arm.name]
         scores = [trial.scores["validation"] for trial in trials]
         return ArmResult(
@@ -105,6 +100,7 @@ class _ArmSummary:
             lift=self.comparison.lifts[arm.name],
             quality_per_seed=tuple(float(np.mean(trial.predictions["validation"].quality)) for trial in trials),
             macro_f1=None if self.masks else self._macro_f1(trials),
+            scores=_mean_scores(scores),
             recall=tuple(_mean([of_seed.recall[label] for of_seed in scores]) for label in range(self.classes)),
             confusion=tuple(map(tuple, np.sum([of_seed.confusion for of_seed in scores], axis=0).tolist())),
         )
@@ -114,6 +110,11 @@ class _ArmSummary:
         mean = float(np.mean([trial.scores["validation"].macro_f1 for trial in trials]))
         weights = BootstrapWeights.draw(*predicted.shape)
         return interval(mean, weights.macro_f1(self.labels, predicted, self.classes))
+
+
+def _mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
+    means = {name: _mean([getattr(of_seed, name) for of_seed in scores]) for name in NUMBERS}
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

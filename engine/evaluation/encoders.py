@@ -16,11 +16,9 @@ OFFLINE = "offline"
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """The output of an encoder.
+    """Float64 features (images, dimensions), and the fit to each class (images, classes) if the encoder knows classes.
 
-    features: float64 (images, dimensions), rows of length sqrt(dimensions), so that the kernel of KD is (cosine + 1)^3
-              whatever the encoder.
-    scores:   float64 (images, classes), fit to each class; None if the encoder knows no classes.
+    Rows of features have length sqrt(dimensions), so that the kernel of KD is (cosine + 1)^3 whatever the encoder.
     """
 
     features: NDArray[np.float64]
@@ -28,11 +26,10 @@ class EncodedImages:
 
 
 class Encoder(Protocol):
-    """A model that encodes images.
+    """A model that encodes images, `batch` of them in a call.
 
-    name:        `offline`, a hub id or a folder. revision: commit of a hub model; "" for others.
+    name: `offline`, a hub id or a folder. revision: commit of a hub model, else "".
     description: what the model is, and what a margin means with it.
-    batch:       images of a call.
     """
 
     name: str
@@ -47,11 +44,9 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class ClassFits:
-    """How well images fit their class.
+    """How well images fit their class: score of the class less that of the best other class, and which class that is.
 
-    margin:     float64 (images,), score of its class less that of the best other class.
-    best_other: int64 (images,), the best other class.
-    outlier:    bool (images,), margin below those of 99 of 100 real images of the class.
+    outlier: the margin is below those of 99 of 100 real images of the class.
     """
 
     margin: NDArray[np.float64]
@@ -70,10 +65,7 @@ def scaled(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def margins(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return each image's score of its class less that of the best other class, and the other class.
-
-    There must be at least two classes.
-    """
+    """Return each image's score of its class less that of the best other of two or more classes, and that class."""
     rows = np.arange(len(labels))
     others = scores.copy()
     others[rows, labels] = -np.inf
@@ -94,7 +86,7 @@ class ClassifierEncoder:
         self._model = model
 
     def encode(self, images: Pixels) -> EncodedImages:
-        """Encode images; see Encoder."""
+        """See `Encoder`."""
         import torch
 
         with torch.inference_mode():

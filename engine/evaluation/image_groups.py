@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from engine.data.splits import Splits
 from engine.errors import SpecError
 from engine.evaluation.encoders import Encoder
-from engine.evaluation.measure_progress import Progress
-from engine.evaluation.neighbours import thumbnails
+from engine.evaluation.neighbours import Progress, thumbnails
 from engine.run.run import Run
 from shards import ShardStream
 from shards.codec import CorruptImage, Pixels, decode_rgb
@@ -22,12 +21,7 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class GroupFeatures:
-    """Encoded images.
-
-    key:      str (images,). label: int64 (images,).
-    small:    thumbnails, float32 (images, 192).
-    features: float64 (images, dimensions). scores: float64 (images, classes), or None. See EncodedImages.
-    """
+    """Encoded images. small: thumbnails, float32 (images, 192). features, scores: see `EncodedImages`."""
 
     key: NDArray[np.str_]
     label: NDArray[np.int64]
@@ -81,10 +75,7 @@ def encode_samples(
 
 
 def read_thumbnails(stream: ShardStream, progress: Progress, text: str) -> tuple[list[str], NDArray[np.float32]]:
-    """Return the keys and thumbnails of all samples, which may differ in size, in the order of the index.
-
-    Raises ShardError for a sample that cannot be decoded.
-    """
+    """Return the keys and thumbnails of all samples, of any sizes, in the order of the index. Raises ShardError."""
     batches = []
     for start in progress(range(0, len(stream), _BATCH), len(stream), text):
         rows = stream.rows[start : start + _BATCH]

@@ -22,11 +22,7 @@ ArmQualities = Mapping[str, Floats]
 
 @dataclass(frozen=True)
 class BootstrapWeights:
-    """How often each replicate draws each seed and each image; a mean of a replicate is two small products.
-
-    seeds:  float64 (replicates, seeds), rows that sum to 1.
-    images: float64 (replicates, images), rows that sum to 1.
-    """
+    """How often each replicate draws each seed (replicates, seeds) and image (replicates, images); rows sum to 1."""
 
     seeds: Floats
     images: Floats
@@ -83,8 +79,7 @@ def compare_arms(
 ) -> ArmComparison:
     """Choose alpha on validation with its interval, and confirm it on test.
 
-    curve:        arm of each alpha; 0 is the baseline.
-    alternatives: whether each alternative arm has synthetic images.
+    curve: arm of each alpha; 0 is the baseline. alternatives: whether each alternative arm has synthetic images.
     """
     weights = BootstrapWeights.draw(*next(iter(validation.values())).shape)
     replicates = {name: weights.means(quality) for name, quality in validation.items()}

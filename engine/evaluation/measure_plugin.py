@@ -1,7 +1,6 @@
 """The interface of measures. Each file in `engine.evaluation.measures` is one.
 
-A measure compares the synthetic images of a prompt strategy with real images and returns named values. Its columns
-become columns of RUN/measures.json, of the table that `measure` prints, and of the report. All registered measures run.
+Their columns become columns of RUN/measures.json, of the table that `measure` prints, and of the report.
 """
 
 from abc import ABC, abstractmethod
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.strict import Strict
-from engine.evaluation.distances import Features
 from engine.evaluation.encoders import ClassFits
 from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.neighbours import Features
 from engine.plugins import PluginFamily
 
 Values = Mapping[str, int | float]
@@ -27,7 +26,7 @@ class TooFew(ValueError):
 
 
 class MeasureSettings(Strict):
-    """The settings of a measure. `name` is a Literal in each and tells them apart; nothing else may be required."""
+    """The settings of a measure. `name` is a Literal in each; nothing else may be required."""
 
     name: str
 
@@ -49,9 +48,8 @@ class FeaturePair(NamedTuple):
 class MeasuredImages:
     """The images of one prompt strategy, of one class or of all classes.
 
-    pairs:  one for each class with enough images; of equal size for every strategy.
-    fits:   fit of each image to its class; None if the encoder knows no classes.
-    copies: bool (images,), copies of real images; None for real images.
+    pairs: one for each class with enough images; of equal size for every strategy.
+    copies: which images are copies of real ones; None for real images.
     """
 
     pairs: Sequence[FeaturePair]
@@ -67,10 +65,9 @@ class MeasuredImages:
 
 
 class Measure(ABC):
-    """A measure.
+    """A measure with its columns, which are printed by ascending order.
 
-    columns: what it adds to the table. order: columns are printed by ascending order.
-    pooled:  whether all classes together are measured as one set; otherwise their value is the mean over classes.
+    pooled: all classes together are measured as one set; otherwise their value is the mean over classes.
     """
 
     columns: tuple[Column, ...]

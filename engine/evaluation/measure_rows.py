@@ -61,8 +61,7 @@ def _feature_pairs(
 ) -> dict[str, list[FeaturePair]]:
     """Return what is compared of each group and class.
 
-    Measures depend on the number of images, so all strategies that have enough images of a class are compared by
-    equally many, their first ones, and REAL by no more.
+    Measures depend on the number of images, so all groups with enough of a class give equally many, and REAL no more.
     """
     pairs: dict[str, list[FeaturePair]] = {name: [] for name in groups}
     for label in range(classes):

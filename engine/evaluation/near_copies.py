@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.evaluation.image_groups import read_thumbnails
-from engine.evaluation.measure_progress import Progress, noop
-from engine.evaluation.neighbours import match_pixels
+from engine.evaluation.neighbours import Progress, match_pixels, noop
 from engine.evaluation.sweep_result import NearCopy
 from engine.run.run import Run
 from shards import ShardStream

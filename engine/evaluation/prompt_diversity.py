@@ -1,7 +1,6 @@
-"""Diversity of the images of each prompt strategy, beside that of real images.
+"""Diversity of the images of each prompt strategy, beside that of real images, by features of the offline encoder.
 
-Distances are between features of a classifier that was trained on the real world split alone. Both measures depend on
-the number of images, so each group is measured on equally many images of each class.
+Both measures depend on the number of images, so each group is measured on equally many images of each class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from engine.errors import SpecError
 from engine.evaluation.measure_result import REAL
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
-from engine.training.classifier.feature_classifier import train_encoder
+from engine.training.classifier.classifier_job import train_encoder
 from shards import ShardStream
 from shards.storage.manifest import read_rows
 from shards.storage.store import Store
@@ -33,13 +32,11 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Diversity:
-    """The diversity of one group of images; each value is the mean over classes.
+    """The diversity of one group of images, a strategy of a run or REAL; each value is the mean over classes.
 
-    group:    run and strategy, or REAL.
-    images:   images of the whole group. encoded: images of each class that were compared.
-    prompts:  distinct prompts of a class. combinations: distinct attribute sets of a class.
-    distance: mean cosine distance between two images of a class, 0 to 2.
-    vendi:    Vendi score: number of entirely different images that would be as diverse, 1 to `encoded`.
+    encoded: images of each class that were compared. combinations: distinct attribute sets.
+    distance: mean cosine distance of two images, 0 to 2.
+    vendi: number of entirely different images that would be as diverse, 1 to `encoded`.
     """
 
     group: str
@@ -90,10 +87,7 @@ def compare_diversity(runs: Mapping[str, Run]) -> list[Diversity]:
 
 
 class _PromptGroup:
-    """The images of a folder of shards that one strategy made; the strategy "" stands for all images.
-
-    positions: those of the images of each class.
-    """
+    """The images of a folder of shards that one strategy made; the strategy "" stands for all images."""
 
     def __init__(self, shards: Store, strategy: str, classes: int) -> None:
         self._rows = read_rows(shards, ["label", "prompt", *(["strategy", "attributes"] if strategy else [])])
@@ -104,7 +98,6 @@ class _PromptGroup:
                 self.positions[row["label"]].append(position)
 
     def measure(self, name: str, count: int, encoder: "Network") -> Diversity:
-        """Measure the first `count` images of each class."""
         features = [self._features(of_class[:count], encoder) for of_class in self.positions]
         return Diversity(
             group=name,

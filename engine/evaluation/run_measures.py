@@ -21,7 +21,6 @@ from engine.evaluation.image_groups import (
     strategies_of,
 )
 from engine.evaluation.measure_plugin import all_measures
-from engine.evaluation.measure_progress import Progress
 from engine.evaluation.measure_result import (
     REAL,
     CopySearch,
@@ -33,10 +32,10 @@ from engine.evaluation.measure_result import (
     ReferenceSplit,
 )
 from engine.evaluation.measure_rows import MeasureGroup, fit_to_classes, make_rows
-from engine.evaluation.neighbours import PixelMatches, match_pixels, nearest
+from engine.evaluation.neighbours import PixelMatches, Progress, match_pixels, nearest
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
-from engine.training.classifier.feature_classifier import train_encoder
+from engine.training.classifier.classifier_job import train_encoder
 from shards.storage.manifest import read_all_stats
 
 _LISTED = 200
@@ -63,7 +62,6 @@ def measure_run(run: Run, encoder_name: str, progress: Progress, limit: int | No
 
 
 def _fingerprint(run: Run, encoder_name: str, limit: int | None) -> str:
-    """Return a digest of all shards, real and synthetic, and of the settings."""
     folders = [run.shards, *(run.store / "real" / split for split in SPLITS)]
     hashes = [
         [file["sha256"] for file in stats["files"]] for folder in folders for stats in read_all_stats(folder).values()
@@ -73,10 +71,7 @@ def _fingerprint(run: Run, encoder_name: str, limit: int | None) -> str:
 
 @dataclass(frozen=True)
 class _Synthetic:
-    """The encoded synthetic images of a run.
-
-    strategy: str (images,). matches: the real image that each is most like by pixels; real_keys: keys of the real ones.
-    """
+    """The encoded synthetic images of a run, with the real image that each is most like by pixels."""
 
     images: GroupFeatures
     strategy: NDArray[np.str_]
@@ -119,9 +114,9 @@ class _Synthetic:
         """Yield the closest images of each class, with the nearest train images by features."""
         for label in range(len(self.classes)):
             rows = self.matches.by_distance(np.flatnonzero(self.images.label == label))[:_CLOSEST]
-            near = nearest(self.images.features[rows], train.features, _NEIGHBOURS)
-            cosine = np.square(near.distance) / (2 * train.features.shape[1])  # rows have length sqrt(dimensions)
-            for row, neighbours, distances in zip(rows, near.row, cosine, strict=True):
+            near, distance = nearest(self.images.features[rows], train.features, _NEIGHBOURS)
+            cosine = np.square(distance) / (2 * train.features.shape[1])  # rows have length sqrt(dimensions)
+            for row, neighbours, distances in zip(rows, near, cosine, strict=True):
                 named = zip(train.key[neighbours].tolist(), distances.tolist(), strict=True)
                 by_features = tuple(FeatureNeighbour(real=key, distance=distance) for key, distance in named)
                 yield self._match(row).model_copy(update={"feature_neighbours": by_features})
@@ -133,14 +128,11 @@ class _Synthetic:
 
 @dataclass(frozen=True)
 class _Measurement:
-    """One measurement of a run."""
-
     run: Run
     splits: Splits
     progress: Progress
 
     def measure(self, encoder_name: str, limit: int | None, fingerprint: str) -> MeasureResult:
-        """Encode all images and compare them."""
         classes, split = tuple(self.splits.classes), reference_split(self.splits)
         shards = open_shards(self.run.shards, real=False)
         encoder = self._encoder(encoder_name)

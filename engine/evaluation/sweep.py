@@ -7,16 +7,17 @@ RUN/sweep.json                comparison of all arms
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from engine.config.sweep_spec import ORACLE
-from engine.config.train_spec import TrainSpec
+from engine.config.spec import ORACLE, Spec
+from engine.config.train_spec import DEFAULT_STEPS, TrainSpec
 from engine.data.splits import SPLITS
 from engine.errors import SpecError
-from engine.evaluation.arms import Arm, arms_of
-from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.evaluation.sweep_result import TrialPredictions, TrialResult
 from engine.run.leakage import prepare_real
 from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
@@ -30,6 +31,43 @@ from shards.storage.store import Store
 _FOLDER = "sweep"
 JUDGED = ("validation", "test")
 """Splits that trained networks are judged on."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training configuration, with seed 0.
+
+    alpha: synthetic fraction on the curve; None for the oracle and for alternatives.
+    changes: what an alternative changes in `train`; None for other arms.
+    """
+
+    name: str
+    alpha: float | None
+    train: TrainSpec
+    changes: dict[str, Any] | None = None
+
+
+def arms_of(spec: Spec, real_train: int) -> tuple[Arm, ...]:
+    """Return the arms: each alpha in ascending order, the oracle, the alternatives. Raises SpecError."""
+    if spec.train.epochs is not None:
+        raise SpecError("train.epochs: a sweep gives every arm the same number of steps; give train.steps instead")
+    steps = spec.train.steps or DEFAULT_STEPS
+    fixed: dict[str, Any] = {"name": "sweep", "seed": 0, "alpha": 0.0, "total": None, "workers": 1, "steps": steps}
+    # Only the last evaluation counts, unless an earlier one may end the training.
+    fixed |= {} if spec.train.early_stopping else {"evaluate_every": steps}
+    base = spec.train.model_copy(update=fixed)
+    return (*_curve(spec, base, real_train), Arm(ORACLE, None, base), *_alternatives(spec, base))
+
+
+def _curve(spec: Spec, base: TrainSpec, real_train: int) -> Iterator[Arm]:
+    total = real_train if spec.sweep.fixed == "total" else None
+    for alpha in sorted({0.0, *spec.sweep.alphas}):
+        yield Arm(f"alpha-{alpha:g}", alpha, base.model_copy(update={"alpha": alpha, "total": total}))
+
+
+def _alternatives(spec: Spec, base: TrainSpec) -> Iterator[Arm]:
+    for name, changes in spec.sweep.arms.items():
+        yield Arm(name, None, base.changed(changes), changes)
 
 
 @dataclass(frozen=True)
@@ -118,8 +156,7 @@ def trial_predictions(predictions: Predictions | MaskPredictions) -> TrialPredic
 def prepare_sweep(run: Run) -> Sweep:
     """Write a run's real images as shards and return the trainings to compare.
 
-    Raises what `prepare_real` raises, and SpecError for unfinished units, an empty split, and arms that cannot be
-    compared.
+    Raises what `prepare_real` raises, and SpecError for unfinished units and arms that cannot be compared.
     """
     spec, missing = run.context.spec, len(run.pending())
     if missing:

@@ -1,4 +1,4 @@
-"""The result of a sweep, RUN/sweep.json: every arm with its intervals, and the numbers of the verdict.
+"""The results of a sweep: RUN/sweep.json, and RUN/sweep/<arm>-<seed>.json of each training.
 
 All qualities, lifts, recalls and shares are fractions, 0 to 1. Intervals are 95% intervals.
 """
@@ -12,6 +12,7 @@ from engine.config.strict import Count, Share, Strict
 from engine.config.train_spec import TrainSpec
 from engine.data.splits import SPLITS
 from engine.run.stored_result import StoredResult
+from engine.training.classifier.metrics import Scores
 
 
 class Interval(Strict):
@@ -38,6 +39,8 @@ class ArmResult(Strict):
     """Quality of each training, in the order of seeds."""
     macro_f1: Interval | None
     """None for masks."""
+    scores: dict[str, float]
+    """Means over seeds of all `Scores` that are one number."""
     recall: tuple[float | None, ...]
     """Recall of each class, mean over seeds; None for a class without images."""
     confusion: tuple[tuple[int, ...], ...]
@@ -149,3 +152,27 @@ class SweepResult(SweepVerdict, StoredResult):
         """The arm of the curve with the best mean among those with synthetic images; None if there is none."""
         mixtures = [arm for arm in self.arms if arm.alpha]
         return max(mixtures, key=lambda arm: arm.quality.mean, default=None)
+
+
+class TrialPredictions(Strict):
+    """Predictions for each image of a split, in the order of its shards."""
+
+    quality: tuple[float, ...]
+    """1 or 0 for a class; mean IoU for a mask."""
+    predicted: tuple[int, ...] | None = None
+    """Predicted label; None for masks."""
+    confidence: tuple[float, ...] | None = None
+    """Probability of the predicted class; None for masks."""
+
+
+class TrialResult(StoredResult):
+    """Scores and predictions of one trained network, by split: validation, and test if there is one."""
+
+    REMEDY: ClassVar[str] = "remove it and run sweep again"
+
+    arm: str
+    seed: int
+    fingerprint: str
+    """Digest of the training's settings and images."""
+    scores: dict[str, Scores]
+    predictions: dict[str, TrialPredictions]

@@ -20,12 +20,7 @@ from shards.storage.manifest import finished_tars
 
 @dataclass(frozen=True)
 class ExportSplit:
-    """A split.
-
-    name:      "" if it is the whole export.
-    rows:      shards, and the rows of their indexes.
-    synthetic: whether any sample is synthetic.
-    """
+    """A split, as rows of the indexes of shards. name: "" if it is the whole export. synthetic: any sample is."""
 
     name: str
     rows: tuple[tuple[Path, NDArray[np.intp]], ...]
@@ -68,10 +63,9 @@ def split_by_shares(source: ShardFolder, shares: Mapping[str, float]) -> list[Ex
 
 
 def assign_shares(keys: Sequence[str], labels: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """Return the number of the share of each sample.
+    """Return the number of the share of each sample, whatever the order of samples and their shards.
 
-    The samples of a class are sorted by a hash of their keys, and divided by the largest remainder method. The result
-    does not depend on the order of samples or on their shards.
+    The samples of a class are sorted by a hash of their keys, and divided by the largest remainder method.
     """
     hashes = np.fromiter((_hash(key) for key in keys), np.uint64, len(keys))
     order = np.lexsort((hashes, labels))

@@ -48,8 +48,7 @@ class ForeignImage:
 class ForeignImageSet:
     """The distinct images of a folder, sorted by digest, so that every shard has a mixture of classes.
 
-    classes:    names in label order.
-    duplicates: how many copies were left out.
+    classes: names in label order. duplicates: how many copies were left out.
     """
 
     folder: Path
@@ -80,12 +79,9 @@ class _DecodedImage:
 
 
 def read_foreign_images(sidecar: Sidecar, classes: Sequence[str] | None = None) -> ForeignImageSet:
-    """Read every image of FOLDER/<class>/.
+    """Read every image of FOLDER/<class>/. classes: in label order; by default the names of the folders, sorted.
 
-    classes: names in label order; by default those of the folders, sorted.
-
-    Raises DataError if there is no image, one cannot be opened, or one has two classes; SpecError for a folder of an
-    unknown class.
+    Raises DataError for no image, one that cannot be opened or has two classes; SpecError for an unknown class.
     """
     listing = list_class_folders(str(sidecar.folder), "import")
     names = [class_name(folder) for folder in listing.classes]

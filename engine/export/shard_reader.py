@@ -22,11 +22,7 @@ _STORAGE_COLUMNS = {"image_format"} | {
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """A folder of shards.
-
-    classes:          names in label order.
-    unfinished_units: of the run that the folder belongs to.
-    """
+    """A folder of shards, its classes in label order, and the unfinished units of the run that it belongs to."""
 
     folder: Path
     classes: tuple[str, ...]

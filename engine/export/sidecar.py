@@ -15,10 +15,7 @@ _TEXT_FIELDS = ("negative_prompt", "model", "revision", "license")
 
 @dataclass(frozen=True)
 class DefaultProvenance:
-    """The provenance of images whose metadata does not state it.
-
-    generation: generations of synthetic data behind the images, at least 1.
-    """
+    """The provenance of images whose metadata does not state it. generation: synthetic ones behind them, from 1 on."""
 
     model: str = "unknown"
     revision: str = ""

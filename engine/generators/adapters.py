@@ -1,7 +1,6 @@
 """LoRA adapters of a pipeline: loaded once, activated by class."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import Any
 
@@ -25,7 +24,12 @@ class Adapters:
         local_models = [models[f"model.adapters.{number}.source"] for number in range(len(specs))]
         for number, model in enumerate(local_models):
             _load(pipe, _name(number), model)
-        self.facts = tuple(_facts(spec, model) for spec, model in zip(specs, local_models, strict=True))
+        self.facts = tuple(
+            AdapterFacts(
+                spec.source, m.revision, spec.weight, spec.classes, m.generation, tuple(sorted(m.training_digests))
+            )
+            for spec, m in zip(specs, local_models, strict=True)
+        )
 
     def for_class(self, class_name: str) -> Active:
         """Return the adapters that a class uses."""
@@ -50,11 +54,14 @@ def _name(number: int) -> str:
 
 
 def _load(pipe: Any, name: str, model: LocalModel) -> None:
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # otherwise diffusers warns of every component that an adapter leaves unchanged
     try:
-        with _errors_only():
-            pipe.load_lora_weights(model.folder, adapter_name=name, use_safetensors=True)
+        pipe.load_lora_weights(model.folder, adapter_name=name, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
         raise _mismatch(model, " ".join(str(error).split())) from error
+    finally:
+        logging.set_verbosity(verbosity)
     # If the pipeline has none of the adapter's layers, diffusers logs that and ignores the weights.
     if not any(name in names for names in pipe.get_list_adapters().values()):
         raise _mismatch(model, "it has none of the adapter's layers")
@@ -65,19 +72,3 @@ def _mismatch(model: LocalModel, reason: str) -> ModelError:
         f"{model.part.place}: {model.part.source!r} does not fit this model ({shorten(reason, 160)}); "
         "give the model that it was trained on, or one of that family"
     )
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """Silence the log of diffusers, which warns of every component that an adapter leaves unchanged."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def _facts(spec: AdapterSpec, model: LocalModel) -> AdapterFacts:
-    learned = tuple(sorted(model.training_digests))
-    return AdapterFacts(spec.source, model.revision, spec.weight, spec.classes, model.generation, learned)

@@ -11,7 +11,7 @@ from engine.generators.generator import Request
 
 
 class ClassIndexSettings(ModelSettings):
-    """A model that makes images of a class."""
+    """The settings of a model that makes images of a class."""
 
     class_ids: dict[str, Annotated[int, Field(ge=0)]] = {}
     """The model's index of a class, by class name. A class that is not named has its label as index."""

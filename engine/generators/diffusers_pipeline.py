@@ -1,6 +1,7 @@
 """The core of all generators that use diffusers: load, encode text, denoise, decode, download."""
 
-from collections.abc import Hashable, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -16,12 +17,11 @@ from engine.data.masks import Mask
 from engine.generators.adapters import Adapters
 from engine.generators.conditioning.condition import Condition
 from engine.generators.diffusers_settings import DiffusersSettings
-from engine.generators.generator import PendingImages, Request
-from engine.generators.model_facts import pipeline_facts
+from engine.generators.generator import AdapterFacts, ModelFacts, PendingImages, Request
 from engine.generators.optimizations.async_launch import launch_async
 from engine.generators.optimizations.attention import set_attention
 from engine.generators.optimizations.compiling import compile_networks
-from engine.generators.optimizations.optimizations_spec import OptimizationsSpec
+from engine.generators.optimizations.optimizations_spec import BYTE_PRESERVING, OptimizationsSpec
 from engine.generators.optimizations.packed_weights import can_pack, pack_convolutions
 from engine.generators.optimizations.quantization import quantize
 from engine.generators.optimizations.transfer import ImageDownloader, upload
@@ -30,7 +30,7 @@ from engine.generators.stages import DeviceStages
 from engine.generators.text_encoding import TextEncoder
 from engine.generators.vae import wrap_vae
 from engine.models.devices import Device, pick_device
-from engine.models.resolve import fetch_model
+from engine.models.resolve import LocalModel, fetch_model
 from shards.codec import fit_mask
 
 diffusers_logging.disable_progress_bar()
@@ -58,7 +58,7 @@ class DiffusersPipeline:
         optimizations = model.optimizations.effective(device.name, can_pack(device))
         _optimize(self.pipeline, optimizations, device, self._stages)
         self.device = f"{device.description}, {attention}, {optimizations.summary}"
-        self.facts = pipeline_facts(self.pipeline, model, local, self._adapters.facts)
+        self.facts = _pipeline_facts(self.pipeline, model, local, self._adapters.facts)
 
     def batch_key(self, request: Request) -> Hashable:
         """Return the adapters of a request and, if they decide the shape of a batch, the lengths of its captions."""
@@ -78,9 +78,8 @@ class DiffusersPipeline:
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], masks: Mask | None = None, **conditions: Any) -> PendingImages:
-        """Denoise and decode one batch, and start to download it.
+        """Denoise and decode one batch, and start to download it. masks: of its images, as they are stored.
 
-        masks:      of its images, as they are stored.
         conditions: further arguments of the pipeline's call: what `encode_prompts` returns, control images, classes.
         """
         with self._stages.during("denoise"):
@@ -128,7 +127,6 @@ def _condition(request: Request) -> Condition:
 
 
 def _optimize(pipe: Any, optimizations: OptimizationsSpec, device: Device, stages: DeviceStages) -> None:
-    """Change how the networks of a pipeline are run. Raises ModelError."""
     if getattr(pipe, "vae", None) is not None:
         wrap_vae(pipe.vae, optimizations.decode_batch, stages)
     if optimizations.overlap_copies:
@@ -139,3 +137,40 @@ def _optimize(pipe: Any, optimizations: OptimizationsSpec, device: Device, stage
         pack_convolutions(pipe)
     if optimizations.compile != "none":
         compile_networks(pipe, optimizations.compile)
+
+
+_RECORDED_ELSEWHERE = (
+    "kind", "source", "revision", "batch_size", "adapters", "class_ids", "controlnet_revision", "vae_revision",
+)  # fmt: skip
+"""Settings that have their own fields in the metadata or the stats."""
+
+
+def _pipeline_facts(
+    pipe: Any, model: DiffusersSettings, local: Mapping[str, LocalModel], adapters: tuple[AdapterFacts, ...]
+) -> ModelFacts:
+    settings = {"steps": model.steps, "guidance": model.guidance, **_changed_settings(model)}
+    base, controlnet, vae = (local.get(f"model.{name}") for name in ("source", "controlnet", "vae"))
+    assert base is not None, "every pipeline has a source"
+    if controlnet is not None:
+        settings["controlnet_revision"] = controlnet.revision
+    if vae is not None:
+        settings |= {"vae_revision": vae.revision, "vae_license": vae.license}
+    return ModelFacts(
+        model=model.source,
+        revision=base.revision,
+        license=base.license,
+        pipeline=type(pipe).__name__,
+        scheduler=type(pipe.scheduler).__name__,
+        settings=json.dumps(settings),
+        adapters=adapters,
+        generation=max(part.generation for part in (base, controlnet, vae) if part is not None),
+    )
+
+
+def _changed_settings(model: DiffusersSettings) -> dict[str, Any]:
+    """Return the settings that differ from their defaults and may change an image."""
+    excluded: dict[str, Any] = {**dict.fromkeys(_RECORDED_ELSEWHERE, True), "optimizations": set(BYTE_PRESERVING)}
+    settings = model.model_dump(mode="json", exclude=excluded, exclude_defaults=True)
+    if not settings.get("optimizations"):
+        settings.pop("optimizations", None)
+    return settings

@@ -37,8 +37,7 @@ class DiffusersSettings(ModelSettings):
     steps: Count = 20
     """Denoising steps."""
     guidance: Annotated[float, Field(ge=0)] = 0.0
-    """Classifier-free guidance scale, as the model's pipeline defines it. 0 is off and costs nothing; for most families
-    all values up to 1 are."""
+    """Classifier-free guidance scale. 0 is off and costs nothing, as are values up to 1 for most families."""
     width: Count | None = None
     """Pixels; the model's own if none."""
     height: Count | None = None

@@ -31,19 +31,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """A finished batch.
+    """A finished batch."""
 
-    pixels:  uint8 (batch, height, width, 3).
-    masks:   class indices, uint8 (batch, height, width), if the generator followed layouts.
-    refused: why the generator itself withholds each image, or "": its safety checker's verdict, or numbers that are
-             not finite. Empty if it withholds none.
-    spans:   the stages of the batch; if empty, all its time counts as denoising.
-    """
-
-    pixels: Pixels
-    masks: NDArray[np.uint8] | None = None
-    refused: tuple[str, ...] = ()
-    spans: tuple[Span, ...] = ()
+    pixels: Pixels  # uint8 (batch, height, width, 3)
+    masks: NDArray[np.uint8] | None = None  # class indices, uint8 (batch, height, width), if it followed layouts
+    refused: tuple[str, ...] = ()  # why the generator itself withholds each image, or ""; empty if it withholds none
+    spans: tuple[Span, ...] = ()  # the stages of the batch; if empty, all its time counts as denoising
 
     def images(self) -> Self:
         """Return the batch itself, so that a finished batch is a PendingImages as well."""
@@ -59,49 +52,34 @@ class PendingImages(Protocol):
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """A LoRA adapter that a model was run with. The stats of a shard record all of it.
-
-    classes:    the classes whose images it was used for; all if None.
-    generation: how many generations of synthetic data lie behind it.
-    learned:    SHA-256 of each real image that it was trained on, as far as its folder records them.
-    """
+    """A LoRA adapter that a model was run with."""
 
     source: str
     revision: str
     weight: float
-    classes: tuple[str, ...] | None
-    generation: int
-    learned: tuple[str, ...]
+    classes: tuple[str, ...] | None  # those that it was used for; all if None
+    generation: int  # how many generations of synthetic data lie behind it
+    learned: tuple[str, ...]  # SHA-256 of each real image that it was trained on, as far as its folder records them
 
     @property
     def summary(self) -> dict[str, Scalar]:
         """What each sample records of it."""
-        return {
-            "source": self.source,
-            "revision": self.revision,
-            "weight": self.weight,
-            "learned_images": len(self.learned),
-        }
+        own: dict[str, Scalar] = {"source": self.source, "revision": self.revision, "weight": self.weight}
+        return own | {"learned_images": len(self.learned)}
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What each sample records of the model that made it.
-
-    revision:   commit of a hub model, or digest of the weights.
-    settings:   JSON of what it was run with: steps, guidance and the like.
-    adapters:   in the order of the spec.
-    generation: how many generations of synthetic data lie behind its output; 1 if it was trained on real images alone.
-    """
+    """What each sample records of the model that made it."""
 
     model: str
-    revision: str
+    revision: str  # commit of a hub model, or digest of the weights
     license: str
     pipeline: str
     scheduler: str
-    settings: str
+    settings: str  # JSON of what it was run with: steps, guidance and the like
     adapters: tuple[AdapterFacts, ...]
-    generation: int
+    generation: int  # how many generations of synthetic data lie behind its output; 1 after real images alone
 
     def for_class(self, name: str) -> "ModelFacts":
         """Return the facts for images of a class: of the adapters, only those that the class uses."""

@@ -13,11 +13,7 @@ from engine.profiling import Span
 
 
 class DeviceStages:
-    """The stages of one generator, which one thread runs. Each ends when the next begins, so they never overlap.
-
-    On a GPU the marks between them are events in its streams: nothing waits for them, and they record when the device
-    reached them.
-    """
+    """The stages of one generator, which one thread runs. Each ends when the next begins, so they never overlap."""
 
     def __init__(self, device: str) -> None:
         self._clock: Any = _GpuClock() if device == "cuda" else _HostClock()
@@ -66,11 +62,7 @@ class _HostClock:
 
 
 class _GpuClock:
-    """Converts events of the current stream to the host's clock. A mark is an event, and when the host recorded it.
-
-    The two clocks may drift apart over hours. Two bounds correct each batch: the device reaches a mark after the host
-    records it, and before the host learns of it.
-    """
+    """Converts events of the current stream to the host's clock. A mark is an event, and when the host recorded it."""
 
     def __init__(self) -> None:
         event, _ = self.mark()
@@ -90,6 +82,7 @@ class _GpuClock:
         with self._lock:
             event, moment = self._reference
             start = moment + event.elapsed_time(first) / 1e3
+            # The clocks may drift apart, but the device reaches a mark after its recording and before the host asks.
             start = max(start, *(recorded - offset for (_, recorded), offset in zip(marks, offsets, strict=True)))
             start = min(start, now - offsets[-1])
             self._reference = first, start

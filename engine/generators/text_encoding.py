@@ -1,7 +1,7 @@
 """The text encoders of a pipeline: each distinct text is encoded once, in batches of one fixed shape."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property, wraps
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from inspect import signature
 from itertools import islice
 from typing import Any
@@ -23,10 +23,8 @@ _EMBEDDING_NAMES = {
 """The outputs of `encode_prompt`, by the names of the call's arguments, for each prefix of a pipeline's class name; the
 first match counts. Other families get the texts and encode each batch anew: their outputs differ too much."""
 
-_CACHE_BYTES = 1 << 30
-"""Limit of the embeddings that are kept in the host's memory."""
-_BUCKET_TOKENS = 32
-"""Z-Image takes captions of any length. It pads each to such a multiple, and a batch to its longest caption."""
+_CACHE_BYTES = 1 << 30  # limit of the embeddings in the host's memory
+_BUCKET_TOKENS = 32  # Z-Image pads each caption to such a multiple, and a batch to its longest caption
 
 Embedding = Mapping[str, Tensor]
 """The embedding of one text, by the names of the call's arguments."""
@@ -47,7 +45,7 @@ class TextEncoder:
         self._expected: dict[tuple[str, Hashable], None] = {}  # an ordered set
         self._bytes = 0
         if not self._names and hasattr(pipe, "encode_prompt"):  # class-conditional pipelines encode no text
-            pipe.encode_prompt = _timed(pipe.encode_prompt, stages)
+            pipe.encode_prompt = stages.during("text")(pipe.encode_prompt)
 
     @cached_property
     def variable_length(self) -> bool:
@@ -134,12 +132,3 @@ class TextEncoder:
         with self._stages.during("text"):
             outputs = self._pipe.encode_prompt(prompt=texts, **arguments)
         return {name: value for name, value in zip(self._names, outputs, strict=False) if name}
-
-
-def _timed(encode_prompt: Callable[..., Any], stages: DeviceStages) -> Callable[..., Any]:
-    @wraps(encode_prompt)
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        with stages.during("text"):
-            return encode_prompt(*args, **kwargs)
-
-    return timed

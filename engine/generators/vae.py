@@ -67,10 +67,7 @@ def wrap_vae(vae: Any, decode_batch: int | None, stages: DeviceStages) -> None:
 def decode_group_size(config: Mapping[str, Any], shape: Sequence[int]) -> int:
     """Return how many latents of a batch an AutoencoderKL decodes at once: all, or one of several equal groups.
 
-    A group is small enough for every layer's output to have fewer than 2**31 values, the reach of 32-bit indices.
-
-    config: the autoencoder's. Without `block_out_channels`, all latents are decoded at once.
-    shape:  of the latents, (N, C, H, W).
+    Every layer's output then has fewer than 2**31 values, the reach of 32-bit indices. shape: of latents, (N, C, H, W).
     """
     widths = list(config.get("block_out_channels", ()))[::-1]
     # Every block but the last ends by doubling both sides of its output, with its own number of channels.

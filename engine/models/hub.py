@@ -1,9 +1,4 @@
-"""Repositories of a model hub: the commit of a revision, and the files of a commit in this node's cache.
-
-The cache is huggingface_hub's, and so is its lock for each file: processes of one node that want the same file wait for
-the first one and then use it. HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE have the meaning that the library
-gives them.
-"""
+"""Repositories of a model hub: the commit of a revision, and the files of a commit in huggingface_hub's cache."""
 
 import errno
 from collections.abc import Collection, Iterator
@@ -46,7 +41,6 @@ def list_files(part: ModelPart, commit: str, folder: Path) -> frozenset[str]:
 
 @contextmanager
 def _as_model_errors(part: ModelPart) -> Iterator[None]:
-    """Turn the exceptions of huggingface_hub into ModelError."""
     from httpx2 import TransportError
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 

@@ -8,39 +8,28 @@ from typing import Any
 from engine.config.model_settings import ModelPart, ModelSettings
 from engine.errors import ModelError
 from engine.models.hub import download_files, list_files, resolve_commit
-from engine.models.local_folder import local_folder
-from engine.models.provenance import read_license, read_training, read_training_digests
+from engine.models.model_folder import local_folder, read_license, read_training, read_training_digests
 from engine.models.weight_files import PIPELINE_INDEX, ChosenFiles, choose_files, fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model part on this node's disk, with its provenance.
-
-    revision:   commit of a hub model; for a folder the revision that its training recorded, else a digest of its
-                weights.
-    variant:    of the weight files to load, None for the plain ones.
-    license:    identifier, or `unknown`.
-    generation: how many generations of synthetic data lie behind its output.
-    training_digests: SHA-256 of each real image that it was trained on, as far as its folder records them.
-    """
+    """A model part on this node's disk, with its provenance."""
 
     part: ModelPart
     folder: Path
-    revision: str
-    variant: str | None
+    revision: str  # commit of a hub model; of a folder, what its training recorded, else a digest of its weights
+    variant: str | None  # of the weight files, None for the plain ones
     license: str
-    generation: int
-    training_digests: frozenset[str]
+    generation: int  # how many generations of synthetic data lie behind its output
+    training_digests: frozenset[str]  # SHA-256 of each real image that it was trained on, as far as recorded
 
 
 def pin_revisions(model: ModelSettings, begun: ModelSettings | None = None) -> ModelSettings:
-    """Return the model with the revision of each hub part pinned: `main` becomes `main@COMMIT`.
+    """Return the model with the revision of each hub part pinned: `main` becomes `main@COMMIT`. Raises ModelError.
 
     begun: the pinned model of an earlier start of the run. A part with the same source and revision name keeps that
-           commit, and the hub is not asked, so that a run never mixes two models because a branch moved.
-
-    Folders are left as they are. Raises ModelError.
+           commit, so that a run never mixes two models because a branch moved.
     """
     earlier = {(part.place, part.source): part for part in begun.parts} if begun else {}
     hub_parts = [part for part in model.parts if local_folder(part) is None]

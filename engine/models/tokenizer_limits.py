@@ -7,11 +7,10 @@ from typing import Any
 
 from engine.config.model_settings import ModelPart, ModelSettings
 from engine.errors import ModelError
-from engine.models.local_folder import local_folder
+from engine.models.model_folder import local_folder
 
 _TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-_NO_LIMIT = 100_000
-"""A tokenizer without a limit reports an astronomic number."""
+_NO_LIMIT = 100_000  # a tokenizer without a limit reports an astronomic number
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,7 @@ class ChosenFiles:
 def choose_files(part: ModelPart, names: Collection[str], index: Mapping[str, Any]) -> ChosenFiles:
     """Return the files of a model that are needed, chosen as `DiffusionPipeline.download` of diffusers does.
 
-    names: all its files, with `/` between folder and file.
-    index: the content of a pipeline's model_index.json.
-
+    names: all its files, with `/` between folder and file. index: the content of a pipeline's model_index.json.
     Raises ModelError for a model without the index, with pickles alone, without the variant, or with its own code.
     """
     _refuse_code(part, names, index)
@@ -56,11 +54,7 @@ def choose_files(part: ModelPart, names: Collection[str], index: Mapping[str, An
 
 
 def fingerprint(place: str, folder: Path, files: Iterable[str]) -> str:
-    """Return 12 hex digits of a SHA-256 over names, headers and the first KiB of every tensor.
-
-    It differs for a tensor that was trained further, and needs megabytes of a model of gigabytes. Raises ModelError for
-    a file that is not a complete safetensors file.
-    """
+    """Return 12 hex digits of a SHA-256 over names, headers and the first KiB of every tensor. Raises ModelError."""
     digest = hashlib.sha256()
     for name in sorted(name for name in files if name.endswith(".safetensors")):
         digest.update(name.encode())

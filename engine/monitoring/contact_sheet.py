@@ -32,12 +32,7 @@ _COLUMNS = ["key", "label", "image_offset", "image_size"]
 
 @dataclass
 class ThumbnailSelection:
-    """Thumbnails of the PER_CLASS images of each class whose keys have the smallest hashes.
-
-    The selection does not depend on the order in which shards are added.
-
-    by_label: hash and thumbnail of each image, sorted.
-    """
+    """Thumbnails of the PER_CLASS images of each class whose keys have the smallest hashes, sorted by hash."""
 
     by_label: dict[int, list[tuple[bytes, Pixels]]] = field(default_factory=dict)
 
@@ -59,10 +54,7 @@ class ThumbnailSelection:
 class ContactSheet(Listener):
     """A listener that writes the contact sheet at once, then at most every `seconds`, and when the run ends.
 
-    It reads and draws on its own thread. The number of shards and images is bounded for runs of any size. Errors of
-    reading or writing are logged. A context manager.
-
-    finished: stats of the units that earlier commands finished.
+    It reads and draws a bounded number of images, on its own thread, and logs errors. A context manager.
     """
 
     def __init__(self, run: Run, finished: Iterable[Stats], log: Log, seconds: float = _SECONDS) -> None:
@@ -123,10 +115,7 @@ def shown_units(plan: Plan) -> set[int]:
 
 
 def draw_contact_sheet(name: str, plan: Plan, kept: Counter[str], selection: ThumbnailSelection) -> Pixels:
-    """Return a picture with one row per class, in label order, of the first classes.
-
-    kept: images by class name, over all finished units.
-    """
+    """Return a picture with one row per class, in label order, of the first classes. kept: images by class name."""
     rows = [
         GridRow(title, f"{kept[title]:,} of {quota:,}", [cell for _, cell in selection.by_label.get(label, [])])
         for label, (title, quota) in enumerate(zip(plan.classes[:_CLASSES], plan.quotas, strict=False))

@@ -16,10 +16,7 @@ _PROMPTS = 8
 
 
 def print_plan(run: Run, rest: Estimate, timing: BatchTiming | None) -> None:
-    """Print class counts, the first prompts, disk, and time and cost as far as they are known.
-
-    timing: of a measured batch. Without it, time and cost are known if units are finished.
-    """
+    """Print class counts, the first prompts, disk, and time and cost by a measured batch or by finished units."""
     console, plan, context = Console(highlight=False), run.context.plan, run.context
     console.print(_class_table(context))
     if context.spec.model.takes_prompts:

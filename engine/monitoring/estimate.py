@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from engine.config.spec import Spec
 from engine.errors import OutputError
-from engine.monitoring.budget import Cost, total_duration
-from engine.monitoring.cost_file import read_cost
+from engine.monitoring.budget import Cost, read_cost, total_duration
 from engine.monitoring.formatting import format_bytes
 from engine.run.image_shape import image_shape
 from engine.run.run import Run
@@ -21,13 +20,9 @@ _DISK_MARGIN = 1.1
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the units take that are not finished.
+    """What the units take that are not finished, and the cost of all commands so far.
 
-    images:           to make.
-    disk_bytes:       of their shards.
-    batches_per_unit: forward batches of each unit.
-    spent:            cost of all commands so far.
-    actor_seconds:    at the speed of the finished units, rejected images and encoding included; None if there are none.
+    actor_seconds: at the speed of the finished units, rejected images and encoding included; None if there are none.
     """
 
     images: int
@@ -47,12 +42,7 @@ class BatchTiming:
 
 @dataclass(frozen=True)
 class RemainingTime:
-    """The time until a run is complete.
-
-    actors:        actors that have a unit to make.
-    actor_seconds: summed over these actors.
-    seconds:       until the last of them is finished.
-    """
+    """The seconds until a run is complete, for the actors that have a unit to make and summed over them."""
 
     actors: int
     actor_seconds: float
@@ -70,7 +60,7 @@ def estimate(run: Run) -> Estimate:
 def estimate_rest(
     spec: Spec, slots_per_unit: Sequence[int], finished: Sequence[Stats], bytes_per_image: float, recorded: Cost
 ) -> Estimate:
-    """Return the estimate for units of so many slots. recorded: see `cost_file.read_cost`."""
+    """Return the estimate for units of so many slots. recorded: see `read_cost`."""
     images, seconds = sum(slots_per_unit), total_duration(finished)
     finished_slots = sum(sum(stats["planned"].values()) for stats in finished)
     return Estimate(

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -12,39 +12,18 @@ Level = Literal["info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 
-class Log(Protocol):
-    """A log of events.
-
-    event:  a name that stays the same over versions.
-    text:   the message for people.
-    fields: JSON values.
-    """
-
-    @property
-    def console(self) -> Console | None:
-        """The console on which a live display may be drawn between the lines; None for a log that programs read."""
-
-    def message(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
-        """Log an event for people and programs."""
-        ...
-
-    def record(self, event: str, level: Level = "info", **fields: Any) -> None:
-        """Log an event for programs alone, because it is too frequent for people."""
-        ...
-
-
 class TextLog:
-    """A log of lines with time of day and text."""
+    """A log of lines with time of day and text. console: a live display may be drawn on it between the lines."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
 
     def message(self, event: str, text: str, level: Level = "info", **fields: Any) -> None:
-        """Print the text."""
+        """Log an event for people and programs. event: stays the same over versions. fields: JSON values."""
         self.console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, soft_wrap=True)
 
     def record(self, event: str, level: Level = "info", **fields: Any) -> None:
-        """Print nothing."""
+        """Log nothing: the event is too frequent for people."""
 
 
 class JsonLog:
@@ -62,6 +41,9 @@ class JsonLog:
         line = {"time": now, "level": level, "event": event, **fields}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")  # one call: other threads write lines, too
         sys.stdout.flush()
+
+
+Log = TextLog | JsonLog
 
 
 def open_log(log_format: LogFormat) -> Log:

@@ -21,11 +21,7 @@ _SHOWN_CLASSES = 20
 
 
 class RunProgress(Listener):
-    """A listener that counts and shows the progress of a run. A context manager, in which the live panel is shown.
-
-    quotas:   planned images of each class.
-    finished: stats of the units that earlier commands finished.
-    """
+    """A listener that counts and shows the progress of a run. A context manager, in which the live panel is shown."""
 
     def __init__(
         self,

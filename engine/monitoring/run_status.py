@@ -12,8 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from engine.config.strict import Strict
-from engine.monitoring.budget import Cost, total_duration
-from engine.monitoring.cost_file import read_cost
+from engine.monitoring.budget import Cost, read_cost, total_duration
 from engine.monitoring.throughput import FinishedUnit, Throughput, throughput
 from engine.profiling import DEVICE, STAGES
 from engine.run.run import Run
@@ -96,13 +95,7 @@ class RunStatus(Strict):
 
 @dataclass(frozen=True)
 class RunOutput:
-    """The part of a run's output that the status depends on.
-
-    stats:       of the finished units by shard name.
-    ended_at:    when these units ended, in seconds since 1970.
-    quarantined: see `RunStatus`.
-    recorded:    see `cost_file.read_cost`.
-    """
+    """Stats of the finished units, when they ended (seconds since 1970), quarantine errors and cost."""
 
     stats: Mapping[str, Stats]
     ended_at: Mapping[str, float]

@@ -12,13 +12,7 @@ _WINDOW_UNITS = 8
 
 
 class FinishedUnit(NamedTuple):
-    """A finished unit.
-
-    ended_at:   in seconds, by any clock.
-    duration_s: how long it took.
-    images:     images that were kept.
-    slots:      images and failed slots.
-    """
+    """A finished unit. ended_at: in seconds, by any clock. slots: images that were kept, and failed slots."""
 
     ended_at: float
     duration_s: float

@@ -1,7 +1,4 @@
-"""Attributes of real images, combined for prompts: a few per prompt, all used equally often, without contradictions.
-
-Attributes of one kind, such as two colours, exclude each other.
-"""
+"""Attributes of real images, combined for prompts: a few per prompt, all used equally often, without contradictions."""
 
 import difflib
 import json
@@ -53,8 +50,7 @@ _STOP_WORDS = {
     "there", "this", "to", "with",
 }  # fmt: skip
 
-_MIN_ROWS = 256
-"""A short list gets several tables, with this many rows in all, so that its kinds meet in more than one way."""
+_MIN_ROWS = 256  # of all tables together: a short list gets several, so that its kinds meet in more than one way
 
 
 def clean_attributes(values: Iterable[str]) -> tuple[str, ...]:
@@ -109,16 +105,12 @@ def _excerpt(content: object) -> str:
 
 
 class AttributeClusters:
-    """The attributes of a class, combined into clusters of `per_prompt` for each prompt.
+    """The attributes of a class, combined into clusters of `per_prompt` for each prompt. key: decides how, >= 0.
 
     The attributes of a prompt are distinct and share no kind. A cluster is smaller only if no other attribute fits.
     Each cycle uses every attribute; the use counts of attributes with the same kinds differ by at most one.
     If every attribute has at most one kind, and no kind has more than 1 / per_prompt of the attributes, a cycle uses
-    each attribute once, except for fewer than `per_prompt` that it uses twice. A larger kind leaves gaps, which the
-    other attributes fill by being used more often.
-
-    attributes: cleaned, without duplicates.
-    key:        decides the combinations, >= 0.
+    each attribute once, except for fewer than `per_prompt` that it uses twice.
     """
 
     def __init__(self, attributes: Sequence[str], per_prompt: int, key: int) -> None:
@@ -199,11 +191,7 @@ class _Table:
         return [[(pool, next(members[pool]) % self._sizes[pool]) for pool in row] for row in self.rows]
 
     def _make_room(self, pool: int) -> list[int]:
-        """Return a row with room for a pool that fits nowhere, after moving an entry of a full row to another row.
-
-        If every pool has at most one kind, some entry can be moved: the other row has too few kinds besides this one to
-        exclude all entries of a full row. Otherwise a new row may be needed.
-        """
+        """Return a row with room for a pool that fits nowhere, after moving an entry of a full row; else a new row."""
         full = next((row for row in self.rows if self._fits(pool, row)), None)
         other = next((row for row in self.rows if len(row) < self._width), None)
         if full is not None and other is not None:

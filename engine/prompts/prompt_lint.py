@@ -1,8 +1,4 @@
-"""Checks of the prompts of a run before any image is made.
-
-Findings are warnings; none stops a run. Text encoders cut long prompts silently. A name like `crane` gives birds and
-machines under one label. A bank's `a cat chasing a dog` teaches a classifier a wrong label.
-"""
+"""Checks of the prompts of a run before any image is made. Findings are warnings; none stops a run."""
 
 import re
 from collections import Counter
@@ -17,19 +13,14 @@ from engine.prompts.wordnet import Meaning
 from engine.seeds import permute
 from engine.types import Prompt
 
-_SAMPLE_SIZE = 20_000
-"""Number of prompts checked in all, divided among the classes."""
+_SAMPLE_SIZE = 20_000  # prompts checked in all, divided among the classes
 _MIN_PER_CLASS, _MAX_PER_CLASS = 20, 1000
 _MAX_REPEATED_SHARE = 0.95
 _MAX_SHARED_SHARE = 0.1
 _SHOWN = 5
-_GLOSS_LENGTH = 48
-"""Characters of a gloss that fit into a prompt."""
+_GLOSS_LENGTH = 48  # characters that fit into a prompt
 
-_Sample = Mapping[str, Sequence[Prompt]]
-"""The sampled prompts of each class."""
-
-
+_Sample = Mapping[str, Sequence[Prompt]]  # the sampled prompts of each class
 Meanings = Callable[[str], Sequence[Meaning]]
 """Returns the likely meanings of a name; one or none if the name is unambiguous."""
 
@@ -45,7 +36,7 @@ def lint_prompts(
     exceptions = prompts.spec.classes
     count = max(_MIN_PER_CLASS, min(_MAX_PER_CLASS, _SAMPLE_SIZE // len(prompts.classes)))
     sample = {
-        name: _sample_class(prompts, label, quota, count)
+        name: [prompts.prompt_at(label, permute(i, quota, key=label)) for i in range(min(quota, count))]
         for label, (name, quota) in enumerate(zip(prompts.classes, prompts.quotas, strict=True))
         if quota
     }
@@ -56,11 +47,6 @@ def lint_prompts(
         *_find_other_classes(sample, exceptions),
         *_find_too_long(sample, limits),
     ]
-
-
-def _sample_class(prompts: PromptSampler, label: int, quota: int, count: int) -> list[Prompt]:
-    """Return at most `count` prompts of a class, drawn uniformly from all of its ordinals."""
-    return [prompts.prompt_at(label, permute(i, quota, key=label)) for i in range(min(quota, count))]
 
 
 def _find_ambiguous_names(sample: _Sample, exceptions: Mapping[str, ClassPrompts], meanings: Meanings) -> Iterator[str]:

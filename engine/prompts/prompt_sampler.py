@@ -34,11 +34,7 @@ class _ClassSampler:
 
 
 class PromptSampler:
-    """The prompts of a run.
-
-    quotas: number of images of each class. The strategies divide it by their shares.
-    files:  location of each file that the spec names. Raises SpecError if one is missing, empty or damaged.
-    """
+    """The prompts of a run. quotas: images of each class. files: location of each of the spec's. Raises SpecError."""
 
     def __init__(
         self, spec: PromptsSpec, classes: Sequence[str], quotas: Sequence[int], files: Mapping[str, Path], seed: int
@@ -78,7 +74,6 @@ class PromptSampler:
         return self.spec.negative if negative is None else negative
 
     def _sources(self, strategy: Strategy) -> Sequence[PromptSource]:
-        """Return the source of each class in a strategy."""
         if strategy.bank is not None:
             return self._bank_sources(strategy.bank)
         attributes: dict[str, tuple[str, ...]] = {}

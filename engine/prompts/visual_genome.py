@@ -1,8 +1,4 @@
-"""Attribute lists for prompts, counted in Visual Genome, in which people described the objects of real images.
-
-Visual Genome's attributes.json is a list of images, each {"image_id", "attributes": [object, ...]}; an object has
-"names", "synsets" (of WordNet 3.0) and, if anybody described it, "attributes": Krishna et al., "Visual Genome", 2017.
-"""
+"""Attribute lists for prompts, counted in Visual Genome's attributes.json (Krishna et al., "Visual Genome", 2017)."""
 
 import json
 from collections import Counter
@@ -81,6 +77,7 @@ def _read_objects(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Yield the synsets and attributes of every object that has both."""
     import ijson
 
+    # The file: [{"image_id", "attributes": [{"names", "synsets" of WordNet 3.0, maybe "attributes"}, ...]}, ...]
     try:
         with path.open("rb") as file:
             for content in ijson.items(file, "item.attributes.item"):

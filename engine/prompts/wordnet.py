@@ -1,7 +1,4 @@
-"""The nouns of WordNet 3.0: the meanings of a name, and the hyponyms of a synset.
-
-Reads WordNet's own database files, as Debian's wordnet-base installs them; wndb(5WN) describes their format.
-"""
+"""The nouns of WordNet 3.0, read from its own database files, whose format is described in wndb(5WN)."""
 
 import os
 import re
@@ -35,7 +32,6 @@ class Meaning:
 
     synset: str
     gloss: str
-    lemmas: tuple[str, ...]
 
 
 class WordNet:
@@ -53,10 +49,7 @@ class WordNet:
         return [self._meaning(offset) for offset in self._offsets(self._lemma(name))]
 
     def likely_meanings(self, name: str) -> list[Meaning]:
-        """Return the meanings that a picture of `name` may show, the most frequent first; at most one if it is clear.
-
-        These are kinds of visible things whose first lemma is the name. A frequent meaning hides much rarer ones.
-        """
+        """Return the meanings that a picture of `name` may show, the most frequent first; one if it is clear."""
         lemma, candidates = self._lemma(name), list[tuple[int, int]]()
         for offset in self._offsets(lemma):
             fields, _ = self._record(offset)
@@ -75,7 +68,10 @@ class WordNet:
         """Return the names of all synsets below one: direct and indirect kinds, and instances; without itself."""
         offsets, queue = set[int](), [self._offset(synset)]
         while queue:
-            new = set(self._direct_hyponyms(queue.pop())) - offsets
+            fields, _ = self._record(queue.pop())
+            pointers = fields[5 + 2 * int(fields[3], 16) :]
+            kinds = {int(to) for symbol, to in zip(pointers[::4], pointers[1::4], strict=True) if symbol in ("~", "~i")}
+            new = kinds - offsets
             offsets |= new
             queue += new
         return {self._meaning(offset).synset for offset in offsets}
@@ -117,16 +113,9 @@ class WordNet:
 
     def _meaning(self, offset: int) -> Meaning:
         fields, gloss = self._record(offset)
-        words = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
-        first = words[0].lower()
+        first = fields[4].lower()
         number = self._offsets(first).index(offset) + 1
-        lemmas = tuple(word.replace("_", " ") for word in words)
-        return Meaning(f"{first}.n.{number:02d}", gloss.partition('; "')[0].strip("; "), lemmas)
-
-    def _direct_hyponyms(self, offset: int) -> list[int]:
-        fields, _ = self._record(offset)
-        pointers = fields[5 + 2 * int(fields[3], 16) :]
-        return [int(to) for symbol, to in zip(pointers[::4], pointers[1::4], strict=True) if symbol in ("~", "~i")]
+        return Meaning(f"{first}.n.{number:02d}", gloss.partition('; "')[0].strip("; "))
 
     def _record(self, offset: int) -> tuple[list[str], str]:
         """Return the fields and the gloss of the synset at an offset of the data file."""

@@ -5,16 +5,13 @@ The number of shard indexes and images that are read does not depend on the size
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 
-from engine.report.class_counts import ClassCount
 from engine.report.even_choice import choose_evenly
-from engine.report.run_totals import RunTotals, sum_stats
-from engine.report.sample_refs import SampleRef, read_sample_table, sample_refs
-from engine.report.thumbnails import LARGE, Thumbnail, make_thumbnail
+from engine.report.run_totals import ClassCount, RunTotals, sum_stats
+from engine.report.sample_refs import LARGE, SampleRef, Thumbnail, make_thumbnail, read_sample_table, sample_refs
 from engine.run.run import Run
 from shards.storage.open_store import open_store
 from shards.storage.store import StoreLike
@@ -32,18 +29,9 @@ class ClassImages:
     synthetic: Sequence[Thumbnail]
     real: Sequence[Thumbnail]
 
-    @property
-    def by_strategy(self) -> list[tuple[str, list[Thumbnail]]]:
-        """The synthetic images by prompt strategy."""
-        groups = groupby(self.synthetic, lambda thumbnail: thumbnail.strategy)
-        return [(strategy, list(thumbnails)) for strategy, thumbnails in groups]
-
 
 def class_images(run: Run, totals: RunTotals, counts: Mapping[int, ClassCount]) -> list[ClassImages]:
-    """Return the images of these classes, without classes that have none. Raises ShardError.
-
-    totals: of the synthetic shards, with the shards of each class. counts: by label.
-    """
+    """Return the images of these classes by label, without classes that have none. Raises ShardError."""
     train = run.store / "real" / "train"
     real_totals = sum_stats(train, totals.shards_by_class)
     synthetic, real = (
@@ -59,8 +47,7 @@ def read_thumbnails(
 ) -> dict[int, list[Thumbnail]]:
     """Return at most `count` thumbnails of each label, equally many of each prompt strategy, sorted by strategy.
 
-    shards_by_label: shards that hold images of the label; at most `count` of them are read.
-    Raises ShardError if a shard or its index cannot be read.
+    At most `count` shards of each label are read. Raises ShardError.
     """
     chosen = {label: choose_evenly(shards, count) for label, shards in shards_by_label.items()}
     store = open_store(place)

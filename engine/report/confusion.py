@@ -24,11 +24,9 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """The confusions of one arm.
+    """The confusions of one arm, and its most frequent mistakes.
 
-    cells: a row for each true class, shares of that class, 0 to 1; None for a class without images. None altogether if
-           there are too many classes for a matrix.
-    pairs: the most frequent mistakes, by descending count.
+    cells: shares of each true class; None for a class without images, and altogether if there are too many classes.
     """
 
     title: str

@@ -29,11 +29,7 @@ class ClassDot:
 
 @dataclass(frozen=True)
 class GainScatter:
-    """A dot for each class, or for an even choice of many classes.
-
-    alpha:   of the mixture whose gain over the baseline is shown.
-    classes: number of classes that could be compared.
-    """
+    """A dot for each class, or for an even choice of many. alpha: of the mixture. classes: that could be compared."""
 
     alpha: float
     classes: int

@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import RunMismatch
-from engine.evaluation.sweep_result import ArmResult, SweepResult
-from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.evaluation.sweep_result import ArmResult, SweepResult, TrialPredictions, TrialResult
 from engine.report.even_choice import choose_evenly
-from engine.report.sample_refs import SampleRef, read_sample_table, sample_refs
-from engine.report.thumbnails import SMALL, Thumbnail, make_thumbnail
+from engine.report.sample_refs import SMALL, SampleRef, Thumbnail, make_thumbnail, read_sample_table, sample_refs
 from engine.report.verdict_text import arm_title
 from engine.run.run import Run
 from shards.storage.manifest import finished_shards
@@ -73,21 +71,6 @@ class Gallery:
     arms: Sequence[GalleryArm]
     classes: Sequence[GalleryClass]
     images: Sequence[GalleryImage]
-
-    @property
-    def validation_images(self) -> int:
-        """Number of validation images."""
-        return sum(one_class.images for one_class in self.classes)
-
-    @property
-    def mistakes(self) -> int:
-        """Mistakes of the first arm in validation."""
-        return sum(one_class.mistakes for one_class in self.classes)
-
-    @property
-    def shown_mistakes(self) -> int:
-        """Mistakes of the first arm among the shown images."""
-        return sum(one_class.shown_mistakes for one_class in self.classes)
 
 
 def make_gallery(run: Run, sweep: SweepResult) -> Gallery | None:

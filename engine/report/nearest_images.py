@@ -10,8 +10,15 @@ from engine.data.splits import SPLITS
 from engine.evaluation.measure_result import MeasureResult, PixelMatch
 from engine.evaluation.neighbours import match_pixels, thumbnails
 from engine.report.even_choice import choose_evenly
-from engine.report.sample_refs import SampleRef, find_samples, read_sample_table, sample_refs
-from engine.report.thumbnails import LARGE, Thumbnail, make_thumbnail
+from engine.report.sample_refs import (
+    LARGE,
+    SampleRef,
+    Thumbnail,
+    find_samples,
+    make_thumbnail,
+    read_sample_table,
+    sample_refs,
+)
 from engine.run.run import Run
 from shards.storage.manifest import finished_shards
 from shards.storage.store import Store
@@ -35,12 +42,7 @@ class NearestPair:
 
 @dataclass(frozen=True)
 class NearestImages:
-    """Pairs, the closest first.
-
-    sampled:     number of synthetic images that were compared; None if `measure` compared all that it encoded.
-    real_images: number of real images that they were compared with.
-    copies:      number of the compared images that are copies.
-    """
+    """Pairs, the closest first, and numbers of images. sampled: None if `measure` compared all that it encoded."""
 
     pairs: Sequence[NearestPair]
     sampled: int | None
@@ -49,10 +51,7 @@ class NearestImages:
 
 
 def nearest_images(run: Run, measured: MeasureResult | None) -> NearestImages | None:
-    """Return the closest pairs as measured, or without measures those of a sample of images.
-
-    None if there is nothing to compare. Raises ShardError.
-    """
+    """Return the closest pairs as measured, or of a sample of images; None if there are none. Raises ShardError."""
     if measured is not None:
         # An image in both lists keeps its entry with feature neighbours.
         matches = {match.key: match for match in (*measured.copies.listed, *measured.closest)}

@@ -2,10 +2,11 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.profiling import DEVICE, HOST, STAGES
+from engine.run.plan import Plan
 from shards.stats import Stats
 from shards.storage.manifest import read_all_stats
 from shards.storage.store import StoreLike
@@ -13,29 +14,14 @@ from shards.storage.store import StoreLike
 _EXAMPLES = 10
 
 
-@dataclass(frozen=True)
-class FailedSlot:
-    """A slot that no attempt could fill. reasons: of each attempt."""
-
-    key: str
-    class_name: str
-    reasons: tuple[str, ...]
-
-
 @dataclass
 class RunTotals:
     """Sums over the finished shards of a folder.
 
     shards_by_class: shards that hold an image of the class, for the classes that were asked for.
-    kept, failed:    slots by class name.
-    rejected:        attempts that a filter rejected, by reason.
-    strategies:      `planned` and `kept` by prompt strategy.
-    failed_slots:    the first few.
-    seconds:         sum of the times in which units had their device.
-    rates:           images per second of each unit.
-    stage_seconds:   seconds by stage, see `engine.profiling`.
-    devices, batch_sizes, models, licenses: number of units by each value.
-    versions:        every version of each package that made a unit.
+    rejected: attempts by reason. strategies: `planned` and `kept` by prompt strategy. failed_slots: the first few.
+    seconds: sum of the times in which units had their device; stage_seconds: by stage, see `engine.profiling`.
+    rates: images per second of each unit. devices, batch_sizes, models, licenses: number of units by each value.
     """
 
     shards_by_class: dict[str, list[str]]
@@ -49,7 +35,7 @@ class RunTotals:
     failed: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     strategies: dict[str, Counter[str]] = field(default_factory=dict)
-    failed_slots: list[FailedSlot] = field(default_factory=list)
+    failed_slots: list[Stats] = field(default_factory=list)
     devices: Counter[str] = field(default_factory=Counter)
     batch_sizes: Counter[int] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
@@ -86,8 +72,7 @@ class RunTotals:
         self.rejected.update(stats["rejected"])
         for name, counts in stats.get("strategies", {}).items():
             self.strategies.setdefault(name, Counter()).update(counts)
-        for slot in stats["failures"][: _EXAMPLES - len(self.failed_slots)]:
-            self.failed_slots.append(FailedSlot(slot["key"], slot["class_name"], tuple(slot["reasons"])))
+        self.failed_slots += stats["failures"][: _EXAMPLES - len(self.failed_slots)]
         for name, shards in self.shards_by_class.items():
             if stats["kept"].get(name):
                 shards.append(shard)
@@ -108,11 +93,32 @@ class RunTotals:
 
 
 def sum_stats(place: StoreLike, classes: Iterable[str] = ()) -> RunTotals:
-    """Return the sums over the stats files of a place; all zero if it does not exist.
-
-    classes: names of the classes for `shards_by_class`.
-    """
+    """Return the sums over the stats files of a place, which may not exist. classes: those of `shards_by_class`."""
     totals = RunTotals({name: [] for name in classes})
     for shard, stats in read_all_stats(place).items():
         totals.add(shard, stats)
     return totals
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Images of one class. real: real training images."""
+
+    name: str
+    real: int
+    planned: int
+    kept: int
+    failed: int
+
+
+def count_classes(plan: Plan, totals: RunTotals) -> list[ClassCount]:
+    """Return the counts of each class, in label order."""
+    return [
+        ClassCount(name, real, planned, totals.kept[name], totals.failed[name])
+        for name, real, planned in zip(plan.classes, plan.real, plan.quotas, strict=True)
+    ]
+
+
+def largest_classes(sizes: Sequence[int], count: int) -> list[int]:
+    """Return the labels of the `count` largest classes, in label order."""
+    return sorted(sorted(range(len(sizes)), key=lambda label: -sizes[label])[:count])

@@ -1,5 +1,6 @@
-"""Stored samples by their place in a shard, and their pixels."""
+"""Stored samples by their place in a shard, their pixels, and thumbnails as data URIs."""
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,13 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.codec import CorruptImage, Pixels, decode_mask, decode_rgb
+from shards.codec import CorruptImage, Pixels, decode_mask, decode_rgb, encode_rgb, fit_rgb
 from shards.errors import ShardError
 from shards.storage.manifest import read_index
 from shards.storage.store import Store
 
 _COLUMNS = ("key", "label", "strategy", "prompt", "image_offset", "image_size")
 _MASK_COLUMNS = ("mask_offset", "mask_size", "mask_classes")
+
+
+_PROMPT_LENGTH = 300
+_ENCODINGS = (("png", 0), ("webp", 85), ("webp", 60), ("webp", 30), ("webp", 5))
+"""Formats and qualities that are tried in this order until the data are small enough; PNG is lossless."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,54 @@ def find_samples(store: Store, keys: set[str], shards: Iterable[str]) -> dict[st
         matching = table.filter(pc.is_in(table["key"], wanted))
         samples |= {sample.row["key"]: sample for sample in sample_refs(store, shard, matching)}
     return samples
+
+
+@dataclass(frozen=True)
+class ThumbnailLimit:
+    """The longest side in pixels, and the bytes, including those of a mask. The last encoding may exceed them."""
+
+    side: int
+    size: int
+
+
+LARGE, SMALL = ThumbnailLimit(96, 5_000), ThumbnailLimit(64, 2_500)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A sample's small image and mask ("" without one) as data URIs. strategy, prompt: "" for a real image."""
+
+    key: str
+    strategy: str
+    prompt: str
+    source: str
+    width: int
+    height: int
+    mask: str
+
+
+def make_thumbnail(sample: SampleRef, limit: ThumbnailLimit) -> Thumbnail:
+    """Return the thumbnail of a sample. Raises ShardError if it cannot be read."""
+    pixels = _shrink(sample.pixels(), limit.side)
+    size = limit.size // 2 if sample.has_mask else limit.size
+    mask = _data_uri(_shrink(sample.mask_pixels(), limit.side), size) if sample.has_mask else ""
+    height, width = pixels.shape[:2]
+    prompt: str = sample.row["prompt"]
+    if len(prompt) > _PROMPT_LENGTH:
+        prompt = prompt[: _PROMPT_LENGTH - 1] + "…"
+    strategy = sample.row.get("strategy", "")
+    return Thumbnail(sample.row["key"], strategy, prompt, _data_uri(pixels, size), width, height, mask)
+
+
+def _shrink(pixels: Pixels, side: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    return pixels if scale >= 1 else fit_rgb(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _data_uri(pixels: Pixels, size: int) -> str:
+    for format, quality in _ENCODINGS:
+        data = encode_rgb(pixels, format, quality)
+        if len(data) <= size:
+            break
+    return f"data:image/{format};base64,{base64.b64encode(data).decode()}"

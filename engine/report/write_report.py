@@ -7,9 +7,8 @@ FILE = "report.html"
 
 
 def write_report(run: Run) -> str:
-    """Write RUN/report.html from what is finished of the run now, and return its path or URL.
+    """Write RUN/report.html, below 5 MB, from what is finished of the run now, and return its path or URL.
 
-    The page stays below 5 MB for a run of any size.
     Raises ShardError for a damaged shard, RunMismatch for damaged results of a sweep or of measures, OutputError.
     """
     from engine.report.page import render  # imports jinja2 and matplotlib

@@ -39,16 +39,14 @@ _PER_SHARD = 1000
 class Assets:
     """The assets of a run.
 
-    files:     local path of each file by its path in the spec.
-    digests:   SHA-256 of each file by its path, and of all condition images together; the plan's digest covers them.
+    digests: SHA-256 of each file by its path, and of all condition images together; the plan's digest covers them.
     condition: folder of the condition's shards; None before the run has begun, or if nothing is stored.
-    images:    the images of those shards, before the run has begun.
     """
 
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)  # local path of each file by its path in the spec
     digests: Mapping[str, str] = field(default_factory=dict)
     condition: Path | None = None
-    images: Sequence[RealImage] = ()
+    images: Sequence[RealImage] = ()  # the images of those shards, before the run has begun
 
 
 def gather_assets(spec: Spec, plan: Plan, splits: Splits | None, begun: Assets) -> Assets:

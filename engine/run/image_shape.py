@@ -3,7 +3,7 @@
 import json
 
 from engine.config.model_settings import ModelSettings
-from engine.models.local_folder import local_folder
+from engine.models.model_folder import local_folder
 from engine.run.run import Run
 from shards.storage.manifest import finished_shards, read_index
 

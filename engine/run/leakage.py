@@ -6,7 +6,7 @@ from engine.config.model_settings import ModelSettings
 from engine.data.real_shards import write_real_shards
 from engine.data.splits import SPLITS, Splits, load_splits
 from engine.errors import DataError, SpecError
-from engine.models.provenance import training_digests
+from engine.models.model_folder import training_digests
 from engine.run.image_shape import image_shape
 from engine.run.run import Run
 from shards.storage.manifest import read_rows

@@ -15,8 +15,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from engine.apportion import apportion
-from engine.config.plan_spec import PlanSpec
-from engine.config.spec import Spec
+from engine.config.spec import PlanSpec, Spec
 from engine.config.spec_file import identity
 from engine.errors import SpecError
 from engine.seeds import permute, sample_seed
@@ -25,20 +24,14 @@ from engine.types import Slot, WorkUnit
 
 @dataclass(frozen=True)
 class Plan:
-    """The quotas of a run and its units.
+    """The quotas of a run and its units."""
 
-    classes:     names in label order.
-    real:        number of real train images of each class.
-    quotas:      number of synthetic images to make of each class.
-    digest:      SHA-256 of everything that decides a byte of the run.
-    """
-
-    classes: tuple[str, ...]
-    real: tuple[int, ...]
-    quotas: tuple[int, ...]
+    classes: tuple[str, ...]  # names in label order
+    real: tuple[int, ...]  # number of real train images of each class
+    quotas: tuple[int, ...]  # number of synthetic images to make of each class
     seed: int
     samples_per_shard: int
-    digest: str
+    digest: str  # SHA-256 of everything that decides a byte of the run
 
     @cached_property
     def total(self) -> int:
@@ -117,10 +110,7 @@ def make_plan(spec: Spec, classes: Sequence[str], real: Sequence[int]) -> Plan:
 def plan_of(
     spec: Spec, classes: Sequence[str], real: Sequence[int], quotas: Sequence[int], assets: Mapping[str, str]
 ) -> Plan:
-    """Return the plan of known quotas.
-
-    assets: SHA-256 of each file that the spec names.
-    """
+    """Return the plan of known quotas. assets: SHA-256 of each file that the spec names."""
     # Keys keep their order: in a palette it decides the class indices, in attributes their pairing.
     content = json.dumps([identity(spec), list(classes), list(quotas), dict(assets)])
     digest = hashlib.sha256(content.encode()).hexdigest()

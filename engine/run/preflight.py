@@ -4,7 +4,7 @@ from engine.config.condition_spec import ConditionSpec, MasksCondition, ShapesCo
 from engine.config.spec import Spec
 from engine.data.splits import Splits
 from engine.errors import SpecError
-from engine.models.provenance import trained_palette
+from engine.models.model_folder import trained_palette
 from engine.run.run_context import RunContext
 
 

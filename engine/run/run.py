@@ -33,16 +33,13 @@ _SPEC, _PLAN = "spec.yaml", "plan.json"
 
 
 class PlanRecord(Strict):
-    """The content of RUN/plan.json: what a plan follows from besides the spec.
-
-    assets: SHA-256 of each file that the spec names. digest: of the plan.
-    """
+    """The content of RUN/plan.json: what a plan follows from besides the spec."""
 
     classes: tuple[str, ...]
     real: tuple[int, ...]
     quotas: tuple[int, ...]
-    assets: dict[str, str]
-    digest: str
+    assets: dict[str, str]  # SHA-256 of each file that the spec names
+    digest: str  # of the plan
 
     @classmethod
     def of(cls, context: RunContext) -> Self:

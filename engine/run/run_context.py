@@ -9,7 +9,7 @@ from engine.config.condition_spec import RealCondition
 from engine.config.spec import Spec
 from engine.config.train_spec import TrainSpec
 from engine.filters.filter import Filter, make_filters
-from engine.generators.conditioning import ConditionSampler
+from engine.generators.conditioning.condition import ConditionSampler
 from engine.generators.generator import ModelFacts, Request
 from engine.prompts.prompt_sampler import PromptSampler
 from engine.run.assets import Assets

@@ -12,10 +12,7 @@ from shards.storage.store import Store
 
 
 class StoredResult(Strict):
-    """A result that fills one JSON file.
-
-    FILE: name of the file. REMEDY: what to do about a damaged file.
-    """
+    """A result that fills one JSON file, FILE. REMEDY: what to do about a damaged one."""
 
     FILE: ClassVar[str]
     REMEDY: ClassVar[str]

@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +16,7 @@ State = dict[str, Any]
 
 @dataclass
 class Checkpoint:
-    """The saved state of a training, in a file of its folder.
-
-    fingerprint:   of everything that the training depends on.
-    every_seconds: interval of `save_if_due`.
-    """
+    """The saved state of a training, in a file of its folder. fingerprint: of all that the training depends on."""
 
     store: Store
     fingerprint: str
@@ -60,10 +55,10 @@ class Checkpoint:
                 staged.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
 
-    def save_if_due(self, state: Callable[[], State]) -> None:
-        """Save if the interval has passed."""
-        if time.monotonic() - self._saved_at >= self.every_seconds:
-            self.save(state())
+    @property
+    def is_due(self) -> bool:
+        """Whether `every_seconds` have passed since the last save."""
+        return time.monotonic() - self._saved_at >= self.every_seconds
 
     def remove(self) -> None:
         """Remove the file, after the training."""

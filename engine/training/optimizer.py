@@ -48,15 +48,11 @@ def _one_cycle(step: int, steps: int, rise: float) -> float:
 
 
 def _cosine(start: float, end: float, done: float) -> float:
-    """Interpolate along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
 
 class ClippedAdamW:
-    """AdamW with a warm-up, a cosine decay and gradients clipped to norm 1.
-
-    rate: the highest learning rate. warmup, steps: in optimizer steps.
-    """
+    """AdamW with a warm-up, a cosine decay and gradients clipped to norm 1. rate: the highest. warmup: in steps."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], rate: float, warmup: int, steps: int) -> None:
         self._parameters, self._rate, self._warmup, self._steps = parameters, rate, warmup, steps

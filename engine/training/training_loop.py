@@ -2,20 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 from engine.training.checkpoint import Checkpoint, State
 
 LogLine = Callable[[str], None]
+_LOG_EVERY = 100
 
 
 @dataclass
 class TrainingLoop:
-    """The steps of one training stage.
-
-    stage: its name in log lines. batch: images of a step.
-    """
+    """The steps of one training stage. stage: its name in log lines. batch: images of a step."""
 
     stage: str
     steps: int
@@ -34,41 +31,20 @@ class TrainingLoop:
         if (saved := self.checkpoint.load()) is not None:
             start = int(saved["done"])
             restore(saved)
-        step_log = StepLog(self.stage, self.steps, self.batch, self.log)
-        for step in range(start, self.steps):
-            step_log.add(step + 1, do_step(step))
-            self.checkpoint.save_if_due(partial(_state_after, state, step + 1))
-        if start < self.steps:
-            self.checkpoint.save(_state_after(state, self.steps))
-        return step_log.last_loss
+        last_loss: float | None = None
+        losses, since = list[float](), time.monotonic()
+        for done in range(start + 1, self.steps + 1):
+            losses.append(do_step(done - 1))
+            if done % _LOG_EVERY == 0 or done == self.steps:
+                last_loss = sum(losses) / len(losses)
+                self._log_progress(done, last_loss, (time.monotonic() - since) / len(losses))
+                losses, since = [], time.monotonic()
+            if self.checkpoint.is_due or done == self.steps:
+                self.checkpoint.save(state() | {"done": done})
+        return last_loss
 
-
-def _state_after(state: Callable[[], State], done: int) -> State:
-    return state() | {"done": done}
-
-
-@dataclass
-class StepLog:
-    """Log lines of a training: step, mean loss since the line before, images per second, seconds left."""
-
-    stage: str
-    steps: int
-    batch: int
-    log: LogLine
-    every: int = 100
-    last_loss: float | None = None
-    _losses: list[float] = field(default_factory=list)
-    _since: float = field(default_factory=time.monotonic)
-
-    def add(self, step: int, loss: float) -> None:
-        """Count one finished step; the first is 1."""
-        self._losses.append(loss)
-        if step % self.every and step != self.steps:
-            return
-        seconds_per_step = max(time.monotonic() - self._since, 1e-9) / len(self._losses)
-        self.last_loss = sum(self._losses) / len(self._losses)
+    def _log_progress(self, done: int, loss: float, seconds_per_step: float) -> None:
         self.log(
-            f"{self.stage}: step {step}/{self.steps}, loss {self.last_loss:.4f}, "
-            f"{self.batch / seconds_per_step:.0f} images/s, {(self.steps - step) * seconds_per_step:.0f} s left"
+            f"{self.stage}: step {done}/{self.steps}, loss {loss:.4f}, {self.batch / max(seconds_per_step, 1e-9):.0f} "
+            f"images/s, {(self.steps - done) * seconds_per_step:.0f} s left"
         )
-        self._losses, self._since = [], time.monotonic()

@@ -26,14 +26,10 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """The measured sizes.
+    """The measured sizes."""
 
-    device: as in the stats.
-    rates:  images per second by size; None where a batch does not fit into memory.
-    """
-
-    device: str
-    rates: Mapping[int, float | None]
+    device: str  # as in the stats
+    rates: Mapping[int, float | None]  # images per second by size; None where a batch does not fit into memory
 
     @property
     def chosen(self) -> int:

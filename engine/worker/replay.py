@@ -16,11 +16,7 @@ from shards.storage.manifest import read_index, read_stats
 
 @dataclass(frozen=True)
 class Replay:
-    """A stored sample and the same sample made again.
-
-    stored, made:       encoded images.
-    largest_difference: over all pixels and channels, on the scale 0 to 255.
-    """
+    """A stored sample and the same made again, encoded; their largest difference is on the scale 0 to 255."""
 
     key: str
     prompt: str

@@ -15,7 +15,7 @@ from typing import Self
 
 from engine.filters.filter import Verdict, judge
 from engine.generators.generator import Generator, PendingImages, Request
-from engine.models.memory import free_memory, is_out_of_memory
+from engine.models.devices import free_memory, is_out_of_memory
 from engine.profiling import Span
 from engine.run.run_context import RunContext
 from engine.types import Slot

@@ -46,12 +46,8 @@ class UnitStats:
     """How the attempts of a unit ended.
 
     facts, batch_size, device: of the generator.
-    started:    when the device turned to the unit, by `time.perf_counter`.
     planned, kept: slots and samples by label.
     planned_by_strategy, kept_by_strategy: the same by prompt strategy.
-    rejected:   number of rejected images by reason.
-    reasons:    reasons of all rejections by slot.
-    device_s:   seconds for which the unit had the device.
     """
 
     context: RunContext
@@ -59,15 +55,15 @@ class UnitStats:
     facts: ModelFacts
     batch_size: int
     device: str
-    started: float
+    started: float  # when the device turned to the unit, by `time.perf_counter`
     planned: Counter[int] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
     planned_by_strategy: Counter[str] = field(default_factory=Counter)
     kept_by_strategy: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    reasons: dict[Slot, list[str]] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)  # number of rejected images by reason
+    reasons: dict[Slot, list[str]] = field(default_factory=dict)  # reasons of all rejections by slot
     timeline: Timeline = field(default_factory=Timeline)
-    device_s: float = 0.0
+    device_s: float = 0.0  # seconds for which the unit had the device
 
     @property
     def shard(self) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.export.export_format import make_writer
 from engine.export.export_samples import export_samples
 from engine.export.export_splits import ExportSplit, parse_shares, split_by_shares, split_with_real, whole_split
 from engine.export.foreign_images import ForeignImageSet, read_foreign_images
+from engine.export.formats import make_writer
 from engine.export.import_images import refuse_corrupt, write_import
 from engine.export.shard_reader import ShardFolder, open_shard_folder
 from engine.export.sidecar import DefaultProvenance, Sidecar

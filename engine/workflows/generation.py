@@ -14,9 +14,8 @@ from tempfile import TemporaryDirectory
 from engine.config.model_settings import DEFAULT_BATCH_SIZE
 from engine.config.spec import Spec
 from engine.errors import BudgetSpent, OutputError, UnitsFailed
-from engine.monitoring.budget import CostMeter
+from engine.monitoring.budget import CostMeter, CostRecorder, read_cost
 from engine.monitoring.contact_sheet import ContactSheet
-from engine.monitoring.cost_file import CostRecorder, read_cost
 from engine.monitoring.estimate import BatchTiming, Estimate, check_disk, estimate
 from engine.monitoring.log import Log
 from engine.monitoring.run_progress import RunProgress
@@ -122,16 +121,12 @@ def summary(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will make and take.
-
-    batch_size_is_assumed: the spec says `auto`, and nothing was measured.
-    timing: of one measured batch; None where nothing was measured.
-    """
+    """What a run will make and take."""
 
     run: Run
     estimate: Estimate
-    timing: BatchTiming | None
-    batch_size_is_assumed: bool
+    timing: BatchTiming | None  # of one measured batch; None where nothing was measured
+    batch_size_is_assumed: bool  # the spec says `auto`, and nothing was measured
 
 
 def forecast(run: Run, log: Log, *, measure: bool) -> Forecast:
@@ -174,11 +169,7 @@ def _batch_sizes(run: Run, log: Log, meter: CostMeter | None = None) -> BatchSiz
 
 @contextmanager
 def _with_assets(run: Run) -> Iterator[Run]:
-    """Store the run's assets where actors on other nodes find them.
-
-    In a bucket that is where the run will keep them. For a local folder, which a dry run must not create, it is a
-    temporary folder beside it.
-    """
+    """Store the assets for actors on other nodes: in the run's bucket, or in a temporary folder beside a local run."""
     if run.store.local is None:
         yield with_assets(run)
         return

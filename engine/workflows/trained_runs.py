@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.config.spec import Spec
 from engine.evaluation.comparison import write_sweep
-from engine.evaluation.measure_progress import Progress
 from engine.evaluation.near_copies import near_copies_of
+from engine.evaluation.neighbours import Progress
 from engine.evaluation.sweep import prepare_sweep
 from engine.evaluation.sweep_result import NearCopy
 from engine.report.verdict_text import near_copy_text, verdict

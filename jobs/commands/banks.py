@@ -21,8 +21,8 @@ def register(command: AddCommand) -> None:
 def prompts(arguments: Namespace) -> None:
     """Write a bank of prompts, or resume."""
     from engine.config.spec_file import load_as
+    from engine.prompts.llm.bank_jobs import write_prompts
     from engine.prompts.llm.bank_spec import PromptBankSpec
-    from engine.prompts.llm.prompt_job import write_prompts
 
     spec = load_as(PromptBankSpec, arguments.spec, arguments.overrides)
     print(write_prompts(spec, arguments.out, print))
@@ -31,8 +31,8 @@ def prompts(arguments: Namespace) -> None:
 def captions(arguments: Namespace) -> None:
     """Write a bank of captions, or resume."""
     from engine.config.spec_file import load_as
+    from engine.prompts.llm.bank_jobs import write_captions
     from engine.prompts.llm.bank_spec import CaptionBankSpec
-    from engine.prompts.llm.caption_job import write_captions
 
     spec = load_as(CaptionBankSpec, arguments.spec, arguments.overrides)
     print(write_captions(spec, arguments.out, print))

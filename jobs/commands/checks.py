@@ -28,9 +28,9 @@ def register(command: AddCommand) -> None:
 
 def verify(arguments: Namespace) -> None:
     """Print every finding. Raise Mismatch if there is one."""
-    from engine.run.repair import findings
     from engine.run.run import load_run
     from engine.workflows.generation import summary
+    from engine.workflows.repairing import findings
 
     run = load_run(arguments.place)
     count = 0

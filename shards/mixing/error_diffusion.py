@@ -25,11 +25,7 @@ class SourceExhausted(Exception):
 
 
 class SampleCounter:
-    """A leaf node: the number of samples `drawn` from a source.
-
-    limit:    samples of a source that does not repeat; None for one that repeats.
-    ends_mix: whether drawing more than `limit` raises SourceExhausted.
-    """
+    """A leaf node: samples `drawn` from a source, at most `limit`. ends_mix: drawing more raises SourceExhausted."""
 
     def __init__(self, limit: int | None = None, ends_mix: bool = False) -> None:
         self.limit, self.ends_mix, self.drawn = limit, ends_mix, 0

@@ -75,10 +75,7 @@ class SourceCursor(SampleCounter):
 
 
 class Mixture:
-    """The tree of nodes of a mix: its `root`, and its leaves, `cursors`, in order. ValueError for an impossible mix.
-
-    sides: the real sources and the synthetic ones.
-    """
+    """The tree of nodes of a mix: its `root` and its leaves, `cursors`. ValueError for an impossible mix."""
 
     root: MixtureNode
 

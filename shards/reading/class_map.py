@@ -40,10 +40,7 @@ def _labels_by_name(classes: Mapping[int, str]) -> dict[str, set[int]]:
 def map_labels(
     index: ShardIndex, classes: Sequence[str] | None, class_map: ClassMap
 ) -> tuple[NDArray[np.int64], dict[int, str], NDArray[np.int64]]:
-    """Return the label of every sample of an index, the names of the labels, and the rows that are not left out.
-
-    classes: the stream's class names in label order.
-    """
+    """Return each sample's label, the labels' names, and the rows that are not left out."""
     pairs, pair_of = index.class_pairs()
     if classes is None:
         if class_map:

@@ -39,16 +39,12 @@ def permutation(size: int, purpose: RandomPurpose, seed: int, number: int) -> ND
 
 @dataclass(frozen=True)
 class EpochSamples:
-    """The samples of an epoch.
+    """The samples of an epoch."""
 
-    rows:   their rows in the index, ascending. shard: number of each sample's shard; `shards`: how many there are.
-    weight: how often each comes in an epoch, on average; None: exactly once.
-    """
-
-    rows: NDArray[np.int64]
-    shard: NDArray[np.int32]
+    rows: NDArray[np.int64]  # their rows in the index, ascending
+    shard: NDArray[np.int32]  # number of each sample's shard; `shards`: how many there are
     shards: int
-    weight: NDArray[np.float64] | None = None
+    weight: NDArray[np.float64] | None = None  # how often each comes in an epoch, on average; None: exactly once
 
     def __len__(self) -> int:
         """Return the number of samples in an epoch."""

@@ -11,15 +11,11 @@ _META = re.compile(r"__[^/]*__(/|$)")
 
 @dataclass(frozen=True)
 class Members:
-    """Roles of the members of a sample, by extension: all that follows the first dot, in lower case.
+    """Roles of the members of a sample, by extension: all that follows the first dot, in lower case."""
 
-    image: any of these. label: the extension of an integer in text, or `json.NAME` for a field of the `.json`.
-    mask:  a PNG of class indices. An extension with two roles is the label, else the mask.
-    """
-
-    image: tuple[str, ...] = ("png", "jpg", "jpeg", "webp")
-    label: str = "cls"
-    mask: str = "mask.png"
+    image: tuple[str, ...] = ("png", "jpg", "jpeg", "webp")  # any of these
+    label: str = "cls"  # the extension of an integer in text, or `json.NAME` for a field of the `.json`
+    mask: str = "mask.png"  # a PNG of class indices. An extension with two roles is the label, else the mask.
 
     def roles(self) -> dict[str, str]:
         """Return the role of each extension: image, mask, label, json or txt. Other members are never read."""

@@ -22,10 +22,7 @@ _MAX_MAPS = 256  # each costs a file descriptor
 
 
 class MappedShards:
-    """Memory maps of shards, by their number in an index.
-
-    cache, check_hashes: see ShardStream. window: how many shards are needed at a time (see EpochOrder); None: any.
-    """
+    """Memory maps of shards, by number in an index. cache, check_hashes: see ShardStream; window: see EpochOrder."""
 
     def __init__(self, tars: Sequence[ShardFile], cache: ShardCache, check_hashes: bool, window: int | None) -> None:
         self._tars, self._cache, self._check_hashes = tars, cache, check_hashes

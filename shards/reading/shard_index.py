@@ -32,22 +32,16 @@ _NEVER_NULL = ("key", "_offset", "_size")
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """All samples of some shards, in the order of shard names and then of the tar.
+    """All samples of some shards, in the order of shard names and then of the tar."""
 
-    tars:      the shards; `shard[i]` is the number of sample i's among them.
-    label:     class index; -1 if the shards have no labels. class_of: class name; null if they have no names.
-    synthetic: valid where `synthetic_known` is true.
-    ranges:    of `image`, and of the extra members that were requested.
-    """
-
-    tars: tuple[ShardFile, ...]
+    tars: tuple[ShardFile, ...]  # the shards; `shard[i]` is the number of sample i's among them
     keys: pa.Array
     shard: NDArray[np.int32]
-    label: NDArray[np.int64]
-    synthetic: NDArray[np.bool_]
+    label: NDArray[np.int64]  # class index; -1 if the shards have no labels
+    synthetic: NDArray[np.bool_]  # valid where `synthetic_known` is true
     synthetic_known: NDArray[np.bool_]
-    class_of: pa.DictionaryArray
-    ranges: Mapping[str, ByteRanges]
+    class_of: pa.DictionaryArray  # class name; null if they have no names
+    ranges: Mapping[str, ByteRanges]  # of `image`, and of the extra members that were requested
 
     def __len__(self) -> int:
         return len(self.shard)

@@ -11,18 +11,13 @@ from shards.reading.tar_scan import TarData, TarMember, member_bytes, scan_membe
 
 @dataclass(frozen=True, slots=True)
 class TarSample:
-    """One sample of a tar.
-
-    members:  by extension in lower case, in the order of the tar.
-    image:    extension of its image. label: class index. None if it has none.
-    metadata: the fields of its .json; empty if it has none.
-    """
+    """One sample of a tar."""
 
     key: str
-    members: Mapping[str, TarMember]
-    image: str | None
-    label: int | None
-    metadata: Mapping[str, Any]
+    members: Mapping[str, TarMember]  # by extension in lower case, in the order of the tar
+    image: str | None  # extension of its image
+    label: int | None  # class index. None if it has none.
+    metadata: Mapping[str, Any]  # the fields of its .json; empty if it has none
     problems: tuple[str, ...]
 
     @property

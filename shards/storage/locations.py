@@ -28,14 +28,11 @@ _TIME_FIELDS = ("Last-Modified", "LastModified", "last_modified", "updated", "mt
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One shard. url: a plain absolute path if it is local. size: bytes.
-
-    version: changes when the content does. It is the store's ETag or hash, else size and time of modification.
-    """
+    """One shard. url: a plain absolute path if it is local. size: bytes."""
 
     url: str
     size: int
-    version: str
+    version: str  # changes when the content does. It is the store's ETag or hash, else size and time of modification.
 
     @property
     def name(self) -> str:

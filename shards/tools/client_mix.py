@@ -14,11 +14,7 @@ from shards.reading.shard_index import ShardIndex, open_index
 
 @dataclass(frozen=True)
 class ClientSource:
-    """The shards of one source.
-
-    lengths, captioned: for each shard, its samples, and those of them that have a `.txt`.
-    empty_captions: captions without text. labelled: whether every sample has a label.
-    """
+    """The shards of one source; `lengths` and `captioned` (samples with a `.txt`) are per shard."""
 
     urls: Sequence[str]
     lengths: Sequence[int]

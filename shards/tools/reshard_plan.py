@@ -30,18 +30,13 @@ _PROVENANCE_FIELDS = ("model", "revision", "license", "pipeline", "scheduler", "
 
 @dataclass(frozen=True)
 class ReshardOptions:
-    """What to write.
+    """What to write."""
 
-    per_shard: samples per shard, if `shards` is None. shards: number of shards, of nearly equal size.
-    select:    keys to keep; None: all.
-    extra_members: extensions to keep besides the known ones. roles: which members are what.
-    """
-
-    per_shard: int = 1000
-    shards: int | None = None
-    select: frozenset[str] | None = None
-    extra_members: tuple[str, ...] = ()
-    roles: Members = field(default_factory=Members)
+    per_shard: int = 1000  # samples per shard, if `shards` is None
+    shards: int | None = None  # number of shards, of nearly equal size
+    select: frozenset[str] | None = None  # keys to keep; None: all
+    extra_members: tuple[str, ...] = ()  # extensions to keep besides the known ones
+    roles: Members = field(default_factory=Members)  # which members are what
 
     def keeps_member(self, extension: str) -> bool:
         """Return whether members of this extension are written."""
@@ -78,27 +73,19 @@ def read_selected_keys(path: Path) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class ReshardPlan:
-    """All that is decided before anything is written.
+    """All that is decided before anything is written. Imageless samples and `dropped_members` are left out."""
 
-    tars:       the sources' shards, in order. total: samples to write.
-    classes:    names in label order; unless `has_class_names`, they are the labels as text.
-    fields:     index columns that are fields of the .json. columns: names of the members in the index.
-    digest:     hash of samples and options; equal digests mean equal results.
-    dropped_members, imageless: members by extension, and samples without an image, that are not written.
-    provenance: what the sources' stats files agree on.
-    """
-
-    tars: tuple[ShardFile, ...]
-    total: int
-    classes: tuple[str, ...]
+    tars: tuple[ShardFile, ...]  # the sources' shards, in order
+    total: int  # samples to write
+    classes: tuple[str, ...]  # names in label order; unless `has_class_names`, they are the labels as text
     has_class_names: bool
-    fields: pa.Schema
-    columns: tuple[str, ...]
-    digest: str
+    fields: pa.Schema  # index columns that are fields of the .json
+    columns: tuple[str, ...]  # names of the members in the index
+    digest: str  # hash of samples and options; equal digests mean equal results
     dropped_members: Mapping[str, int]
     imageless: int
     tags: tuple[str, ...]
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, Any]  # what the sources' stats files agree on
     options: ReshardOptions
 
 

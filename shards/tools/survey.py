@@ -85,15 +85,15 @@ class Survey:
     picks:       for each class the IMAGES_PER_CLASS images whose keys have the least hashes: the same on every run.
     """
 
-    roles: Members = field(default_factory=Members)
+    roles: Members = field(default_factory=Members)  # which members are what
     decode: bool = False
-    class_names: Sequence[str] = ()
+    class_names: Sequence[str] = ()  # names in label order, for samples whose .json has none
     tars: list[ShardFile] = field(default_factory=list)
     samples: int = 0
-    imageless: int = 0
-    problems: int = 0
-    members: Counter[str] = field(default_factory=Counter)
-    fields: dict[str, Counter[str]] = field(default_factory=dict)
+    imageless: int = 0  # samples without an image
+    problems: int = 0  # number of problems; `damaged` has the first messages
+    members: Counter[str] = field(default_factory=Counter)  # samples that have a member, by extension
+    fields: dict[str, Counter[str]] = field(default_factory=dict)  # how often each type occurs, by field of the .json
     classes: Counter[LabelledClass] = field(default_factory=Counter)
     synthetic: Counter[bool | None] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""The table of an experiment says what its sweep found."""
+"""The table of an experiment holds the results of its sweep."""
 
 from pathlib import Path
 
@@ -30,16 +30,16 @@ def test_arms_are_those_of_the_sweep(folder: Path, tmp_path: Path) -> None:
     sweep = SweepResult.read(run.store)
     assert sweep is not None
     commands = ["python -m jobs experiment x"]
-    found = content_of(EVIDENCE["rebalance"], {"": run}, {"": sweep}, commands)
-    assert [arm["name"] for arm in found["arms"]] == ["alpha-0", "alpha-0.5", "oversampling", "oracle"]
-    for arm in found["arms"]:
+    content = content_of(EVIDENCE["rebalance"], {"": run}, {"": sweep}, commands)
+    assert [arm["name"] for arm in content["arms"]] == ["alpha-0", "alpha-0.5", "oversampling", "oracle"]
+    for arm in content["arms"]:
         swept = sweep.by_name[arm["name"]]
         assert arm["accuracy"] == swept.quality.mean
         assert arm["seeds"] == list(swept.quality_per_seed)
         assert arm["ci95"]["accuracy"] == [swept.quality.low, swept.quality.high]
-    assert found["generator"]["all"]["images"] == 40
-    assert found["protocol"]["real_train_of_each_class"]["zero"] == 3
-    text = table("rebalance", found)
+    assert content["generator"]["all"]["images"] == 40
+    assert content["protocol"]["real_train_of_each_class"]["zero"] == 3
+    text = table("rebalance", content)
     assert f"| alpha-0 | {100 * sweep.baseline.quality.mean:.1f} [" in text
     assert "| +0.0 [+0.0, +0.0] |" in text
     plot({"": sweep}, tmp_path / "plot.png")

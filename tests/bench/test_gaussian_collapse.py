@@ -9,7 +9,7 @@ SEEDS = range(5)
 
 
 def last_generations(accumulate: bool, generations: int = 60, samples: int = 40) -> list[Generation]:
-    """The last generation of each seed."""
+    """Return the last generation of each seed."""
     runs = (refit_generations(TRUTH, samples, generations, seed, accumulate=accumulate) for seed in SEEDS)
     return [list(run)[-1][0] for run in runs]
 

@@ -49,13 +49,13 @@ def test_every_loader_yields_the_same_samples_reshuffled(name: str, written: tup
 
 
 def _pairs(loader: Iterable[Batch]) -> list[tuple[bytes, int]]:
-    found = []
+    batches = []
     for images, labels in loader:
         assert images.dtype == torch.uint8
         channels_last = images if images.shape[-1] == 3 else images.permute(0, 2, 3, 1)
         for image, label in zip(channels_last.numpy(), labels.tolist(), strict=True):
-            found.append((np.ascontiguousarray(image).tobytes(), label))
-    return found
+            batches.append((np.ascontiguousarray(image).tobytes(), label))
+    return batches
 
 
 def test_epoch_with_a_missing_or_mislabelled_sample_is_refused(written: tuple[Workload, Path]) -> None:
@@ -81,9 +81,9 @@ def test_measurements_are_made_by_real_loaders(written: tuple[Workload, Path]) -
     workload, folder = written
     for name, workers in itertools.product(("shardmill", "limit"), (0, 2)):
         assert throughput(Task(name, workload, folder, workers, 0.01))["rate"] > 0
-    found = memory(Task("shardmill", workload, folder, 0, 0.0))
-    assert len(found["pss"]) == 10
-    assert all(0 < pss <= rss for pss, rss in zip(found["pss"], found["rss"], strict=True))
+    measured = memory(Task("shardmill", workload, folder, 0, 0.0))
+    assert len(measured["pss"]) == 10
+    assert all(0 < pss <= rss for pss, rss in zip(measured["pss"], measured["rss"], strict=True))
     assert mix(Task("shardmill", workload, folder, 0, 0.01)).keys() == {"one", "two"}
 
 
@@ -111,10 +111,10 @@ def test_rows_hold_medians_and_ratios() -> None:
 
 def test_a_rate_above_the_limit_is_called_wrong() -> None:
     rates = {"shardmill": 104.0, "megatron-energon": 179.0, "limit": 100.0}
-    found = rows([Measured("w", "all cores", *one) for one in rates.items()], dict.fromkeys(rates, ""))
-    (line,) = impossible(found)
+    table = rows([Measured("w", "all cores", *rate) for rate in rates.items()], dict.fromkeys(rates, ""))
+    (line,) = impossible(table)
     assert "megatron-energon has 1.79 of the decode limit" in line
-    assert line in markdown(found, {"w": {"count": 3, "source": "s", "mean_bytes": 7.0}}, {})
+    assert line in markdown(table, {"w": {"count": 3, "source": "s", "mean_bytes": 7.0}}, {})
 
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=str)
@@ -129,15 +129,20 @@ def test_the_environment_is_made_once_for_its_requirements(tmp_path: Path, monke
     monkeypatch.setattr(environment, "REQUIREMENTS", requirements)
     monkeypatch.delenv("SHARDMILL_BENCH_PYTHON", raising=False)
     requirements.write_text("# nothing\n")
-    made = environment.python(tmp_path).lstat()
-    assert environment.python(tmp_path).lstat() == made
+    created = environment.python(tmp_path).lstat()
+    assert environment.python(tmp_path).lstat() == created
     requirements.write_text("# something else\n")
-    assert environment.python(tmp_path).lstat() != made
+    assert environment.python(tmp_path).lstat() != created
     monkeypatch.setenv("SHARDMILL_BENCH_PYTHON", sys.executable)
     assert environment.python(tmp_path) == Path(sys.executable)
 
 
 def test_the_command_line_has_both_benchmarks() -> None:
-    given = parser().parse_args(["loader", "--json", "rows.json", "--workload", "32x32 PNG", "--rounds", "3"])
-    assert (given.name, given.json, given.workload, given.rounds) == ("loader", Path("rows.json"), ["32x32 PNG"], 3)
+    options = parser().parse_args(["loader", "--json", "rows.json", "--workload", "32x32 PNG", "--rounds", "3"])
+    assert (options.name, options.json, options.workload, options.rounds) == (
+        "loader",
+        Path("rows.json"),
+        ["32x32 PNG"],
+        3,
+    )
     assert parser().parse_args(["diversity", "--out", "there"]).out == Path("there")

@@ -28,7 +28,7 @@ Start = Callable[[int], Sliced]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a process that works so many times for 5 ms of the clock, and notes when."""
+    """Start a process that works the given number of times for 5 ms each and records when."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(times: int) -> Sliced:
@@ -62,25 +62,25 @@ def test_one_works_at_a_time_until_each_is_done(start: Start, tmp_path: Path, mo
         within = sum(any(a <= moment <= b for a, b in one.slices) for moment in worked)
         assert within >= 0.9 * len(worked), "a signal may come a moment late, not as a rule"
         assert 0.005 * within / 2 <= one.seconds() <= ended - began
-    spans = sorted(span for one in all_ for span in one.slices)
+    spans = sorted(span for worker in all_ for span in worker.slices)
     assert all(a[1] <= b[0] for a, b in pairwise(spans)), "no two at once"
     assert len(all_[0].slices) > len(all_[1].slices) > 1
 
 
 def test_time_before_the_work_and_after_it_is_not_charged() -> None:
-    one = Sliced([0], 10.0, lambda: 25.0, [(8, 9), (9, 12), (15, 20), (24, 26), (30, 31)])
-    assert one.seconds() == 2 + 5 + 1
+    sliced = Sliced([0], 10.0, lambda: 25.0, [(8, 9), (9, 12), (15, 20), (24, 26), (30, 31)])
+    assert sliced.seconds() == 2 + 5 + 1
 
 
 def test_processes_that_are_all_gone_before_the_end_are_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.01)
     done = start(1)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
     with pytest.raises(ProcessLookupError):
-        by_slices([done, Sliced([gone.pid], 0.0, lambda: None)])
-    by_slices([Sliced([gone.pid], 0.0, lambda: 1.0)])
-    left = start(20)
-    with_one_gone = Sliced([gone.pid, *left.pids], left.began, left.ended)
+        by_slices([done, Sliced([ended.pid], 0.0, lambda: None)])
+    by_slices([Sliced([ended.pid], 0.0, lambda: 1.0)])
+    remaining = start(20)
+    with_one_gone = Sliced([ended.pid, *remaining.pids], remaining.began, remaining.ended)
     by_slices([with_one_gone])
     assert with_one_gone.slices, "the other works on"

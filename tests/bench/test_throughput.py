@@ -35,11 +35,11 @@ RATES = st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1
 
 
 @given(RATES, st.floats(0.01, 100))
-def test_ratio_is_within_rounds_and_independent_of_speed(found: list[tuple[float, float]], slower: float) -> None:
-    ours, theirs = zip(*found, strict=True)
+def test_ratio_is_within_rounds_and_independent_of_speed(pairs: list[tuple[float, float]], slower: float) -> None:
+    ours, theirs = zip(*pairs, strict=True)
     ratio = paired(ours, theirs)
-    assert min(a / b for a, b in found) <= ratio <= max(a / b for a, b in found)
-    assert paired([slower * one for one in ours], [slower * one for one in theirs]) == pytest.approx(ratio)
+    assert min(a / b for a, b in pairs) <= ratio <= max(a / b for a, b in pairs)
+    assert paired([slower * rate for rate in ours], [slower * rate for rate in theirs]) == pytest.approx(ratio)
 
 
 def test_rows_state_their_baseline_and_whether_they_meet_it() -> None:
@@ -50,9 +50,9 @@ def test_rows_state_their_baseline_and_whether_they_meet_it() -> None:
         (10 / 11, "other", False),
     ]
     assert (peer.system, peer.ratio, peer.beside, peer.ok) == ("peer", 0.5, OURS, None)
-    told = first.as_json()
-    assert (told["median"], told["spread"], told["rounds"]) == (10, [8, 12], 3)
-    assert told.keys() >= {"bench", "workload", "system", "median", "spread", "ratio", "target", "ok"}
+    fields = first.as_json()
+    assert (fields["median"], fields["spread"], fields["rounds"]) == (10, [8, 12], 3)
+    assert fields.keys() >= {"bench", "workload", "system", "median", "spread", "ratio", "target", "ok"}
     assert [at_least("B5", "w", [590.0, 601.0, 602.0], "images/s", 600).ok, other.ok] == [True, None]
     assert [at_most("B8", "w", [seconds], "s", 10).ok for seconds in (9.9, 10.1)] == [True, False]
     skipped = not_run("B4", "w", OURS, "out of time").as_json()
@@ -66,9 +66,9 @@ def test_every_system_begins_a_round() -> None:
         order.append(name)
         return float(len(order))
 
-    found = by_turns({name: lambda name=name: named(name) for name in "abc"}, 4)  # type: ignore[misc]
+    rates = by_turns({name: lambda name=name: named(name) for name in "abc"}, 4)  # type: ignore[misc]
     assert "".join(order) == "abcbcacababc"
-    assert found["a"] == [1, 6, 8, 10]
+    assert rates["a"] == [1, 6, 8, 10]
 
 
 def test_failed_benchmark_is_a_row_beside_the_others(
@@ -180,17 +180,19 @@ def test_the_command_line(line: str, name: str, benchmarks: list[str] | None) ->
     ],
 )
 def test_operation_counts_match_published_ones(name: str, denoiser: float, decoder: float) -> None:
-    one = ARCHITECTURES[name]
-    assert flops.of_denoiser(one) == pytest.approx(denoiser, rel=0.01)
-    assert flops.of_decoder(one) == pytest.approx(decoder, rel=0.01)
-    assert flops.of_decoder(one, tiny=True) < flops.of_decoder(one) / 15
+    architecture = ARCHITECTURES[name]
+    assert flops.of_denoiser(architecture) == pytest.approx(denoiser, rel=0.01)
+    assert flops.of_decoder(architecture) == pytest.approx(decoder, rel=0.01)
+    assert flops.of_decoder(architecture, tiny=True) < flops.of_decoder(architecture) / 15
 
 
 def test_an_image_costs_all_its_forwards_and_one_decoding() -> None:
-    one = ARCHITECTURES["SD1.5 512"].small()
-    inner, outer = flops.of_denoiser(one), flops.of_decoder(one)
-    assert flops.of_image(one) == pytest.approx(2 * one.steps * inner + outer)  # guidance: two forwards a step
-    assert flops.of_image(replace(one, guidance=0.0)) == pytest.approx(one.steps * inner + outer)
+    architecture = ARCHITECTURES["SD1.5 512"].small()
+    inner, outer = flops.of_denoiser(architecture), flops.of_decoder(architecture)
+    assert flops.of_image(architecture) == pytest.approx(
+        2 * architecture.steps * inner + outer
+    )  # guidance: two forwards a step
+    assert flops.of_image(replace(architecture, guidance=0.0)) == pytest.approx(architecture.steps * inner + outer)
 
 
 def test_ours_and_the_others_are_told_the_same_texts_as_often(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_writers_write_the_frames_that_they_were_given(tmp_path: Path) -> None:
         write(tmp_path / name)
     files = [path.read_bytes() for path in sorted((tmp_path / "pil").iterdir())]
     assert all(np.array_equal(_decoded(one), frames[n]) for n, one in enumerate(files))
-    assert [_near(_decoded(one), frames) for one in _members(tmp_path / "webdataset" / "00000.tar", "jpg")] == [
+    assert [_near(_decoded(member), frames) for member in _members(tmp_path / "webdataset" / "00000.tar", "jpg")] == [
         0,
         1,
         2,
@@ -218,12 +220,12 @@ def test_writers_write_the_frames_that_they_were_given(tmp_path: Path) -> None:
     ]
     ours = _members(tmp_path / "ours" / "shards" / "00000.tar", "png")
     assert len(ours) == 4
-    assert all(np.array_equal(_decoded(one), frames[_near(_decoded(one), frames)]) for one in ours)
+    assert all(np.array_equal(_decoded(encoded), frames[_near(_decoded(encoded), frames)]) for encoded in ours)
 
 
 def _members(tar: Path, suffix: str) -> list[bytes]:
     with tarfile.open(tar) as file:
-        return [file.extractfile(one).read() for one in file if one.name.endswith(suffix)]  # type: ignore[union-attr]
+        return [file.extractfile(member).read() for member in file if member.name.endswith(suffix)]  # type: ignore[union-attr]
 
 
 def _decoded(data: bytes) -> np.ndarray:
@@ -235,15 +237,15 @@ def _near(image: np.ndarray, frames: np.ndarray) -> int:
 
 
 class Neighbourly(FakeSettings):
-    """Settings of a device whose images depend on their place in the batch."""
+    """The settings of a device whose images depend on their place in the batch."""
 
     kind: Literal["neighbourly"] = "neighbourly"  # type: ignore[assignment]
 
 
 class NeighbourlyDevice(FakeDevice):
     def generate(self, requests: Sequence[Request]) -> Images:
-        made = super().generate(requests).pixels
-        return Images(made + np.arange(len(made), dtype=np.uint8)[:, None, None, None])
+        pixels = super().generate(requests).pixels
+        return Images(pixels + np.arange(len(pixels), dtype=np.uint8)[:, None, None, None])
 
 
 GENERATORS.register(Neighbourly, NeighbourlyDevice)
@@ -269,7 +271,11 @@ def test_only_units_with_a_repeated_batch_are_regenerated(tmp_path: Path) -> Non
     batches = [
         [slots[start : start + scaling.BATCH] for start in range(0, len(slots), scaling.BATCH)] for slots in units
     ]
-    for batch in (batches[0][0], batches[0][0], *(one for unit in batches for one in unit)):  # two that warm it up
+    for batch in (
+        batches[0][0],
+        batches[0][0],
+        *(requests for unit in batches for requests in unit),
+    ):  # two that warm it up
         device.generate([run.context.request(slot, 0) for slot in batch])
     assert scaling.made_anew(run, log.read_text().split()) == set()
     device.generate([run.context.request(slot, 0) for slot in batches[2][1]])

@@ -1,4 +1,4 @@
-"""Other people's readers, the real packages, over our shards: every image, with its right label."""
+"""The readers of other packages read every image of our shards with its right label."""
 
 import gc
 import io
@@ -26,18 +26,16 @@ def folder(tiny_run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(folder: Path) -> Found:
-    """As our own reader has it."""
+    """Return the samples as our own reader reads them."""
     batches = ShardStream(folder, shuffle=False).batches(64)
-    found = {
+    samples = {
         key: (int(label), image.tobytes())
         for b in batches
         for key, label, image in zip(b.key, b.label, b.image, strict=True)
     }
-    assert len(found) == 120
-    assert len({pixels for _, pixels in found.values()}) == 120, (
-        "images of a test that cannot be told apart prove nothing"
-    )
-    return found
+    assert len(samples) == 120
+    assert len({pixels for _, pixels in samples.values()}) == 120, "all images of this test must differ"
+    return samples
 
 
 def pixels(image: Image.Image) -> bytes:
@@ -55,9 +53,9 @@ def by_tarfile(folder: Path) -> Iterator[tuple[str, int, bytes]]:
             for member in tar:
                 key, _, extension = member.name.partition(".")
                 members.setdefault(key, {})[extension] = tar.extractfile(member).read()
-        for key, found in members.items():
-            assert json.loads(found["json"])["prompt"] == found["txt"].decode()
-            yield key, int(found["cls"]), opened(found["png"])
+        for key, samples in members.items():
+            assert json.loads(samples["json"])["prompt"] == samples["txt"].decode()
+            yield key, int(samples["cls"]), opened(samples["png"])
 
 
 def by_webdataset(folder: Path) -> Iterator[tuple[str, int, bytes]]:

@@ -1,4 +1,4 @@
-"""Our stream over shards that others wrote: the real writers, or their layout file by file."""
+"""Our stream reads shards of other writers: of the real packages, or of their layout file by file."""
 
 import gc
 import io
@@ -28,7 +28,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def colour(i: int) -> tuple[int, int, int]:
-    """Of every pixel of image i: so that JPEG and WebP keep it, to a few grey levels."""
+    """Return the colour of every pixel of image i. JPEG and WebP keep it to a few grey levels."""
     return 20 * i, 255 - 20 * i, 120
 
 
@@ -172,14 +172,14 @@ def test_every_image_comes_with_its_label(write: Callable[[Path], dict[str, int]
     labels = Members(label="json.class") if write in IN_JSON else None
     for _ in ("scanned", "from the kept index"):
         stream = ShardStream(folder, synthetic=False, shuffle=False, threads=1, members=labels)
-        found = {item.key: item for item in stream}
-        assert found.keys() == written.keys()
+        samples = {item.key: item for item in stream}
+        assert samples.keys() == written.keys()
         assert len(stream) == SAMPLES
         for key, i in written.items():
-            assert found[key].label == i % 3
-            assert not found[key].synthetic
-            assert found[key].image.shape == (12, 16, 3)
-            assert np.abs(found[key].image.astype(int) - colour(i)).max() <= 6
+            assert samples[key].label == i % 3
+            assert not samples[key].synthetic
+            assert samples[key].image.shape == (12, 16, 3)
+            assert np.abs(samples[key].image.astype(int) - colour(i)).max() <= 6
 
 
 def test_captions_and_fields_of_img2dataset(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The text of `python -m jobs mix`, run by the real clients: both sources come at their share, with their labels."""
+"""Text of `python -m jobs mix`, run by the real clients: both sources appear at their share with their labels."""
 
 import gc
 import random
@@ -28,7 +28,7 @@ Seen = tuple[bool, int, int]
 
 
 def write(folder: Path, lengths: Sequence[int], synthetic: bool, form: str, names: Sequence[str] = CLASSES) -> Path:
-    """Shards of plain colours: red tells the source, green the class."""
+    """Write shards of plain colours: red encodes the source, green the class."""
     folder.mkdir(parents=True)
     for shard, length in enumerate(lengths, 8):  # 8, 9, 10: numbers that are written in 5 digits each
         samples = []

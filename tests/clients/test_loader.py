@@ -16,9 +16,9 @@ def passed(folder: Path, workers: int, start: int = 0) -> list[dict[str, Any]]:
     return list(DataLoader(ShardDataset(stream, steps=9 - start), batch_size=None, num_workers=workers))
 
 
-def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
+def assert_same(first: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    assert len(first) == len(other)
+    for a, b in zip(first, other, strict=True):
         assert a["key"] == b["key"]
         assert all(torch.equal(a[name], b[name]) for name in ("image", "label", "synthetic"))
 

@@ -1,4 +1,4 @@
-"""Somebody who has `pip install shardmill` and torch alone trains by the lines that the README shows."""
+"""The training example of the README runs with only shardmill and torch installed."""
 
 import re
 import shutil
@@ -64,26 +64,26 @@ assert right > 0.5, "the labels are those of the images"
 
 
 def closure(roots: Iterable[Requirement]) -> dict[str, Distribution]:
-    """Everything that these need, by name, as it is installed here; without extras that nobody asks for."""
-    found: dict[str, Distribution] = {}
-    asked: set[tuple[str, str]] = set()
-    left = [(root.name, extra) for root in roots for extra in ("", *root.extras)]
-    while left:
-        name, extra = left.pop()
-        if (name, extra) in asked:
+    """Return the installed distributions that the requirements need, by name, without extras that none requests."""
+    distributions: dict[str, Distribution] = {}
+    visited: set[tuple[str, str]] = set()
+    pending = [(root.name, extra) for root in roots for extra in ("", *root.extras)]
+    while pending:
+        name, extra = pending.pop()
+        if (name, extra) in visited:
             continue
-        asked.add((name, extra))
-        found[name] = distribution(name)
-        for need in map(Requirement, found[name].requires or ()):
+        visited.add((name, extra))
+        distributions[name] = distribution(name)
+        for need in map(Requirement, distributions[name].requires or ()):
             if need.marker is None or need.marker.evaluate({"extra": extra}):
-                left += [(need.name, inner) for inner in ("", *need.extras)]
-    return found
+                pending += [(need.name, inner) for inner in ("", *need.extras)]
+    return distributions
 
 
-def link(found: Distribution, site: Path) -> None:
-    """The files of an installed distribution in another site-packages: whole packages where they are its alone."""
-    base = Path(str(found.locate_file("")))
-    for file in found.files or ():
+def link(installed: Distribution, site: Path) -> None:
+    """Link the files of an installed distribution into another site: whole packages if it owns them alone."""
+    base = Path(str(installed.locate_file("")))
+    for file in installed.files or ():
         top = file.parts[0]
         if top == ".." or "__pycache__" in file.parts:
             continue
@@ -96,7 +96,7 @@ def link(found: Distribution, site: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the checkout: a build leaves files behind."""
+    """Build the wheel from a copy of the checkout: a build leaves files behind."""
     root = tmp_path_factory.mktemp("wheel")
     source = root / "source"
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -112,7 +112,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment of the wheel, what it asks for, torch and what that asks for."""
+    """Return the Python of an environment of the wheel, what it asks for, torch and what that asks for."""
     home = tmp_path_factory.mktemp("torch-only") / "venv"
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
@@ -123,8 +123,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (info,) = home.glob("lib/*/site-packages/shardmill-*.dist-info")
     needs = map(Requirement, PathDistribution(info).requires or ())
     base = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    for found in closure([*base, Requirement("torch")]).values():
-        link(found, info.parent)
+    for installed in closure([*base, Requirement("torch")]).values():
+        link(installed, info.parent)
     return python
 
 
@@ -148,20 +148,20 @@ def test_the_readme_trains(python: Path, swept: Sweep, tmp_path: Path) -> None:
     assert section
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "digits").symlink_to(swept.store.local)
-    found = run(python, BEFORE + section[1] + AFTER, tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert re.fullmatch(r"loss .* of validation\n", found.stdout)
+    completed = run(python, BEFORE + section[1] + AFTER, tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert re.fullmatch(r"loss .* of validation\n", completed.stdout)
 
 
 def test_the_commands_of_shards_work(python: Path, swept: Sweep) -> None:
-    """Those that need none of the extras."""
+    """Only the commands that need no extra run here."""
     splits = [f"real/{split}" for split in ("train", "validation")]
-    found = subprocess.run(
+    completed = subprocess.run(
         [python, "-I", "-m", "jobs", "overlap", *splits],
         cwd=swept.store.local,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert found.returncode == 0, found.stderr
-    assert "equal bytes: 0" in found.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "equal bytes: 0" in completed.stdout

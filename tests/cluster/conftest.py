@@ -1,4 +1,4 @@
-"""A driver as a person starts it, and what happens to drivers."""
+"""A driver process as a user starts it, with its signals and its output."""
 
 import subprocess
 import time
@@ -34,15 +34,15 @@ class Driver:
         self._seen: dict[int, psutil.Process] = {}
 
     def done(self) -> int:
-        """Units finished so far."""
+        """Return the number of units finished so far."""
         return len(list((self.run / "shards").glob("*_stats.json")))
 
     def actors(self) -> set[int]:
-        """Process ids of its actors, by the title that Ray gives them."""
-        return {one.pid for one in self._family() if _title(one).startswith("ray::UnitActor")}
+        """Return the process ids of the actors, by the title that Ray gives them."""
+        return {process.pid for process in self._family() if _title(process).startswith("ray::UnitActor")}
 
     def until(self, what: Callable[[], bool]) -> None:
-        """Wait until something is so, while the driver runs."""
+        """Wait until a condition holds while the driver runs."""
         deadline = time.monotonic() + _DEADLINE
         while not what():
             assert self._process.poll() is None, f"the driver ended with {self._process.returncode}:\n{self.text()}"
@@ -50,37 +50,37 @@ class Driver:
             time.sleep(0.02)
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Wait for the driver to end and return its exit code."""
         self._family()
         return self._process.wait(timeout=_DEADLINE)
 
     def text(self) -> str:
-        """All that it wrote so far."""
+        """Return everything that the driver wrote so far."""
         return self._log.read_text()
 
     def leftovers(self) -> list[str]:
         """Titles of its descendants that outlive it by more than some seconds. Ray's own agents may do so by a minute,
         where they have to find out by themselves that it is gone."""
-        _, alive = psutil.wait_procs([one for one in self._seen.values() if not _is_agent(one)], timeout=20)
-        return [_title(one) for one in alive]
+        _, alive = psutil.wait_procs([process for process in self._seen.values() if not _is_agent(process)], timeout=20)
+        return [_title(process) for process in alive]
 
     def end(self) -> None:
         """Leave nothing behind, however the test went."""
-        for one in (*self._family(), *self._seen.values()):
-            if one.is_running():
-                one.kill()
+        for process in (*self._family(), *self._seen.values()):
+            if process.is_running():
+                process.kill()
         self._process.kill()
         self._process.wait()
 
     def _family(self) -> list[psutil.Process]:
-        found = family(self._process.pid)
-        self._seen |= {one.pid: one for one in found}
-        return found
+        processes = family(self._process.pid)
+        self._seen |= {process.pid: process for process in processes}
+        return processes
 
 
 @pytest.fixture
 def generate(fake_spec: Path, tmp_path: Path) -> Iterator[Generate]:
-    """Starts a driver over a run folder, `tmp_path/run` by default; further arguments are those of `generate`."""
+    """Start a driver over a run folder, `tmp_path/run` by default; further arguments are those of `generate`."""
     started: list[Driver] = []
 
     def start(*arguments: str, run: Path | None = None) -> Driver:

@@ -13,11 +13,10 @@ from pydantic import Field
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS, ModelSettings
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.config.plan_spec import PlanSpec
-from engine.config.spec import Spec
+from engine.config.spec import PlanSpec, Spec
 from engine.errors import ModelError
 from engine.generators.generator import Images, Request
-from engine.models.memory import device_is_lost
+from engine.models.devices import device_is_lost
 from engine.run.plan import make_plan
 from engine.run.run import Run
 from engine.run.run_context import RunContext
@@ -77,7 +76,7 @@ GENERATORS.register(FakeSettings, Fake)
 
 
 def fake_run(folder: Path, units: int, cluster: ClusterSpec, **model: float) -> Run:
-    """A run of units of four batches each, for fakes with these settings."""
+    """Return a run of units of four batches each, for fakes with these settings."""
     settings = FakeSettings(batch_size=4, **model)  # type: ignore[arg-type]
     spec = Spec(
         name="x",

@@ -12,11 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.config.budget_spec import BudgetSpec
 from engine.config.cluster_spec import ClusterSpec
+from engine.config.spec import BudgetSpec
 from engine.errors import BudgetSpent, ModelError
-from engine.monitoring.budget import CostMeter
-from engine.monitoring.cost_file import read_cost
+from engine.monitoring.budget import CostMeter, read_cost
 from engine.monitoring.log import JsonLog
 from engine.monitoring.run_progress import RunProgress
 from engine.run.run import Run
@@ -43,11 +42,11 @@ class Nodes:
         ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
 
     def add(self, **variables: str) -> str:
-        """Its id. Not from a thread: Ray installs signal handlers."""
+        """Start a node and return its id. Do not call this from a thread: Ray installs signal handlers."""
         return str(self._cluster.add_node(num_cpus=1, env_vars=variables or None).node_id)
 
     def drain(self, node: str, seconds: float) -> None:
-        """As a watcher of a cloud's notices does, by the node's id."""
+        """Drain a node by its id, as the watcher of spot notices does."""
         from ray._raylet import GcsClient
         from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
@@ -56,14 +55,14 @@ class Nodes:
         GcsClient(address=self._cluster.address).drain_node(node, why, "a spot notice", deadline)
 
     def remove(self, *nodes: str) -> None:
-        """As a power cut does; comes back when Ray has noticed, for until then it starts actors there."""
+        """Kill nodes and wait until Ray has noticed. Until then Ray starts actors there."""
         import ray
 
         for node in self._cluster.list_all_nodes():
             if node.node_id in nodes:
                 self._cluster.remove_node(node, allow_graceful=False)
         until = time.monotonic() + NOTICED_S
-        while any(one["Alive"] and one["NodeID"] in nodes for one in ray.nodes()):
+        while any(state["Alive"] and state["NodeID"] in nodes for state in ray.nodes()):
             assert time.monotonic() < until, "Ray did not notice"
             time.sleep(0.05)
 
@@ -76,13 +75,13 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    made = Nodes()
-    yield made
-    made.end()
+    cluster = Nodes()
+    yield cluster
+    cluster.end()
 
 
 class Watched(RunProgress):
-    """Keeps all that is logged, and calls `then` for each unit with how many are done and the node that made it."""
+    """A progress log that keeps all lines. It calls `then(units_done, node)` after each unit."""
 
     def __init__(self, then: Callable[[int, str], None] = lambda done, node: None) -> None:
         super().__init__((), (), ())
@@ -104,12 +103,12 @@ class Watched(RunProgress):
 
 
 def ready(progress: Watched) -> list[str]:
-    """The nodes where an actor became ready, in that order."""
+    """Return the nodes where an actor became ready, in that order."""
     return [fields["node"] for _, fields in progress.told("actor_ready")]
 
 
 def made_by(run: Run) -> list[str]:
-    """The nodes that made the units, in the order of units."""
+    """Return the nodes that made the units, in the order of units."""
     return [stats["device"] for stats in run.stats().values()]
 
 
@@ -117,12 +116,12 @@ def test_a_node_that_drains_gets_no_new_unit_and_costs_none(nodes: Nodes, tmp_pa
     from engine.cluster.driver import generate
 
     run = fake_run(tmp_path, 12, TWO, seconds=0.25)
-    three, left = {nodes.add() for _ in range(3)}, []
+    three, removed = {nodes.add() for _ in range(3)}, []
 
     def interrupt(done: int, node: str) -> None:
         if done in (2, 7):  # both nodes that work at first, one after the other
-            left.append(next(one for one in ready(progress) if one not in left))
-            nodes.drain(left[-1], 60)
+            removed.append(next(node_id for node_id in ready(progress) if node_id not in removed))
+            nodes.drain(removed[-1], 60)
 
     progress = Watched(interrupt)
     generate(run, progress)
@@ -130,8 +129,8 @@ def test_a_node_that_drains_gets_no_new_unit_and_costs_none(nodes: Nodes, tmp_pa
     makers = made_by(run)
     assert set(makers) == three, "the third node took the place of those that drained"
     # One unit before, the one that it had, and one that it may have got before the notice was heard.
-    assert 1 <= makers.count(left[0]) <= 4, (left, makers)
-    assert left[0] not in makers[7:]
+    assert 1 <= makers.count(removed[0]) <= 4, (removed, makers)
+    assert removed[0] not in makers[7:]
     assert not progress.told("unit_attempt_failed")
 
 
@@ -220,15 +219,17 @@ def test_a_batch_size_that_ends_the_process_is_not_chosen(
     node = nodes.add()
     run = fake_run(tmp_path / "run", 1, ClusterSpec(), survives=2, seconds=0.05)
     meter, before = CostMeter(run.context.spec, ()), time.monotonic()
-    found = measure_batch_sizes(run.context, run.store, JsonLog(), meter)
+    measured = measure_batch_sizes(run.context, run.store, JsonLog(), meter)
     assert 1.0 < meter.seconds < time.monotonic() - before, "at least the batches that it timed"
-    assert (found.device, list(found.rates), found.chosen) == (node, [1, 2, 4], 2)
+    assert (measured.device, list(measured.rates), measured.chosen) == (node, [1, 2, 4], 2)
     lines = capsys.readouterr().out.splitlines()
-    told = [json.loads(line) for line in lines if line.startswith("{")]  # Ray says things, too
-    sizes = {one["batch_size"]: one["images_per_second"] for one in told if one["event"] == "batch_size_measured"}
-    assert sizes == found.rates
+    events = [json.loads(line) for line in lines if line.startswith("{")]  # Ray says things, too
+    sizes = {
+        event["batch_size"]: event["images_per_second"] for event in events if event["event"] == "batch_size_measured"
+    }
+    assert sizes == measured.rates
     assert sizes[4] is None
-    assert (told[-1]["event"], told[-1]["batch_size"]) == ("batch_size_chosen", 2)
+    assert (events[-1]["event"], events[-1]["batch_size"]) == ("batch_size_chosen", 2)
     none = fake_run(tmp_path / "none", 1, ClusterSpec(), survives=0)
     with pytest.raises(ModelError, match=r"^model\.batch_size: auto could not be measured \(.*\); give a number$"):
         batch_sizes_at_cost(none, JsonLog())
@@ -247,11 +248,11 @@ def test_of_two_units_in_a_process_that_dies_one_is_charged(nodes: Nodes, tmp_pa
 
     def interrupt(done: int, node: str) -> None:
         if done == 1:  # the second unit is being made, and the third one is behind it
-            for one in psutil.Process().children(recursive=True):
+            for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):  # it ended meanwhile
-                    if one.cmdline()[:1] and one.cmdline()[0].startswith("ray::UnitActor"):
-                        one.kill()
-                        killed.append(one)
+                    if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::UnitActor"):
+                        process.kill()
+                        killed.append(process)
 
     progress = Watched(interrupt)
     node = nodes.add()

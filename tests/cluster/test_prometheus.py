@@ -30,7 +30,7 @@ def dashboard() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Series:
-    """A scrape after one unit was finished, with rejections and one failed slot, and another unit was quarantined."""
+    """Return a scrape after one unit was finished, with rejections and a failed slot, and one was quarantined."""
     folder = tmp_path_factory.mktemp("run")
     begun = small_run.begin(folder, "budget.price_per_gpu_hour=36")
     plan = begun.context.plan
@@ -97,9 +97,9 @@ def test_counters_and_gauges_hold_what_happened(exported: Series) -> None:
 
 def test_the_dashboard_shows_all_that_is_exported(exported: Series, dashboard: dict[str, Any]) -> None:
     names = {name for name, _ in exported if name.startswith("ray_shardmill_")}
-    asked = {name for query in queries(dashboard) for name in re.findall(r"\bray_\w+", query)}
-    assert asked - RAY_METRICS <= names
-    shown = {name.removesuffix("_total") for name in asked}
+    metrics = {name for query in queries(dashboard) for name in re.findall(r"\bray_\w+", query)}
+    assert metrics - RAY_METRICS <= names
+    shown = {name.removesuffix("_total") for name in metrics}
     assert {name.removesuffix("_total") for name in names} <= shown
 
 
@@ -124,7 +124,7 @@ def test_grafana_can_draw_the_dashboard(dashboard: dict[str, Any]) -> None:
         refs = [target["refId"] for target in panel["targets"]]
         assert len(set(refs)) == len(refs) > 0
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-    variables = {one["name"] for one in dashboard["templating"]["list"]}
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
     for query in queries(dashboard):
         assert query.count("(") == query.count(")")
         assert set(re.findall(r"\$(\w+)", query)) <= variables
@@ -133,5 +133,7 @@ def test_grafana_can_draw_the_dashboard(dashboard: dict[str, Any]) -> None:
 
 
 def queries(dashboard: dict[str, Any]) -> list[str]:
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return asked + [one["query"]["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"]
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return expressions + [
+        variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"
+    ]

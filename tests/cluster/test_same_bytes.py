@@ -1,4 +1,4 @@
-"""However many actors make a run, it is the same run."""
+"""The bytes of a run do not depend on the number of actors."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def _units(run: Path) -> list[str]:
 
 
 def _traced(run: Path) -> set[str]:
-    """The units in the trace of a run; none where there is no trace."""
+    """Return the units in the trace of a run, or none if there is no trace."""
     if not (run / "profile.json").exists():
         return set()
     events = json.loads((run / "profile.json").read_text())["traceEvents"]

@@ -1,4 +1,4 @@
-"""The watcher drains a preempted node, and the run ends as if nothing had happened."""
+"""The watcher drains a preempted node, and the run finishes all units."""
 
 import subprocess
 import time
@@ -29,7 +29,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without cores, and two workers with one each. RAY_ADDRESS is set to it."""
+    """Start a head without cores and two workers with one core each. RAY_ADDRESS is set to it."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args=HEAD)
@@ -45,7 +45,7 @@ def cluster() -> Iterator[Any]:
 
 
 def draining_or_dead(cluster: Any) -> set[str]:
-    """A node that drains ends by itself once it is idle."""
+    """Return the ids of nodes that drain or have ended. A draining node ends once it is idle."""
     dead = {node["NodeID"] for node in cluster.global_state.node_table() if not node["Alive"]}
     return dead | set(cluster.global_state.get_draining_nodes())
 

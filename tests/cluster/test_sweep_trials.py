@@ -1,10 +1,10 @@
-"""`python -m jobs sweep` with a trial killed half-way: as if nothing had happened."""
+"""`python -m jobs sweep` gives the same results when a trial is killed half-way."""
 
 from pathlib import Path
 
 import pytest
 
-from engine.config.sweep_spec import SweepSpec
+from engine.config.spec import SweepSpec
 from engine.config.train_spec import TrainSpec
 from engine.evaluation.sweep import Sweep, prepare_sweep
 from tests.conftest import kill_once, run_here, text_of
@@ -15,7 +15,7 @@ TRAIN = TrainSpec(steps=30, batch_size=64, checkpoint_every=1)
 
 
 def results(sweep: Sweep) -> dict[str, object]:
-    """The result of every finished trial, without the fingerprint of its files."""
+    """Return the result of every finished trial, without the fingerprint of its files."""
     results = {trial.name: sweep.result(trial) for trial in sweep.trials()}
     return {name: result.model_dump(exclude={"fingerprint"}) for name, result in results.items() if result}
 

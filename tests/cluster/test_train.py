@@ -1,4 +1,4 @@
-"""`python -m jobs train` with two workers, one of which is killed: as the same training in one process."""
+"""`python -m jobs train` with two workers, one of which is killed, gives the result of one process."""
 
 import re
 import subprocess
@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def output(run: Path) -> str:
-    """What the command printed whose second worker was killed after the first checkpoint."""
+    """Return the output of the command whose second worker was killed after the first checkpoint."""
     # In a process of its own: Ray Train's deprecation warnings would be errors in this one.
     process = subprocess.Popen(
         command(*arguments(run, workers=2)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -68,31 +68,31 @@ def output(run: Path) -> str:
 
 
 def test_two_workers_one_of_them_killed_train_as_one_process(run: Path, output: str, tmp_path: Path) -> None:
-    found = pq.read_table(run / "train/classifier/metrics.parquet").to_pydict()
+    metrics = pq.read_table(run / "train/classifier/metrics.parquet").to_pydict()
     spec = load_spec(run / "spec.yaml", [f"train.{name}={value}" for name, value in SETTINGS.items()])
     job = open_job(load_run(run), spec.train)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     alone = ClassifierJob(job.spec, job.data, open_store(tmp_path)).run(TrainWorker())
     torch.set_num_threads(threads)
-    assert found["loss"] == pytest.approx([row["loss"] for row in alone.rows], rel=5e-3)
-    assert found["step"] == list(range(1, 33))
-    told = pq.read_table(
+    assert metrics["loss"] == pytest.approx([row["loss"] for row in alone.rows], rel=5e-3)
+    assert metrics["step"] == list(range(1, 33))
+    predictions = pq.read_table(
         run / "train/classifier/predictions.parquet", filters=[("split", "=", "validation")]
     ).to_pydict()
-    one = alone.predictions["validation"]
-    assert told["key"] == list(alone.keys["validation"])
-    assert told["label"] == one.label.tolist()
-    assert np.mean(told["predicted"] == one.predicted) > 0.97
-    assert found["validation_accuracy"][-1] == pytest.approx(alone.scores["validation"].accuracy, abs=0.01)
+    expected = alone.predictions["validation"]
+    assert predictions["key"] == list(alone.keys["validation"])
+    assert predictions["label"] == expected.label.tolist()
+    assert np.mean(predictions["predicted"] == expected.predicted) > 0.97
+    assert metrics["validation_accuracy"][-1] == pytest.approx(alone.scores["validation"].accuracy, abs=0.01)
 
 
 def test_it_says_how_far_it_is_and_what_came_out(run: Path, output: str) -> None:
     assert re.search(r"step 8 of 32: loss \d\.\d{4}, \d+\.\d% right on real validation", output)
     assert re.search(r"classifier: \d+\.\d% right \(macro F1 0\.\d+, calibration error 0\.\d+\) of real valid", output)
-    found = {path.name for path in (run / "train/classifier").iterdir()}
-    assert found >= {"model.safetensors", "metrics.parquet", "result.json", "events"}
-    assert not any(name.startswith(("ray-", "checkpoint")) for name in found)
+    names = {path.name for path in (run / "train/classifier").iterdir()}
+    assert names >= {"model.safetensors", "metrics.parquet", "result.json", "events"}
+    assert not any(name.startswith(("ray-", "checkpoint")) for name in names)
     assert len(list((run / "train/classifier/events").iterdir())) == 2, "one of the killed process, one of the next"
 
 

@@ -1,4 +1,4 @@
-"""A Ray Train checkpoint holds where the stream stands: another number of workers resumes from there."""
+"""A Ray Train checkpoint holds the position of the stream: another number of workers resumes from there."""
 
 import json
 from pathlib import Path

@@ -27,13 +27,13 @@ URL = "memory://bucket/run"
 
 
 class WatchedSettings(FakeSettings):
-    """Of `Watched`, by the process that makes it."""
+    """The settings of `Watched`."""
 
     kind: Literal["watched"] = "watched"  # type: ignore[assignment]
 
 
 class Watched(Fake):
-    """Notes which threads used it, and tells of each batch."""
+    """A generator that records the threads that used it and reports each batch."""
 
     threads: set[int] = set()
     at_work = threading.Lock()
@@ -52,7 +52,7 @@ GENERATORS.register(WatchedSettings, Watched)
 
 
 class Late(FolderStore):
-    """Publishes nothing of the first unit before `may` is set."""
+    """A store that publishes nothing of the first unit before `may` is set."""
 
     may = threading.Event()
 
@@ -62,14 +62,14 @@ class Late(FolderStore):
 
 
 class Unprofiled(FolderStore):
-    """Refuses whatever may be replaced, as profiles are and shards are not."""
+    """A store that refuses files that may be replaced. Profiles may be replaced; shards may not."""
 
     def replace(self, name: str, data: bytes) -> None:
         raise PermissionError(13, "Permission denied", name)
 
 
 class Unstaged(BucketStore):
-    """On a machine with a full disk."""
+    """A store on a machine whose local disk is full."""
 
     def staging(self, name: str) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -79,7 +79,7 @@ class Unstaged(BucketStore):
 
 
 class Full(FolderStore):
-    """A full disk that all nodes share."""
+    """A store on a full disk that all nodes share."""
 
     def staging(self, name: str) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -87,7 +87,7 @@ class Full(FolderStore):
 
 @pytest.fixture
 def calls() -> Iterator[ThreadPoolExecutor]:
-    """As many as Ray makes at once."""
+    """Return a pool with as many threads as Ray uses for one actor."""
     with ThreadPoolExecutor(2) as pool:
         yield pool
 
@@ -108,8 +108,8 @@ def test_a_unit_is_made_while_the_one_before_is_published(tmp_path: Path, calls:
     Watched.tell = staticmethod(lambda requests: Late.may.set() if requests[0].seed in second else None)
     Watched.threads.clear()
     maker = maker_of(run, Late(str(tmp_path)))
-    stats = [one.result() for one in [calls.submit(maker.generate_unit, number) for number in (0, 1)]]
-    assert [one and one["count"] for one in stats] == [16, 16]
+    stats = [call.result() for call in [calls.submit(maker.generate_unit, number) for number in (0, 1)]]
+    assert [unit_stats and unit_stats["count"] for unit_stats in stats] == [16, 16]
     assert len(Watched.threads) == 1, "what torch keeps by thread is kept once"
 
 
@@ -134,7 +134,7 @@ def test_a_cancelled_unit_is_not_begun(tmp_path: Path, calls: ThreadPoolExecutor
 
 
 def test_unit_finished_by_another_actor_counts(tmp_path: Path) -> None:
-    """As after a lost answer, where the second actor has memory for smaller batches alone."""
+    """The first answer was lost, and the second actor has memory for smaller batches only."""
     Watched.tell = staticmethod(lambda requests: None)
     run = fake_run(tmp_path, 1, ClusterSpec())
     first, second = maker_of(run), maker_of(Run(run.store, run.context.with_batch_size(2)))

@@ -1,4 +1,4 @@
-"""What goes wrong in a person's hands: one or two lines with the remedy, the right exit code, and nothing lost."""
+"""User errors print one or two lines with the remedy, set the right exit code and lose no data."""
 
 import shutil
 import subprocess
@@ -13,14 +13,14 @@ from tests.conftest import Jobs, hashes, make_run, text_of, write_spec
 Completed = subprocess.CompletedProcess[str]
 
 
-def assert_refused(found: Completed, code: int, *parts: str) -> None:
-    assert found.returncode == code, text_of(found)
-    assert "Traceback" not in text_of(found)
-    lines = found.stderr.strip().splitlines()
-    assert lines[0].startswith("error: "), found.stderr
-    assert len(lines) <= 2, found.stderr
+def assert_refused(completed: Completed, code: int, *parts: str) -> None:
+    assert completed.returncode == code, text_of(completed)
+    assert "Traceback" not in text_of(completed)
+    lines = completed.stderr.strip().splitlines()
+    assert lines[0].startswith("error: "), completed.stderr
+    assert len(lines) <= 2, completed.stderr
     for part in parts:
-        assert part in found.stderr
+        assert part in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,16 @@ def assert_refused(found: Completed, code: int, *parts: str) -> None:
     ],
 )
 def test_bad_spec(override: str, code: int, parts: list[str], jobs: Jobs, tiny_spec: Path, tmp_path: Path) -> None:
-    found = jobs("generate", tiny_spec, "--out", tmp_path / "run", "--set", override)
-    assert_refused(found, code, *parts)
+    completed = jobs("generate", tiny_spec, "--out", tmp_path / "run", "--set", override)
+    assert_refused(completed, code, *parts)
     assert not (tmp_path / "run").exists()
 
 
 def test_debug_shows_where(jobs: Jobs, tiny_spec: Path, tmp_path: Path) -> None:
-    found = jobs("generate", tiny_spec, "--out", tmp_path / "run", "--set", "model.steps=0", "--debug")
-    assert found.returncode == 1
-    assert "Traceback" in found.stderr
-    assert "SpecError" in found.stderr
+    completed = jobs("generate", tiny_spec, "--out", tmp_path / "run", "--set", "model.steps=0", "--debug")
+    assert completed.returncode == 1
+    assert "Traceback" in completed.stderr
+    assert "SpecError" in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,19 @@ def test_bad_argument(
 ) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "run")
     places = {"RUN": run, "SPEC": tiny_spec, "NOWHERE": tmp_path}
-    assert_refused(jobs(*(places.get(one, one) for one in arguments)), code, part)
+    assert_refused(jobs(*(places.get(argument, argument) for argument in arguments)), code, part)
     assert hashes(run) == hashes(tiny_run)
 
 
 def test_run_begun_with_another_spec(jobs: Jobs, tiny_run: Path, tiny_spec: Path, tmp_path: Path) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "run")
     changed = ["--set", "model.steps=41", "--set", "plan.overrides.cat=9"]
-    found = jobs("generate", tiny_spec, "--out", run, *changed)
-    assert_refused(found, 2, str(run), "was begun with another spec", "model.steps: 4 -> 41", "plan.overrides.cat: ")
-    assert "images.cat: 40 -> 9" in found.stderr
-    assert "use another --out, or that spec" in found.stderr
+    completed = jobs("generate", tiny_spec, "--out", run, *changed)
+    assert_refused(
+        completed, 2, str(run), "was begun with another spec", "model.steps: 4 -> 41", "plan.overrides.cat: "
+    )
+    assert "images.cat: 40 -> 9" in completed.stderr
+    assert "use another --out, or that spec" in completed.stderr
     assert hashes(run) == hashes(tiny_run)
     assert (run / "spec.yaml").read_bytes() == (tiny_run / "spec.yaml").read_bytes()
     # Where it runs is no part of what it is.
@@ -121,8 +123,8 @@ def test_verify_names_every_damage_and_the_remedy_works(
     (shards / "notes.txt").write_text("not ours")
     shutil.copy(shards / "00008.tar", shards / "00007.tar")
 
-    found = jobs("verify", run)
-    assert_refused(found, 1, "8 findings")
+    completed = jobs("verify", run)
+    assert_refused(completed, 1, "8 findings")
     for text in (
         "00001.tar: changed since it was written (SHA-256 differs)",
         "00002.parquet: changed since it was written (SHA-256 differs)",
@@ -133,8 +135,8 @@ def test_verify_names_every_damage_and_the_remedy_works(
         "00007.tar: ",
         "notes.txt: not a file of this run",
     ):
-        assert text in found.stdout, text
-    assert len(found.stdout.strip().splitlines()) == 8
+        assert text in completed.stdout, text
+    assert len(completed.stdout.strip().splitlines()) == 8
 
     # The remedy: away with the damaged shards, whole, and generate again.
     (shards / "notes.txt").unlink()
@@ -162,7 +164,7 @@ def test_corrupt_image_in_real_data(jobs: Jobs, tiny_model: Path, tmp_path: Path
 
 
 def image_folder(folder: Path) -> Path:
-    """Eight photographs, of noise, of each of two classes."""
+    """Write eight noise images of each of two classes."""
     noise = np.random.default_rng(0)
     for name in ("cat", "sea lion"):
         (folder / name).mkdir(parents=True)

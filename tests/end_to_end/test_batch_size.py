@@ -32,14 +32,14 @@ def test_auto_is_measured_once_and_then_a_number(
     assert "batch size: auto, measured when the run begins; this plan assumes 16" in capsys.readouterr().out
     assert not place.exists()
 
-    found = jobs(*generate)
-    assert found.returncode == 0, text_of(found)
-    shown = {int(size): float(rate) for size, rate in re.findall(r"batch size (\d+): ([\d.]+) img/s", found.stdout)}
+    completed = jobs(*generate)
+    assert completed.returncode == 0, text_of(completed)
+    shown = {int(size): float(rate) for size, rate in re.findall(r"batch size (\d+): ([\d.]+) img/s", completed.stdout)}
     kept = json.loads((place / "batch_size.json").read_text())
     size = kept["batch_size"]
     assert set(shown) >= {1, 2, 4}
     assert {int(n): rate for n, rate in kept["images_per_second"].items()} == pytest.approx(shown, abs=0.06)
-    assert f"batch size: {size} for the whole run" in found.stdout
+    assert f"batch size: {size} for the whole run" in completed.stdout
     run = load_run(place)
     assert run.context.spec.model.batch_size == size
     assert {stats["batch_size"] for stats in run.stats().values()} == {size}
@@ -47,8 +47,8 @@ def test_auto_is_measured_once_and_then_a_number(
     assert not list(tmp_path.glob(".measure-*"))
 
     spent = json.loads((place / "cost.json").read_text())["actor_seconds"]
-    made = sum(stats["duration_s"] for stats in run.stats().values())
-    assert spent > made + len(shown), "each size was timed for a second or more"
+    seconds = sum(stats["duration_s"] for stats in run.stats().values())
+    assert spent > seconds + len(shown), "each size was timed for a second or more"
 
     begun = (place / "spec.yaml").read_bytes(), (place / "batch_size.json").read_bytes()
     for again in ([], ["--set", f"model.batch_size={size}"], ["--dry-run"]):
@@ -63,7 +63,7 @@ def test_auto_is_measured_once_and_then_a_number(
 
 
 def test_nothing_is_measured_once_the_budget_is_spent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where measuring failed again and again."""
+    """Repeated failures of the measurement lead to this state."""
     spec, place = write_spec(tmp_path, {**SPEC, "budget": {"gpu_hours": 1}}), tmp_path / "run"
     place.mkdir()
     (place / "cost.json").write_text('{"actor_seconds": 3600, "actor_hours": 1, "dollars": null, "unpriced_hours": 1}')

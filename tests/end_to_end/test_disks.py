@@ -56,10 +56,10 @@ def test_disk_that_fills_up_costs_nothing_that_was_finished(
 ) -> None:
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     arguments = ["generate", fake_spec, "--out", disk / "run", "--set", "cluster.max_actors=1"]
-    found = within(namespace, FILL_UP, disk, kept, *arguments)
-    assert found.returncode == 1, text_of(found)
-    assert "Traceback" not in text_of(found)
-    last = found.stderr.strip().splitlines()[-1]
+    completed = within(namespace, FILL_UP, disk, kept, *arguments)
+    assert completed.returncode == 1, text_of(completed)
+    assert "Traceback" not in text_of(completed)
+    last = completed.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: {disk}/run/shards: No space left on device; finished shards are kept: make room")
     finished = hashes(kept)
     done = len(list((kept / "shards").glob("*_stats.json")))
@@ -76,9 +76,9 @@ def test_a_bucket_that_a_nodes_disk_holds_up_is_not_called_full(
     disk = tmp_path / "cache"
     with serve_s3() as store, store.environment():
         store.make_bucket("bucket")
-        found = within(namespace, NO_CACHE, disk, tmp_path, "generate", fake_spec, "--out", "s3://bucket/run")
-    assert found.returncode == 1, text_of(found)
-    last = found.stderr.strip().splitlines()[-1]
+        completed = within(namespace, NO_CACHE, disk, tmp_path, "generate", fake_spec, "--out", "s3://bucket/run")
+    assert completed.returncode == 1, text_of(completed)
+    last = completed.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: {disk} on {socket.gethostname()}: No space left on device; shards are staged there")
     assert "set SHARDMILL_CACHE to a folder on a larger disk" in last
 
@@ -88,12 +88,13 @@ def test_disk_that_cannot_hold_the_run_is_refused(
     dry: list[str], namespace: list[str], fake_spec: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
-    found = within(namespace, TOO_SMALL, disk, tmp_path, "generate", fake_spec, "--out", disk / "run", *dry)
-    assert found.returncode == 1, text_of(found)
+    completed = within(namespace, TOO_SMALL, disk, tmp_path, "generate", fake_spec, "--out", disk / "run", *dry)
+    assert completed.returncode == 1, text_of(completed)
     assert (
-        f"error: --out {disk}/run: 0.9 MB are to be written, and 0.2 MB are free; choose another disk" in found.stderr
+        f"error: --out {disk}/run: 0.9 MB are to be written, and 0.2 MB are free; choose another disk"
+        in completed.stderr
     )
-    assert len(found.stderr.strip().splitlines()) == 1
+    assert len(completed.stderr.strip().splitlines()) == 1
 
 
 def test_folder_that_may_not_be_written(
@@ -102,9 +103,9 @@ def test_folder_that_may_not_be_written(
     generate = ["generate", fake_spec, "--out"]
     for number, (out, code) in enumerate([("new", 1), (".", 1)]):
         disk = tmp_path / f"disk-{number}"
-        found = within(namespace, READ_ONLY, disk, fake_run, *generate, disk / out)
-        assert found.returncode == code, text_of(found)
-        assert found.stderr.strip().endswith("cannot be written: Read-only file system; choose another folder")
-        assert len(found.stderr.strip().splitlines()) == 1
-    found = within(namespace, READ_ONLY, tmp_path / "disk", fake_run, "verify", tmp_path / "disk")
-    assert found.returncode == 0, text_of(found)
+        completed = within(namespace, READ_ONLY, disk, fake_run, *generate, disk / out)
+        assert completed.returncode == code, text_of(completed)
+        assert completed.stderr.strip().endswith("cannot be written: Read-only file system; choose another folder")
+        assert len(completed.stderr.strip().splitlines()) == 1
+    completed = within(namespace, READ_ONLY, tmp_path / "disk", fake_run, "verify", tmp_path / "disk")
+    assert completed.returncode == 0, text_of(completed)

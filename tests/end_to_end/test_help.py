@@ -38,18 +38,18 @@ COMMANDS = (
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_imports_nothing_heavy(command: str | None) -> None:
     arguments = [sys.executable, "-X", "importtime", "-m", "jobs", *([command] if command else []), "--help"]
-    found = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in found.stderr.splitlines()}
+    completed = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in completed.stderr.splitlines()}
     assert "argparse" in loaded, "the list is one of imports"
     assert loaded.isdisjoint(HEAVY)
-    assert found.stdout.startswith("usage: python -m jobs")
+    assert completed.stdout.startswith("usage: python -m jobs")
     if command is None:
-        assert all(f"\n    {name}" in found.stdout for name in COMMANDS)
+        assert all(f"\n    {name}" in completed.stdout for name in COMMANDS)
 
 
 def test_unknown_command_is_a_usage_error() -> None:
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "jobs", "generat"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert found.returncode == 2
-    assert "invalid choice: 'generat'" in found.stderr
+    assert completed.returncode == 2
+    assert "invalid choice: 'generat'" in completed.stderr

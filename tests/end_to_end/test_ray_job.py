@@ -1,4 +1,4 @@
-"""The way onto a cluster: a head with token authentication, `ray job submit`, and what they tell of their secrets."""
+"""The way onto a cluster: a head with token authentication, `ray job submit`, and no leak of secrets."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ class Cluster:
     user: dict[str, str]
 
     def ask(self, page: str) -> bytes:
-        """What the dashboard answers to a user, be it that it failed."""
+        """Return the answer of the dashboard to a user, also if the request failed."""
         token = {"Authorization": f"Bearer {self.user['RAY_AUTH_TOKEN']}"}
         try:
             request = urllib.request.Request(f"{self.address}/{page}", headers=token)
@@ -68,7 +68,7 @@ class Job:
 
     cluster: Cluster
     run: Path
-    found: "subprocess.CompletedProcess[str]"
+    completed: "subprocess.CompletedProcess[str]"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(address, f"127.0.0.1:{ports['port']}", home, user)
     finally:
         started = family(head.pid)
-        for one in (*started, head):
-            one.kill()
+        for process in (*started, head):
+            process.kill()
         head.wait()
         psutil.wait_procs(started, timeout=20)
         shutil.rmtree(home, ignore_errors=True)
@@ -104,15 +104,17 @@ def job(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Job:
     run = tmp_path_factory.mktemp("job") / "run"
     line = ["ray", "job", "submit", "--address", cluster.address, "--working-dir", ".", "--"]
     line += ["python", "-m", "jobs", "generate", "jobs/specs/smoke.yaml", "--out", str(run)]
-    found = subprocess.run(line, cwd=ROOT, env=cluster.user, capture_output=True, text=True, timeout=180, check=False)
-    return Job(cluster, run, found)
+    completed = subprocess.run(
+        line, cwd=ROOT, env=cluster.user, capture_output=True, text=True, timeout=180, check=False
+    )
+    return Job(cluster, run, completed)
 
 
 def test_job_runs_on_a_cluster_with_tokens(job: Job, jobs: Jobs) -> None:
     assert status(f"{job.cluster.address}/api/jobs/", None) == 401, "without the token nobody gets in"
-    told = job.found.stdout + job.found.stderr
-    assert job.found.returncode == 0, told
-    assert "64 of 64 images" in told
+    output = job.completed.stdout + job.completed.stderr
+    assert job.completed.returncode == 0, output
+    assert "64 of 64 images" in output
     assert len(hashes(job.run)) == 4
     verified = jobs("verify", job.run)
     assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -120,31 +122,40 @@ def test_job_runs_on_a_cluster_with_tokens(job: Job, jobs: Jobs) -> None:
 
 def test_no_secret_of_the_environment_is_told_anywhere(job: Job) -> None:
     home = job.cluster.home
-    told = {"ray job submit": (job.found.stdout + job.found.stderr).encode()}
-    told |= {str(path): content(path) for folder in (job.run, home) for path in files(folder)}
-    ids = [one["submission_id"] for one in json.loads(job.cluster.ask("api/jobs/")) if one["submission_id"]]
-    told |= {page: job.cluster.ask(page) for page in (*_PAGES, *(f"api/jobs/{one}/logs" for one in ids))}
+    pages = {"ray job submit": (job.completed.stdout + job.completed.stderr).encode()}
+    pages |= {str(path): content(path) for folder in (job.run, home) for path in files(folder)}
+    ids = [
+        submission["submission_id"]
+        for submission in json.loads(job.cluster.ask("api/jobs/"))
+        if submission["submission_id"]
+    ]
+    pages |= {
+        page: job.cluster.ask(page) for page in (*_PAGES, *(f"api/jobs/{submission_id}/logs" for submission_id in ids))
+    }
     assert ids
-    assert re.search(r"raysubmit_\w+", told["api/jobs/"].decode())
-    assert b"64 of 64 images" in told[f"api/jobs/{ids[0]}/logs"]
-    names = [Path(name).name for name in told]
+    assert re.search(r"raysubmit_\w+", pages["api/jobs/"].decode())
+    assert b"64 of 64 images" in pages[f"api/jobs/{ids[0]}/logs"]
+    names = [Path(name).name for name in pages]
     assert {"raylet.out", "spec.yaml", "00000.tar", "00000.parquet", "report.html"} <= set(names)
     assert [name for name in names if name.startswith("worker-") and name.endswith(".out")], "the actors' logs"
     for name, secret in _SECRETS.items():
         forms = (secret.encode(), base64.b64encode(secret.encode()).rstrip(b"=")[:-2])
-        tellers = [place for place, data in told.items() if any(form in data for form in forms)]
+        tellers = [place for place, data in pages.items() if any(form in data for form in forms)]
         assert not tellers, f"{name} stands in {tellers}"
 
 
 def test_a_job_whose_own_environment_tells_a_secret_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     secret = "hf_" + secrets.token_hex(20)
-    told = json.dumps({"runtime_env": {"env_vars": {"HF_TOKEN": secret}}})
-    user = cluster.user | {"RAY_ADDRESS": cluster.gcs, "RAY_JOB_CONFIG_JSON_ENV_VAR": told}  # as `ray job` sets them
+    environment = json.dumps({"runtime_env": {"env_vars": {"HF_TOKEN": secret}}})
+    user = cluster.user | {
+        "RAY_ADDRESS": cluster.gcs,
+        "RAY_JOB_CONFIG_JSON_ENV_VAR": environment,
+    }  # as `ray job` sets them
     line = command("generate", "jobs/specs/smoke.yaml", "--out", tmp_path / "run")
-    found = subprocess.run(line, cwd=ROOT, env=user, capture_output=True, text=True, timeout=180, check=False)
-    assert found.returncode == 2, found.stdout + found.stderr
-    assert "error: cluster: HF_TOKEN is set in the job's runtime_env" in found.stderr
-    assert secret not in found.stdout + found.stderr
+    completed = subprocess.run(line, cwd=ROOT, env=user, capture_output=True, text=True, timeout=180, check=False)
+    assert completed.returncode == 2, completed.stdout + completed.stderr
+    assert "error: cluster: HF_TOKEN is set in the job's runtime_env" in completed.stderr
+    assert secret not in completed.stdout + completed.stderr
     assert not list((tmp_path / "run").rglob("*.tar"))
 
 
@@ -153,12 +164,12 @@ def files(folder: Path) -> list[Path]:
 
 
 def content(path: Path) -> bytes:
-    """What a file says; parquet is compressed."""
+    """Return the content of a file. Parquet is compressed, so it is decoded."""
     return repr(pq.read_table(path).to_pylist()).encode() if path.suffix == ".parquet" else path.read_bytes()
 
 
 def status(url: str, token: str | None) -> int:
-    """HTTP status of a page; 0 where nobody answers."""
+    """Return the HTTP status of a page, or 0 if there is no server."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
@@ -171,9 +182,9 @@ def status(url: str, token: str | None) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now."""
+    """Return ports that no process listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return found
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports

@@ -1,4 +1,4 @@
-"""One image of a run, made again from its key in a new process."""
+"""A new process makes one image of a run again from its key."""
 
 import shutil
 from dataclasses import replace
@@ -19,10 +19,10 @@ def test_replay_makes_the_same_bytes_and_notices_others(jobs: Jobs, tiny_run: Pa
     tar = tiny_run / "shards/00003.tar"
     row = next(row for row in read_index_rows(tar) if row["key"] == key)
     stored = tar.read_bytes()[row["image_offset"] : row["image_offset"] + row["image_size"]]
-    found = jobs("replay", tiny_run, key, "--save", saved)
-    assert found.returncode == 0, text_of(found)
-    assert f"{key}: {row['prompt']!r}, seed {row['seed']}" in found.stdout
-    assert "equal, byte for byte" in found.stdout
+    completed = jobs("replay", tiny_run, key, "--save", saved)
+    assert completed.returncode == 0, text_of(completed)
+    assert f"{key}: {row['prompt']!r}, seed {row['seed']}" in completed.stdout
+    assert "equal, byte for byte" in completed.stdout
     assert saved.read_bytes() == stored
     assert decode_rgb(stored).shape == (32, 32, 3)
 

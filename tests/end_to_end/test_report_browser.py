@@ -55,7 +55,7 @@ FOCUSED = """(() => {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with all sections, of a sweep in which noise helped."""
+    """Write a report with all sections, of a sweep in which noise helped."""
     run = make_run(tmp_path_factory.mktemp("browser"), SPEC)
     write_results(run, HELPED)
     measure(run, tmp_path_factory.mktemp("encoder"))
@@ -70,7 +70,7 @@ def tabs() -> Iterator[tuple[Tab, Tab]]:
 
 @pytest.fixture
 def tab(tabs: tuple[Tab, Tab], report: Path) -> Tab:
-    """The report on a desktop in light mode."""
+    """Open the report on a desktop in light mode."""
     tabs[0].show(1100)
     tabs[0].open(report)
     return tabs[0]

@@ -22,7 +22,7 @@ SMALL = [
 
 
 def run(folder: Path, *command: object) -> str:
-    """Run a command in a folder; its output if it succeeds."""
+    """Run a command in a folder and return its output."""
     line = [str(word) for word in command]
     done = subprocess.run(line, cwd=folder, env=outside_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
@@ -31,7 +31,7 @@ def run(folder: Path, *command: object) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the sdist, and of the wheel that is built from it."""
+    """Build an sdist and a wheel from it, and return their folder."""
     folder = tmp_path_factory.mktemp("dist")
     run(folder, executable, "-m", "build", ROOT, "--outdir", folder)
     return folder
@@ -45,14 +45,14 @@ def wheel(dist: Path) -> Path:
 
 @pytest.fixture
 def environment() -> Iterator[Path]:
-    """`bin` of a new virtual environment. It is removed afterwards: with torch it has gigabytes."""
+    """Return `bin` of a new virtual environment, and remove it afterwards: with torch it takes gigabytes."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         yield Path(folder, "bin")
 
 
 def files(*folders: str) -> set[str]:
-    """The files of folders of the repository."""
+    """Return the files of folders of the repository."""
     paths = (path for folder in folders for path in (ROOT / folder).rglob("*"))
     return {str(path.relative_to(ROOT)) for path in paths if path.is_file() and path.suffix != ".pyc"}
 

@@ -1,4 +1,4 @@
-"""The whole way: the shipped spec, one command, the embedded model, and the claim that it helps."""
+"""The whole way: the shipped spec, one command, the embedded model, and the verdict that it helps."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ SETTINGS = [word for setting in FEWER for word in ("--set", setting)]
 @pytest.mark.usefixtures("shared_ray")
 def test_synthetic_images_help_where_real_ones_are_few(jobs: Jobs, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    found = jobs("experiment", "jobs/specs/digits.yaml", "--out", run, *SETTINGS)
-    assert found.returncode == 0, text_of(found)
-    assert f"report: {run}/report.html" in found.stdout
+    completed = jobs("experiment", "jobs/specs/digits.yaml", "--out", run, *SETTINGS)
+    assert completed.returncode == 0, text_of(completed)
+    assert f"report: {run}/report.html" in completed.stdout
     verified = jobs("verify", run)
     assert verified.returncode == 0, text_of(verified)
     assert "700 images" in verified.stdout

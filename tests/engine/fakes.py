@@ -1,4 +1,4 @@
-"""A small honest generator: pictures drawn from label and seed, without a model."""
+"""Fake generators, whose images follow from label and seed, without a model."""
 
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -10,14 +10,14 @@ from shards.codec import Pixels
 
 
 class FakeGenerator:
-    """Noise of the request's seed, tinted by its label. blank: which requests come out as one colour."""
+    """A generator of noise from seed and label. Requests that `blank` selects get a single colour."""
 
     facts = ModelFacts("fake", "r1", "apache-2.0", "FakePipeline", "FakeScheduler", "{}", (), 1)
     device = "none"
 
     def __init__(self, batch_size: int = 4, size: int = 8, blank: Callable[[Request], bool] = lambda _: False) -> None:
         self.batch_size, self._size, self._blank = batch_size, size, blank
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
 
     def batch_key(self, request: Request) -> Hashable:
         return ()
@@ -25,7 +25,7 @@ class FakeGenerator:
     def generate(self, requests: Sequence[Request]) -> Images:
         assert len(requests) == self.batch_size
         assert len({self.batch_key(request) for request in requests}) == 1
-        self.asked += requests
+        self.requests += requests
         return Images(np.stack([self._draw(request) for request in requests]))
 
     def _draw(self, request: Request) -> Pixels:
@@ -35,8 +35,8 @@ class FakeGenerator:
         return drawn + np.uint8(5 * (request.label % 10))
 
 
-class Counted(FakeGenerator):
-    """Counts at each batch how many batches are in memory, this one among them: `alive`."""
+class CountingGenerator(FakeGenerator):
+    """A generator that records in `alive`, at each batch, how many batches are in memory, including the new one."""
 
     def __init__(self, batch_size: int) -> None:
         super().__init__(batch_size)
@@ -46,5 +46,5 @@ class Counted(FakeGenerator):
     def generate(self, requests: Sequence[Request]) -> Images:
         images = super().generate(requests)
         self._held.append(weakref.ref(images.pixels))
-        self.alive.append(sum(one() is not None for one in self._held))
+        self.alive.append(sum(reference() is not None for reference in self._held))
         return images

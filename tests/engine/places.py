@@ -1,4 +1,4 @@
-"""A folder of what specs name by path, and specs that name it."""
+"""A folder with the inputs that specs name by path, and specs that use them."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Change = Callable[[Path], dict[str, Any]]
 
 
 def fill(folder: Path) -> Path:
-    """With `layouts` of two classes, `photos` of the same and a `bank.parquet` of prompts for them."""
+    """Write `layouts` and `photos` of two classes, and a `bank.parquet` of prompts for them."""
     noise = np.random.default_rng(0)
     colours = np.array(list(PALETTE.values()), np.uint8)
     for name in ("car", "person"):
@@ -39,10 +39,10 @@ def bank(path: Path, *classes: str) -> None:
     write_bank(path, [BankRow(name, f"a {name} {number}", "", "m", "i", 0) for name in classes for number in range(2)])
 
 
-def layouts(place: Path, **more: Any) -> dict[str, Any]:
+def layouts(place: Path, **changes: Any) -> dict[str, Any]:
     return {
         "model": CONTROLNET,
-        "condition": {"source": "layouts", "path": str(place / "layouts"), "palette": PALETTE} | more,
+        "condition": {"source": "layouts", "path": str(place / "layouts"), "palette": PALETTE} | changes,
     }
 
 

@@ -1,4 +1,4 @@
-"""Small folders of shards, made by the writer that all shards come from."""
+"""Small folders of shards, written by the product's shard writer."""
 
 import json
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ def picture(number: int, size: int = 8) -> Pixels:
 
 
 def mask_of(number: int, shape: tuple[int, int] = (9, 12)) -> Pixels:
-    """Noise in blocks, so that there are many regions, some touching an edge, some with holes."""
+    """Return a mask of noise in blocks, with many regions, some at an edge and some with holes."""
     coarse = np.random.default_rng(number).integers(0, len(PALETTE), shape, dtype=np.uint8)
     return np.repeat(np.repeat(coarse, 2, axis=0), 2, axis=1)
 
 
-def sample(key: str, label: int, class_name: str, number: int, form: str = "png", **more: Scalar) -> Sample:
+def sample(key: str, label: int, class_name: str, number: int, form: str = "png", **fields: Scalar) -> Sample:
     meta: dict[str, Scalar] = {
         "key": key,
         "label": label,
@@ -36,7 +36,7 @@ def sample(key: str, label: int, class_name: str, number: int, form: str = "png"
         "seed": 2**62 + number,
         "score": number / 2,
     }
-    return Sample(key, encode_rgb(picture(number), form), form, label, meta | more)
+    return Sample(key, encode_rgb(picture(number), form), form, label, meta | fields)
 
 
 def masked(key: str, number: int) -> Sample:
@@ -54,7 +54,7 @@ def make_shards(folder: Path, classes: Sequence[str], per_shard: Sequence[Sequen
 
 
 def plain_shards(folder: Path, classes: Sequence[str], per_class: int = 10, form: str = "png") -> Path:
-    """Two shards in which the classes take turns."""
+    """Write two shards in which the classes alternate."""
     numbers = range(per_class * len(classes))
     samples = [sample(f"{n:09d}", n % len(classes), classes[n % len(classes)], n, form) for n in numbers]
     half = len(samples) // 2 + 1

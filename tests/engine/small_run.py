@@ -1,4 +1,4 @@
-"""A run of the small honest generator, with some of its units finished."""
+"""A run of the fake generator, with some of its units finished."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ UNITS = 6
 
 
 def begin(folder: Path, *overrides: str, place: str | None = None) -> Run:
-    """place: where it is; `folder/run` if none."""
+    """Begin the run at `place`, by default in `folder/run`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "given.yaml"
     path.write_text(TEXT, encoding="utf-8")
@@ -29,7 +29,7 @@ def begin(folder: Path, *overrides: str, place: str | None = None) -> Run:
 
 
 def make(run: Run, *units: int, blank: Callable[[Request], bool] = lambda _: False) -> Run:
-    """Make these units. blank: which images come out as one colour, and are rejected."""
+    """Make these units. Images that `blank` selects get one colour and are rejected."""
     for unit in units:
         run_unit(run.context, unit, FakeGenerator(4, 16, blank), run.shards)
     return run

@@ -1,4 +1,4 @@
-"""Conditions and banks that are not right: one or two lines that name place, value and remedy, before a GPU works."""
+"""Bad conditions and prompt banks: errors of one or two lines that name place, value and remedy, before a GPU works."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def unmasked(place: Path) -> dict[str, Any]:
 
 
 def other_masks(place: Path) -> dict[str, Any]:
-    """Shards whose masks count their classes in another order."""
+    """Write shards whose masks number their classes in another order."""
     context = begin_run(plan_run(spec(place, layouts(place))), place / "other").context
     folder = context.assets.condition
     assert folder is not None
@@ -211,13 +211,13 @@ def constant(**change: Any) -> Change:
         (lost_bank, SpecError, ["prompts: no file ", "`python -m jobs prompts` writes banks"]),
     ],
 )
-def test_what_is_wrong_is_said_in_two_lines(
+def test_errors_have_at_most_two_lines(
     change: Change, error: type[ShardmillError], words: list[str], place: Path
 ) -> None:
     changed = change(place)
-    with pytest.raises(error) as found:
+    with pytest.raises(error) as caught:
         begin_run(plan_run(spec(place, changed)), place / "run")
-    text = str(found.value)
+    text = str(caught.value)
     assert len(text.splitlines()) <= 2
     for word in words:
         assert word in text
@@ -228,15 +228,15 @@ def test_what_is_wrong_is_said_in_two_lines(
     ("override", "code", "words"),
     [("condition=null", 2, "model.kind 'controlnet' needs a condition"), ("model.steps=4", 1, "a.png: pixel 0,0 has")],
 )
-def test_the_command_line_says_it_too(
+def test_the_command_prints_the_same_error(
     override: str, code: int, words: str, jobs: Jobs, tiny_model: Path, place: Path
 ) -> None:
     Image.fromarray(np.full((16, 16, 3), 7, np.uint8)).save(place / "layouts/car/a.png")
     net = CONTROLNET | {"source": str(tiny_model), "controlnet": str(tiny_model / "unet")}
     spec(place, layouts(place) | {"model": net})
-    found = jobs("generate", place / "spec.yaml", "--out", place / "run", "--set", override)
-    assert found.returncode == code, text_of(found)
-    lines = found.stderr.strip().splitlines()
+    completed = jobs("generate", place / "spec.yaml", "--out", place / "run", "--set", override)
+    assert completed.returncode == code, text_of(completed)
+    lines = completed.stderr.strip().splitlines()
     assert lines[0].startswith("error: ")
     assert words in lines[0]
     assert len(lines) <= 2

@@ -1,4 +1,4 @@
-"""experiments/digits-dense.yaml and the ControlNet that is shipped: its masks are labels, and a U-Net learns them."""
+"""The shipped ControlNet with experiments/digits-dense.yaml: masks are labels that a U-Net can learn."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ SMALL = ("plan.balance_to=18", "model.dtype=fp32", "model.batch_size=20", "outpu
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Eight images of each digit."""
+    """Make a run of eight images of each digit."""
     folder = tmp_path_factory.mktemp("dense") / "run"
     spec = pin_spec(load_spec(SPECS / "digits-dense.yaml", SMALL), folder)
     run = begin_run(plan_run(spec, folder), folder)
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_what_it_draws_is_where_its_mask_says(run: Run) -> None:
+def test_drawn_strokes_follow_the_mask(run: Run) -> None:
     stream = ShardStream(run.shards.url, shuffle=False, mask=True)
     batch = stream.read(range(len(stream)))
     assert batch.mask is not None
@@ -58,7 +58,7 @@ def test_a_mask_network_learns_from_real_and_synthetic_images(run: Run) -> None:
     assert list(job.data.classes) == classes == ["paper", *run.context.plan.classes]
     confusion = np.array(trained.scores["validation"].confusion)
     strokes = np.array([[confusion[0, 0], confusion[0, 1:].sum()], [confusion[1:, 0].sum(), confusion[1:, 1:].sum()]])
-    assert mean_iou(strokes) > 0.8, "paper is soon told from strokes"
+    assert mean_iou(strokes) > 0.8, "the U-Net learns to separate paper from strokes"
 
 
 def test_the_folder_is_small_and_holds_no_pickle() -> None:

@@ -1,4 +1,4 @@
-"""What a target may raise, and a place for its files."""
+"""The errors that a target may raise, and a folder for its files."""
 
 import atexit
 import os
@@ -28,7 +28,7 @@ def our_errors(*, quoted: bool = True) -> Iterator[None]:
 
 @cache
 def scratch(name: str) -> Path:
-    """A folder of this process, removed when it ends, in memory where the machine has such a place."""
+    """Return a folder that is removed when this process ends, in memory if the machine has a memory disk."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix=f"shardmill-fuzz-{name}-", dir=memory if memory.is_dir() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -37,6 +37,6 @@ def scratch(name: str) -> Path:
 
 @contextmanager
 def own_cache() -> Iterator[None]:
-    """Indexes of foreign shards are kept in the scratch folder."""
+    """Keep indexes of foreign shards in the scratch folder."""
     with patch.dict(os.environ, {"SHARDMILL_CACHE": str(scratch("cache"))}):
         yield

@@ -14,14 +14,14 @@ _NAMES = ("00000.parquet", "00000_stats.json", "00000.idx")
 
 @cache
 def ours() -> Path:
-    """A shard that our writer wrote."""
+    """Return the folder of a shard that our writer wrote."""
     return write(scratch("ours"), "s", 4, True, mask=True)
 
 
 def seeds() -> list[bytes]:
-    """The first byte says which file the others are."""
-    found = [bytes([number]) + (ours() / name).read_bytes() for number, name in enumerate(_NAMES[:2])]
-    return [*found, b"\2v1.2 1\npng 512 68 a.png cls 1536 1 a.cls\n"]
+    """Return seeds. The first byte selects the file; the others are its content."""
+    seeds = [bytes([number]) + (ours() / name).read_bytes() for number, name in enumerate(_NAMES[:2])]
+    return [*seeds, b"\2v1.2 1\npng 512 68 a.png cls 1536 1 a.cls\n"]
 
 
 def check(data: bytes) -> None:

@@ -10,12 +10,12 @@ _ROLES = (Members(), _OTHER, Members(image=("txt",), label="id"))
 
 
 def seeds() -> list[bytes]:
-    """Whole tars."""
+    """Return whole tars."""
     return tars()
 
 
 def check(data: bytes) -> None:
-    """As they are, and with checksums that hold."""
+    """Scan the bytes unchanged and with valid checksums."""
     for tar in (data, sealed(data)):
         for members in _ROLES:
             with our_errors():

@@ -14,17 +14,17 @@ _ODD = (
 
 
 def seeds() -> list[bytes]:
-    """The shipped specs, and tags that few know."""
+    """Return the shipped specs and some with rare YAML tags."""
     return [*(path.read_bytes() for path in sorted((ROOT / "jobs/specs").glob("*.yaml"))), *_ODD]
 
 
 def check(data: bytes) -> None:
-    """The text, and after each NUL an override."""
+    """Load a spec. The input is its text, followed by overrides that are separated by NUL."""
     text, *overrides = data.split(_SEPARATOR)
     path, again = scratch("spec") / "spec.yaml", scratch("spec") / "again.yaml"
     path.write_bytes(text)
     with our_errors(quoted=False):  # it is the user's own
-        spec = load_spec(path, [one.decode(errors="replace") for one in overrides])
+        spec = load_spec(path, [override.decode(errors="replace") for override in overrides])
         again.write_text(dump_spec(spec), encoding="utf-8")
         assert load_spec(again) == spec
         if spec.classes is not None:

@@ -9,12 +9,12 @@ from tests.fuzz.tars import sealed, tars
 
 
 def seeds() -> list[bytes]:
-    """Whole tars."""
+    """Return whole tars."""
     return tars()
 
 
 def check(data: bytes) -> None:
-    """As they are, and with checksums that hold."""
+    """Read the bytes unchanged and with valid checksums."""
     place = scratch("stream") / "0.tar"
     for tar in {data, sealed(data)}:
         place.write_bytes(tar)

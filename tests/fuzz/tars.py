@@ -23,8 +23,8 @@ _FILES = {
 
 
 def tars() -> list[bytes]:
-    """The same samples in each format, with headers of every kind."""
-    found = []
+    """Return the same samples in each format, with headers of every kind."""
+    seeds = []
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         buffer = io.BytesIO()
         headers = {"comment": "all"} if form == tarfile.PAX_FORMAT else None
@@ -33,12 +33,12 @@ def tars() -> list[bytes]:
                 info = tarfile.TarInfo(name[:90] if form == tarfile.USTAR_FORMAT else name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-        found.append(buffer.getvalue())
-    return found
+        seeds.append(buffer.getvalue())
+    return seeds
 
 
 def sealed(data: bytes) -> bytes:
-    """The same with the right checksum in every block that looks like a header: else none but it would be tested."""
+    """Correct the checksum in every block that looks like a header. Otherwise only the checksum would be tested."""
     changed = bytearray(data)
     for place in range(0, len(data) - 511, 512):
         if data[place + 257 : place + 262] == b"ustar":

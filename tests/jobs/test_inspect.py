@@ -1,4 +1,4 @@
-"""`inspect` and `reshard` as a person runs them."""
+"""The commands `inspect` and `reshard`."""
 
 import io
 import json
@@ -24,30 +24,30 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def command(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
 
     return command
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven synthetic and three real samples, of which the images' sizes and formats differ."""
+    """Write seven synthetic and three real samples whose image sizes and formats differ."""
     samples = [make_sample(i, i < 7, note="x") for i in range(10)]
     return write_folder(tmp_path / "set", samples, 4)
 
 
-def told(run: Run, *arguments: object) -> dict[str, Any]:
+def inspect_json(run: Run, *arguments: object) -> dict[str, Any]:
     code, out, err = run("inspect", *arguments, "--json")
     assert (code, err) == (0, "")
-    found: dict[str, Any] = json.loads(out)
-    return found
+    summary: dict[str, Any] = json.loads(out)
+    return summary
 
 
 def test_json_tells_what_is_there(folder: Path, run: Run) -> None:
-    found = told(run, folder)
-    assert {name: found[name] for name in ("shards", "samples", "synthetic", "real", "not_said", "problems")} == {
+    summary = inspect_json(run, folder)
+    assert {name: summary[name] for name in ("shards", "samples", "synthetic", "real", "not_said", "problems")} == {
         "shards": 3,
         "samples": 10,
         "synthetic": 7,
@@ -55,14 +55,14 @@ def test_json_tells_what_is_there(folder: Path, run: Run) -> None:
         "not_said": 0,
         "problems": 0,
     }
-    assert found["bytes"] == sum(path.stat().st_size for path in folder.glob("*.tar"))
-    assert found["classes"] == [
+    assert summary["bytes"] == sum(path.stat().st_size for path in folder.glob("*.tar"))
+    assert summary["classes"] == [
         {"label": label, "name": name, "samples": count}
         for label, (name, count) in enumerate(zip(CLASSES, (4, 3, 3), strict=True))
     ]
-    assert found["images"] == {"formats": {"png": 10}, "width": [6, 6], "height": [4, 4]}
-    assert found["members"] == dict.fromkeys(("png", "cls", "json", "txt"), 10)
-    assert found["fields"]["synthetic"] == {"bool": 10}
+    assert summary["images"] == {"formats": {"png": 10}, "width": [6, 6], "height": [4, 4]}
+    assert summary["members"] == dict.fromkeys(("png", "cls", "json", "txt"), 10)
+    assert summary["fields"]["synthetic"] == {"bool": 10}
 
 
 def test_the_text_tells_the_same(folder: Path, run: Run) -> None:
@@ -76,16 +76,19 @@ def test_the_text_tells_the_same(folder: Path, run: Run) -> None:
 
 def test_shards_of_others(tmp_path: Path, run: Run) -> None:
     write_foreign(tmp_path / "foreign")
-    found = told(run, tmp_path / "foreign" / "a-b.tar")
-    assert (found["samples"], found["without_image"], found["not_said"]) == (8, 1, 8)
-    assert found["fields"]["score"] == {"float": 3, "int": 3}
-    assert found["fields"]["ok"] == {"bool": 5, "null": 1}
-    assert found["fields"]["exif"] == {"object": 6}
-    assert found["members"]["pyd"] == 6
-    assert found["classes"][-1] == {"label": None, "name": None, "samples": 2}
+    summary = inspect_json(run, tmp_path / "foreign" / "a-b.tar")
+    assert (summary["samples"], summary["without_image"], summary["not_said"]) == (8, 1, 8)
+    assert summary["fields"]["score"] == {"float": 3, "int": 3}
+    assert summary["fields"]["ok"] == {"bool": 5, "null": 1}
+    assert summary["fields"]["exif"] == {"object": 6}
+    assert summary["members"]["pyd"] == 6
+    assert summary["classes"][-1] == {"label": None, "name": None, "samples": 2}
     (tmp_path / "foreign" / "_info.json").write_text(json.dumps({"classes": CLASSES}))
-    assert [one["name"] for one in told(run, tmp_path / "foreign")["classes"]] == [*CLASSES, None]
-    assert [one["label"] for one in told(run, tmp_path / "foreign", "--label", "json.width")["classes"]] == [6, None]
+    assert [row["name"] for row in inspect_json(run, tmp_path / "foreign")["classes"]] == [*CLASSES, None]
+    assert [row["label"] for row in inspect_json(run, tmp_path / "foreign", "--label", "json.width")["classes"]] == [
+        6,
+        None,
+    ]
 
 
 def test_a_url(folder: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +97,9 @@ def test_a_url(folder: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     try:
         for name, data in read_files(folder).items():
             store.pipe_file(f"/birds/{name}", data)
-        local, remote = told(run, folder), told(run, "memory://birds/{00000..00002}.tar")
+        local, remote = inspect_json(run, folder), inspect_json(run, "memory://birds/{00000..00002}.tar")
         assert {**local, "path": ""} == {**remote, "path": ""}
-        assert told(run, "memory://birds", "--first", 1)["samples"] == 4
+        assert inspect_json(run, "memory://birds", "--first", 1)["samples"] == 4
     finally:
         store.rm("/birds", recursive=True)
 
@@ -169,7 +172,7 @@ def test_keys_in_several_shards_are_counted(tmp_path: Path, run: Run) -> None:
     image = encode_rgb(np.zeros((5, 5, 3), np.uint8), "png")
     for name, keys in (("0.tar", "ab"), ("1.tar", "bc"), ("2.tar", "bd")):
         pack(tmp_path / name, {f"{key}.png": image for key in keys})
-    assert told(run, tmp_path)["repeated_keys"] == 2
+    assert inspect_json(run, tmp_path)["repeated_keys"] == 2
     assert "2 samples have the key of a sample in another shard" in run("inspect", tmp_path)[1]
 
 
@@ -188,10 +191,12 @@ def test_the_sheet_shows_each_class_in_its_row(tmp_path: Path, run: Run) -> None
         assert run("inspect", tmp_path, "--sheet", tmp_path / name)[0] == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     sheet = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR_RGB)
-    found = [tuple(int(value) for value in colour) for colour in np.unique(sheet[:, 200:].reshape(-1, 3), axis=0)]
+    seen_colours = [
+        tuple(int(value) for value in colour) for colour in np.unique(sheet[:, 200:].reshape(-1, 3), axis=0)
+    ]
     for label, colour in enumerate(colours):
         rows = np.flatnonzero((sheet[:, 240] == colour).all(axis=1))
-        assert tuple(map(int, colour)) in found
+        assert tuple(map(int, colour)) in seen_colours
         assert len(rows) == (72 if label == 0 else 68)  # an orange frame of two pixels round synthetic ones
         assert (sheet[int(rows.mean()), 240::76] == colour).all()
         assert (sheet[rows[0] : rows[-1], :200] < 128).any(), "no name"
@@ -215,7 +220,7 @@ def test_more_classes_than_a_sheet_or_a_screen_holds(tmp_path: Path, run: Run) -
     ],
 )
 def test_bad_input_is_one_line(folder: Path, run: Run, arguments: list[str], words: str) -> None:
-    code, _, err = run("inspect", *(one.format(folder=folder) for one in arguments))
+    code, _, err = run("inspect", *(argument.format(folder=folder) for argument in arguments))
     assert code == 1
     assert words in err
     assert err.startswith("error: ")
@@ -247,6 +252,6 @@ def test_progress_is_a_line_on_a_terminal_and_else_silent(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("jobs.progress._LIVE_SECONDS", 0)
     assert list(print_progress(range(1, 4), 3, "shards")) == [1, 2, 3]
-    said = capsys.readouterr().err
-    assert "shards: 2 of 3, 0:00 left" in said
-    assert said.endswith("\r\033[K")
+    stderr = capsys.readouterr().err
+    assert "shards: 2 of 3, 0:00 left" in stderr
+    assert stderr.endswith("\r\033[K")

@@ -1,4 +1,4 @@
-"""The command line as a whole: where only the base of the package is installed, and for programs that read it."""
+"""The command line with only the base of the package installed, and its output for programs."""
 
 import json
 import shutil
@@ -22,12 +22,12 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path) -> None:
     line = [sys.executable, "-c", WITHOUT_EXTRAS, "verify", str(tmp_path)]
-    found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert found.returncode == 1, found.stderr
-    assert found.stderr.endswith(
+    completed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == 1, completed.stderr
+    assert completed.stderr.endswith(
         " is not installed, and this command needs it: pip install 'shardmill[generate,train]'\n"
     )
-    assert "Traceback" not in found.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_json_logs_are_json_to_their_last_line(
@@ -36,15 +36,15 @@ def test_json_logs_are_json_to_their_last_line(
     run = shutil.copytree(tiny_run, tmp_path / "run")
     line = ["generate", str(tiny_spec), "--out", str(run), "--log-format", "json"]
     assert main(line) == 0
-    told = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    assert [one["event"] for one in told] == ["finished", "report"]
-    assert told[0]["message"].startswith("18 of 18 shards")
-    assert told[1]["path"] == f"{run}/report.html"
+    events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["finished", "report"]
+    assert events[0]["message"].startswith("18 of 18 shards")
+    assert events[1]["path"] == f"{run}/report.html"
     code = main([*line, "--set", "seed=4"])
     out, err = capsys.readouterr()
-    told = [json.loads(text) for text in out.splitlines()]
-    assert [(one["level"], one["event"], one["exit_code"]) for one in told] == [("error", "failed", code)]
-    assert err == f"error: {told[0]['message']}\n"
+    events = [json.loads(text) for text in out.splitlines()]
+    assert [(event["level"], event["event"], event["exit_code"]) for event in events] == [("error", "failed", code)]
+    assert err == f"error: {events[0]['message']}\n"
 
 
 @pytest.mark.parametrize("name", ["digits", "jobs/specs/digits.yaml"])

@@ -12,9 +12,8 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from engine.config.data_spec import SourceSettings, SplitSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import PromptsSpec, Strategy
-from engine.config.spec import Spec
+from engine.config.spec import PlanSpec, Spec
 from engine.config.train_spec import TrainSpec
 from engine.data.open_source import open_source
 from engine.data.splits import load_splits
@@ -49,7 +48,9 @@ class KnownGenerator(FakeGenerator):
 
     @staticmethod
     def _by_class(images: Sequence[Any]) -> list[list[Pixels]]:
-        return [[fit_rgb(one.pixels(), SIZE, SIZE) for one in images if one.label == label] for label in range(10)]
+        return [
+            [fit_rgb(image.pixels(), SIZE, SIZE) for image in images if image.label == label] for label in range(10)
+        ]
 
     def _draw(self, request: Request) -> Pixels:
         strategy, label, seed = request.prompt.strategy, request.label, request.seed
@@ -91,8 +92,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def found(run: Run) -> MeasureResult:
-    """What measures.json holds."""
+def result(run: Run) -> MeasureResult:
+    """Return the content of measures.json."""
     return measured(run)
 
 
@@ -103,70 +104,70 @@ def measured(run: Run, *options: str) -> MeasureResult:
     return result
 
 
-def row(found: MeasureResult, strategy: str, class_name: str = ALL_CLASSES) -> MeasureRow:
-    (row,) = (row for row in found.rows if (row.strategy, row.class_name) == (strategy, class_name))
+def row(result: MeasureResult, strategy: str, class_name: str = ALL_CLASSES) -> MeasureRow:
+    (row,) = (row for row in result.rows if (row.strategy, row.class_name) == (strategy, class_name))
     return row
 
 
-def value(found: MeasureResult, strategy: str, name: str) -> float:
-    number = row(found, strategy).values[name]
+def value(result: MeasureResult, strategy: str, name: str) -> float:
+    number = row(result, strategy).values[name]
     assert number is not None
     return number
 
 
-def test_there_is_a_row_for_each_strategy_and_class(found: MeasureResult) -> None:
+def test_there_is_a_row_for_each_strategy_and_class(result: MeasureResult) -> None:
     groups = [*STRATEGIES, REAL]
-    assert {row.strategy for row in found.rows} == set(groups)
-    assert len(found.rows) == 11 * len(groups)
+    assert {row.strategy for row in result.rows} == set(groups)
+    assert len(result.rows) == 11 * len(groups)
     for name in STRATEGIES:
-        assert (row(found, name).images, row(found, name).compared) == (10 * EACH, 10 * EACH)
-    assert row(found, REAL, "two").compared == EACH
-    assert (found.reference.split, found.reference.images) == ("validation", row(found, "good").real)
-    assert found.encoder.name == "offline"
-    assert "real world split" in found.encoder.description
-    titles = [column.title for column in found.columns]
+        assert (row(result, name).images, row(result, name).compared) == (10 * EACH, 10 * EACH)
+    assert row(result, REAL, "two").compared == EACH
+    assert (result.reference.split, result.reference.images) == ("validation", row(result, "good").real)
+    assert result.encoder.name == "offline"
+    assert "real world split" in result.encoder.description
+    titles = [column.title for column in result.columns]
     assert titles[:3] == ["FD (offline)", "KD (offline)", "precision"]
     assert titles[3:] == ["recall", "density", "coverage", "margin", "outliers", "copies"]
 
 
-def test_good_images_are_nearer_than_wrong_ones_and_noise(found: MeasureResult) -> None:
+def test_good_images_are_nearer_than_wrong_ones_and_noise(result: MeasureResult) -> None:
     for near in ("good", REAL):
         for far in ("wrong", "noise"):
-            assert value(found, near, "kd") + 5 * value(found, near, "kd_standard_error") < value(found, far, "kd")
+            assert value(result, near, "kd") + 5 * value(result, near, "kd_standard_error") < value(result, far, "kd")
     for measure in ("precision", "recall", "density", "coverage"):
-        good, wrong, noise = (value(found, name, measure) for name in ("good", "wrong", "noise"))
+        good, wrong, noise = (value(result, name, measure) for name in ("good", "wrong", "noise"))
         assert good > 2 * wrong >= 2 * noise
 
 
-def test_copies_cover_less_than_as_many_different_images(found: MeasureResult) -> None:
-    assert value(found, "copied", "recall") < value(found, "good", "recall")
+def test_copies_cover_less_than_as_many_different_images(result: MeasureResult) -> None:
+    assert value(result, "copied", "recall") < value(result, "good", "recall")
 
 
-def test_fd_is_given_where_images_outnumber_dimensions(found: MeasureResult) -> None:
-    assert all(row(found, name).values["fd"] is None for name in STRATEGIES), "120 images, 128 dimensions"
+def test_fd_is_given_where_images_outnumber_dimensions(result: MeasureResult) -> None:
+    assert all(row(result, name).values["fd"] is None for name in STRATEGIES), "120 images, 128 dimensions"
 
 
-def test_images_of_another_class_are_the_outliers(found: MeasureResult) -> None:
-    assert value(found, "wrong", "outliers") > 0.9 * row(found, "wrong").images
-    assert value(found, "good", "outliers") < 0.1 * row(found, "good").images
-    assert value(found, "good", "margin") > 0 > value(found, "wrong", "margin")
-    margins = [image.margin for image in found.outliers]
+def test_images_of_another_class_are_the_outliers(result: MeasureResult) -> None:
+    assert value(result, "wrong", "outliers") > 0.9 * row(result, "wrong").images
+    assert value(result, "good", "outliers") < 0.1 * row(result, "good").images
+    assert value(result, "good", "margin") > 0 > value(result, "wrong", "margin")
+    margins = [image.margin for image in result.outliers]
     assert margins == sorted(margins)
     assert len(margins) > 100
     digits = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    shifted = [image for image in found.outliers if image.strategy == "wrong"]
+    shifted = [image for image in result.outliers if image.strategy == "wrong"]
     right = [image for image in shifted if image.resembles == digits[(digits.index(image.class_name) + 1) % 10]]
     assert len(right) > 0.8 * len(shifted) > 80
 
 
-def test_copies_are_named_with_the_image_that_they_copy(found: MeasureResult) -> None:
-    assert value(found, "copied", "copies") == row(found, "copied").images == found.copies.count
-    assert [value(found, name, "copies") for name in ("good", "wrong", "noise")] == [0, 0, 0]
-    assert row(found, REAL).values["copies"] is None
-    assert all(match.real.startswith("train") and match.is_copy for match in found.copies.listed)
-    assert 20 < sum(match.mirrored for match in found.copies.listed) < 100
-    assert {match.class_name for match in found.closest} == {match.class_name for match in found.copies.listed}
-    closest = found.closest[0]
+def test_copies_are_named_with_the_image_that_they_copy(result: MeasureResult) -> None:
+    assert value(result, "copied", "copies") == row(result, "copied").images == result.copies.count
+    assert [value(result, name, "copies") for name in ("good", "wrong", "noise")] == [0, 0, 0]
+    assert row(result, REAL).values["copies"] is None
+    assert all(match.real.startswith("train") and match.is_copy for match in result.copies.listed)
+    assert 20 < sum(match.mirrored for match in result.copies.listed) < 100
+    assert {match.class_name for match in result.closest} == {match.class_name for match in result.copies.listed}
+    closest = result.closest[0]
     assert closest.is_copy
     assert [neighbour.real[:5] for neighbour in closest.feature_neighbours] == ["train"] * 3
     assert closest.feature_neighbours[0].distance <= closest.feature_neighbours[1].distance
@@ -196,9 +197,9 @@ def test_a_run_is_measured_again_once_its_shards_changed(tmp_path: Path) -> None
 
 def test_without_validation_images_are_compared_with_train(tmp_path: Path) -> None:
     data = data_spec(source="digits", splits=SplitSpec(world=0.5, train=0.5, validation=0, test=0))
-    found = measured(make(tmp_path, data, ("noise",), each=8))
-    assert found.reference.split == "train"
-    assert row(found, "noise").real == found.reference.images > 800
+    result = measured(make(tmp_path, data, ("noise",), each=8))
+    assert result.reference.split == "train"
+    assert row(result, "noise").real == result.reference.images > 800
 
 
 def test_an_encoder_in_a_folder_is_named_by_the_result(run: Run, tmp_path: Path) -> None:
@@ -207,14 +208,14 @@ def test_an_encoder_in_a_folder_is_named_by_the_result(run: Run, tmp_path: Path)
     shape = {"image_size": 16, "patch_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(**shape)).save_pretrained(folder)
     BitImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
-    found = measured(run, "--encoder", str(folder))
-    assert (found.encoder.name, found.encoder.revision) == (str(folder), "")
-    assert found.encoder.description == f"Dinov2Model {folder}"
-    assert [column.title for column in found.columns[:2]] == ["FD (dino)", "KD (dino)"]
-    assert found.outliers == ()
-    assert not {"margin", "outliers"} & row(found, "good").values.keys()
-    assert value(found, "good", "fd") < value(found, "noise", "fd"), "120 images, 8 dimensions"
-    assert value(found, "copied", "copies") == found.copies.count == 120
+    result = measured(run, "--encoder", str(folder))
+    assert (result.encoder.name, result.encoder.revision) == (str(folder), "")
+    assert result.encoder.description == f"Dinov2Model {folder}"
+    assert [column.title for column in result.columns[:2]] == ["FD (dino)", "KD (dino)"]
+    assert result.outliers == ()
+    assert not {"margin", "outliers"} & row(result, "good").values.keys()
+    assert value(result, "good", "fd") < value(result, "noise", "fd"), "120 images, 8 dimensions"
+    assert value(result, "copied", "copies") == result.copies.count == 120
 
 
 def refusal(run: Run, capsys: pytest.CaptureFixture[str], *options: str) -> str:

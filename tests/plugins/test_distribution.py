@@ -25,7 +25,7 @@ SPEC = {
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which the example distribution is installed."""
+    """Return an environment in which the example distribution is installed."""
     site, source = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("source") / "example"
     source.mkdir()
     for path in (path for path in EXAMPLE.rglob("*") if path.suffix in (".py", ".toml")):
@@ -43,8 +43,8 @@ def test_a_run_uses_plugins_of_another_distribution(environment: dict[str, str],
         )
 
     spec, run = write_spec(tmp_path, SPEC), tmp_path / "run"
-    made = jobs("generate", spec, "--out", run)
-    assert made.returncode == 0, made.stderr
+    completed = jobs("generate", spec, "--out", run)
+    assert completed.returncode == 0, completed.stderr
     rows = [row for path in sorted((run / "shards").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert {row["class_name"] for row in rows} == {"small", "large"}, "the source's classes"
     assert {row["pipeline"] for row in rows} == {"Stripes"}

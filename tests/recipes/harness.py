@@ -50,19 +50,19 @@ def assert_actors_make_the_same(run: Run, folder: Path) -> None:
 
 
 def rows(run: Run) -> list[dict[str, Any]]:
-    """The index of every sample, in order."""
+    """Return the index row of every sample, in order."""
     names = [run.context.plan.shard_name(number) for number in range(run.context.plan.n_units)]
     return [row for name in names for row in read_index_rows(run.shards.local / f"{name}.tar")]
 
 
 def members(run: Run, rows: Sequence[dict[str, Any]], member: str) -> list[bytes]:
-    """`image` or `mask` of each row."""
-    found = []
+    """Return the `image` or `mask` of each row."""
+    contents = []
     for row in rows:
         tar = run.shards.read(f"{run.context.plan.shard_name(row['unit'])}.tar")
         start = row[f"{member}_offset"]
-        found.append(tar[start : start + row[f"{member}_size"]])
-    return found
+        contents.append(tar[start : start + row[f"{member}_size"]])
+    return contents
 
 
 def _begin(spec: Spec, folder: Path) -> Run:
@@ -74,10 +74,10 @@ def _begin(spec: Spec, folder: Path) -> Run:
 def _check_labels(run: Run) -> None:
     plan = run.context.plan
     names = [plan.shard_name(number) for number in range(plan.n_units)]
-    assert [found.text for found in verify_folder(run.shards, plan.classes, names, plan.digest)] == []
-    found = rows(run)
-    assert len(found) == plan.total
-    for row in found:
+    assert [samples.text for samples in verify_folder(run.shards, plan.classes, names, plan.digest)] == []
+    samples = rows(run)
+    assert len(samples) == plan.total
+    for row in samples:
         slot = plan.slot_of_key(row["key"])
         assert (row["label"], row["class_name"]) == (slot.label, plan.classes[slot.label])
         assert row["seed"] == plan.seed_of(slot, row["attempt"])

@@ -67,7 +67,7 @@ def make_sd(folder: Path, unsafe_above: float = 2.0) -> Path:
 
 
 def make_sdxl(folder: Path, variant: str | None = None, vae_gain: float = 1.0, force_upcast: bool = True) -> Path:
-    """A StableDiffusionXLPipeline like SDXL-Turbo.
+    """Save a StableDiffusionXLPipeline like SDXL-Turbo.
 
     vae_gain:     what the first activations of its decoder are scaled by; its norms undo that, unless it overflows.
     force_upcast: whether the VAE's config says that it overflows in fp16.
@@ -107,7 +107,7 @@ def make_z_image_network() -> ZImageTransformer2DModel:
 
 
 def make_z_image(folder: Path) -> Path:
-    """A ZImagePipeline, whose captions have as many tokens as letters."""
+    """Save a ZImagePipeline, whose captions have as many tokens as letters."""
     torch.manual_seed(0)
     letters = sorted(ByteLevel.alphabet())
     words = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters]
@@ -131,7 +131,7 @@ def make_z_image(folder: Path) -> Path:
 
 
 def make_sd3(folder: Path) -> Path:
-    """A StableDiffusion3Pipeline with its three text encoders."""
+    """Save a StableDiffusion3Pipeline with its three text encoders."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(folder / "words")
     pipe = StableDiffusion3Pipeline(
@@ -152,7 +152,7 @@ def make_sd3(folder: Path) -> Path:
 
 
 def make_flux(folder: Path) -> Path:
-    """A FluxPipeline: a family that gets its prompts as texts."""
+    """Save a FluxPipeline: a family that gets its prompts as texts."""
     torch.manual_seed(0)
     pipe = FluxPipeline(
         transformer=FluxTransformer2DModel(

@@ -35,7 +35,7 @@ SMALL = ("model.steps=2", "model.batch_size=4", "filters=[]", "cluster.gpus_per_
 
 
 def make_controlnet(model: Path, folder: Path) -> Path:
-    """A ControlNet of random weights for a tiny pipeline."""
+    """Save a ControlNet of random weights for a tiny pipeline."""
     torch.manual_seed(1)
     unet = UNet2DConditionModel.from_pretrained(model / "unet")
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))  # pixels to latents by 2, not 8
@@ -48,14 +48,14 @@ def make_controlnet(model: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Overrides of a spec."""
+    """Return overrides of a spec."""
     net = make_controlnet(tiny_model, tmp_path_factory.mktemp("net") / "controlnet")
     return f"model.source={tiny_model}", f"model.controlnet={net}"
 
 
 @pytest.fixture(scope="module")
 def drawn(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """controlnet-seg.yaml as it is shipped, small."""
+    """Run the shipped controlnet-seg.yaml with a small model."""
     small = ("plan.per_class=8", "output.samples_per_shard=8", "output.image.size=32")
     return make_recipe(shipped("controlnet-seg.yaml", *models, *SMALL, *small), tmp_path_factory.mktemp("drawn"))
 
@@ -71,8 +71,8 @@ def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
     seen: list[np.ndarray] = []
 
     def look(_net: object, _args: object, named: dict[str, Any]) -> None:
-        found = named["controlnet_cond"]
-        seen.append((found.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
+        control = named["controlnet_cond"]
+        seen.append((control.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
 
     generator._pipe.pipeline.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
     controls: list[np.ndarray] = []
@@ -133,7 +133,7 @@ def test_a_run_can_be_measured(drawn: Run, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three layouts of each class: RGB, with a palette of its own, and grey."""
+    """Write three layouts of each class: RGB, with a palette of its own, and grey."""
     folder, noise = tmp_path_factory.mktemp("layouts"), np.random.default_rng(5)
     palette = shipped("controlnet-seg.yaml").condition.palette  # type: ignore[union-attr]
     colours = np.array(list(palette.values()), np.uint8)
@@ -180,10 +180,10 @@ def test_layouts_of_a_folder_are_the_masks_and_outlive_it(
 
 def test_layouts_from_shards(models: tuple[str, ...], drawn: Run, tmp_path: Path) -> None:
     run, _ = make(layout_spec(models, drawn.shards, "output.image.size=32"), tmp_path / "run")
-    given = {(row["class_name"], mask.tobytes()) for row, mask in zip(rows(drawn), masks(drawn), strict=True)}
-    found = [(row["class_name"], mask.tobytes()) for row, mask in zip(rows(run), masks(run), strict=True)]
-    assert len(set(found)) == len(found)
-    assert set(found) <= given
+    expected = {(row["class_name"], mask.tobytes()) for row, mask in zip(rows(drawn), masks(drawn), strict=True)}
+    actual = [(row["class_name"], mask.tobytes()) for row, mask in zip(rows(run), masks(run), strict=True)]
+    assert len(set(actual)) == len(actual)
+    assert set(actual) <= expected
 
 
 def test_an_image_follows_its_layout(models: tuple[str, ...], layouts: Path, tmp_path: Path) -> None:
@@ -194,11 +194,12 @@ def test_an_image_follows_its_layout(models: tuple[str, ...], layouts: Path, tmp
     requests = [run.context.request(slot, 0) for slot in slots]
     unsteered = load_generator(free.model, free.output.image, free.cluster)
     other = [*requests[:3], run.context.request(run.context.plan.slot(9), 0)]
-    made, apart, without = (
-        maker.generate(asked).pixels for maker, asked in ((steered, requests), (steered, other), (unsteered, requests))
+    combined, apart, without = (
+        generator.generate(batch).pixels
+        for generator, batch in ((steered, requests), (steered, other), (unsteered, requests))
     )
-    assert np.array_equal(made[:3], apart[:3])
-    assert (made != without).any(axis=(1, 2, 3)).all()
+    assert np.array_equal(combined[:3], apart[:3])
+    assert (combined != without).any(axis=(1, 2, 3)).all()
 
 
 @pytest.fixture(scope="module")

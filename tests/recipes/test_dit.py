@@ -22,7 +22,7 @@ LICENSE = "---\nlicense: cc-by-nc-4.0\n---\n"
 
 
 def make_dit(folder: Path, classes: int = CLASSES) -> Path:
-    """A DiTPipeline of random weights for 16x16 images, which learns sigma as the published one does."""
+    """Save a DiTPipeline of random weights for 16x16 images, which learns sigma as the published one does."""
     torch.manual_seed(0)
     transformer = DiTTransformer2DModel(
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1, sample_size=8,
@@ -67,7 +67,7 @@ def test_recipe(dit: Path, tmp_path: Path) -> None:
 def test_images_are_those_of_the_plain_pipeline(dit: Path) -> None:
     spec = spec_of(dit, "model.dtype=fp32")
     requests = requests_of(spec, "parachute", "tench", "church", "tench")
-    made = load(spec).generate(requests).pixels
+    pixels = load(spec).generate(requests).pixels
     plain = DiTPipeline.from_pretrained(dit)
     plain.set_progress_bar_config(disable=True)
     expected = plain(
@@ -76,8 +76,8 @@ def test_images_are_those_of_the_plain_pipeline(dit: Path) -> None:
         num_inference_steps=3,
         guidance_scale=4.0,
     )
-    assert np.array_equal(made, np.stack([np.asarray(image) for image in expected.images]))
-    assert len({image.tobytes() for image in made}) == 4
+    assert np.array_equal(pixels, np.stack([np.asarray(image) for image in expected.images]))
+    assert len({image.tobytes() for image in pixels}) == 4
 
 
 def test_the_class_decides_and_the_neighbours_do_not(dit: Path) -> None:
@@ -85,11 +85,11 @@ def test_the_class_decides_and_the_neighbours_do_not(dit: Path) -> None:
     generator = load(spec)
     tench, church = requests_of(spec, "tench", "church")
     asked_for_other = Request(church.prompt, church.label, "church", tench.seed)
-    one = generator.generate([tench, church, church, church]).pixels
+    alone = generator.generate([tench, church, church, church]).pixels
     two = generator.generate([asked_for_other, asked_for_other, tench, tench]).pixels
-    assert np.array_equal(one[0], two[2])
+    assert np.array_equal(alone[0], two[2])
     assert np.array_equal(two[2], two[3])
-    assert not np.array_equal(one[0], two[0]), "same noise, other class"
+    assert not np.array_equal(alone[0], two[0]), "same noise, other class"
 
 
 @pytest.mark.parametrize(("guidance", "factor"), [(4, 2), (1, 1)])
@@ -97,9 +97,9 @@ def test_guidance_is_one_pass_over_twice_the_batch(dit: Path, guidance: int, fac
     spec = spec_of(dit, f"model.guidance={guidance}")
     passes: list[int] = []
 
-    def count(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+    def count(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
         if isinstance(module, DiTTransformer2DModel):
-            passes.append(len(given[0]))
+            passes.append(len(inputs[0]))
 
     generator = load(spec)
     hook = torch.nn.modules.module.register_module_forward_pre_hook(count)

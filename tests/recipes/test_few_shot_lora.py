@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = open_source(data_spec()).images
     for name, label in BIRDS.items():
         (place / "birds" / name).mkdir(parents=True)
-        for number, image in enumerate([one for one in images if one.label == label][:40]):
+        for number, image in enumerate([item for item in images if item.label == label][:40]):
             (place / "birds" / name / f"{number}.png").write_bytes(image.read())
     small = ("size=16", "steps=30", "rate=0.01", "prior.images=4", "prior.steps=2", "model.dtype=fp32")
     overrides = (f"model.source={place / 'model'}", f"data.path={place / 'birds'}", *small)
@@ -64,32 +64,32 @@ def run(folder: Path) -> Run:
 
 def make_alone(spec: Spec, folder: Path) -> Run:
     """Make every unit in this process."""
-    made = begin_run(plan_run(spec), folder)
+    new_run = begin_run(plan_run(spec), folder)
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
-    for number in made.pending():
-        run_unit(made.context, number, generator, made.shards)
-    return made
+    for number in new_run.pending():
+        run_unit(new_run.context, number, generator, new_run.shards)
+    return new_run
 
 
 def test_the_adapter_changes_its_class_and_no_byte_of_another(folder: Path, run: Run) -> None:
     plain = make_alone(small(folder, "[]"), folder / "plain")
-    found, before = by_key(run), by_key(plain)
-    assert found.keys() == before.keys()
-    for key, (name, image) in found.items():
+    adapted, before = by_key(run), by_key(plain)
+    assert adapted.keys() == before.keys()
+    for key, (name, image) in adapted.items():
         assert (before[key] == (name, image)) == (name == "heron")
-    assert {name for name, _ in found.values()} == set(BIRDS)
+    assert {name for name, _ in adapted.values()} == set(BIRDS)
 
 
 def by_key(run: Run) -> dict[str, tuple[str, bytes]]:
-    """Class and encoded image of every sample: a batch has one adapter, so the order within a shard differs."""
-    found = rows(run)
-    images = members(run, found, "image")
-    return {row["key"]: (row["class_name"], image) for row, image in zip(found, images, strict=True)}
+    """Return class and encoded image of every sample by key: adapters change the order within a shard."""
+    metadata = rows(run)
+    images = members(run, metadata, "image")
+    return {row["key"]: (row["class_name"], image) for row, image in zip(metadata, images, strict=True)}
 
 
 def test_samples_name_the_adapter_and_its_real_images(folder: Path, run: Run) -> None:
     record = json.loads((folder / "shoebill" / "training.json").read_text())
-    seen = [one["digest"] for one in record["learned"]]
+    seen = [photo["digest"] for photo in record["learned"]]
     adapter = {
         "source": str(folder / "shoebill"), "revision": record["revision"], "weight": 0.8, "learned_images": len(seen),
     }  # fmt: skip
@@ -104,18 +104,18 @@ def test_samples_name_the_adapter_and_its_real_images(folder: Path, run: Run) ->
 
 def test_a_sweep_refuses_an_adapter_that_saw_what_judges_it(folder: Path, run: Run) -> None:
     prepare_real(run)
-    saw = folder / "shoebill" / "world_digests.txt"
-    before = saw.read_text()
+    digest_file = folder / "shoebill" / "world_digests.txt"
+    before = digest_file.read_text()
     splits = {split: digests(run, split) for split in ("train", "validation", "test")}
     for split in splits:
-        saw.write_text(before + splits[split][0])
+        digest_file.write_text(before + splits[split][0])
         with pytest.raises(DataError, match=f"of the {split} split is one of the images that .* was trained on"):
             prepare_real(run)
     record = folder / "shoebill" / "training.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"split": "train"}))
-    saw.write_text("\n".join(splits["train"]))
+    digest_file.write_text("\n".join(splits["train"]))
     prepare_real(run)
-    saw.write_text(splits["validation"][0])
+    digest_file.write_text(splits["validation"][0])
     with pytest.raises(DataError, match="of the validation split"):
         prepare_real(run)
 

@@ -30,18 +30,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_each_class_rotates_through_the_four_templates(run: Run) -> None:
     templates = run.context.spec.prompts.templates
     assert len(templates) == 4
-    told = {(row["class_name"], row["prompt"]) for row in rows(run)}
-    assert told == {(name, text.format(**{"class": name})) for name in run.context.plan.classes for text in templates}
+    prompts = {(row["class_name"], row["prompt"]) for row in rows(run)}
+    assert prompts == {
+        (name, text.format(**{"class": name})) for name in run.context.plan.classes for text in templates
+    }
     assert set(Counter(row["prompt"] for row in rows(run)).values()) == {2}
 
 
 def test_images_refused_by_the_safety_checker_are_rejected(run: Run) -> None:
-    found = rows(run)
+    samples = rows(run)
     rejected: Counter[str] = Counter()
     for stats in run.stats().values():
         rejected.update(stats["rejected"])
-    assert rejected["unsafe"] == sum(row["attempt"] for row in found) > 0
-    assert all(decode_rgb(image).std() > 4 for image in members(run, found, "image"))
+    assert rejected["unsafe"] == sum(row["attempt"] for row in samples) > 0
+    assert all(decode_rgb(image).std() > 4 for image in members(run, samples, "image"))
 
 
 def test_what_a_sample_says_of_its_model(run: Run) -> None:

@@ -52,16 +52,18 @@ def _write_files() -> None:
 
 
 def test_a_third_of_each_class_is_worded_by_each_strategy(run: Run) -> None:
-    found = rows(run)
+    samples = rows(run)
     names = [strategy.name for strategy in run.context.spec.prompts.strategies]
     assert names == ["class-label", "clustered-attributes", "llm"]
-    assert Counter((row["class_name"], row["strategy"]) for row in found) == {(c, n): 1 for c in CLASSES for n in names}
-    for row in found:
+    assert Counter((row["class_name"], row["strategy"]) for row in samples) == {
+        (c, n): 1 for c in CLASSES for n in names
+    }
+    for row in samples:
         words = list(json.loads(row["attributes"]).values())
         plain = f"a photo of a {row['class_name']}"
         expected = {"class-label": plain, "clustered-attributes": f"{plain}, {', '.join(words)}"}
         assert row["prompt"] == expected.get(row["strategy"], row["prompt"])
-    assert all("language model" in row["prompt"] for row in found if row["strategy"] == "llm")
+    assert all("language model" in row["prompt"] for row in samples if row["strategy"] == "llm")
 
 
 def test_nothing_overflows_though_the_vae_does_so_in_fp16(run: Run) -> None:

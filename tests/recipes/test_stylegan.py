@@ -26,7 +26,7 @@ SMALL = ["plan.per_class=3", "output.samples_per_shard=10", "model.batch_size=4"
 
 
 class Canary:
-    """Leaves a file behind when it is unpickled."""
+    """An object that leaves a file behind when it is unpickled."""
 
     def __init__(self, track: Path) -> None:
         self.track = track
@@ -52,7 +52,7 @@ def run(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Path:
-    """A pickle that writes `track` beside itself when it is opened."""
+    """Write a pickle that writes `track` beside itself when it is opened."""
     path = tmp_path / "canary.pkl"
     path.write_bytes(pickle.dumps(Canary(tmp_path / "track")))
     return path
@@ -76,11 +76,11 @@ def request(name: str, seed: int) -> Request:
 
 
 def test_recipe(run: Run, files: Path) -> None:
-    found = rows(run)
-    images = members(run, found, "image")
-    assert len(set(images)) == len(found) == 30
+    samples = rows(run)
+    images = members(run, samples, "image")
+    assert len(set(images)) == len(samples) == 30
     assert {decode_rgb(image).shape for image in images} == {(32, 32, 3)}
-    for row in found:
+    for row in samples:
         assert (row["prompt"], row["negative_prompt"], row["strategy"], row["source"]) == ("", "", "class", "")
         assert row["revision"] == sha256_of(files / "cifar10.pkl")[:12]
         assert (row["license"], row["pipeline"], row["scheduler"]) == ("MIT", "Generator", "none")
@@ -94,22 +94,22 @@ def test_the_shipped_spec_fills_a_second_cifar10() -> None:
 
 
 def test_pixels_are_those_of_the_network(files: Path) -> None:
-    """By hand, in a process that knows the checkout alone."""
+    """The expected pixels come from a process that has only the checkout on its path."""
     program = """if True:
         import legacy, numpy, sys, torch
         g = legacy.load_network_pkl(open("cifar10.pkl", "rb"))["G_ema"].eval()
         z = torch.cat([torch.randn(1, 16, generator=torch.Generator().manual_seed(s)) for s in (5, 6, 7, 8)])
         c = torch.nn.functional.one_hot(torch.tensor([3, 0, 3, 9]), 10).float()
         with torch.no_grad():
-            made = g.synthesis(g.mapping(z, c, truncation_psi=0.5), noise_mode="const")
-        numpy.save(sys.argv[1], (made * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
+            images = g.synthesis(g.mapping(z, c, truncation_psi=0.5), noise_mode="const")
+        numpy.save(sys.argv[1], (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
         """
     path = files / "by_hand.npy"
     subprocess.run([sys.executable, "-c", program, path], cwd=files, check=True)
-    asked = [request("cat", 5), request("airplane", 6), request("cat", 7), request("truck", 8)]
-    made = load(spec_of(files, "model.truncation=0.5")).generate(asked).pixels
-    assert np.array_equal(made, np.load(path))
-    assert len({image.tobytes() for image in made}) == 4
+    requests = [request("cat", 5), request("airplane", 6), request("cat", 7), request("truck", 8)]
+    pixels = load(spec_of(files, "model.truncation=0.5")).generate(requests).pixels
+    assert np.array_equal(pixels, np.load(path))
+    assert len({image.tobytes() for image in pixels}) == 4
 
 
 def test_neighbours_change_nothing_and_the_class_does(files: Path) -> None:
@@ -122,27 +122,28 @@ def test_neighbours_change_nothing_and_the_class_does(files: Path) -> None:
 
 
 def test_truncation_draws_the_images_of_a_class_together(files: Path) -> None:
-    asked = [request("frog", seed) for seed in range(4)]
+    requests = [request("frog", seed) for seed in range(4)]
     spread = [
-        load(spec_of(files, f"model.truncation={psi}")).generate(asked).pixels.std(axis=0).mean() for psi in (1, 0.5, 0)
+        load(spec_of(files, f"model.truncation={psi}")).generate(requests).pixels.std(axis=0).mean()
+        for psi in (1, 0.5, 0)
     ]
     assert spread[0] > spread[1] > spread[2] == 0
 
 
 def test_class_ids_and_sizes(files: Path) -> None:
     spec = spec_of(files, "model.class_ids={cat: 5}", "output.image.size=16")
-    made = load(spec).generate([request("cat", 1), request("dog", 1), request("cat", 2), request("cat", 1)]).pixels
-    assert made.shape == (4, 16, 16, 3)
-    assert np.array_equal(made[0], made[1]), "both are the network's class 5"
-    assert np.array_equal(made[0], made[3])
+    pixels = load(spec).generate([request("cat", 1), request("dog", 1), request("cat", 2), request("cat", 1)]).pixels
+    assert pixels.shape == (4, 16, 16, 3)
+    assert np.array_equal(pixels[0], pixels[1]), "both are the network's class 5"
+    assert np.array_equal(pixels[0], pixels[3])
 
 
 def test_a_network_without_classes(files: Path) -> None:
     spec = spec_of(files, f"model.source={files / 'grey.pkl'}")
     generator = load(spec)
-    made = generator.generate([request("airplane", seed) for seed in range(4)]).pixels
-    assert made.shape == (4, 32, 32, 3)
-    assert np.array_equal(made[..., 0], made[..., 2]), "grey"
+    pixels = generator.generate([request("airplane", seed) for seed in range(4)]).pixels
+    assert pixels.shape == (4, 32, 32, 3)
+    assert np.array_equal(pixels[..., 0], pixels[..., 2]), "grey"
     with pytest.raises(ModelError, match="trained without classes, so it cannot be asked for 'cat'"):
         generator.generate([request("airplane", 1), request("cat", 1)] * 2)
     with pytest.raises(ModelError, match="trained without classes"):
@@ -163,7 +164,11 @@ def test_a_pickle_that_is_not_trusted_is_refused_with_the_remedy(
     content["model"] |= {"source": str(canary), "trust_pickle": False}
     saved.write_text(yaml.safe_dump(content))
     key = rows(run)[0]["key"]
-    spec = ["--out", tmp_path / "out", *(f"--set={one}" for one in (*paths(files, canary), "model.trust_pickle=false"))]
+    spec = [
+        "--out",
+        tmp_path / "out",
+        *(f"--set={override}" for override in (*paths(files, canary), "model.trust_pickle=false")),
+    ]
     generate = ["generate", SPECS / "stylegan-xl-cifar10.yaml", *spec]
     for command in (
         generate,
@@ -173,18 +178,18 @@ def test_a_pickle_that_is_not_trusted_is_refused_with_the_remedy(
         ["report", tmp_path / "run"],
         ["replay", tmp_path / "run", key],
     ):
-        found = jobs(*command)
-        assert found.returncode == 2, text_of(found)
-        assert "runs any code that it contains" in found.stderr
-        assert "say trust_pickle: true" in found.stderr
-        assert "Traceback" not in found.stderr
+        completed = jobs(*command)
+        assert completed.returncode == 2, text_of(completed)
+        assert "runs any code that it contains" in completed.stderr
+        assert "say trust_pickle: true" in completed.stderr
+        assert "Traceback" not in completed.stderr
     assert not (tmp_path / "track").exists()
 
 
 def test_only_making_images_opens_a_trusted_pickle(
     run: Run, canary: Path, files: Path, tmp_path: Path, jobs: Jobs
 ) -> None:
-    overrides = [f"--set={one}" for one in (*paths(files, canary), *SMALL)]
+    overrides = [f"--set={override}" for override in (*paths(files, canary), *SMALL)]
     dry = jobs("generate", SPECS / "stylegan-xl-cifar10.yaml", "--out", tmp_path / "o", "--dry-run", *overrides)
     assert dry.returncode == 0, text_of(dry)
     assert "30 images" in dry.stdout
@@ -193,8 +198,8 @@ def test_only_making_images_opens_a_trusted_pickle(
     (files / "cifar10.pkl").write_bytes(canary.read_bytes())
     try:
         for command in ("verify", "report"):
-            found = jobs(command, run.store.local)
-            assert found.returncode == 0, text_of(found)
+            completed = jobs(command, run.store.local)
+            assert completed.returncode == 0, text_of(completed)
     finally:
         (files / "cifar10.pkl").write_bytes(original)
     assert not (tmp_path / "track").exists()
@@ -205,10 +210,12 @@ def test_only_making_images_opens_a_trusted_pickle(
 
 def test_what_is_missing_is_named_before_anything_is_spent(files: Path, tmp_path: Path, jobs: Jobs) -> None:
     def dry_run(*overrides: str) -> str:
-        given = [f"--set={one}" for one in (*paths(files), *SMALL, *overrides)]
-        found = jobs("generate", SPECS / "stylegan-xl-cifar10.yaml", "--out", tmp_path / "o", "--dry-run", *given)
-        assert found.returncode == 1, text_of(found)
-        return found.stderr
+        settings = [f"--set={override}" for override in (*paths(files), *SMALL, *overrides)]
+        completed = jobs(
+            "generate", SPECS / "stylegan-xl-cifar10.yaml", "--out", tmp_path / "o", "--dry-run", *settings
+        )
+        assert completed.returncode == 1, text_of(completed)
+        return completed.stderr
 
     assert "model.source: no file nowhere.pkl on this node; download" in dry_run("model.source=nowhere.pkl")
     (tmp_path / "dnnlib").mkdir()
@@ -219,15 +226,18 @@ def test_what_is_missing_is_named_before_anything_is_spent(files: Path, tmp_path
 
 def test_a_checkout_that_lacks_a_library(files: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from engine.generators.network_pickle import load_network; from engine.errors import ModelError\n"
+        "import sys; from engine.generators.kinds.stylegan import load_network; from engine.errors import ModelError\n"
         "try: load_network(*sys.argv[1:])\nexcept ModelError as error: print(error)"
     )
     (tmp_path / "dnnlib").mkdir()
     (tmp_path / "dnnlib" / "__init__.py").touch()
     (tmp_path / "legacy.py").write_text("import a_library_of_old\n")
-    given = [sys.executable, "-c", program, files / "cifar10.pkl", tmp_path]
-    found = subprocess.run(given, capture_output=True, text=True, check=True)
-    assert "cannot be imported: No module named 'a_library_of_old'; install what that checkout requires" in found.stdout
+    arguments = [sys.executable, "-c", program, files / "cifar10.pkl", tmp_path]
+    completed = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert (
+        "cannot be imported: No module named 'a_library_of_old'; install what that checkout requires"
+        in completed.stdout
+    )
 
 
 def test_one_checkout_at_a_time(files: Path, tmp_path: Path) -> None:

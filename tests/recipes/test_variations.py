@@ -40,13 +40,13 @@ def caption(image: RealImage) -> str:
 
 
 def bank_of(images: tuple[RealImage, ...], path: Path) -> Path:
-    write_bank(path, [BankRow(one.class_name, caption(one), one.digest, "m", "describe", 0) for one in images])
+    write_bank(path, [BankRow(image.class_name, caption(image), image.digest, "m", "describe", 0) for image in images])
     return path
 
 
 @pytest.fixture(scope="module")
 def small(photos: Path, splits: Splits, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Overrides of captioned-variations.yaml."""
+    """Return overrides of captioned-variations.yaml."""
     bank = bank_of(splits.train, tmp_path_factory.mktemp("bank") / "captions.parquet")
     return (
         f"data.path={photos}",
@@ -134,7 +134,7 @@ def test_the_lower_the_strength_the_nearer_the_image(tmp_path: Path) -> None:
     distances = {}
     for strength in (0.1, 0.5, 1.0):
         requests, images = digits(strength, tmp_path / str(strength))
-        real = np.stack([one.condition.control(*images.shape[1:3]) for one in requests if one.condition is not None])
+        real = np.stack([item.condition.control(*images.shape[1:3]) for item in requests if item.condition is not None])
         distances[strength] = np.abs(images.astype(float) - real).mean(axis=(1, 2, 3))
         others = np.abs(images[:, None].astype(float) - real[None]).mean(axis=(2, 3, 4))
         if strength == 0.1:

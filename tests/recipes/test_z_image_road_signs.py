@@ -30,10 +30,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_image_does_not_depend_on_captions_of_its_batch(run: Run) -> None:
     context = run.context
     generator = load_generator(context.spec.model, context.spec.output.image, context.spec.cluster)
-    found = rows(run)[: context.spec.output.samples_per_shard]
-    slots = [context.plan.slot_of_key(row["key"]) for row in found]
+    samples = rows(run)[: context.spec.output.samples_per_shard]
+    slots = [context.plan.slot_of_key(row["key"]) for row in samples]
     assert len({generator.batch_key(context.request(slot, 0)) for slot in slots}) > 1
-    for slot, row, image in zip(slots, found, members(run, found, "image"), strict=True):
+    for slot, row, image in zip(slots, samples, members(run, samples, "image"), strict=True):
         alone = make_sample(context, slot, row["attempt"], generator)
         assert alone is not None
         assert alone.image == image

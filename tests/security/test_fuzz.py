@@ -38,7 +38,7 @@ jsons = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """A seed with some pieces replaced by others."""
+    """Return a seed with some pieces replaced by others."""
     data = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(1, 3))):
         low = draw(st.integers(0, len(data)))
@@ -78,14 +78,14 @@ def test_a_header_of_a_million_records_costs_one_pass() -> None:
 
 
 def places(content: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place of a tree."""
+    """Return every place of a tree."""
     below = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     return [above, *(place for key, value in below for place in places(value, (*above, key)))]
 
 
 @st.composite
 def changed_specs(draw: st.DrawFn) -> Any:
-    """A shipped spec with one thing in another's place, or under another name."""
+    """Return a shipped spec with one value moved to another place or to another name."""
     content = deepcopy(draw(st.sampled_from(SPECS)))
     *above, last = draw(st.sampled_from(places(content)[1:]))
     holder = content
@@ -152,13 +152,13 @@ def test_many_mistakes_are_some_lines(tmp_path: Path) -> None:
 
 values: dict[str, Callable[[int], st.SearchStrategy[pa.Array]]] = {
     "int64": lambda n: st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=n, max_size=n).map(
-        lambda found: pa.array(found, pa.int64())
+        lambda items: pa.array(items, pa.int64())
     ),
     "text": lambda n: st.lists(st.none() | st.text(), min_size=n, max_size=n).map(
-        lambda found: pa.array(found, pa.string())
+        lambda items: pa.array(items, pa.string())
     ),
-    "bytes": lambda n: st.lists(st.binary(), min_size=n, max_size=n).map(lambda found: pa.array(found, pa.binary())),
-    "floats": lambda n: st.lists(st.floats(), min_size=n, max_size=n).map(lambda found: pa.array(found, pa.float64())),
+    "bytes": lambda n: st.lists(st.binary(), min_size=n, max_size=n).map(lambda items: pa.array(items, pa.binary())),
+    "floats": lambda n: st.lists(st.floats(), min_size=n, max_size=n).map(lambda items: pa.array(items, pa.float64())),
     "lists": lambda n: st.just(pa.array([[1]] * n)),
 }
 COLUMNS = (
@@ -176,10 +176,10 @@ COLUMNS = (
 
 @st.composite
 def indexes(draw: st.DrawFn) -> bytes:
-    """An index of ours with some columns of other values, absent, or twice."""
+    """Return an index of ours with some columns that have other values, are absent or appear twice."""
     table = pq.read_table(index.ours() / "00000.parquet")
     for name in draw(st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=3)):
-        kept = table.select([one for one in table.column_names if one != name])
+        kept = table.select([column for column in table.column_names if column != name])
         kinds = draw(st.sampled_from([*values, None]))
         table = kept if kinds is None else kept.append_column(name, draw(values[kinds](table.num_rows)))
     if draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""Nothing that the shards of others say becomes a path, whatever their keys, formats and classes are."""
+"""No content of foreign shards becomes a path, whatever their keys, formats and classes are."""
 
 import shutil
 from collections.abc import Callable
@@ -23,7 +23,7 @@ CLASSES = ("cat", "../../dog", "/etc")
 
 
 def changed(folder: Path, change: Change) -> Path:
-    """With another row in the index of each shard, as its writer could have made it."""
+    """Change one row in the index of each shard, as a hostile writer could, and return the folder."""
     for path in folder.glob("*.parquet"):
         table = pq.read_table(path)
         rows = table.to_pylist()
@@ -53,11 +53,11 @@ def test_an_export_writes_within_its_folder(form: str, row: dict[str, Any], tmp_
     changed(shards, lambda _: row)
     before = set(tmp_path.rglob("*"))
     code = main(["export", str(shards), "--to", form, "--out", str(place / "out")])
-    made = set(tmp_path.rglob("*")) - before
-    assert all(path.is_relative_to(place / "out") for path in made), made
+    created = set(tmp_path.rglob("*")) - before
+    assert all(path.is_relative_to(place / "out") for path in created), created
     assert (code == 0) == ("image_format" not in row)
     if code == 0:
-        assert "scaped" in "".join(path.name for path in made) or form == "parquet"
+        assert "scaped" in "".join(path.name for path in created) or form == "parquet"
 
 
 @given(key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))

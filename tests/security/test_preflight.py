@@ -1,4 +1,4 @@
-"""A cluster on which others can run code, and a job that tells a secret, are refused before anything is sent there."""
+"""A cluster on which others can run code, and a job that reveals a secret, are refused before any request is sent."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ TOKEN = "Bearer 12ab"
 
 
 class Dashboard(BaseHTTPRequestHandler):
-    """As Ray 2.60's, with the middleware that asks for a token or without it."""
+    """A dashboard like that of Ray 2.60, with or without the token middleware."""
 
     wants_token: ClassVar[bool]
     moved: ClassVar[str | None] = None
@@ -37,7 +37,7 @@ class Dashboard(BaseHTTPRequestHandler):
 
 @contextmanager
 def dashboard(*, wants_token: bool, moved: str | None = None) -> Iterator[int]:
-    """Port of one that listens on every address of this machine."""
+    """Return the port of a dashboard that listens on every address of this machine."""
     handler = type("Handler", (Dashboard,), {"wants_token": wants_token, "moved": moved})
     with ThreadingHTTPServer(("0.0.0.0", 0), handler) as server:
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""No credential in a spec: it is refused before anything is written, and no message repeats it."""
+"""A credential in a spec is refused before anything is written, and no message repeats it."""
 
 import json
 import random
@@ -17,23 +17,23 @@ from tests.conftest import ROOT, Jobs, text_of
 MINIMAL = {"name": "x", "classes": ["a", "b"], "plan": {"per_class": 2}, "model": {"source": "embedded/digits"}}
 
 
-def some(alphabet: str, length: int) -> str:
-    """Such text as issuers draw; written out, it would look like a leak to whoever scans this repository."""
+def random_text(alphabet: str, length: int) -> str:
+    """Return random text for a credential. A literal one would alarm the secret scanners of this repository."""
     return "".join(random.Random(alphabet + str(length)).choices(alphabet, k=length))
 
 
 WORD = string.ascii_letters + string.digits
 SECRETS = {
-    "AWS access key": "AKIA" + some(string.ascii_uppercase, 16),
-    "Hugging Face token": "hf_" + some(string.ascii_letters, 34),
-    "API key": "sk-proj-" + some(WORD, 48),
-    "GitHub token": "ghp_" + some(WORD, 36),
-    "GitLab token": "glpat-" + some(WORD, 20),
-    "Slack token": "xoxb-" + some(string.digits, 12),
-    "JSON web token": f"eyJ{some(WORD, 20)}.eyJ{some(WORD, 40)}.{some(WORD, 43)}",
-    "private key": "-----BEGIN RSA PRIVATE KEY-----\n" + some(WORD, 64),
-    "URL with a password": f"https://me:{some(WORD, 12)}@host.example/v1",
-    "signed URL": f"https://bucket.s3.amazonaws.com/a.tar?X-Amz-Expires=60&X-Amz-Signature={some(WORD, 64)}",
+    "AWS access key": "AKIA" + random_text(string.ascii_uppercase, 16),
+    "Hugging Face token": "hf_" + random_text(string.ascii_letters, 34),
+    "API key": "sk-proj-" + random_text(WORD, 48),
+    "GitHub token": "ghp_" + random_text(WORD, 36),
+    "GitLab token": "glpat-" + random_text(WORD, 20),
+    "Slack token": "xoxb-" + random_text(string.digits, 12),
+    "JSON web token": f"eyJ{random_text(WORD, 20)}.eyJ{random_text(WORD, 40)}.{random_text(WORD, 43)}",
+    "private key": "-----BEGIN RSA PRIVATE KEY-----\n" + random_text(WORD, 64),
+    "URL with a password": f"https://me:{random_text(WORD, 12)}@host.example/v1",
+    "signed URL": f"https://bucket.s3.amazonaws.com/a.tar?X-Amz-Expires=60&X-Amz-Signature={random_text(WORD, 64)}",
 }
 
 
@@ -123,8 +123,10 @@ def test_no_text_takes_long(text: str) -> None:
 
 def test_the_command_line_refuses_it_and_writes_nothing(jobs: Jobs, tmp_path: Path) -> None:
     secret = SECRETS["Hugging Face token"]
-    found = jobs("generate", "jobs/specs/smoke.yaml", "--out", tmp_path / "run", "--set", f"prompts.negative={secret}")
-    assert found.returncode == 2, text_of(found)
-    assert "prompts.negative: looks like a Hugging Face token" in found.stderr
-    assert secret not in text_of(found)
+    completed = jobs(
+        "generate", "jobs/specs/smoke.yaml", "--out", tmp_path / "run", "--set", f"prompts.negative={secret}"
+    )
+    assert completed.returncode == 2, text_of(completed)
+    assert "prompts.negative: looks like a Hugging Face token" in completed.stderr
+    assert secret not in text_of(completed)
     assert not (tmp_path / "run").exists()

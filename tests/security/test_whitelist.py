@@ -1,4 +1,4 @@
-"""What is never run, never loaded and never written, read from the code and seen from outside."""
+"""The calls, loads and writes that the product never makes, checked in the code and by running it."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ class Call:
 
     @classmethod
     def of(cls, node: ast.Call, place: str) -> Self:
-        keywords = {str(one.arg): ast.unparse(one.value) for one in node.keywords}
+        keywords = {str(keyword.arg): ast.unparse(keyword.value) for keyword in node.keywords}
         return cls(place, ast.unparse(node.func), tuple(map(ast.unparse, node.args)), keywords)
 
     @property
@@ -62,7 +62,7 @@ FORBIDDEN: dict[str, Callable[[Call], bool]] = {
 
 @cache
 def calls() -> list[Call]:
-    """Every call in the three packages."""
+    """Return every call in the three packages."""
     paths = [path for package in ("engine", "shards", "jobs") for path in sorted((ROOT / package).rglob("*.py"))]
     nodes = ((path, node) for path in paths for node in ast.walk(ast.parse(path.read_text())))
     return [
@@ -98,7 +98,7 @@ def test_such_a_line_would_be_found(what: str, line: str) -> None:
 
 
 class Canary:
-    """Unpickled, it leaves a file."""
+    """An object that leaves a file when it is unpickled."""
 
     def __init__(self, place: Path) -> None:
         self._place = place

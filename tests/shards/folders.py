@@ -1,4 +1,4 @@
-"""Small folders of shards whose every pixel says which sample it is."""
+"""Small folders of shards whose pixels hold the number of the sample."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,14 +21,14 @@ def write(
     classes: Mapping[int, str] | None = None,
     mask: bool = False,
 ) -> Path:
-    """Shards of 4x4 images of one colour, the number of the sample; its label is that modulo 3."""
+    """Write shards of 4x4 images. The colour is the number of the sample, and the label is that number modulo 3."""
     for start in range(0, count, per_shard):
         name = f"{start // per_shard:05d}"
         with ShardWriter(folder, name) as writer:
             for number in range(start, min(start + per_shard, count)):
                 writer.add(_sample(prefix, number, synthetic, classes or {}, mask))
             files = writer.publish()
-        open_store(folder).publish_json(f"{name}_stats.json", {"count": 0, "files": [one.as_json() for one in files]})
+        open_store(folder).publish_json(f"{name}_stats.json", {"count": 0, "files": [file.as_json() for file in files]})
     return folder
 
 

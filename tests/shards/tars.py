@@ -1,4 +1,4 @@
-"""Tars for tests, as other tools write them, and what Python's tarfile finds in them."""
+"""Tars as other tools write them, and their members according to Python's tarfile."""
 
 import io
 import mmap
@@ -26,7 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\n, or what begins like one"
 JPG = b"\xff\xd8\xff\xe0, or what begins like one"
 
 
-# Any text that can name a file, and any bytes that are no UTF-8; "/" at the end is a directory's.
+# Any text that can name a file, and any bytes that are not UTF-8. A "/" at the end marks a directory.
 names = st.one_of(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40),
     st.binary(min_size=1, max_size=40).map(lambda raw: raw.replace(b"\0", b"_").decode("utf-8", "surrogateescape")),
@@ -35,7 +35,7 @@ names = st.one_of(
 
 
 def pack(files: Sequence[Entry], format: int = tarfile.USTAR_FORMAT) -> bytes:
-    """A tar of these names and contents."""
+    """Return a tar of these names and contents."""
     return pack_types([(name, data, tarfile.REGTYPE) for name, data in files], format)
 
 

@@ -21,17 +21,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write(root / "real", "r", 21, False, mask=True), write(root / "synthetic", "s", 50, True, mask=True)
 
 
-def mix(folders: tuple[Path, Path], alpha: Any = 0.5, *, mask: bool = False, **more: Any) -> MixedStream:
-    real, synthetic = (ShardStream(folder, threads=more.pop("threads", 1), mask=mask) for folder in folders)
-    return MixedStream(real, synthetic, alpha, **({"batch_size": 12} | more))
+def mix(folders: tuple[Path, Path], alpha: Any = 0.5, *, mask: bool = False, **options: Any) -> MixedStream:
+    real, synthetic = (ShardStream(folder, threads=options.pop("threads", 1), mask=mask) for folder in folders)
+    return MixedStream(real, synthetic, alpha, **({"batch_size": 12} | options))
 
 
 def keys(batches: Iterable[dict[str, Any]]) -> list[list[str]]:
     return [batch["key"] for batch in batches]
 
 
-def expected_keys(folders: tuple[Path, Path], steps: int, **more: Any) -> list[list[str]]:
-    return [list(batch.key) for batch in islice(mix(folders, **more), steps)]
+def expected_keys(folders: tuple[Path, Path], steps: int, **options: Any) -> list[list[str]]:
+    return [list(batch.key) for batch in islice(mix(folders, **options), steps)]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

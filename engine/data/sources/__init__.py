@@ -1,1 +1,1 @@
-"""The sources of real images. Each file is one plug-in; see `engine.data.source`."""
+"""The sources of real images. Each file is one plug-in; see `engine.plugins`."""

@@ -6,7 +6,7 @@ from typing import Literal
 from engine.config.data_spec import SOURCES, SourceSettings
 from engine.data.real_image import RealImage, RealSet
 from engine.errors import DataError
-from shards.codec import Pixels, encode_rgb
+from shards.codec import encode_rgb
 
 
 class Cifar10Settings(SourceSettings):
@@ -29,16 +29,12 @@ def open_cifar10(settings: Cifar10Settings) -> RealSet:
     classes = tuple(parts[0].classes)
     train, test = (
         tuple(
-            RealImage(int(label), classes[label], f"{path}:{name}[{i}]", partial(_png, part.data[i]))
+            RealImage(int(label), classes[label], f"{path}:{name}[{i}]", partial(encode_rgb, part.data[i], "png"))
             for i, label in enumerate(part.targets)
         )
         for part, name in zip(parts, ("train", "test"), strict=True)
     )
     return RealSet(classes, train, test)
-
-
-def _png(pixels: Pixels) -> bytes:
-    return encode_rgb(pixels, "png")
 
 
 SOURCES.register(Cifar10Settings, open_cifar10)

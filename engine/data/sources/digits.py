@@ -13,8 +13,7 @@ from engine.data.real_image import RealImage, RealSet
 from shards.codec import Pixels, encode_rgb
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_FINER = 4
-"""Side in pixels of the cells of the 32x32 bitmaps from which the 8x8 images were counted."""
+_FINER = 4  # side of the cells of the 32x32 bitmaps from which the 8x8 images were counted
 
 
 class DigitsSettings(MaskedSourceSettings):
@@ -43,12 +42,9 @@ def open_digits(settings: DigitsSettings) -> RealSet:
     images = []
     for i, label in enumerate(map(int, data.target)):
         read_mask = None if settings.masks is None else partial(_strokes, grey[i], label)
-        images.append(RealImage(label, CLASSES[label], f"digits[{i}]", partial(_png, grey[i]), read_mask))
+        read = partial(encode_rgb, np.repeat(grey[i, :, :, None], 3, axis=2), "png")
+        images.append(RealImage(label, CLASSES[label], f"digits[{i}]", read, read_mask))
     return RealSet(CLASSES, tuple(images))
-
-
-def _png(grey: Pixels) -> bytes:
-    return encode_rgb(np.repeat(grey[:, :, None], 3, axis=2), "png")
 
 
 def _strokes(grey: Pixels, label: int) -> Mask:

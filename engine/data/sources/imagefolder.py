@@ -7,8 +7,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from engine.config.data_spec import SOURCES, FileSourceSettings, MaskedSourceSettings, MaskPalette
-from engine.config.palette import Palette
+from engine.config.data_spec import SOURCES, FileSourceSettings, MaskedSourceSettings, MaskPalette, Palette
 from engine.data.masks import Mask, read_mask
 from engine.data.open_source import list_class_folders, with_held_out
 from engine.data.real_image import RealSet

@@ -51,7 +51,6 @@ def _open(path: str, spec: ParquetSettings) -> RealSet:
 
 
 def _read(file: Path, spec: ParquetSettings) -> pa.Table:
-    """The image and label columns, once they are seen to be such."""
     try:
         schema = pq.read_schema(file)
         _check_columns(file, schema, spec)

@@ -1,12 +1,10 @@
 """WebDataset tars, ours or another's: an image and a `.cls` of the same key, perhaps a `.json` with `class_name`."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.config.data_spec import SOURCES, FileSourceSettings, MaskedSourceSettings, MaskPalette
-from engine.config.palette import Palette
+from engine.config.data_spec import SOURCES, FileSourceSettings, MaskedSourceSettings, MaskPalette, Palette
 from engine.data.foreign_tars import Members, label_of, mask_member, metadata_of, read_samples
 from engine.data.masks import Mask, read_mask
 from engine.data.open_source import with_held_out
@@ -70,11 +68,7 @@ def _mask(place: str, members: Members, palette: Palette | None) -> Callable[[],
     if palette is None:
         return None
     read = mask_member(place, members, tuple(palette), "data.masks", "data.masks.palette")
-    return partial(_decoded, read, palette, f"{place}.mask.png")
-
-
-def _decoded(read: Callable[[], bytes], palette: Palette, origin: str) -> Mask:
-    return read_mask(read(), palette, origin, "data.masks.palette")
+    return lambda: read_mask(read(), palette, f"{place}.mask.png", "data.masks.palette")
 
 
 def _metadata(place: str, members: Members, synthetic: bool) -> dict[str, Any]:
@@ -85,10 +79,10 @@ def _metadata(place: str, members: Members, synthetic: bool) -> dict[str, Any]:
 
 
 def _image(place: str, members: Members) -> Callable[[], bytes]:
-    for extension in _IMAGES:
-        if extension in members:
-            return members[extension]
-    raise DataError(f"{place}: no image ({', '.join(_IMAGES)}) among {sorted(members)}")
+    extension = next((extension for extension in _IMAGES if extension in members), None)
+    if extension is None:
+        raise DataError(f"{place}: no image ({', '.join(_IMAGES)}) among {sorted(members)}")
+    return members[extension]
 
 
 SOURCES.register(WebdatasetSettings, open_webdataset)

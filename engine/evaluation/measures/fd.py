@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.distances import Features
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, TooFew, Values
 from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.neighbours import Features
 
 Floats = NDArray[np.float64]
 
@@ -38,8 +38,7 @@ class FrechetDistance(Measure):
 def fd(real: Features, synthetic: Features) -> float:
     """Return the squared Fréchet distance (Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017).
 
-    Small sets bias it upwards, so compare equal sizes. Raises TooFew for a set that has no more images than dimensions:
-    its covariance is singular and the bias large.
+    Small sets bias it upwards. Raises TooFew for a set without more images than dimensions: its covariance is singular.
     """
     for features in (real, synthetic):
         if len(features) <= features.shape[1]:

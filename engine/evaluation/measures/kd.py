@@ -5,9 +5,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.distances import Features
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
 from engine.evaluation.measure_result import Column, EncoderInfo
+from engine.evaluation.neighbours import Features
 
 _BLOCK_IMAGES = 1000
 
@@ -36,9 +36,8 @@ class KernelDistance(Measure):
 def kd(real: Features, synthetic: Features, seed: int = 0) -> tuple[float, float]:
     """Return the squared maximum mean discrepancy with the kernel (x.y / dimensions + 1)^3, and its standard error.
 
-    It is unbiased, so it may be negative (Binkowski et al., "Demystifying MMD GANs", 2018). It is the mean over
-    disjoint random blocks of at most 1,000 images of each set. The standard error is that of the jackknife (Arvesen,
-    1969), which is defined for a single block too. Both sets need at least 3 images.
+    The mean over disjoint random blocks of at most 1,000 images of each set; unbiased, so it may be negative (Binkowski
+    et al., "Demystifying MMD GANs", 2018). The error is the jackknife's (Arvesen, 1969). Each set needs 3 images.
     """
     blocks = -(-min(len(real), len(synthetic)) // _BLOCK_IMAGES)
     random = np.random.default_rng(seed)

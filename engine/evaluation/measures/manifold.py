@@ -4,9 +4,9 @@ from typing import Literal
 
 import numpy as np
 
-from engine.evaluation.distances import Features, neighbour_radii, squared_distances
 from engine.evaluation.measure_plugin import MEASURES, Measure, MeasuredImages, MeasureSettings, Values
 from engine.evaluation.measure_result import Column
+from engine.evaluation.neighbours import Features, neighbour_radii, squared_distances
 
 _PRECISION_NEIGHBOURS = 3
 _DENSITY_NEIGHBOURS = 5

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.data.class_folders import file_name
 from engine.errors import SpecError
-from engine.export.export_format import EXPORT_FORMATS, ExportSchema, ExportSettings
+from engine.export.export_format import ExportSchema
 from shards.codec import CorruptImage, decode_mask
 from shards.errors import ShardError
 from shards.sample import Sample
@@ -20,16 +20,8 @@ from shards.sample import Sample
 Mask = NDArray[np.uint8]
 
 
-class CocoExportSettings(ExportSettings):
-    """Settings of the format `coco`."""
-
-    name: Literal["coco"]
-    background: str | None = None
-    """A mask class that gets no annotations."""
-
-
 class CocoWriter:
-    """A writer of `folder/images/KEY.<format>` and `folder/annotations.json`.
+    """A writer of `folder/images/KEY.<format>` and `folder/annotations.json`. background: class without annotations.
 
     Each connected region of a mask class gets an annotation with uncompressed RLE, so the annotations of an image give
     its mask back exactly. A category's id is its index in the mask plus 1, because detectors reserve 0.
@@ -37,8 +29,8 @@ class CocoWriter:
 
     data_files = None
 
-    def __init__(self, settings: CocoExportSettings) -> None:
-        self._background = settings.background
+    def __init__(self, background: str | None = None) -> None:
+        self._background = background
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
         """Write a split. Raises SpecError if there are no masks or no such background, ShardError for a bad mask."""
@@ -113,6 +105,3 @@ def run_lengths(columns: NDArray[np.bool_], left: int, shape: tuple[int, ...]) -
     edges = np.flatnonzero(padded[1:] != padded[:-1]) + left * shape[0]
     counts = np.diff(edges, prepend=0, append=shape[0] * shape[1])
     return {"size": list(shape), "counts": np.trim_zeros(counts, "b").tolist()}
-
-
-EXPORT_FORMATS.register(CocoExportSettings, CocoWriter)

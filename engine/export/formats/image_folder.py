@@ -3,31 +3,21 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 
 from engine.data.class_folders import file_name, folder_names
-from engine.export.export_format import EXPORT_FORMATS, ExportSchema, ExportSettings
+from engine.export.export_format import ExportSchema
 from shards.sample import Sample
 
 # A hub client infers each split's types from its values and refuses splits that differ, so no value may be null.
 _MISSING_VALUES = {pa.string(): "", pa.int64(): 0, pa.float64(): 0.0, pa.bool_(): False}
 
 
-class ImageFolderExportSettings(ExportSettings):
-    """Settings of the format `imagefolder`."""
-
-    name: Literal["imagefolder"]
-
-
 class ImageFolderWriter:
     """A writer of `folder/<class>/KEY.<format>`, the bytes as stored, and `metadata.jsonl` with all json fields."""
 
     data_files = "**"
-
-    def __init__(self, settings: ImageFolderExportSettings) -> None:
-        pass
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
         """Write a split."""
@@ -43,6 +33,3 @@ class ImageFolderWriter:
                     field.name: sample.meta.get(field.name, _MISSING_VALUES.get(field.type)) for field in schema.fields
                 }
                 file.write(json.dumps({"file_name": path} | row, ensure_ascii=False) + "\n")
-
-
-EXPORT_FORMATS.register(ImageFolderExportSettings, ImageFolderWriter)

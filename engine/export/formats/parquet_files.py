@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.data.class_folders import file_name
-from engine.export.export_format import EXPORT_FORMATS, ExportSchema, ExportSettings
+from engine.export.export_format import ExportSchema
 from shards.sample import Sample
 
 _FILE_BYTES = 500_000_000
@@ -23,19 +23,10 @@ _HUB_TYPES = {pa.float64(): "float64"}
 T = TypeVar("T")
 
 
-class ParquetExportSettings(ExportSettings):
-    """Settings of the format `parquet`."""
-
-    name: Literal["parquet"]
-
-
 class ParquetFilesWriter:
     """A writer of `folder/NNNNN.parquet` of at most about 500 MB each. One row group of about 32 MB is in memory."""
 
     data_files = "*.parquet"
-
-    def __init__(self, settings: ParquetExportSettings) -> None:
-        pass
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
         """Write a split."""
@@ -87,6 +78,3 @@ def _chunks(items: Iterable[T], size: Callable[[T], int], limit: int) -> Iterato
 
     for _, chunk in groupby(numbered(), itemgetter(0)):
         yield (item for _, item in chunk)
-
-
-EXPORT_FORMATS.register(ParquetExportSettings, ParquetFilesWriter)

@@ -48,9 +48,7 @@ def _check_classes(path: Path, names: Iterable[str], classes: Sequence[str]) -> 
 
 def masks_as_layouts(images: Iterable[RealImage]) -> tuple[RealImage, ...]:
     """Return the masks of real images as grey layouts."""
-    return tuple(
-        RealImage(image.label, image.class_name, image.origin, partial(_encode_mask, image)) for image in images
-    )
+    return tuple(replace(image, read=partial(_encode_mask, image), read_mask=None) for image in images)
 
 
 def _encode_mask(image: RealImage) -> bytes:
@@ -80,7 +78,6 @@ def draw_shapes(seed: int, index: int, background: int, most: int, size: tuple[i
 
 
 def _draw_shape(mask: Mask, rng: np.random.Generator, index: int, box: tuple[int, int, int, int]) -> None:
-    """Draw a random shape into the box (top, left, height, width)."""
     top, left, height, width = box
     shape = int(rng.integers(3))
     if shape == 0:

@@ -1,4 +1,4 @@
-"""Smooth changes of an image and its mask, both alike: rotation, scale, shift and elastic distortion."""
+"""Smooth changes of an image and its mask: rotation, scale, shift and elastic distortion."""
 
 import math
 from dataclasses import dataclass

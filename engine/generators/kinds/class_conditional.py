@@ -14,8 +14,7 @@ from engine.generators.diffusers_generator import DiffusersGenerator
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.generator import PendingImages, Request
 
-_EMPTY_CLASS = 1000
-"""The class that the pipeline of diffusers guides away from, for any model."""
+_EMPTY_CLASS = 1000  # the class that the pipeline of diffusers guides away from, for any model
 
 
 class ClassConditionalSettings(ClassIndexSettings, DiffusersSettings):
@@ -30,14 +29,14 @@ class ClassConditionalSettings(ClassIndexSettings, DiffusersSettings):
         return self
 
 
-class ClassConditional(DiffusersGenerator):
+class ClassConditional(DiffusersGenerator[ClassConditionalSettings]):
     """A generator of images of a class."""
 
     loader = "DiTPipeline"
 
     def __init__(self, model: ClassConditionalSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
         super().__init__(model, image, cluster)
-        self._model, self._classes = model, int(self._pipe.pipeline.transformer.config.num_embeds_ada_norm)
+        self._classes = int(self._pipe.pipeline.transformer.config.num_embeds_ada_norm)
         model.check_class_ids(self._classes)
         if model.guidance > 1 and self._classes != _EMPTY_CLASS:
             raise ModelError(

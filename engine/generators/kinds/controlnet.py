@@ -48,7 +48,7 @@ class ControlNetSettings(DiffusersSettings):
         return self
 
 
-class ControlNet(DiffusersGenerator):
+class ControlNet(DiffusersGenerator[ControlNetSettings]):
     """A generator of images that follow their condition. If that is a layout, its mask is the label."""
 
     loader = "AutoPipelineForText2Image"
@@ -56,7 +56,6 @@ class ControlNet(DiffusersGenerator):
     def __init__(self, model: ControlNetSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
         super().__init__(model, image, cluster)
         _check_compatible(self._pipe.pipeline, model)
-        self._scale = model.scale
 
     def generate(self, requests: Sequence[Request]) -> PendingImages:
         """Make one batch from its control images and prompts."""
@@ -64,7 +63,7 @@ class ControlNet(DiffusersGenerator):
             requests,
             self._pipe.stored_masks(requests),
             image=self._pipe.control_images(requests),
-            controlnet_conditioning_scale=self._scale,
+            controlnet_conditioning_scale=self._model.scale,
             **self._pipe.encode_prompts(requests),
         )
 

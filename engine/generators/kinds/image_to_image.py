@@ -5,10 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.config.cluster_spec import ClusterSpec
 from engine.config.condition_spec import ConditionSpec, RealCondition
 from engine.config.model_settings import GENERATORS
-from engine.config.output_spec import ImageSpec
 from engine.generators.diffusers_generator import DiffusersGenerator
 from engine.generators.diffusers_settings import DiffusersSettings
 from engine.generators.generator import PendingImages, Request
@@ -39,20 +37,15 @@ class ImageToImageSettings(DiffusersSettings):
         return self
 
 
-class ImageToImage(DiffusersGenerator):
+class ImageToImage(DiffusersGenerator[ImageToImageSettings]):
     """A generator of variations of the images of `condition`."""
 
     loader = "AutoPipelineForImage2Image"
 
-    def __init__(self, model: ImageToImageSettings, image: ImageSpec, cluster: ClusterSpec) -> None:
-        super().__init__(model, image, cluster)
-        self._strength = model.strength
-
     def generate(self, requests: Sequence[Request]) -> PendingImages:
         """Make one batch from its images and prompts."""
-        images = self._pipe.control_images(requests)
-        prompts = self._pipe.encode_prompts(requests)
-        return self._pipe.generate(requests, image=images, strength=self._strength, **prompts)
+        images, prompts = self._pipe.control_images(requests), self._pipe.encode_prompts(requests)
+        return self._pipe.generate(requests, image=images, strength=self._model.strength, **prompts)
 
 
 GENERATORS.register(ImageToImageSettings, ImageToImage)

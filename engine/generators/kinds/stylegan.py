@@ -1,8 +1,11 @@
 """StyleGAN-XL and related GANs: a network pickle, and the checkout that unpickles it (Sauer et al., 2022)."""
 
+import importlib
 import json
+import sys
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,14 +13,13 @@ from pydantic import Field, model_validator
 from engine.config.cluster_spec import ClusterSpec
 from engine.config.model_settings import GENERATORS
 from engine.config.output_spec import ImageSpec
+from engine.errors import ModelError
 from engine.generators.class_index import ClassIndexSettings
 from engine.generators.generator import ModelFacts, PendingImages, Request
-from engine.generators.network_pickle import check_checkout, load_network
 from engine.models.devices import pick_device
 from shards.storage.commit import sha256_of
 
-_NOISE_MODE = "const"
-"""Use the network's noise inputs, if it has any, as they were saved: nothing of an image is random but its seed."""
+_NOISE_MODE = "const"  # noise inputs as they were saved: nothing of an image is random but its seed
 
 
 class StyleGanSettings(ClassIndexSettings):
@@ -65,7 +67,16 @@ class StyleGan:
         self._model, self._device_name, self._stages = model, device.name, DeviceStages(device.name)
         self._downloader = ImageDownloader(device.name, self._stages, image.size)
         self.batch_size, self.device = model.fixed_batch_size(), device.description
-        self.facts = _facts(model, network)
+        self.facts = ModelFacts(
+            model=model.source,
+            revision=sha256_of(Path(model.source).expanduser())[:12],
+            license=model.license,
+            pipeline=type(network).__name__,
+            scheduler="none",
+            settings=json.dumps({"truncation": model.truncation, "noise_mode": _NOISE_MODE}),
+            adapters=(),
+            generation=1,
+        )
 
     def batch_key(self, request: Request) -> Hashable:
         """Return the same key for all requests."""
@@ -88,17 +99,45 @@ class StyleGan:
             return self._downloader.start(images.expand(-1, 3, -1, -1) / 2 + 0.5)
 
 
-def _facts(model: StyleGanSettings, network: Any) -> ModelFacts:
-    return ModelFacts(
-        model=model.source,
-        revision=sha256_of(Path(model.source).expanduser())[:12],
-        license=model.license,
-        pipeline=type(network).__name__,
-        scheduler="none",
-        settings=json.dumps({"truncation": model.truncation, "noise_mode": _NOISE_MODE}),
-        adapters=(),
-        generation=1,
-    )
+_CODE = ("legacy.py", "dnnlib/__init__.py")
+
+
+def check_checkout(source: str, code: str) -> None:
+    """Raise ModelError if a file is missing. Opens no file."""
+    if not Path(source).expanduser().is_file():
+        raise ModelError(f"model.source: no file {source} on this node; download the network pickle, and give its path")
+    for name in _CODE:
+        if not (Path(code).expanduser() / name).is_file():
+            raise ModelError(
+                f"model.code: {code} has no {name}; give the checkout of the network's code, such as stylegan-xl"
+            )
+
+
+def load_network(source: str, code: str) -> Any:
+    """Return the torch module `G_ema` of a StyleGAN's pickle, read by the checkout in `code`. Raises ModelError."""
+    check_checkout(source, code)
+    folder = Path(code).expanduser().resolve()
+    sys.path.insert(0, str(folder))  # first, since the pickle's classes import modules of it as well
+    try:
+        with Path(source).expanduser().open("rb") as file:
+            legacy = importlib.import_module("legacy")
+            if Path(str(legacy.__file__)).parent != folder:
+                raise ModelError(
+                    f"model.code: this process has imported {legacy.__file__} already; use one checkout at a time"
+                )
+            return legacy.load_network_pkl(file)["G_ema"]
+    except ImportError as error:
+        raise ModelError(
+            f"model.code: {code} cannot be imported: {error}; install what that checkout requires, or give the "
+            "one that wrote the pickle"
+        ) from error
+    except (UnpicklingError, EOFError, AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"model.source: {source} is not a network pickle for {code}: {error!r}; download it again, or give the "
+            "checkout that wrote it"
+        ) from error
+    finally:
+        sys.path.remove(str(folder))
 
 
 GENERATORS.register(StyleGanSettings, StyleGan)

@@ -15,7 +15,7 @@ class TextToImageSettings(DiffusersSettings):
     kind: Literal["text-to-image"] = "text-to-image"
 
 
-class TextToImage(DiffusersGenerator):
+class TextToImage(DiffusersGenerator[TextToImageSettings]):
     """A generator of images from prompts."""
 
     loader = "AutoPipelineForText2Image"

@@ -1,9 +1,6 @@
-"""Asynchronous launches: remove the points at which a diffusers pipeline makes the host wait for a GPU.
+"""Asynchronous launches: remove the points at which diffusers 0.42 makes the host wait for a GPU.
 
-torch waits for the GPU whenever it copies from ordinary memory, and whenever Python reads a number that is on the
-device. diffusers 0.42 does so at the beginning of each batch for timesteps, noise and SDXL's sizes, and in each step of
-schedulers that look a timestep up. These points remain: the noise of ancestral schedulers, Z-Image, which reads each
-timestep itself, families that encode their texts in each call, and safety checkers.
+At the beginning of each batch it copies timesteps, noise and SDXL's sizes; some schedulers look a timestep up in steps.
 """
 
 from collections.abc import Callable

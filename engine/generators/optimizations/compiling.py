@@ -12,11 +12,9 @@ from engine.errors import ModelError
 from shards.storage.locations import cache_home
 
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-_MAX_GRAPHS = 64
-"""Most graphs of one network: each shape of a batch, with each set of adapters, has its own."""
+_MAX_GRAPHS = 64  # of one network: each shape of a batch, with each set of adapters, has its own
 _COMPILED_BY_BLOCK = "ZImageTransformer2DModel"
-"""It takes captions of different lengths and pads them inside. As a whole it would be compiled for each combination of
-lengths. The inputs of its blocks have the length of the bucket."""
+"""It pads captions inside, so as a whole it would be compiled for each combination of their lengths."""
 
 
 def compile_networks(pipe: Any, mode: str) -> None:
@@ -33,6 +31,7 @@ def compile_networks(pipe: Any, mode: str) -> None:
 
     # Beyond its limit torch would run uncompiled code, and the order of earlier batches would decide for which shapes.
     _dynamo.config.recompile_limit, _dynamo.config.fail_on_recompile_limit_hit = _MAX_GRAPHS, True
+    # All modes but max-autotune choose kernels without timing them, so that every actor uses the same ones.
     options = {**_inductor.list_mode_options(mode), "deterministic": mode != "max-autotune"}
     # Never dynamic: the second shape would be compiled for all shapes, and bytes would depend on the order of shapes.
     compile_forward = partial(torch.compile, dynamic=False, options=options)
@@ -73,6 +72,7 @@ def _with_own_outputs(compiled: Callable[..., Any], forward: Callable[..., Any])
 
 
 def _share_cache() -> None:
+    """Let the actors of a node share compiled code."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     # If the user set no folder, torch sets its own default when it is imported.

@@ -30,9 +30,8 @@ class OptimizationsSpec(Strict):
     nondeterministic: bool = False
     """Allow settings whose bytes may differ between nodes and from one day to the next."""
     decode_batch: Count | None = None
-    """Images that the VAE decodes at once. If none, the whole batch, or equal groups of it if a layer's output would
-    have 2**31 values. It is part of the batch's shape, and so of the result: if it does not divide the batch, the last
-    group is padded. Smaller groups need less memory, and may be faster for large images."""
+    """Images that the VAE decodes at once, part of the batch's shape, and so of the result. Fewer need less memory.
+    None: the whole batch, or equal groups of it if a layer's output would have 2**31 values."""
     fp8: bool = False
     """Convert the denoiser's linear layers to 8-bit floats with a scale for each row (torchao), from compute capability
     8.9 on. The other layers stay in bf16. Images differ from those in bf16."""

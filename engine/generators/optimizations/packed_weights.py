@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from engine.models.devices import Device
 
-_ADAPTED_LAYER = "base_layer"
-"""The name that peft gives to a layer that an adapter wraps."""
+_ADAPTED_LAYER = "base_layer"  # the name that peft gives to a layer that an adapter wraps
 
 
 def can_pack(device: Device) -> bool:
@@ -31,12 +30,9 @@ def pack_convolutions(pipe: Any) -> None:
         network = getattr(pipe, component, None)
         for name, layer in network.named_modules() if network is not None else ():
             # Layers with an adapter stay as they are: some kinds of adapters compute with the weights.
-            if type(layer) is nn.Conv2d and _is_plain(layer) and not name.endswith(_ADAPTED_LAYER):
+            plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and isinstance(layer.padding, tuple)
+            if plain and not name.endswith(_ADAPTED_LAYER):
                 _pack(layer)
-
-
-def _is_plain(layer: nn.Conv2d) -> bool:
-    return layer.padding_mode == "zeros" and isinstance(layer.padding, tuple)
 
 
 def _pack(layer: nn.Conv2d) -> None:

@@ -7,11 +7,9 @@ import torch
 from engine.errors import ModelError
 from engine.models.devices import Device
 
-_MULTIPLE = 16
-"""The GPU's 8-bit instructions need matrices whose sides are multiples of this."""
+_MULTIPLE = 16  # of which the GPU's 8-bit instructions need the sides of matrices
 _CAPABILITY = (8, 9)
-_MIN_ROW_MAXIMUM = 1e-12
-"""Lower bound of a row's largest value, by which the row is scaled: SDXL's empty negative prompt has rows of zeros."""
+_MIN_ROW_MAXIMUM = 1e-12  # by which a row is scaled at least: SDXL's empty negative prompt has rows of zeros
 
 
 def quantize(pipe: Any, device: Device) -> None:

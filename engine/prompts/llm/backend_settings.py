@@ -7,9 +7,7 @@ from pydantic import Field, field_validator
 
 from engine.config.strict import Count, Strict
 
-_CONNECTION_FIELDS = frozenset(
-    {"url", "api_key_env", "parallel", "requests_per_minute", "timeout_s", "attempts", "backoff_s"}
-)
+_CONNECTION_FIELDS = {"url", "api_key_env", "parallel", "requests_per_minute", "timeout_s", "attempts", "backoff_s"}
 """Settings of the connection to a server, which do not affect its responses."""
 
 
@@ -21,14 +19,11 @@ class _Sampling(Strict):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that affect the responses."""
-        return self.model_dump(mode="json", exclude=set(_CONNECTION_FIELDS))
+        return self.model_dump(mode="json", exclude=_CONNECTION_FIELDS)
 
 
 class TransformersSpec(_Sampling):
-    """A causal language model, on a GPU if there is one. Only safetensors are loaded, and no code of the model.
-
-    The instruction goes through the chat template; a tokenizer without a template gets the plain instruction.
-    """
+    """A causal language model, on a GPU if there is one. A tokenizer without template gets the plain instruction."""
 
     backend: Literal["transformers"]
     name: str = "google/gemma-2b-it"
@@ -51,10 +46,7 @@ class TransformersSpec(_Sampling):
 
 
 class VisionSpec(TransformersSpec):
-    """A vision-language model that transformers loads as AutoModelForImageTextToText, with a chat template.
-
-    Qwen-VL, LLaVA, SmolVLM, InternVL and Gemma 3 have one; BLIP and GIT have none and do not work.
-    """
+    """An AutoModelForImageTextToText of transformers with a chat template, like Qwen-VL, LLaVA, SmolVLM and Gemma 3."""
 
     name: str = "Qwen/Qwen3-VL-2B-Instruct"
     max_tokens: Count = 128
@@ -76,8 +68,7 @@ class _ServerSpec(_Sampling):
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
     """Attempts at a request before the job fails. 429, 5xx, a broken response and no response are retried."""
     backoff_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Seconds before the second attempt, with up to 50% jitter. They double with each attempt, up to a minute. A
-    server's Retry-After takes precedence."""
+    """Seconds before the second attempt, doubled for each later one. A server's Retry-After takes precedence."""
 
     @property
     def title(self) -> str:

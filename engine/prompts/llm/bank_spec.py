@@ -114,7 +114,7 @@ class CaptionBankSpec(BankSpec):
 
 
 def check_words(spec: BankSpec, classes: Sequence[str]) -> None:
-    """Raise SpecError if `words` has a class that the data does not have."""
+    """Raise SpecError if `words` names an unknown class."""
     if unknown := spec.words.keys() - set(classes):
         raise SpecError(f"words has {min(unknown)!r}, which is no class of the data: {', '.join(classes)}")
 

@@ -9,22 +9,21 @@ from functools import partial
 from pathlib import Path
 
 from engine.errors import BankIncomplete, RunMismatch
+from engine.prompts.llm.backend_settings import ServerSpec, TransformersSpec, VisionSpec
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.language_model import AnsweredQuestion, Log
-from engine.prompts.llm.load_model import load_language_model
+from engine.prompts.llm.language_model import AnsweredQuestion, LanguageModel, Log
 from engine.prompts.llm.question_planner import QuestionPlanner, TopicResult
 from engine.prompts.llm.response_cache import ResponseCache, open_response_cache
 from engine.prompts.prompt_bank import BankRow, write_bank
 
 _SHOWN = 5
 _SECONDS_BETWEEN_LINES = 5.0
-_RATE_WINDOW = 32
-"""Number of calls that the rate is measured over, so that it recovers soon after a pause."""
+_RATE_WINDOW = 32  # calls that the rate is measured over, so that it recovers soon after a pause
 
 
 @dataclass(frozen=True)
 class BankSummary:
-    """Numbers of a written bank. rejected: number of rejected lines by reason. missing: number of missing prompts."""
+    """Numbers of a written bank. rejected: lines by reason. missing: prompts."""
 
     path: Path
     rows: int
@@ -47,7 +46,6 @@ class _QuestionProgress:
         log(f"{self._name}: {total:,} requests")
 
     def add(self, count: int) -> None:
-        """Count responses that arrived together."""
         now = time.monotonic()
         self._answered += count
         self._calls.append((now, self._answered))
@@ -77,35 +75,23 @@ def fill_bank(
 ) -> BankSummary:
     """Ask until every topic has enough prompts, then write the bank. The same call again asks only what is missing.
 
-    may_miss: returns the number of prompts of a class that may be missing in the end.
-
-    Raises BankIncomplete if more are missing, and the errors of `open_response_cache` and of the model. All responses
-    so far are kept.
+    Raises BankIncomplete if more prompts of a class are missing than `may_miss` returns for it, and the errors of
+    `open_response_cache` and of the model. All responses so far are kept.
     """
     cache_path = response_cache_path(out)
     if out.exists() and not cache_path.exists():
         raise RunMismatch(f"{out} exists without its responses, {cache_path.name}; choose another --out")
     results = [TopicResult(topic) for topic in planner.topics]
     with open_response_cache(cache_path, spec.identity()) as cache:
-        _ask(spec, planner, results, cache, log)
+        model = None
+        for number, questions in enumerate(planner.rounds(results, cache.responses), 1):
+            model = model or _load_model(spec.model, log)  # not loaded if the cache answers all questions
+            model.answer(questions, partial(_store, cache, _QuestionProgress(number, len(questions), log)))
         _check_complete(results, may_miss, cache_path)
         write_bank(out, _make_rows(spec, planner, results))
     rejected = sum((result.rejected for result in results), Counter[str]())
     accepted = sum(len(result.accepted) for result in results)
     return BankSummary(out, accepted, rejected, sum(result.missing for result in results))
-
-
-def _ask(
-    spec: PromptBankSpec | CaptionBankSpec,
-    planner: QuestionPlanner,
-    results: Sequence[TopicResult],
-    cache: ResponseCache,
-    log: Log,
-) -> None:
-    model = None
-    for number, questions in enumerate(planner.rounds(results, cache.responses), 1):
-        model = model or load_language_model(spec.model, log)  # not loaded if the cache answers all questions
-        model.answer(questions, partial(_store, cache, _QuestionProgress(number, len(questions), log)))
 
 
 def _store(cache: ResponseCache, progress: _QuestionProgress, answered: Sequence[AnsweredQuestion]) -> None:
@@ -116,7 +102,6 @@ def _store(cache: ResponseCache, progress: _QuestionProgress, answered: Sequence
 def _make_rows(
     spec: PromptBankSpec | CaptionBankSpec, planner: QuestionPlanner, results: Sequence[TopicResult]
 ) -> list[BankRow]:
-    """Return the rows in the order of topics, questions and lines."""
     return [
         BankRow(
             class_name=result.topic.class_name,
@@ -152,3 +137,15 @@ def _check_complete(results: Sequence[TopicResult], may_miss: Callable[[str], in
         "raise patience, add aliases in words, or ask for fewer prompts, and run the same command again; "
         f"the responses so far are kept in {cache_path}"
     )
+
+
+def _load_model(spec: TransformersSpec | ServerSpec, log: Log) -> LanguageModel:
+    """Return the model. Raises ModelError if it cannot be loaded, SpecError if the key of its server is missing."""
+    # Each back end needs a heavy library, and none of the others'.
+    if isinstance(spec, TransformersSpec):
+        from engine.prompts.llm.transformers_model import TextModel, VisionModel
+
+        return VisionModel(spec) if isinstance(spec, VisionSpec) else TextModel(spec)
+    from engine.prompts.llm.chat_client import ChatClient
+
+    return ChatClient(spec, log)

@@ -1,6 +1,7 @@
 """A client of chat servers: concurrent requests, each with a deadline and a size limit, repeated after failures."""
 
 import asyncio
+import base64
 import json
 import os
 import time
@@ -14,15 +15,74 @@ from typing import Any
 import httpx2
 
 from engine.errors import AnswerError, ModelError, SpecError
-from engine.prompts.llm.backend_settings import ServerSpec
-from engine.prompts.llm.chat_protocols import ChatProtocol
+from engine.prompts.llm.backend_settings import OllamaSpec, OpenAISpec, ServerSpec
 from engine.prompts.llm.language_model import Log, OnResponses
 from engine.prompts.llm.question_planner import Question
 from engine.prompts.llm.response_parser import Response
+from shards.codec import encode_rgb
 
 _MAX_BYTES = 4 << 20
 _MAX_BACKOFF_S = 60.0
 _MAX_RETRY_AFTER_S = 900.0
+
+
+class _OllamaChat:
+    """POST /api/chat (docs/api.md of Ollama), with the image beside the text."""
+
+    def __init__(self, spec: OllamaSpec) -> None:
+        self._spec = spec
+        self.url = spec.url.rstrip("/") + "/api/chat"
+
+    def request_body(self, question: Question) -> dict[str, Any]:
+        spec = self._spec
+        message: dict[str, Any] = {"role": "user", "content": question.topic.instruction}
+        if question.topic.load_image is not None:
+            message["images"] = [_base64_png(question)]
+        options = {"seed": question.seed, "temperature": spec.temperature, "num_predict": spec.max_tokens}
+        return {"model": spec.name, "messages": [message], "stream": False, "options": options}
+
+    def parse(self, body: Any) -> Response:
+        return Response(_text(body["message"]["content"]), body.get("done_reason") == "length")
+
+
+class _OpenAIChat:
+    """POST /chat/completions (OpenAI's API reference), with the image before the text."""
+
+    def __init__(self, spec: OpenAISpec) -> None:
+        self._spec = spec
+        self.url = spec.url.rstrip("/") + "/chat/completions"
+
+    def request_body(self, question: Question) -> dict[str, Any]:
+        spec = self._spec
+        content: Any = question.topic.instruction
+        if question.topic.load_image is not None:
+            image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_base64_png(question)}"}}
+            content = [image, {"type": "text", "text": content}]
+        return {
+            "model": spec.name,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": spec.max_tokens,
+            "temperature": spec.temperature,
+            "seed": question.seed,
+        }
+
+    def parse(self, body: Any) -> Response:
+        choice = body["choices"][0]
+        message = choice["message"]
+        return Response(_text(message.get("refusal") or message["content"]), choice.get("finish_reason") == "length")
+
+
+def _base64_png(question: Question) -> str:
+    assert question.topic.load_image is not None
+    return base64.b64encode(encode_rgb(question.topic.load_image(), "png")).decode()
+
+
+def _text(content: Any) -> str:
+    if content is None:  # the model reached its limit while thinking
+        return ""
+    if not isinstance(content, str):
+        raise TypeError(f"{type(content).__name__} instead of text")
+    return content
 
 
 class _RetryableError(Exception):
@@ -41,22 +101,21 @@ class _RateLimiter:
         self._next = 0.0
 
     async def wait(self) -> None:
-        """Wait until the next request may start."""
         now = time.monotonic()
         start = max(now, self._next)
         self._next = start + self._interval
         await asyncio.sleep(start - now)
 
     def pause(self, seconds: float) -> None:
-        """Start no request for some time."""
         self._next = max(self._next, time.monotonic() + seconds)
 
 
 class ChatClient:
     """A model behind a server. Its key appears in no message and in no response."""
 
-    def __init__(self, spec: ServerSpec, protocol: ChatProtocol, log: Log) -> None:
-        self._spec, self._protocol, self._log = spec, protocol, log
+    def __init__(self, spec: ServerSpec, log: Log) -> None:
+        self._spec, self._log = spec, log
+        self._protocol = _OllamaChat(spec) if isinstance(spec, OllamaSpec) else _OpenAIChat(spec)
         self._key = _read_key(spec.api_key_env)
         self._limiter = _RateLimiter(spec.requests_per_minute)
 

@@ -1,7 +1,4 @@
-"""Which questions a model is asked about each topic, and when a topic has enough prompts. Pure.
-
-The prompts of a bank follow from the responses alone, not from the order of their arrival.
-"""
+"""Which questions a model is asked about each topic, and when a topic has enough prompts. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,18 +15,14 @@ ResponseKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A class or a real image about which `target_count` prompts are written, each with one of `names`.
+    """A class or a real image about which `target_count` prompts are written, each with one of `names`."""
 
-    key:        unique in the job: the class name, or the SHA-256 of the image in hex.
-    load_image: returns the image that goes with the instruction: uint8 (height, width, 3).
-    """
-
-    key: str
+    key: str  # the class name, or the SHA-256 of the image in hex
     class_name: str
     names: tuple[str, ...]
     instruction: str
     target_count: int
-    load_image: Callable[[], Pixels] | None = None
+    load_image: Callable[[], Pixels] | None = None  # returns uint8 (height, width, 3)
 
 
 ParseResponse = Callable[[Topic, Response], Sequence[ParsedLine]]
@@ -55,14 +48,11 @@ class Question:
 
 @dataclass
 class TopicResult:
-    """The prompts about one topic, from responses in the order of their numbers, until there are enough.
-
-    accepted: number of the question, and prompt. rejected: number of rejected lines by reason.
-    """
+    """The prompts about one topic, from responses in the order of their numbers, until there are enough."""
 
     topic: Topic
-    accepted: list[tuple[int, str]] = field(default_factory=list)
-    rejected: Counter[str] = field(default_factory=Counter)
+    accepted: list[tuple[int, str]] = field(default_factory=list)  # number of the question, and prompt
+    rejected: Counter[str] = field(default_factory=Counter)  # lines by reason
     used_responses: int = 0
     _deduplication_keys: set[str] = field(default_factory=set)
 
@@ -103,8 +93,7 @@ class QuestionPlanner:
     ) -> Iterator[list[Question]]:
         """Yield the unanswered questions of each round; the caller adds their responses to `responses`.
 
-        A round asks for the prompts that are missing after the previous round, over all topics. So a resumed job asks
-        the same questions as one that was never interrupted.
+        A round asks for what the previous round left missing. So a resumed job asks the same questions.
         """
         asked = dict.fromkeys((result.topic.key for result in results), 0)
         while stops := self._next_stops(results, asked):

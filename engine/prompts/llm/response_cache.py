@@ -1,7 +1,7 @@
-"""The responses of a job on disk, written as soon as they arrive, so that a resumed job repeats no question.
+"""The responses of a job on disk, so that a resumed job repeats no question.
 
-JSON lines. The first line is the identity of the spec: everything that decides the responses. Each other line holds the
-responses of one call of the model: a list of [topic, number of the question, text, truncated].
+The first JSON line is the identity of the spec. Each other line holds the responses of one call of the model: a list of
+[topic, number of the question, text, truncated].
 """
 
 import fcntl

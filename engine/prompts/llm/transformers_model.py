@@ -1,8 +1,4 @@
-"""Language models and vision-language models of transformers, in this process.
-
-Each request samples its tokens from its own seed, so its response depends on the other requests of its batch only by
-rounding. A resumed job forms the same batches.
-"""
+"""Language models and vision-language models of transformers, in this process."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -49,11 +45,12 @@ class _TransformersModel:
         self._tokenizer.padding_side = "left"  # because new tokens follow on the right
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
-        options = {"dtype": _dtype(spec, device), "use_safetensors": True}
+        dtype = _DTYPES[auto_dtype(device) if spec.dtype == "auto" else spec.dtype]
+        options = {"dtype": dtype, "use_safetensors": True}
         if spec.quantize is None:
             self._model = _load(spec, model_class, **options).to(device).eval()
         else:
-            options |= {"quantization_config": _four_bit_config(spec), "device_map": device}
+            options |= {"quantization_config": _four_bit_config(dtype), "device_map": device}
             self._model = _load(spec, model_class, **options).eval()
         eos = self._model.generation_config.eos_token_id
         self._eos_tokens = {eos} if isinstance(eos, int) else set(eos or ())
@@ -150,13 +147,7 @@ def _load(spec: TransformersSpec, class_: Any, **options: Any) -> Any:
         ) from None
 
 
-def _four_bit_config(spec: TransformersSpec) -> Any:
+def _four_bit_config(dtype: torch.dtype) -> Any:
     if find_spec("bitsandbytes") is None:
         raise ModelError("model.quantize: 4bit needs bitsandbytes; pip install bitsandbytes, or leave quantize out")
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=_dtype(spec, "cuda")
-    )
-
-
-def _dtype(spec: TransformersSpec, device: str) -> torch.dtype:
-    return _DTYPES[auto_dtype(device) if spec.dtype == "auto" else spec.dtype]
+    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

@@ -1,8 +1,4 @@
-"""Random changes of training images, by torchvision's v2 on uint8 batches.
-
-Whether an image is changed, and how strongly, is drawn for each image from (seed, step, position in the global batch).
-Strengths are a few evenly spaced values, so that the images with one value go through torchvision together.
-"""
+"""Random changes of training images, drawn for each from (seed, step, position in the global batch)."""
 
 from collections.abc import Callable
 
@@ -14,22 +10,20 @@ from engine.config.train_spec import AugmentSpec, Change
 from engine.training.classifier.loss import IGNORED
 from engine.training.random_streams import derive_seed, torch_rng
 
-_LEVELS = 8
+_LEVELS = 8  # evenly spaced strengths, so that the images with one of them go through torchvision together
 _FACTORS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "brightness": lambda images, by: v2.adjust_brightness(images, 1 + by),
     "contrast": lambda images, by: v2.adjust_contrast(images, 1 + by),
     "saturation": lambda images, by: v2.adjust_saturation(images, 1 + by),
     "hue": v2.adjust_hue,
-    "blur": lambda images, by: v2.gaussian_blur(images, _kernel(abs(by)), [abs(by)] * 2),
+    # The odd kernel covers three standard deviations on both sides.
+    "blur": lambda images, by: v2.gaussian_blur(images, [2 * max(1, round(3 * abs(by))) + 1] * 2, [abs(by)] * 2),
 }
 """Each changes uint8 (images, 3, height, width) by a factor from -strength to +strength, never 0."""
 
 
 class Augmentation:
-    """Random changes of a rank's part of a global batch; masks are changed with their images.
-
-    positions: of the rank's images in a global batch of `batch_size`.
-    """
+    """Random changes of images and their masks. positions: of the rank's images in a global batch of `batch_size`."""
 
     def __init__(self, spec: AugmentSpec, seed: int, batch_size: int, positions: slice) -> None:
         self._spec, self._seed, self._batch_size, self._positions = spec, seed, batch_size, positions
@@ -48,16 +42,13 @@ class Augmentation:
         )
         draws = draws[:, :, self._positions]
         images, masks = images.clone(), None if masks is None else masks.clone()
-        self._flip(images, masks, draws[0, 0] < self._spec.horizontal_flip)
+        flipped = (draws[0, 0] < self._spec.horizontal_flip).nonzero().flatten()
+        images[flipped] = v2.horizontal_flip(images[flipped])
+        if masks is not None:
+            masks[flipped] = v2.horizontal_flip(masks[flipped])
         for (name, change), (coin, strength) in zip(self._changes, draws[1:], strict=True):
             self._change(name, change, images, masks, coin, strength, step)
         return images, masks
-
-    def _flip(self, images: Tensor, masks: Tensor | None, chosen: Tensor) -> None:
-        rows = chosen.nonzero().flatten()
-        images[rows] = v2.horizontal_flip(images[rows])
-        if masks is not None:
-            masks[rows] = v2.horizontal_flip(masks[rows])
 
     def _change(
         self, name: str, change: Change, images: Tensor, masks: Tensor | None, coin: Tensor, draw: Tensor, step: int
@@ -82,8 +73,3 @@ class Augmentation:
         seeds = [derive_seed(self._seed, "noise", step, positions[row]) for row in rows.tolist()]
         noise = torch.stack([torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds])
         return (images + deviation * noise.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _kernel(deviation: float) -> list[int]:
-    """Return an odd kernel size that covers three standard deviations on both sides."""
-    return [2 * max(1, round(3 * deviation)) + 1] * 2

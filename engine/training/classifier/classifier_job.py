@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 
 from engine.config.spec_file import differences
-from engine.config.train_spec import TrainSpec
+from engine.config.train_spec import DEFAULT_STEPS, TrainSpec
 from engine.errors import RunMismatch
 from engine.run.run import Run
 from engine.training.checkpoint import Checkpoint
@@ -51,8 +51,7 @@ from shards.storage.store import Store
 
 MODEL = "model.safetensors"
 _BEGUN = "training.json"
-_WITHOUT_EFFECT = {"workers", "checkpoint_every"}
-"""Settings that do not change the result."""
+_WITHOUT_EFFECT = {"workers", "checkpoint_every"}  # settings that do not change the result
 _LIBRARIES = ("torch", "torchvision", "numpy")
 
 
@@ -82,11 +81,7 @@ class ClassifierJob:
         return self.spec.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
 
     def begin(self) -> None:
-        """Reserve the folder for this training, or check that it holds this one.
-
-        Raises SpecError, DataError, ModelError or NotReal for what cannot be trained, and RunMismatch if the folder
-        holds another training.
-        """
+        """Reserve the folder. Raises SpecError, DataError, ModelError or NotReal; RunMismatch if it holds another."""
         try:
             begun = json.loads(self.store.read(_BEGUN))
         except FileMissing:
@@ -178,6 +173,18 @@ def open_job(run: Run, spec: TrainSpec) -> ClassifierJob:
         classes=run.context.label_names(spec),
     )
     return ClassifierJob(spec, data, run.store / "train" / spec.name)
+
+
+def train_encoder(run: Run) -> Network:
+    """Train the default classifier on the world split, which no other classifier sees: its features compare images.
+
+    Every call on one machine returns the same network. `leakage.prepare_real` must have written the real shards.
+    """
+    real = run.store / "real"
+    steps = run.context.spec.train.steps or DEFAULT_STEPS
+    judge = next(split for split in ("validation", "train", "world") if finished_shards(real / split))
+    data = TrainData((real / "world").url, None, (real / judge).url, None, run.context.plan.classes)
+    return Trainer(TrainSpec(alpha=0.0, steps=steps, evaluate_every=steps), data, TrainWorker()).run().model
 
 
 def _predictions_table(trained: TrainedClassifier) -> bytes:

@@ -1,7 +1,7 @@
 """Predictions of a network for every sample of a stream, and their scores. Each rank predicts its share."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.training.classifier import metrics
 from engine.training.classifier.loss import IGNORED, loss_per_target
-from engine.training.classifier.metrics import Labels, Scores
+from engine.training.classifier.metrics import Labels, Outcome, Scores
 from engine.training.classifier.network_factory import Network
 from engine.training.classifier.train_worker import TrainWorker
 from shards import Batch, ShardStream
@@ -21,10 +21,7 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a classifier, for each sample in the order of its stream.
-
-    confidence: probability of the predicted class. loss: cross-entropy in nats.
-    """
+    """Predictions for each sample in the order of its stream. confidence: of the predicted class. loss: in nats."""
 
     label: Labels
     predicted: Labels
@@ -41,26 +38,18 @@ class Predictions:
         return {"predicted": self.predicted, "confidence": self.confidence, "quality": self.quality}
 
     def __getitem__(self, order: Labels) -> "Predictions":
-        return Predictions(*(column[order] for column in self.columns()))
-
-    def columns(self) -> list[NDArray[Any]]:
-        """Return all fields in order."""
-        return [getattr(self, field.name) for field in fields(self)]
+        return Predictions(*(column[order] for column in vars(self).values()))
 
     def scores(self, classes: int) -> Scores:
         """Return the scores of these predictions."""
-        right = self.label == self.predicted
-        error = metrics.calibration_error(self.confidence, right)
         confusion = metrics.confusion_matrix(self.label, self.predicted, classes)
-        return _scores(confusion, float(self.loss.mean()), calibration_error=error)
+        right = self.label == self.predicted
+        return Scores.of(Outcome(confusion, float(self.loss.mean()), right, self.confidence))
 
 
 @dataclass(frozen=True)
 class MaskPredictions:
-    """Predictions of a network for masks, for each sample in the order of its stream.
-
-    quality: mean IoU of the image, see `metrics.image_quality`.
-    """
+    """The mean IoU of each image, see `metrics.image_quality`, in the order of its stream."""
 
     quality: NDArray[np.float64]
 
@@ -87,7 +76,7 @@ def predict(model: Network, stream: ShardStream, worker: TrainWorker) -> Predict
 
 
 def _concatenate(parts: list[Predictions]) -> Predictions:
-    return Predictions(*map(np.concatenate, zip(*(part.columns() for part in parts), strict=True)))
+    return Predictions(*map(np.concatenate, zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def _batches(stream: ShardStream, worker: TrainWorker) -> Iterator[Batch]:
@@ -129,24 +118,9 @@ def _evaluate_masks(model: Network, stream: ShardStream, worker: TrainWorker) ->
             own_quality.append(metrics.image_quality(confusion))
     confusions, losses, qualities = zip(*worker.gather((own_confusion, own_loss, own_quality)), strict=True)
     total = np.sum(confusions, axis=0)
-    scores = _scores(total, sum(losses) / int(total.sum()), mean_iou=metrics.mean_iou(total))
+    scores = Scores.of(Outcome(total, sum(losses) / int(total.sum())))
     quality = np.concatenate([np.array(part, np.float64) for part in qualities])
     return scores, MaskPredictions(quality[_stream_order(len(stream), worker)])
-
-
-def _scores(
-    confusion: metrics.Confusion, loss: float, calibration_error: float | None = None, mean_iou: float | None = None
-) -> Scores:
-    return Scores(
-        loss=loss,
-        accuracy=metrics.accuracy(confusion),
-        macro_f1=metrics.macro_f1(confusion),
-        weighted_f1=metrics.weighted_f1(confusion),
-        recall=metrics.recall(confusion),
-        confusion=tuple(map(tuple, confusion.tolist())),
-        calibration_error=calibration_error,
-        mean_iou=mean_iou,
-    )
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

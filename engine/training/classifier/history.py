@@ -8,14 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.training.classifier.metrics import Scores
+from engine.training.classifier.metrics import NUMBERS, Scores
 
 Row = dict[str, Any]
 
-_SCALARS = ("loss", "accuracy", "macro_f1", "weighted_f1", "calibration_error", "mean_iou")
 SCHEMA = pa.schema(
     [("step", pa.int64()), ("epoch", pa.float64()), ("learning_rate", pa.float64()), ("loss", pa.float64())]
-    + [(f"validation_{name}", pa.float64()) for name in _SCALARS]
+    + [(f"validation_{name}", pa.float64()) for name in NUMBERS]
     + [("validation_recall", pa.list_(pa.float64()))]
 )
 """A row for each optimizer step, from 1 on.
@@ -27,7 +26,7 @@ see `metrics.Scores`; null for steps after which it was not evaluated.
 
 def with_scores(row: Mapping[str, Any], scores: Scores) -> Row:
     """Return the row with scores on validation."""
-    scalars = {f"validation_{name}": getattr(scores, name) for name in _SCALARS}
+    scalars = {f"validation_{name}": getattr(scores, name) for name in NUMBERS}
     return {**row, **scalars, "validation_recall": list(scores.recall)}
 
 
@@ -39,10 +38,7 @@ def as_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 class TensorBoardWriter:
-    """TensorBoard event files in a folder.
-
-    start: last step before this process; TensorBoard drops later steps of earlier files.
-    """
+    """TensorBoard event files in a folder. start: last step before; TensorBoard drops later steps of earlier files."""
 
     def __init__(self, folder: Path, start: int, classes: Sequence[str]) -> None:
         from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
@@ -53,17 +49,14 @@ class TensorBoardWriter:
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the scalars of some steps and flush them."""
         for row in rows:
-            for name, value in row.items():
-                if name == "validation_recall":
-                    recalls = zip(self._classes, value, strict=True)
-                    scalars = {f"recall/{class_name}": recall for class_name, recall in recalls}
-                elif name != "step":
-                    scalars = {name.replace("validation_", "validation/"): value}
-                else:
-                    continue
-                for tag, scalar in scalars.items():
-                    if scalar is not None:
-                        self._writer.add_scalar(tag, scalar, row["step"])
+            scalars = {
+                name.replace("validation_", "validation/"): value for name, value in row.items() if name != "step"
+            }
+            recalls = scalars.pop("validation/recall", [None] * len(self._classes))
+            scalars |= {f"recall/{name}": value for name, value in zip(self._classes, recalls, strict=True)}
+            for tag, scalar in scalars.items():
+                if scalar is not None:
+                    self._writer.add_scalar(tag, scalar, row["step"])
         self._writer.flush()
 
     def close(self) -> None:

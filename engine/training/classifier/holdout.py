@@ -1,7 +1,7 @@
 """Predictions of a network for a user's own photos, which no training and no choice has seen."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class PhotoPrediction:
-    """The prediction for one photo.
-
-    truth: class of its folder; None in a flat folder. confidence: probability of `predicted`.
-    """
+    """The prediction for one photo. truth: class of its folder, None in a flat folder. confidence: of `predicted`."""
 
     photo: str
     truth: str | None
@@ -32,10 +29,7 @@ class PhotoPrediction:
 
 
 def list_photos(folder: Path, job: ClassifierJob) -> list[RealImage]:
-    """Return the photos in FOLDER/<class>/, or in a flat FOLDER, with the class name "".
-
-    Raises DataError for an unknown class and an unreadable photo, SpecError for a network that labels pixels.
-    """
+    """Return the photos in FOLDER/<class>/, or in a flat FOLDER with class name "". Raises DataError, SpecError."""
     if job.spec.model.labels_pixels:
         raise SpecError(f"--photos: {job.spec.model.kind} labels pixels, and photos need a classifier; leave it out")
     photos = _list_images(folder, job.data.classes)
@@ -82,11 +76,12 @@ def compare_predictions(job: ClassifierJob, photos: Sequence[RealImage]) -> dict
     return {
         "accuracy": {"before": accuracy(before), "after": accuracy(after)},
         "photos": [
-            {"photo": old.photo, "truth": old.truth, "before": _brief(old), "after": _brief(new)}
+            {
+                "photo": old.photo,
+                "truth": old.truth,
+                "before": {"predicted": old.predicted, "confidence": old.confidence},
+                "after": {"predicted": new.predicted, "confidence": new.confidence},
+            }
             for old, new in zip(before, after, strict=True)
         ],
     }
-
-
-def _brief(prediction: PhotoPrediction) -> dict[str, Any]:
-    return {name: value for name, value in asdict(prediction).items() if name in ("predicted", "confidence")}

@@ -8,10 +8,9 @@ IGNORED = 255
 
 
 def mean_loss(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
-    """Return the mean cross-entropy in nats, over images, or over all pixels of masks.
+    """Return the mean cross-entropy in nats, over images, or over all pixels of masks. weights: by class.
 
-    logits:  (batch, classes), of masks (batch, classes, height, width). target: int64 without the class dimension.
-    weights: by class, or None.
+    logits: (batch, classes), of masks (batch, classes, height, width). target: int64 without the class dimension.
     """
     loss = loss_per_target(logits, target, smoothing)
     # Not divided by the sum of weights: so the mean over equal parts of a batch is that of the whole.

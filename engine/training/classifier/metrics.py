@@ -3,8 +3,12 @@
 Classes that occur neither in truth nor in predictions are left out of every mean over classes.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from engine.config.strict import Strict
 
@@ -15,13 +19,30 @@ Confusion = NDArray[np.int64]
 _BINS = 15
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a network predicted for a set of images, or for the pixels of masks.
+
+    loss: mean cross-entropy in nats. right, confidence: by image, the latter of the predicted class; None for masks.
+    """
+
+    confusion: Confusion
+    loss: float
+    right: NDArray[np.bool_] | None = None
+    confidence: NDArray[np.float64] | None = None
+
+
 class Scores(Strict):
-    """Scores of one network on one set of images, or for masks on their pixels."""
+    """Scores of one network on one set of images, or for masks on their pixels.
+
+    Each number is in TensorBoard and in metrics.parquet, and its mean over seeds in sweep.json. The report shows the
+    fractions that have a title, of classifiers.
+    """
 
     loss: float
     """Mean cross-entropy in nats."""
     accuracy: float
-    macro_f1: float
+    macro_f1: float = Field(title="macro F1")
     weighted_f1: float
     recall: tuple[float | None, ...]
     """By class; None for a class without images."""
@@ -32,10 +53,32 @@ class Scores(Strict):
     mean_iou: float | None = None
     """None for classifiers."""
 
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """Compute all scores."""
+        confusion, confidence, right = outcome.confusion, outcome.confidence, outcome.right
+        return cls(
+            loss=outcome.loss,
+            accuracy=accuracy(confusion),
+            macro_f1=macro_f1(confusion),
+            weighted_f1=weighted_f1(confusion),
+            recall=recall(confusion),
+            confusion=tuple(map(tuple, confusion.tolist())),
+            calibration_error=None if confidence is None or right is None else calibration_error(confidence, right),
+            mean_iou=mean_iou(confusion) if confidence is None else None,
+        )
+
     @property
     def quality(self) -> float:
         """The score that the best weights are chosen by: mean IoU for masks, else accuracy."""
         return self.accuracy if self.mean_iou is None else self.mean_iou
+
+
+_BY_CLASS = ("recall", "confusion")
+NUMBERS = tuple(name for name in Scores.model_fields if name not in _BY_CLASS)
+"""The scores that are one number, or None."""
+TITLES = {name: field.title for name, field in Scores.model_fields.items() if field.title}
+"""Those that the report shows, with their headings."""
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> Confusion:
@@ -77,10 +120,7 @@ def image_quality(confusion: Confusion) -> float:
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Return the expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017).
-
-    It is |accuracy - confidence| in 15 equal bins of confidence, weighted by their counts.
-    """
+    """Return the expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017), 15 bins."""
     edges = np.linspace(0, 1, _BINS + 1)
     bins = np.digitize(confidence, edges[1:-1], right=True)
     gap = np.bincount(bins, weights=right - confidence, minlength=_BINS)

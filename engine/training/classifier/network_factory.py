@@ -31,11 +31,7 @@ _PREFIX = "network."
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """Everything about a network except its weights.
-
-    shape:   (height, width) of its images.
-    classes: names, in the order of its outputs.
-    """
+    """Everything about a network except its weights. shape: (height, width). classes: in the order of its outputs."""
 
     settings: ClassifierSettings
     shape: tuple[int, int]
@@ -86,7 +82,7 @@ def build_network(spec: TrainSpec, shape: tuple[int, int], classes: Sequence[str
     info = NetworkInfo(spec.model, shape, tuple(classes))
     weights = None if spec.weights is None else _first_weights(spec.model, spec.weights)
     with seeded_init(spec.seed, "weights"):
-        network = _make(info, weights)
+        network: nn.Module = CLASSIFIERS.make(spec.model, shape, len(classes), weights)
     if weights is not None:
         _load_first_weights(network, weights, str(spec.weights))
     _check_shape(network, info)
@@ -113,7 +109,8 @@ def load_network(path: Path) -> Network:
         height, width = json.loads(metadata["shape"])
         info = NetworkInfo(settings, (height, width), tuple(json.loads(metadata["classes"])))
         weights = load_file(path)
-        model = Network(_make(info, _without_prefix(weights)), info, CENTRED)
+        network = CLASSIFIERS.make(settings, info.shape, len(info.classes), _without_prefix(weights))
+        model = Network(network, info, CENTRED)
         if weights.keys() != model.state_dict().keys():
             raise ValueError("other layers")
         load_weights(model, weights)
@@ -130,19 +127,13 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     network.load_state_dict(versioned)
 
 
-def _make(info: NetworkInfo, weights: Mapping[str, Tensor] | None) -> nn.Module:
-    network: nn.Module = CLASSIFIERS.make(info.settings, info.shape, len(info.classes), weights)
-    return network
-
-
 def _first_weights(settings: ClassifierSettings, weights: str) -> Mapping[str, Tensor]:
     """Read weights by the names of the network's own parameters."""
     if weights == "imagenet":
         return settings.load_pretrained()
     try:
-        if weights.endswith(".safetensors"):
-            return _without_prefix(load_file(weights))
-        return _without_prefix(torch.load(weights, map_location="cpu", weights_only=True))
+        is_safe = weights.endswith(".safetensors")
+        return _without_prefix(load_file(weights) if is_safe else torch.load(weights, "cpu", weights_only=True))
     except UnpicklingError:
         raise ModelError(
             f"train.weights: {weights} is no file of tensors alone, and a pickle can run code when it is loaded; save "

@@ -11,10 +11,7 @@ _WIDTHS = (16, 32, 64, 128)
 
 
 class SmallCnn(nn.Sequential):
-    """Three blocks of convolution, batch norm, ReLU and pooling, then a linear layer on the mean over all positions.
-
-    Returns logits (batch, classes).
-    """
+    """Three blocks of convolution, batch norm, ReLU and pooling, then a linear layer: logits (batch, classes)."""
 
     def __init__(self, classes: int) -> None:
         layers: list[nn.Module] = []
@@ -24,10 +21,7 @@ class SmallCnn(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Four levels of two convolutions with batch norm, with skip connections (Ronneberger et al., "U-Net", 2015).
-
-    Returns logits (batch, classes, h, w) for any size of at least 8.
-    """
+    """Four levels with skip connections (Ronneberger et al., "U-Net", 2015): logits (batch, classes, h, w)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -20,10 +20,9 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class TrainWorker:
-    """One rank of world_size processes. With more than one, torch.distributed must be initialized.
+    """One rank of world_size processes; with more than one, torch.distributed must be initialized.
 
-    device:    of torch. precision: fp32, bf16 or fp16, of forward passes.
-    threads:   for decoding images.
+    precision: fp32, bf16 or fp16, of forward passes. threads: for decoding images.
     """
 
     rank: int = 0

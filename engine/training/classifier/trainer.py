@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +36,7 @@ ProgressCallback = Callable[[Sequence[Row], int, int], None]
 """Takes the new rows, the number of the last step, and the number of all steps."""
 
 
-@dataclass(frozen=True)
-class BestEvaluation:
+class BestEvaluation(NamedTuple):
     """The best evaluation so far, and the step after which it was made."""
 
     step: int
@@ -72,12 +71,7 @@ def noop_progress(rows: Sequence[Row], step: int, steps: int) -> None:
 
 
 class Trainer:
-    """One training, on one of its workers.
-
-    checkpoint: to resume from and to save to, or None.
-
-    Raises what `data.mix`, `data.evaluation_streams` and `build_network` raise.
-    """
+    """One training, on one of its workers. Raises what the streams of `data` and `build_network` raise."""
 
     def __init__(
         self, spec: TrainSpec, data: TrainData, worker: TrainWorker, checkpoint: Checkpoint | None = None
@@ -164,7 +158,6 @@ class Trainer:
         return {"step": step, "epoch": step / self._steps_per_epoch, "learning_rate": rate, "loss": loss}
 
     def _keep_best(self, scores: Scores) -> None:
-        """Keep the weights of the best evaluation, if early stopping needs them."""
         if self._spec.early_stopping is None:
             return
         if self._best is not None and scores.quality <= self._best.quality:
@@ -185,12 +178,12 @@ class Trainer:
                 "rows": self._rows,
                 "done": self._done,
                 "evaluations_since_best": self._evaluations_since_best,
-                "best": None if self._best is None else dict(vars(self._best)),
+                "best": None if self._best is None else self._best._asdict(),
             }
         )
 
     def _resume(self, mix: MixedStream) -> ShardLoader:
-        """Restore the checkpoint, if there is one, and return a loader of the remaining batches."""
+        """Return a loader of the batches that remain after the checkpoint."""
         state = None if self._checkpoint is None else self._checkpoint.load()
         if state is None:
             return ShardLoader(mix, self.steps)

@@ -17,11 +17,7 @@ _STATISTICS_IMAGES, _BATCH = 1024, 64
 
 @dataclass(frozen=True)
 class TrainData:
-    """Locations of shards: folders or URLs, as `ShardStream` takes them.
-
-    synthetic: None if there are none. test: evaluated once, after the training; None without one.
-    classes:   names in label order; of masks, in the order of their class indices.
-    """
+    """Locations of shards, as `ShardStream` takes them. classes: in label order; of masks, by class index."""
 
     real: str
     synthetic: str | None
@@ -35,10 +31,7 @@ class TrainData:
         return {split: self._stream(location, spec, threads, shuffle=False) for split, location in locations.items()}
 
     def mix(self, spec: TrainSpec, threads: int, rank: int = 0, world_size: int = 1) -> MixedStream:
-        """Open the mix that is trained on.
-
-        Raises SpecError for streams that cannot be mixed, NotReal for a synthetic sample in `real`.
-        """
+        """Open the training mix. Raises SpecError if it cannot be mixed, NotReal for a synthetic sample in `real`."""
         real_images, synthetic_images = _image_counts(spec)
         real = self._stream(self.real, spec, threads, images=real_images)
         synthetic = None
@@ -64,21 +57,14 @@ class TrainData:
         spec: TrainSpec,
         threads: int,
         *,
-        images: int | None = None,
+        images: int | None = None,  # to take, each class by its share; None: all
         real_only: bool = True,
         shuffle: bool = True,
     ) -> ShardStream:
-        """Open a stream. images: number of images to take, each class by its share; None: all."""
         open_stream = partial(
-            ShardStream,
-            location,
-            seed=spec.seed,
-            shuffle=shuffle,
-            real_only=real_only,
-            threads=threads,
-            size=spec.image_size,
-            mask=spec.model.labels_pixels,
-        )
+            ShardStream, location, seed=spec.seed, shuffle=shuffle, real_only=real_only, threads=threads,
+            size=spec.image_size, mask=spec.model.labels_pixels,
+        )  # fmt: skip
         stream = open_stream()
         if images is not None and images != len(stream):
             stream = open_stream(select=_first_keys(stream, images, location))

@@ -7,25 +7,10 @@ import yaml
 
 
 def adapter_card(record: Mapping[str, Any], hub_base: str | None) -> str:
-    """Return the README.md of an adapter's folder, from the contents of `training.json`.
-
-    hub_base: hub id of the base model; None for a local folder.
-    """
+    """Return the README.md of an adapter. record: content of `training.json`. hub_base: hub id of its base, if any."""
     spec, base = record["spec"], record["base"]
-    front = {
-        "license": record["license"],
-        "library_name": "diffusers",
-        "pipeline_tag": "text-to-image",
-        "tags": ["lora", "text-to-image", "diffusers", "template:diffusion-lora", "synthetic-data"],
-        "instance_prompt": record["prompts"][0],
-        **({"base_model": hub_base} if hub_base else {}),
-    }
-    return f"""---
-{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
----
-
-# {record["name"]}
-
+    tags = ["lora", "text-to-image", "diffusers", "template:diffusion-lora", "synthetic-data"]
+    return f"""{_head(record, hub_base, tags, instance_prompt=record["prompts"][0])}
 A LoRA adapter (rank {spec["rank"]}) for the UNet of `{base["model"]}`, revision `{base["revision"]}`. In the \
 spec of a run:
 
@@ -50,20 +35,8 @@ it can repeat them: compare what it makes with what it saw.
 def controlnet_card(record: Mapping[str, Any], hub_base: str | None) -> str:
     """Return the README.md of a ControlNet's folder; arguments as in `adapter_card`."""
     base = record["base"]
-    front = {
-        "license": record["license"],
-        "library_name": "diffusers",
-        "pipeline_tag": "text-to-image",
-        "tags": ["controlnet", "text-to-image", "diffusers", "synthetic-data"],
-        **({"base_model": hub_base} if hub_base else {}),
-    }
     colours = "".join(f"| `{name}` | {', '.join(map(str, colour))} |\n" for name, colour in record["palette"].items())
-    return f"""---
-{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
----
-
-# {record["name"]}
-
+    return f"""{_head(record, hub_base, ["controlnet", "text-to-image", "diffusers", "synthetic-data"])}
 A ControlNet for the UNet of `{base["model"]}`, revision `{base["revision"]}`: what it makes follows a mask. In the \
 spec of a run:
 
@@ -87,6 +60,19 @@ Prompts: {", ".join(f"`{text}`" for text in record["prompts"])}
 Images made with it have {record["generation"]} generation(s) of synthetic data behind them. It follows masks that are \
 like those it learned from, and may not follow others: look at what it makes before its masks are labels.
 """
+
+
+def _head(record: Mapping[str, Any], hub_base: str | None, tags: list[str], **more: str) -> str:
+    """Return the YAML that the hub reads, and the title."""
+    front = {
+        "license": record["license"],
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": tags,
+        **more,
+        **({"base_model": hub_base} if hub_base else {}),
+    }
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}\n---\n\n# {record['name']}\n"
 
 
 def _data(record: Mapping[str, Any]) -> str:

@@ -1,7 +1,4 @@
-"""A ControlNet for a UNet, initialized as a copy of the UNet's first half.
-
-Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", 2023.
-"""
+"""A ControlNet for a UNet, initialized as a copy of its first half (Zhang et al., "Adding ... Control", 2023)."""
 
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +11,11 @@ from torch import Tensor, nn
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.random_streams import seeded_init
 
-_WIDTHS = (16, 32, 96, 256)
-"""Channels of the control image on its way to the size of the latents. Each step halves its size."""
+_WIDTHS = (16, 32, 96, 256)  # Channels of the control image on its way to the latents; each step halves its size.
 
 
 class ControlNetLearner:
-    """The ControlNet of a UNet. It alone is trained, in fp32.
-
-    dtype: precision that the UNet computes in.
-    """
+    """The ControlNet of a UNet. It alone is trained, in fp32. dtype: of the UNet."""
 
     title = "ControlNet"
 

@@ -18,17 +18,16 @@ from engine.data.masks import Mask
 from engine.data.splits import load_splits
 from engine.errors import ModelError, OutputError, SpecError
 from engine.generators.diffusers_pipeline import DiffusersPipeline
-from engine.models.local_folder import local_folder
+from engine.models.model_folder import local_folder
 from engine.models.resolve import LocalModel, fetch_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.finetune.adapter_card import adapter_card, controlnet_card
 from engine.training.finetune.controlnet_training import ControlNetLearner
 from engine.training.finetune.finetune_loop import train_learner
 from engine.training.finetune.finetune_objective import DiffusionLoss, make_batch
-from engine.training.finetune.finetune_samples import FinetuneTask, cache_image, finetune_tasks
+from engine.training.finetune.finetune_samples import FinetuneTask, cache_image, finetune_tasks, make_prior
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.finetune.lora_layers import LoraLearner, check_supported
-from engine.training.finetune.prior_images import make_prior
 from engine.training.training_loop import LogLine
 from engine.training.training_record import is_done, weights_revision, write_record
 from shards.storage.open_store import open_store
@@ -37,10 +36,9 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "numpy
 
 
 def finetune(spec: FinetuneSpec, out: Path, log: LogLine) -> None:
-    """Train an adapter or ControlNet in `out`, or an adapter for each class in `out/<class>`.
+    """Train an adapter or ControlNet in `out`, or an adapter for each class in `out/<class>`, from the checkpoint on.
 
-    `training.json` is written last in each. A call after a kill resumes from the last checkpoint, and ends with the
-    same weights on the same machine. Raises SpecError, DataError, ModelError, OutputError.
+    Raises SpecError, DataError, ModelError, OutputError.
     """
     tasks = finetune_tasks(spec, load_splits(spec.data))
     names = folder_names(task.classes[0] for task in tasks)
@@ -62,7 +60,10 @@ class _FinetuneJob:
         if is_done(self.out, self._fingerprint):
             log(f"{self.out} holds this {'adapter' if self.spec.control is None else 'ControlNet'} already")
             return
-        self._make_folder()
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--out {self.out}: cannot be written: {error.strerror}; choose another folder") from None
         began = time.monotonic()
         log(f"{', '.join(self.task.classes)}: {len(self.task.images)} real images of the {self.spec.split} split")
         try:
@@ -72,12 +73,6 @@ class _FinetuneJob:
         self._write({"loss": loss, "device": device, "seconds_since_last_start": round(time.monotonic() - began, 1)})
         shutil.rmtree(self._scratch)
         log(f"{self.out}: done in {time.monotonic() - began:.0f} s")
-
-    def _make_folder(self) -> None:
-        try:
-            self._scratch.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"--out {self.out}: cannot be written: {error.strerror}; choose another folder") from None
 
     @property
     def _scratch(self) -> Path:
@@ -94,7 +89,6 @@ class _FinetuneJob:
 
     @cached_property
     def _masks(self) -> list[Mask | None]:
-        """The mask of each image, if a ControlNet is trained."""
         return [None if self.spec.control is None else image.mask() for image in self.task.images]
 
     def _train(self, log: LogLine) -> tuple[float | None, str]:
@@ -110,15 +104,16 @@ class _FinetuneJob:
         prior_folder = self._scratch / f"prior-{self._fingerprint[:12]}"
         prior = make_prior(pipe, spec, spec.prior_prompts(self.task.classes), prior_folder, log)
         loss_of = DiffusionLoss(pipe, spec, ["", *(image.prompt for image in (*real, *prior))])
-        learner = (LoraLearner if spec.control is None else ControlNetLearner)(pipe.pipeline, spec)
-        last_loss = train_learner(
-            learner, lambda unet, number: loss_of(unet, make_batch(real, prior, spec, number)), spec, checkpoint, log
-        )
+        learner = LoraLearner(pipe.pipeline, spec) if spec.control is None else ControlNetLearner(pipe.pipeline, spec)
+
+        def loss_at(unet: Any, number: int) -> torch.Tensor:
+            return loss_of(unet, make_batch(real, prior, spec, number), number)
+
+        last_loss = train_learner(learner, loss_at, spec, checkpoint, log)
         learner.save(self.out)
         return last_loss, pipe.device
 
     def _write(self, measured: dict[str, Any]) -> None:
-        """Write the files beside the weights, the completion marker last."""
         spec, task, base = self.spec, self.task, self.base
         record = {
             "name": spec.name,
@@ -132,7 +127,10 @@ class _FinetuneJob:
             "prompts": [spec.instance_prompt(name) for name in task.classes],
             "priors": list(spec.prior_prompts(task.classes)),
             "split": spec.split,
-            "learned": task.provenance(spec.split),
+            "learned": [
+                {"digest": one.digest, "origin": one.origin, "class_name": one.class_name, "split": spec.split}
+                for one in task.images
+            ],
             **({} if spec.control is None else {"palette": spec.palette}),
             "spec": spec.model_dump(mode="json"),
             "versions": {name: version(name) for name in _LIBRARIES},

@@ -2,55 +2,31 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.errors import ModelError
 from engine.training.checkpoint import Checkpoint, State
+from engine.training.finetune.controlnet_training import ControlNetLearner
 from engine.training.finetune.finetune_spec import FinetuneSpec
+from engine.training.finetune.lora_layers import LoraLearner
 from engine.training.optimizer import set_learning_rate, warmup_cosine
 from engine.training.training_loop import LogLine, TrainingLoop
 
 _MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
-
-
-class Learner(Protocol):
-    """The trained layers, on top of a model that does not change.
-
-    title: in log lines. model: takes what a UNet takes, and returns what it returns. dtype: precision that it computes
-    in.
-    """
-
-    title: str
-    model: nn.Module
-    dtype: torch.dtype
-    device: torch.device
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The parameters that are trained."""
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the weights by name."""
-        ...
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Restore weights."""
-        ...
+Learner = LoraLearner | ControlNetLearner
+"""The trained layers, on top of a model that does not change."""
 
 
 def train_learner(
     learner: Learner, loss_of: Callable[[Any, int], Tensor], spec: FinetuneSpec, checkpoint: Checkpoint, log: LogLine
 ) -> float | None:
-    """Train in place, from the checkpoint on. Returns the last logged loss.
+    """Train in place, from the checkpoint on. Returns the last logged loss; raises ModelError if one is not finite.
 
     loss_of: takes the model and the number of a forward pass, from 0, and returns the loss.
-
-    Raises ModelError if the loss is not finite.
     """
     accelerator = Accelerator(
         mixed_precision=_MIXED_PRECISION[learner.dtype],

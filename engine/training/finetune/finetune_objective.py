@@ -1,7 +1,6 @@
 """The batch of a forward pass, and the loss of Stable Diffusion and SDXL on it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,69 +9,52 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from engine.generators.diffusers_pipeline import DiffusersPipeline
-from engine.training.finetune.finetune_samples import CachedImage, Crop, crop_image, draw_images
+from engine.training.finetune.finetune_samples import CachedImage, Crop, crop_image, draw_images, prompt_request
 from engine.training.finetune.finetune_spec import FinetuneSpec
-from engine.training.finetune.prior_images import prompt_request
 from engine.training.random_streams import numpy_rng, torch_rng
-
-
-@dataclass(frozen=True)
-class FinetuneBatch:
-    """The images of one forward pass.
-
-    crops:  of real images, then as many of the prior or none.
-    real:   count of real images.
-    number: of the forward pass, from which its noise follows.
-    """
-
-    crops: tuple[Crop, ...]
-    real: int
-    number: int
 
 
 def make_batch(
     real: Sequence[CachedImage], prior: Sequence[CachedImage], spec: FinetuneSpec, number: int
-) -> FinetuneBatch:
-    """Return the batch of one forward pass."""
+) -> list[Crop]:
+    """Return crops of real images for one forward pass, then as many of the prior, if there is one."""
     rng = numpy_rng(spec.seed, "view", number)
     images = draw_images(real, spec.batch, number, spec.seed, "real")
     if prior:
         images += draw_images(prior, spec.batch, number, spec.seed, "prior")
-    return FinetuneBatch(tuple(crop_image(image, spec, rng) for image in images), spec.batch, number)
+    return [crop_image(image, spec, rng) for image in images]
 
 
 class DiffusionLoss:
-    """The squared error of the UNet's prediction: the noise, or v (Salimans and Ho, 2022).
-
-    Create it before the UNet has its adapter, whose fp32 would hide the precision that the model computes in.
-    """
+    """The squared error of the UNet's prediction: the noise, or v (Salimans and Ho, 2022)."""
 
     def __init__(self, pipe: DiffusersPipeline, spec: FinetuneSpec, prompts: Iterable[str]) -> None:
         self._spec, self._vae = spec, pipe.pipeline.vae
+        # Before the UNet has its adapter, whose fp32 would hide the precision that the model computes in.
         self._device, self._dtype = pipe.pipeline.unet.device, pipe.pipeline.unet.dtype
         self._noise = DDPMScheduler.from_config(pipe.pipeline.scheduler.config)
         self._embeddings = {text: _encode_prompt(pipe, text) for text in dict.fromkeys(prompts)}
 
-    def __call__(self, unet: Any, batch: FinetuneBatch) -> Tensor:
-        """Return the loss: the mean over the real images, plus the weighted mean over those of the prior."""
-        spec, rng = self._spec, torch_rng(self._spec.seed, "noise", batch.number)
-        clean = self._latents(batch, rng)
+    def __call__(self, unet: Any, crops: Sequence[Crop], number: int) -> Tensor:
+        """Return the mean over the real images, plus the weighted mean over those of the prior."""
+        spec, rng = self._spec, torch_rng(self._spec.seed, "noise", number)
+        clean = self._latents(crops, rng)
         noise = torch.randn(clean.shape, generator=rng).to(self._device)
         steps = self._noise.config.num_train_timesteps
         times = torch.randint(steps, (len(clean),), generator=rng).to(self._device)
         noisy = self._noise.add_noise(clean, noise, times)
         predicts_noise = self._noise.config.prediction_type == "epsilon"
         target = noise if predicts_noise else self._noise.get_velocity(clean, noise, times)
-        predicted = unet(noisy.to(self._dtype), times, **self._conditions(batch.crops), return_dict=False)[0]
+        predicted = unet(noisy.to(self._dtype), times, **self._conditions(crops), return_dict=False)[0]
         error = (predicted.float() - target).square().mean(dim=(1, 2, 3)) * self._weights(times, predicts_noise)
-        loss: Tensor = error[: batch.real].mean()
+        loss: Tensor = error[: spec.batch].mean()
         if spec.prior is not None:
-            loss = loss + spec.prior.weight * error[batch.real :].mean()
+            loss = loss + spec.prior.weight * error[spec.batch :].mean()
         return loss
 
     @torch.no_grad()
-    def _latents(self, batch: FinetuneBatch, rng: torch.Generator) -> Tensor:
-        pixels = torch.from_numpy(np.stack([crop.pixels for crop in batch.crops])).permute(0, 3, 1, 2)
+    def _latents(self, crops: Sequence[Crop], rng: torch.Generator) -> Tensor:
+        pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
         posterior = self._vae.encode(pixels.to(self._device, self._dtype) / 127.5 - 1).latent_dist
         mean, std = posterior.mean.float(), posterior.std.float()
         noise = torch.randn(mean.shape, generator=rng).to(self._device)
@@ -103,7 +85,6 @@ class DiffusionLoss:
 
 
 def _encode_prompt(pipe: DiffusersPipeline, text: str) -> dict[str, Tensor]:
-    """Return the embeddings of one prompt by name."""
     embeddings = pipe.encode_prompts([prompt_request(text)])
     # Cloned: autograd refuses tensors that were made in inference mode.
     return {name: value[0].clone() for name, value in embeddings.items() if not name.startswith("negative_")}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,19 +12,18 @@ from engine.data.real_image import RealImage
 from engine.data.splits import Splits
 from engine.errors import DataError, SpecError
 from engine.generators.conditioning.warp import draw_warp
+from engine.generators.diffusers_pipeline import DiffusersPipeline
+from engine.generators.generator import Request
 from engine.training.finetune.finetune_spec import FinetuneSpec
-from engine.training.random_streams import numpy_rng
-from shards.codec import Pixels
+from engine.training.random_streams import derive_seed, numpy_rng
+from engine.training.training_loop import LogLine
+from engine.types import Prompt
+from shards.codec import Pixels, decode_rgb, encode_rgb
 
 
 @dataclass(frozen=True)
 class CachedImage:
-    """An image at the training size.
-
-    pixels:   uint8 (height, width, 3); the shorter side is the training size.
-    original: height and width before scaling.
-    mask:     of the same size, if a ControlNet is trained.
-    """
+    """An image whose shorter side is the training size. original: height and width before scaling."""
 
     pixels: Pixels
     prompt: str
@@ -34,12 +33,9 @@ class CachedImage:
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of an image, for one step.
+    """A square of an image, for one step, and its control image.
 
-    pixels:  uint8 (size, size, 3).
-    ids:     SDXL's size conditions (Podell et al., 2023): original height and width, top and left of the crop, height
-             and width of the crop.
-    control: the control image of a ControlNet, in the shape of the pixels.
+    ids: SDXL's size conditions (Podell et al., 2023): original height and width, the crop's top, left, height, width.
     """
 
     pixels: Pixels
@@ -54,13 +50,6 @@ class FinetuneTask:
 
     classes: tuple[str, ...]
     images: tuple[RealImage, ...]
-
-    def provenance(self, split: str) -> list[dict[str, Any]]:
-        """Return the origin of each image, for the record."""
-        return [
-            {"digest": image.digest, "origin": image.origin, "class_name": image.class_name, "split": split}
-            for image in self.images
-        ]
 
 
 def finetune_tasks(spec: FinetuneSpec, splits: Splits) -> tuple[FinetuneTask, ...]:
@@ -120,3 +109,37 @@ def draw_images(images: Sequence[CachedImage], batch: int, number: int, seed: in
         epoch, place = divmod(position, len(images))
         batch_images.append(images[numpy_rng(seed, purpose, epoch).permutation(len(images))[place]])
     return batch_images
+
+
+def prompt_request(text: str, seed: int = 0) -> Request:
+    """Return the request for an image of a prompt, of no class."""
+    return Request(Prompt(text, "", (), "prior"), 0, "", seed)
+
+
+def make_prior(
+    pipe: DiffusersPipeline, spec: FinetuneSpec, prompts: Sequence[str], folder: Path, log: LogLine
+) -> list[CachedImage]:
+    """Make the prior's images of each prompt, except those that the folder holds, and return them all."""
+    if spec.prior is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    requests = {
+        folder / f"{kind}-{number:05d}.png": prompt_request(text, derive_seed(spec.seed, "prior", text, number))
+        for kind, text in enumerate(prompts)
+        for number in range(spec.prior.images)
+    }
+    missing = [path for path in requests if not path.exists()]
+    if missing:
+        log(f"prior: making {len(missing)} of {len(requests)} images")
+    size = spec.prior.batch_size
+    for start in range(0, len(missing), size):
+        paths = missing[start : start + size]
+        padded = [requests[path] for path in paths + paths[-1:] * (size - len(paths))]
+        images = pipe.generate(padded, **pipe.encode_prompts(padded)).images().pixels
+        for path, pixels in zip(paths, images, strict=False):
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(encode_rgb(pixels, "png"))
+            temporary.replace(path)
+    return [
+        cache_image(decode_rgb(path.read_bytes()), request.prompt.text, spec.size) for path, request in requests.items()
+    ]

@@ -1,7 +1,4 @@
-"""The training spec of `python -m jobs finetune`: an adapter or a ControlNet on top of a model.
-
-Only pydantic is imported here, so that a spec is checked before torch is loaded.
-"""
+"""The training spec of `python -m jobs finetune`, checked before torch is loaded."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
@@ -9,8 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.config.condition_spec import WarpSpec
-from engine.config.data_spec import DataSpec
-from engine.config.palette import Palette
+from engine.config.data_spec import DataSpec, Palette
 from engine.config.prompts_spec import PLACEHOLDER
 from engine.config.strict import Count, Share, Strict
 from engine.generators.kinds.text_to_image import TextToImageSettings

@@ -36,10 +36,7 @@ def check_supported(pipe: Any, source: str) -> None:
 
 
 class LoraLearner:
-    """The LoRA adapter of a UNet. Its weights alone are trained, in fp32.
-
-    dtype: precision that the UNet computes in.
-    """
+    """The LoRA adapter of a UNet. Its weights alone are trained, in fp32. dtype: of the UNet."""
 
     title = "adapter"
 

@@ -19,8 +19,7 @@ Image = NDArray[np.uint8]
 class WorldImages:
     """The decoded images of the world split.
 
-    images: RGB uint8 (N, size, size, 3). labels: (N,). digests: sha256 hex, sorted.
-    generation: the most generations of synthetic data behind an image; 0 if all are real.
+    images: RGB uint8 (N, size, size, 3). labels: (N,). digests: sha256 hex, sorted. generation: the highest of all.
     """
 
     images: Image
@@ -32,11 +31,7 @@ class WorldImages:
 
 @dataclass(frozen=True)
 class AugmentationPool:
-    """World images and changed copies of them.
-
-    images: RGB uint8 (N, size, size, 3). labels: (N,). sources: (N,), index of the world image of each.
-    words: the attribute words of each image.
-    """
+    """World images and changed copies of them. sources: (N,), the index of each image's world image."""
 
     images: Image
     labels: NDArray[np.int64]
@@ -68,18 +63,16 @@ def resize(rgb: Image, size: int) -> Image:
 
 def make_pool(world: WorldImages, attributes: Sequence[str], spec: PoolSpec, seed: int) -> AugmentationPool:
     """Make `spec.copies` copies of each image: copy 0 is the image itself, the others are changed."""
-    images, labels = [], []
-    for index, (image, label) in enumerate(zip(world.images, world.labels, strict=True)):
-        for copy in range(spec.copies):
-            rng = np.random.default_rng([seed, index, copy])
-            images.append(change(image, spec, rng) if copy else image)
-            labels.append(label)
-    stacked, stacked_labels = np.stack(images), np.array(labels, dtype=np.int64)
-    values = [measure(image, attributes) for image in stacked]
-    thresholds = Thresholds.from_values(values, labels, len(world.classes))
-    words = tuple(thresholds.words(value, int(label)) for value, label in zip(values, labels, strict=True))
-    sources = np.repeat(np.arange(len(world.images)), spec.copies)
-    return AugmentationPool(stacked, stacked_labels, sources, words, thresholds)
+    images = [
+        change(image, spec, np.random.default_rng([seed, index, copy])) if copy else image
+        for index, image in enumerate(world.images)
+        for copy in range(spec.copies)
+    ]
+    labels, sources = (np.repeat(values, spec.copies) for values in (world.labels, np.arange(len(world.images))))
+    values = [measure(image, attributes) for image in images]
+    thresholds = Thresholds.from_values(values, labels.tolist(), len(world.classes))
+    words = tuple(thresholds.words(*pair) for pair in zip(values, labels.tolist(), strict=True))
+    return AugmentationPool(np.stack(images), labels, sources, words, thresholds)
 
 
 def change(image: Image, spec: PoolSpec, rng: np.random.Generator) -> Image:

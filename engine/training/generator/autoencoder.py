@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.training.checkpoint import Checkpoint
-from engine.training.generator.diffusers_types import Autoencoder
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.optimizer import ClippedAdamW
 from engine.training.random_streams import numpy_rng, seeded_init, torch_rng
 from engine.training.training_loop import LogLine, TrainingLoop
 
-_STANDARDISED_ON = 10_000
-"""Most images that the mean and variance of latents are taken over. More would not change them."""
+Autoencoder = Any
+"""An AutoencoderKL, whose base class is untyped."""
+
+_STANDARDISED_ON = 10_000  # Most images that the mean and variance of latents are taken over.
 
 
 def make_autoencoder(spec: GeneratorSpec) -> Autoencoder:

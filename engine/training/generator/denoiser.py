@@ -1,14 +1,11 @@
-"""The denoiser: a UNet on latents, conditioned on the text encoder, trained jointly with it.
+"""The denoiser: a UNet on latents, trained jointly with the text encoder.
 
 It predicts v (Salimans and Ho, "Progressive Distillation", 2022) on the cosine schedule (Nichol and Dhariwal, 2021),
-with min-SNR-gamma loss weights (Hang et al., 2023). DDIM (Song et al., 2020) samples it: it draws no noise inside a
-step, and starts from the last training time (Lin et al., 2023, "Common Diffusion Noise Schedules ... Are Flawed").
+with min-SNR-gamma loss weights (Hang et al., 2023).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -18,7 +15,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from engine.training.checkpoint import Checkpoint, State
 from engine.training.generator.augmentation_pool import AugmentationPool
 from engine.training.generator.captions import caption
-from engine.training.generator.diffusers_types import Scheduler, Unet
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.optimizer import ClippedAdamW
 from engine.training.random_streams import numpy_rng, seeded_init, torch_rng
@@ -27,19 +23,19 @@ from engine.training.training_loop import LogLine, TrainingLoop
 TIMES = 1000
 
 
-def make_scheduler() -> Scheduler:
+def make_scheduler() -> Any:
     """Return the sampler that is saved with the model. Training adds noise by its betas."""
     return DDIMScheduler(
         num_train_timesteps=TIMES,
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
-        timestep_spacing="trailing",
+        timestep_spacing="trailing",  # Lin et al., "Common Diffusion Noise Schedules ... Are Flawed", 2023
         clip_sample=False,
         steps_offset=1,  # The pipeline requires it; trailing times do not use it.
     )
 
 
-def make_unet(spec: GeneratorSpec) -> Unet:
+def make_unet(spec: GeneratorSpec) -> Any:
     """Return an untrained UNet."""
     settings = spec.denoiser
     down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in settings.attends)
@@ -63,10 +59,9 @@ def make_unet(spec: GeneratorSpec) -> Unet:
 class Denoiser(nn.Module):
     """A UNet and its text encoder as one module, because they are trained and averaged together."""
 
-    def __init__(self, unet: Unet, encoder: CLIPTextModel) -> None:
+    def __init__(self, unet: Any, encoder: CLIPTextModel) -> None:
         super().__init__()
-        self.unet = unet
-        self.encoder = encoder
+        self.unet, self.encoder = unet, encoder
 
     def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
         """Predict v, of the shape of `noisy` (B, C, h, w). times: (B,) in [0, 1000). tokens: (B, T)."""
@@ -94,21 +89,13 @@ class WeightAverage:
         self.weights = {name: value.to(self.weights[name].device) for name, value in weights.items()}
 
 
-@dataclass(frozen=True)
-class DenoisingBatch:
-    """The inputs of one step.
-
-    clean: scaled latents (B, C, h, w). noise: the same shape. times: (B,). tokens: (B, T).
-    """
+class DenoisingBatch(NamedTuple):
+    """One step's inputs. clean: scaled latents (B, C, h, w). noise: the same shape. times: (B,). tokens: (B, T)."""
 
     clean: Tensor
     noise: Tensor
     times: Tensor
     tokens: Tensor
-
-    def to(self, device: torch.device) -> DenoisingBatch:
-        """Return the batch on a device."""
-        return DenoisingBatch(*(part.to(device) for part in (self.clean, self.noise, self.times, self.tokens)))
 
 
 def batch_maker(
@@ -164,7 +151,7 @@ def train_denoiser(
     average = WeightAverage(model, stage.ema)
 
     def do_step(step: int) -> float:
-        batch = make_batch(step).to(device)
+        batch = DenoisingBatch(*(part.to(device) for part in make_batch(step)))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
             loss = denoising_loss(model, batch, alphas, stage.snr_cap)
         optimizer.step(loss, step)

@@ -17,10 +17,9 @@ from engine.data.splits import load_splits
 from engine.errors import DataError
 from engine.training.checkpoint import Checkpoint
 from engine.training.generator.augmentation_pool import AugmentationPool, WorldImages, load_world, make_pool
-from engine.training.generator.autoencoder import encode_all, make_autoencoder, train_autoencoder
+from engine.training.generator.autoencoder import Autoencoder, encode_all, make_autoencoder, train_autoencoder
 from engine.training.generator.captions import vocabulary
 from engine.training.generator.denoiser import Denoiser, batch_maker, make_scheduler, make_unet, train_denoiser
-from engine.training.generator.diffusers_types import Autoencoder
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.generator.image_attributes import ATTRIBUTES
 from engine.training.generator.model_card import LICENSE, model_card
@@ -37,14 +36,14 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-head
 
 
 def train_generator(spec: GeneratorSpec, out: Path, log: LogLine) -> None:
-    """Train on the world split and write the model to `out`; `training.json` is written last and marks it as done.
+    """Train on the world split and write the model to `out`, from the last checkpoint under `out/.training` on.
 
-    A call after a kill resumes from the last checkpoint under `out/.training`, and ends with the same weights on the
-    same machine. Raises DataError for unusable data, ModelError if `out` holds another training.
+    Raises DataError for unusable data, ModelError if `out` holds another training.
     """
     began = time.monotonic()
     world = load_world(load_splits(spec.data, synthetic=True), spec.size)
-    _check_aliases(spec, world)
+    if unknown := [name for name in spec.captions.aliases if name not in world.classes]:
+        raise DataError(f"captions.aliases: there is no class {unknown[0]!r}; there are {', '.join(world.classes)}")
     fingerprint = _fingerprint(spec, world)
     if is_done(out, fingerprint):
         log(f"{out} holds this model already")
@@ -75,12 +74,6 @@ def train_generator(spec: GeneratorSpec, out: Path, log: LogLine) -> None:
     log(f"{out}: done in {time.monotonic() - began:.0f} s")
 
 
-def _check_aliases(spec: GeneratorSpec, world: WorldImages) -> None:
-    unknown = [name for name in spec.captions.aliases if name not in world.classes]
-    if unknown:
-        raise DataError(f"captions.aliases: there is no class {unknown[0]!r}; there are {', '.join(world.classes)}")
-
-
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -92,7 +85,6 @@ def _fingerprint(spec: GeneratorSpec, world: WorldImages, keys: Set[str] | None 
 
 
 def _checkpoint(spec: GeneratorSpec, out: Path, world: WorldImages, stage: str, keys: Set[str]) -> Checkpoint:
-    """Open the checkpoint of a stage. Raises ModelError if it belongs to another training."""
     fingerprint = _fingerprint(spec, world, keys)
     checkpoint = Checkpoint(open_store(out / ".training"), fingerprint, f"{stage}.pt", spec.checkpoint_seconds)
     checkpoint.check_owner()
@@ -118,7 +110,6 @@ def _train(
 
 
 def _save(out: Path, autoencoder: Autoencoder, denoiser: Denoiser, tokenizer: CLIPTokenizer) -> None:
-    """Write the diffusers folder."""
     pipeline = StableDiffusionPipeline(
         # In half precision, except the text encoder: transformers loads it as it was saved.
         vae=autoencoder.cpu().half(),
@@ -138,7 +129,6 @@ def _save(out: Path, autoencoder: Autoencoder, denoiser: Denoiser, tokenizer: CL
 def _measure_quality(
     spec: GeneratorSpec, folder: Path, world: WorldImages, pool: AugmentationPool, log: LogLine
 ) -> dict[str, Any]:
-    """Load the saved folder as a user would, and measure its samples."""
     pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(_device())
     sample = make_sampler(pipeline, spec, spec.seed)
     judge = Judge(pool, spec.judge_steps, spec.seed, _device())
@@ -158,7 +148,6 @@ def _measure_quality(
 
 
 def _write(out: Path, world: WorldImages, pool: AugmentationPool, record: dict[str, Any]) -> None:
-    """Write the files beside the weights, the completion marker last."""
     (out / "world_digests.txt").write_text("".join(f"{digest}\n" for digest in world.digests))
     attributes = pool.thresholds.to_json(world.classes)
     (out / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n")

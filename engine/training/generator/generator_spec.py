@@ -1,7 +1,4 @@
-"""The training spec of `python -m jobs train-generator`: how an embedded text-to-image generator is trained.
-
-Only pydantic and `engine.config` are imported here, so that a spec is checked before torch is loaded.
-"""
+"""The training spec of `python -m jobs train-generator`, checked before torch is loaded."""
 
 from string import Formatter
 from typing import Annotated, Literal, Self

@@ -1,30 +1,22 @@
-"""Attributes that are measured on the pixels of an image, and the words for a low, middle and high value.
-
-All measures are continuous, so that their quantiles divide any set of images into equal parts.
-"""
+"""Attributes that are measured on the pixels of an image, and the words for a low, middle and high value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.training.generator import photo_attributes, stroke_attributes
-
 Rgb = NDArray[np.uint8]
+"""(height, width, 3)."""
 Values = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """A measure and its words.
-
-    words:            for the lowest, middle and highest third.
-    unit, definition: of the measure, for the model card.
-    measure:          takes an RGB uint8 image (H, W, 3).
-    """
+    """A measure, the words for its lowest, middle and highest third, and its description in the model card."""
 
     words: tuple[str, str, str]
     unit: str
@@ -32,59 +24,105 @@ class Attribute:
     measure: Callable[[Rgb], float]
 
 
-_STROKES = {
+def _stroke_weight(image: Rgb) -> float:
+    # A stroke of length L, width w and level p holds L*w*p ink, and its two edges contribute 2*L*p variation. The level
+    # cancels out, so contrast does not change the measure.
+    ink = _luma(image)
+    across = np.abs(np.diff(ink, axis=1, append=0))
+    down = np.abs(np.diff(ink, axis=0, append=0))
+    variation = float(np.sqrt(across**2 + down**2).sum())
+    return 2.0 * float(ink.sum()) / max(variation, 1e-6)
+
+
+def _slant(image: Rgb) -> float:
+    _, xy, yy = _moments(_luma(image))
+    return float(np.degrees(np.arctan2(-xy, max(yy, 1e-6))))
+
+
+def _size(image: Rgb) -> float:
+    xx, _, yy = _moments(_luma(image))
+    return float(np.sqrt(xx + yy))
+
+
+def _contrast(image: Rgb) -> float:
+    return float(np.quantile(_luma(image), 0.95))
+
+
+def _brightness(image: Rgb) -> float:
+    return float(_luma(image).mean())
+
+
+def _tones(image: Rgb) -> float:
+    return float(_luma(image).std())
+
+
+def _saturation(image: Rgb) -> float:
+    # Chroma is not divided by the highest channel, so dark noise hardly counts.
+    return float((image.max(axis=2).astype(np.float32) - image.min(axis=2)).mean()) / 255.0
+
+
+def _warmth(image: Rgb) -> float:
+    red, _, blue = image.reshape(-1, 3).mean(axis=0)
+    return float(red - blue) / 255.0
+
+
+def _detail(image: Rgb) -> float:
+    luma = _luma(image)
+    steps = (np.abs(np.diff(luma, axis=0)).mean() + np.abs(np.diff(luma, axis=1)).mean()) / 2
+    return float(steps) / max(float(luma.std()), 1e-3)
+
+
+def _luma(image: Rgb) -> NDArray[np.float32]:
+    """Return luma (ITU-R BT.601), of strokes the ink: float (H, W) in [0, 1]."""
+    luma: NDArray[np.float32] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+    return luma
+
+
+def _moments(image: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return the central second moments (xx, xy, yy) in square pixels, weighted by ink."""
+    ink = image.astype(np.float64)
+    total = max(float(ink.sum()), 1e-6)
+    ys, xs = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float64)
+    xs -= (xs * ink).sum() / total
+    ys -= (ys * ink).sum() / total
+    xx, xy, yy = (float((product * ink).sum() / total) for product in (xs * xs, xs * ys, ys * ys))
+    return xx, xy, yy
+
+
+ATTRIBUTES: dict[str, Attribute] = {
+    # Of drawn strokes: bright ink on black paper.
     "weight": Attribute(
-        ("thin", "medium", "bold"),
-        "pixels",
-        "stroke width, twice the ink over the total variation",
-        stroke_attributes.stroke_weight,
+        ("thin", "medium", "bold"), "pixels", "stroke width, twice the ink over the total variation", _stroke_weight
     ),
     "slant": Attribute(
         ("left-leaning", "upright", "right-leaning"),
         "degrees",
         "shear of the second moments, positive to the right",
-        stroke_attributes.slant,
+        _slant,
     ),
     "size": Attribute(
-        ("small", "midsize", "large"),
-        "pixels",
-        "root mean square distance of the ink from its centre",
-        stroke_attributes.size,
+        ("small", "midsize", "large"), "pixels", "root mean square distance of the ink from its centre", _size
     ),
     "contrast": Attribute(
-        ("faint", "normal", "strong"),
-        "of full white",
-        "level of the 95th percentile of the pixels",
-        stroke_attributes.contrast,
+        ("faint", "normal", "strong"), "of full white", "level of the 95th percentile of the pixels", _contrast
     ),
-}
-
-_PHOTOGRAPHS = {
-    "brightness": Attribute(("dark", "midtone", "bright"), "of full white", "mean luma", photo_attributes.brightness),
-    "tones": Attribute(
-        ("flat", "balanced", "contrasty"),
-        "of full white",
-        "standard deviation of luma",
-        photo_attributes.tones,
-    ),
+    # Of photographs.
+    "brightness": Attribute(("dark", "midtone", "bright"), "of full white", "mean luma", _brightness),
+    "tones": Attribute(("flat", "balanced", "contrasty"), "of full white", "standard deviation of luma", _tones),
     "saturation": Attribute(
         ("muted", "natural", "vivid"),
         "of full colour",
         "mean of a pixel's highest less its lowest channel",
-        photo_attributes.saturation,
+        _saturation,
     ),
-    "warmth": Attribute(
-        ("cool", "neutral", "warm"), "of full colour", "mean of red less blue", photo_attributes.warmth
-    ),
+    "warmth": Attribute(("cool", "neutral", "warm"), "of full colour", "mean of red less blue", _warmth),
     "detail": Attribute(
         ("smooth", "textured", "busy"),
         "of the tones",
         "mean difference of neighbours' luma over its deviation",
-        photo_attributes.detail,
+        _detail,
     ),
 }
-
-ATTRIBUTES: dict[str, Attribute] = _STROKES | _PHOTOGRAPHS
 """By name, as a spec chooses them. No word belongs to two attributes."""
 
 

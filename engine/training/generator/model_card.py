@@ -13,8 +13,8 @@ LICENSE = "apache-2.0"
 
 def model_card(record: Mapping[str, Any]) -> str:
     """Return the README.md of the model folder, from the contents of `training.json`."""
-    quality = record["quality"]
-    spec = record["spec"]
+    quality, spec = record["quality"], record["spec"]
+    guidance = f"with guidance {spec['guidance']:g}" if spec["guidance"] > 1 else "without guidance"
     captions = CaptionSpec.model_validate_json(json.dumps(spec["captions"]))
     highest_words = [words[-1] for words in record["attributes"].values()]
     return f"""---
@@ -58,7 +58,7 @@ little or no effect.
 
 ## Measured
 
-On {record["judged"]} samples at {spec["inference_steps"]} steps, {_guidance(spec["guidance"])}, in the weights of \
+On {record["judged"]} samples at {spec["inference_steps"]} steps, {guidance}, in the weights of \
 this folder:
 
 - label accuracy {quality["label_accuracy"]:.3f} by a classifier trained on the world split, which is itself right on \
@@ -80,7 +80,6 @@ It cannot add what {record["world_images"]} images do not hold.
 
 
 def _copies(pool: Mapping[str, Any]) -> str:
-    """Describe the changed copies of the pool, with their bounds."""
     if pool["copies"] == 1:
         return ""
     defaults = PoolSpec().model_dump()
@@ -94,10 +93,6 @@ def _copies(pool: Mapping[str, Any]) -> str:
 def _with_aliases(name: str, captions: CaptionSpec) -> str:
     aliases = ", ".join(f"`{alias}`" for alias in captions.aliases.get(name, ()))
     return f"`{name}`" + (f" (also {aliases})" if aliases else "")
-
-
-def _guidance(scale: float) -> str:
-    return f"with guidance {scale:g}" if scale > 1 else "without guidance"
 
 
 def _attribute_table(attributes: Mapping[str, Sequence[str]]) -> str:

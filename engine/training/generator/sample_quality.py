@@ -1,7 +1,7 @@
 """The quality of a trained generator, measured on its own samples: label accuracy, effect of words, variety."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from engine.training.classifier.networks import SmallCnn
 from engine.training.generator.augmentation_pool import AugmentationPool
 from engine.training.generator.autoencoder import batches, to_model
 from engine.training.generator.captions import plain_prompts, prompt
-from engine.training.generator.diffusers_types import Pipeline
 from engine.training.generator.generator_spec import CaptionSpec, GeneratorSpec
 from engine.training.generator.image_attributes import ATTRIBUTES, Rgb, Thresholds
 from engine.training.optimizer import ClippedAdamW
@@ -22,41 +21,33 @@ Sampler = Callable[[Sequence[str], str], Rgb]
 
 _JUDGE_SHARE = 0.9
 """Share of the world that the judge is trained on. The rest measures the judge's own accuracy."""
-_JUDGE_BATCH = 64
+_BATCH = 64
 
 
-def make_sampler(pipeline: Pipeline, spec: GeneratorSpec, seed: int, batch: int = 64) -> Sampler:
-    """Return a function from prompts and a purpose to RGB uint8 images (N, H, W, 3), by the spec's steps and guidance.
-
-    The purpose decides the noise, together with the seed and the place of a prompt.
-    """
+def make_sampler(pipeline: Any, spec: GeneratorSpec, seed: int) -> Sampler:
+    """Return a function from prompts and a purpose, which decides the noise, to RGB uint8 images (N, H, W, 3)."""
     pipeline.set_progress_bar_config(disable=True)
-    generate = partial(
-        pipeline,
-        height=spec.size,
-        width=spec.size,
-        num_inference_steps=spec.inference_steps,
-        guidance_scale=spec.guidance,
-        output_type="np",
-    )
+    steps, guidance = spec.inference_steps, spec.guidance
+    settings = {"height": spec.size, "width": spec.size, "num_inference_steps": steps, "guidance_scale": guidance}
 
     def sample(prompts: Sequence[str], purpose: str) -> Rgb:
         images = []
-        for start in range(0, len(prompts), batch):
-            chosen = list(prompts[start : start + batch])
+        for start in range(0, len(prompts), _BATCH):
+            chosen = list(prompts[start : start + _BATCH])
             seeds = [derive_seed(seed, purpose, start + place) for place in range(len(chosen))]
             noise_rngs = [torch.Generator().manual_seed(one) for one in seeds]
-            images.append(np.rint(generate(chosen, generator=noise_rngs).images * 255).astype(np.uint8))
+            images.append(
+                np.rint(pipeline(chosen, generator=noise_rngs, output_type="np", **settings).images * 255).astype(
+                    np.uint8
+                )
+            )
         return np.concatenate(images)
 
     return sample
 
 
 class Judge:
-    """A small convolutional classifier, trained on the pool's copies of nine tenths of the world images.
-
-    It learns from the copies because samples vary as the pool does. accuracy: on the last tenth, which it never saw.
-    """
+    """A small classifier, trained on the pool's copies of nine tenths of the world. accuracy: on the last tenth."""
 
     def __init__(self, pool: AugmentationPool, steps: int, seed: int, device: torch.device) -> None:
         sources = np.unique(pool.sources)
@@ -71,7 +62,7 @@ class Judge:
     def _train(self, pool: AugmentationPool, places: NDArray[np.intp], steps: int, seed: int) -> None:
         optimizer = ClippedAdamW(list(self._model.parameters()), rate=2e-3, warmup=steps // 10, steps=steps)
         for step in range(steps):
-            chosen = numpy_rng(seed, "judge", step).choice(places, size=_JUDGE_BATCH)
+            chosen = numpy_rng(seed, "judge", step).choice(places, size=_BATCH)
             target = torch.from_numpy(pool.labels[chosen]).to(self._device)
             logits = self._model(to_model(pool.images[chosen], self._device))
             optimizer.step(functional.cross_entropy(logits, target), step)
@@ -96,10 +87,7 @@ def label_accuracy(
 def adherence(
     sample: Sampler, thresholds: Thresholds, classes: Sequence[str], count: int, spec: CaptionSpec
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return attribute -> word -> `mean` measure of images with the word in their prompt, and `share` in its third.
-
-    A word without effect has a share of about one third.
-    """
+    """Return attribute -> word -> `mean` measure of images with the word in their prompt, and `share` in its third."""
     labels = [number % len(classes) for number in range(count)]
     effects: dict[str, dict[str, dict[str, float]]] = {}
     for name in thresholds.cuts:

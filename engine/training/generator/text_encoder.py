@@ -24,7 +24,7 @@ def make_tokenizer(words: Sequence[str], tokens: int) -> CLIPTokenizer:
     for word in words:
         pieces = _split(word, ranks)
         while len(pieces) > 1:
-            ranks[(pieces[0], pieces[1])] = len(ranks)
+            ranks[(pieces[0], pieces[1])] = len(ranks)  # A later merge ranks lower, so it splits no earlier word.
             pieces = _split(word, ranks)
     vocab += dict.fromkeys(left + right for left, right in ranks)
     return CLIPTokenizer(

@@ -1,4 +1,4 @@
-"""A pool whose actors are no processes."""
+"""A pool of fake actors, which run no processes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ class FakePool(ActorPool):
         pass
 
     def units(self) -> list[list[int]]:
-        """The units of each actor, in their order."""
+        """Return the units of each actor, in order."""
         return [[item.unit_number for item in actor.assignments] for actor in self.ready]
 
     def end(self, assignment: Assignment) -> None:
@@ -59,5 +59,5 @@ def begin(folder: Path, units: int, actors: int, attempts: int = 3) -> tuple[Fak
 
 
 def raised(cause: Exception) -> RayTaskError:
-    """The error of a call that raised `cause` on an actor."""
+    """Return the error of a call that raised `cause` on an actor."""
     return RayTaskError("load", "a traceback", cause, proctitle="x", pid=1, ip="127.0.0.1")

@@ -1,4 +1,4 @@
-"""A device whose memory is too small: whole units in smaller batches, recorded, and the same when made again."""
+"""Out of memory on an actor: its units restart in smaller batches, and their stats record the batch size."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from engine.cluster.actor import UnitActor
 from engine.config.cluster_spec import ClusterSpec
 from engine.errors import ModelError
-from engine.models.memory import is_out_of_memory
+from engine.models.devices import is_out_of_memory
 from engine.run.run import Run
 from engine.worker.batch_size import choose, measure
 from engine.worker.replay import replay
@@ -35,9 +35,9 @@ def test_a_batch_that_does_not_fit_is_halved_for_whole_units(tmp_path: Path) -> 
 
     large_memory = fake_run(tmp_path / "large_memory", 2, ClusterSpec())
     assert [loaded_actor(large_memory).generate_unit(number)["batch_size"] for number in range(2)] == [4, 4]
-    assert set(tar_hashes(large_memory)).isdisjoint(tar_hashes(small_memory)), "another batch size, other images"
+    assert set(tar_hashes(large_memory)).isdisjoint(tar_hashes(small_memory)), "another batch size gives other images"
 
-    # A unit in small batches is the one that a spec with that size makes.
+    # A unit in smaller batches equals the unit of a spec with that batch size.
     small_batch = fake_run(tmp_path / "small_batch", 2, ClusterSpec())
     spec = small_batch.context.spec.model_copy(update={"model": small_batch.context.spec.model.with_batch_size(1)})
     actor = loaded_actor(Run(small_batch.store, type(small_batch.context)(spec, small_batch.context.plan)))
@@ -54,7 +54,7 @@ def test_replay_takes_the_batch_size_of_the_unit(tmp_path: Path) -> None:
     stats = json.loads(run.shards.read("00000_stats.json"))
     run.shards.replace("00000_stats.json", json.dumps(stats | {"batch_size": 4}).encode())
     large_memory = fake_run(tmp_path / "run", 1, ClusterSpec())
-    assert not replay(large_memory, key).equal, "in a batch of the spec's size it is another image"
+    assert not replay(large_memory, key).equal, "a batch of the spec's size gives another image"
 
 
 def test_a_single_image_that_does_not_fit_fails_its_unit(tmp_path: Path) -> None:

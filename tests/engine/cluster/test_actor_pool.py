@@ -1,4 +1,4 @@
-"""Which actor gets which unit, if each may have two: what is queued, cancelled and put back."""
+"""The assignment of units to actors that may hold two each: queueing, cancelling and returning units."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,7 +128,7 @@ def _check(pool: FakePool, queue: WorkQueue, done: list[int], units: int) -> Non
         assert not any(item.exclusive for item in actor.assignments) or len(actor.assignments) == 1
     idle = [actor for actor in pool.idle if not actor.draining]
     if idle:
-        assert not queue, "an actor without a unit, and a unit without an actor"
+        assert not queue, "one actor has no unit, and one unit has no actor"
         cancelled = [item for actor in pool.ready for item in actor.assignments[1:] if item.cancelled]
         assert not list(queued_assignments(pool.ready)) or len(cancelled) >= len(idle)
 

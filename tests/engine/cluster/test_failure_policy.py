@@ -54,7 +54,7 @@ def test_failures_of_stores_and_disks_are_charged_to_no_unit() -> None:
     assert decide(FULL) == FailureDecision(stop_run=True)
     no_room = decide(NoStagingRoom("/cache on n1: No space left on device"), one_disk=False)
     assert no_room == FailureDecision(stop_actor="/cache on n1: No space left on device", exclude_node=True)
-    assert decide(FULL, one_disk=False).charge_unit, "then it is not the disk of the shards"
+    assert decide(FULL, one_disk=False).charge_unit, "with several disks, the full one need not be that of the shards"
 
 
 def test_while_the_run_stops_no_unit_is_charged() -> None:
@@ -72,9 +72,9 @@ def test_errors_of_a_units_content_never_stop_an_actor() -> None:
 
 
 class BreakingPool(FakePool):
-    """Actors some of which break: after so many units, each further one raises `error`.
+    """A pool some of whose actors break: after a number of units, each further unit raises `error`.
 
-    breaks_after: for each actor; None for one that never breaks. mended: the replacement of an actor does not break.
+    breaks_after: units until each actor breaks; None for never. mended: the replacement of an actor does not break.
     """
 
     def __init__(self, run: Run, breaks_after: Sequence[int | None], error: str, mended: bool) -> None:
@@ -89,10 +89,10 @@ class BreakingPool(FakePool):
     def finish_one(self, actor: ActorHandle, queue: WorkQueue, bad: set[int]) -> int | None:
         """Let an actor end its running unit; return the unit's number if it succeeded."""
         assignment = actor.assignments[0]
-        number, left = assignment.unit_number, self._units_left[actor]
+        number, units_left = assignment.unit_number, self._units_left[actor]
         self.end(assignment)
-        broken = left is not None and left <= 0
-        self._units_left[actor] = None if left is None else left - 1
+        broken = units_left is not None and units_left <= 0
+        self._units_left[actor] = None if units_left is None else units_left - 1
         if not broken and number not in bad:
             self._policy.on_success(actor)
             queue.mark_done(number)
@@ -183,7 +183,7 @@ def test_a_node_whose_device_never_works_is_avoided(tmp_path: Path, error: str) 
     assert [actor.node for actor in pool.ready] == ["n1"]
 
 
-def test_where_every_unit_fails_few_actors_are_replaced(tmp_path: Path) -> None:
+def test_few_actors_are_replaced_if_every_unit_fails(tmp_path: Path) -> None:
     pool, queue = breaking(tmp_path, 40, [None, None], "", mended=True)
     assert not work(pool, queue, set(range(40)), [0, 1], limit=200)
     assert 3 <= pool.stopped <= 6

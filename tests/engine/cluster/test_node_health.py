@@ -1,4 +1,4 @@
-"""Which nodes get no further actor, and when no node is left that can load the model."""
+"""Nodes that are excluded, and the error when no remaining node can load the model."""
 
 import pytest
 from ray.exceptions import ActorDiedError
@@ -15,7 +15,7 @@ def test_a_node_with_a_full_disk_is_excluded_for_good() -> None:
     health.record_success("a")
     health.exclude("a", full)
     health.record_success("a")
-    assert health.avoided_nodes == {"a"}, "that the model loads there is no help"
+    assert health.avoided_nodes == {"a"}, "a later success does not undo the exclusion"
     assert not health.should_give_up({"a", "b"}, any_actor_ready=False)
     health.exclude("b", full)
     assert not health.should_give_up({"a", "b"}, any_actor_ready=True), "another actor there may still have room"
@@ -77,7 +77,7 @@ def test_a_run_that_once_had_a_good_node_waits_for_another() -> None:
     assert not health.should_give_up({"bad", "new"}, any_actor_ready=False), "a new node restarts the wait"
     now[0] = 1199.0
     assert not health.should_give_up({"bad"}, any_actor_ready=False)
-    assert not health.should_give_up(set(), any_actor_ready=False), "the autoscaler may bring one"
+    assert not health.should_give_up(set(), any_actor_ready=False), "the autoscaler may still start a node"
     now[0] = 5000.0
     assert not health.should_give_up({"bad"}, any_actor_ready=True)
     now[0] = 6000.0

@@ -54,7 +54,7 @@ def gce() -> Iterator[Metadata]:
 
 
 class Watcher:
-    """`wait_for_interruption` in a thread."""
+    """A thread that runs `wait_for_interruption`."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.log = LineLog()
@@ -74,10 +74,10 @@ class Watcher:
         return result
 
 
-def until(what: Callable[[], Any], seconds: float = 60) -> None:
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"nothing in {seconds} s"
+    while not condition():
+        assert time.monotonic() < deadline, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
 
 
@@ -85,8 +85,8 @@ def test_ec2_announces_a_spot_interruption(ec2: Metadata) -> None:
     watcher = Watcher(Ec2(pause_s=0.01))
     until(lambda: ec2.asked.count("/latest/meta-data/spot/instance-action") > 3)
     ec2.forget_tokens()
-    asked = len(ec2.asked)
-    until(lambda: len(ec2.asked) > asked + 6)
+    requests_before = len(ec2.asked)
+    until(lambda: len(ec2.asked) > requests_before + 6)
     ec2.say(rebalance={"noticeTime": "2027-01-15T07:50:00Z"})
     until(lambda: watcher.log.lines)
     ec2.fail(3)
@@ -94,7 +94,7 @@ def test_ec2_announces_a_spot_interruption(ec2: Metadata) -> None:
     assert not watcher.ended, "neither a recommendation nor a failure of the service is an interruption"
     ec2.say(instance_action={"action": "terminate", "time": "2027-01-15T08:02:00Z"})
     assert watcher.end() == Interruption("EC2 will terminate this spot machine", NOW + 120)
-    assert ec2.asked.count("/latest/api/token") == 2, "a token is asked for when there is none that counts"
+    assert ec2.asked.count("/latest/api/token") == 2, "a token is requested only if there is no valid one"
     assert watcher.log.lines == [
         "EC2 recommends to leave this spot machine: an interruption has become more likely",
         "the metadata service of EC2 gives no answer (HTTP status 503); asking again",
@@ -152,7 +152,7 @@ def test_no_action_of_ec2_is_missed(body: str) -> None:
 
 @given(st.text(), st.text())
 def test_other_answers_of_compute_engine_are_ignored(preempted: str, maintenance: str) -> None:
-    kinds = [type(one) for one in gce_notices(preempted, maintenance, NOW)]
+    kinds = [type(notice) for notice in gce_notices(preempted, maintenance, NOW)]
     ends = preempted.strip() == "TRUE" or maintenance.strip() == "TERMINATE_ON_HOST_MAINTENANCE"
     assert (Interruption in kinds) == ends
     assert len(kinds) <= 1

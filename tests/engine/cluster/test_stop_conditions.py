@@ -1,4 +1,4 @@
-"""Why a run assigns no further unit, and the error that it ends with."""
+"""The conditions that stop the assignment of units, and the error that each one ends the run with."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a spec may say, and how it is told what is wrong."""
+"""Spec files: what they may contain, overrides, and the errors that name a mistake."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_every_shipped_spec_loads_and_reads_back_as_the_same(path: Path, tmp_pat
         ({"seed": 2**63}, ["seed", "less than"]),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], words: list[str]) -> None:
+def test_errors_name_the_mistake(tmp_path: Path, change: dict[str, object], words: list[str]) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(write(tmp_path, MINIMAL | change))
     for word in words:
@@ -81,7 +81,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], words
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "a: 2020-01-01\n"])
-def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_spec_must_be_a_mapping_of_plain_values(tmp_path: Path, text: str) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     with pytest.raises(SpecError, match=r"spec\.yaml"):
@@ -89,7 +89,7 @@ def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "plan: {per_class: 500}\nname: x\nplan: {per_class: 5}\n",
@@ -101,12 +101,12 @@ def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, text: str
         ("'a\tb': 1\n'a\tb': 2\n", r'"a\tb": is in one mapping twice, in lines 1 and 2'),
     ],
 )
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_duplicate_key_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     with pytest.raises(SpecError) as caught:
         load_spec(path)
-    assert str(caught.value) == f"{path}: {said}; keep one"
+    assert str(caught.value) == f"{path}: {message}; keep one"
 
 
 def test_a_key_that_stands_twice_in_a_value_of_set_is_refused(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_key_that_stands_twice_in_a_value_of_set_is_refused(tmp_path: Path) ->
         load_spec(write(tmp_path, MINIMAL), ["plan={per_class: 1, per_class: 2}"])
 
 
-def test_what_is_merged_into_a_mapping_may_be_replaced_there() -> None:
+def test_merged_yaml_keys_may_be_overridden() -> None:
     text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4, <<: *a}\n"
     assert _parse(text, "spec.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 4, "y": 2}}
 
@@ -138,7 +138,7 @@ def test_overrides_reach_any_depth(tmp_path: Path) -> None:
     strategies = [{"name": "a"}, {"name": "b", "templates": ["{class}"]}]
     mixed = write(tmp_path, {**MINIMAL, "prompts": {"mix": strategies}})
     spec = load_spec(mixed, ["prompts.mix.1.templates.0=a {class}", "prompts.mix.0.share=2"])
-    assert [(one.share, one.templates) for one in spec.prompts.mix] == [
+    assert [(strategy.share, strategy.templates) for strategy in spec.prompts.mix] == [
         (2, ("a photo of a {class}",)),
         (1, ("a {class}",)),
     ]
@@ -154,8 +154,8 @@ def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
 
 def test_identity_leaves_out_what_changes_no_byte(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
-    one, other = load_spec(path), load_spec(path, ["cluster.min_actors=3", "sweep.seeds=5"])
-    assert identity(one) == identity(other)
+    first, other = load_spec(path), load_spec(path, ["cluster.min_actors=3", "sweep.seeds=5"])
+    assert identity(first) == identity(other)
     changed = load_spec(path, ["model.steps=8", "cluster.cpus_per_actor=2"])
-    assert differences(identity(one), identity(changed)) == ["model.steps: 20 -> 8", "cluster.cpus_per_actor: 1 -> 2"]
-    assert json.dumps(identity(one))
+    assert differences(identity(first), identity(changed)) == ["model.steps: 20 -> 8", "cluster.cpus_per_actor: 1 -> 2"]
+    assert json.dumps(identity(first))

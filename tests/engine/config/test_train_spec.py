@@ -38,7 +38,7 @@ def test_a_learning_rate_may_be_written_without_a_dot() -> None:
 
 def test_the_identity_of_a_run_excludes_its_training() -> None:
     facts = {"name": "x", "classes": ("a",), "plan": {"per_class": 1}, "model": {"source": "m"}}
-    plain, other = (Spec.model_validate(facts | more) for more in ({}, {"train": {"steps": 7}}))
+    plain, other = (Spec.model_validate(facts | changes) for changes in ({}, {"train": {"steps": 7}}))
     assert identity(plain) == identity(other)
 
 

@@ -1,4 +1,4 @@
-"""Masks of real images: found, checked, cut as their images are, and changed without becoming another class."""
+"""Masks of real images: located, validated, cropped with their images, and warped without changing classes."""
 
 import io
 import json
@@ -40,7 +40,7 @@ COLOURS = colours_of(PALETTE)
 
 
 def blocks(seed: int, shape: tuple[int, int] = (24, 40)) -> np.ndarray:
-    """A mask of squares of 8 pixels."""
+    """Return a mask of squares of 8 pixels."""
     coarse = np.random.default_rng(seed).integers(0, 3, (shape[0] // 8, shape[1] // 8), dtype=np.uint8)
     return np.kron(coarse, np.ones((8, 8), np.uint8))
 
@@ -52,7 +52,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def fill(folder: Path, count: int = 6) -> dict[str, Any]:
-    """images/<class>/ and masks/<class>/: each image is its mask in the palette's colours, the masks in both forms."""
+    """Write images/<class>/ and masks/<class>/. Images show the palette's colours; masks are coloured or indexed."""
     for number in range(count):
         for name in ("calm", "storm"):
             mask = blocks(2 * number + (name == "storm"))
@@ -64,15 +64,15 @@ def fill(folder: Path, count: int = 6) -> dict[str, Any]:
     return {"source": "imagefolder", "path": str(folder / "images"), "masks": masks}
 
 
-def tars(folder: Path, drop: str = "", **told: Any) -> dict[str, Any]:
-    """The same as WebDataset; in `drop` one member is missing."""
+def tars(folder: Path, drop: str = "", **fields: Any) -> dict[str, Any]:
+    """Write the same images as a WebDataset tar, without the members whose extension is `drop`."""
     fill(folder)
     with tarfile.open(folder / "0.tar", "w") as tar:
         for path in sorted((folder / "images").rglob("*.png")):
             mask = folder / "masks" / path.relative_to(folder / "images")
             label = ("calm", "storm").index(path.parts[-3])
             members = {"png": path.read_bytes(), "mask.png": mask.read_bytes(), "cls": str(label).encode()}
-            members["json"] = json.dumps({"class_name": path.parts[-3], **told}).encode()
+            members["json"] = json.dumps({"class_name": path.parts[-3], **fields}).encode()
             for extension, data in members.items():
                 if extension != drop:
                     info = tarfile.TarInfo(f"{label}-{path.stem}.{extension}")
@@ -87,18 +87,18 @@ def read(content: dict[str, Any]) -> SourceSettings:
 
 @pytest.mark.parametrize("make", [fill, tars])
 def test_every_image_comes_with_its_own_mask(make: Callable[[Path], dict[str, Any]], tmp_path: Path) -> None:
-    found = open_source(read(make(tmp_path)))
-    assert len(found.images) == 12
-    for image in found.images:
+    real = open_source(read(make(tmp_path)))
+    assert len(real.images) == 12
+    for image in real.images:
         assert np.array_equal(COLOURS[image.mask()], image.pixels())
 
 
 def test_held_out_images_have_masks_of_their_own(tmp_path: Path) -> None:
     data, other = fill(tmp_path / "a"), fill(tmp_path / "b", 2)
     data["masks"]["held_out"] = other["masks"]["path"]
-    found = open_source(read(data | {"held_out": other["path"]}))
-    assert len(found.held_out) == 4
-    for image in found.held_out:
+    real = open_source(read(data | {"held_out": other["path"]}))
+    assert len(real.held_out) == 4
+    for image in real.held_out:
         assert np.array_equal(COLOURS[image.mask()], image.pixels())
 
 
@@ -112,14 +112,20 @@ def test_on_disk_a_mask_lies_where_its_image_does(height: int, width: int, tmp_p
         assert batch.mask is not None
         assert batch.mask.shape == batch.image.shape[:3] == (6, height, width)
         nearest = np.abs(batch.image[..., None, :].astype(int) - COLOURS).sum(axis=-1).argmin(axis=-1)
-        assert (nearest == batch.mask).mean() > 0.9, "but for the edges, which are smooth in the image"
-        told = read_rows(tmp_path / "real" / split, ["mask_classes"])
-        assert all(list(json.loads(row["mask_classes"])) == list(PALETTE) for row in told)
+        assert (nearest == batch.mask).mean() > 0.9, (
+            "only the edges may differ, because resizing smooths them in the image"
+        )
+        rows = read_rows(tmp_path / "real" / split, ["mask_classes"])
+        assert all(list(json.loads(row["mask_classes"])) == list(PALETTE) for row in rows)
 
 
 def test_the_digits_are_masked_by_their_strokes() -> None:
-    plain, masked = (open_source(read({"source": "digits"} | more)) for more in ({}, {"masks": {"palette": ELEVEN}}))
-    assert [one.digest for one in masked.images] == [one.digest for one in plain.images], "splits stay what they were"
+    plain, masked = (
+        open_source(read({"source": "digits"} | changes)) for changes in ({}, {"masks": {"palette": ELEVEN}})
+    )
+    assert [image.digest for image in masked.images] == [image.digest for image in plain.images], (
+        "masks do not change the splits"
+    )
     for image in masked.images[:200]:
         mask = image.mask()
         assert mask.shape == (32, 32)
@@ -169,7 +175,9 @@ def unmasked(place: Path) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_is_wrong_with_a_mask_is_said(make: Callable[[Path], dict[str, Any]], words: str, tmp_path: Path) -> None:
+def test_errors_name_what_is_wrong_with_a_mask(
+    make: Callable[[Path], dict[str, Any]], words: str, tmp_path: Path
+) -> None:
     data = read(make(tmp_path))
     with pytest.raises(DataError, match=words):
         [image.mask() for image in open_source(data).images]
@@ -203,7 +211,7 @@ def test_a_palette_that_is_not_the_digits_is_refused() -> None:
         ),
     ],
 )
-def test_masks_are_asked_for_where_there_are_some(data: dict[str, Any], words: str) -> None:
+def test_mask_settings_must_fit_the_source(data: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read(data)
 
@@ -220,7 +228,7 @@ def test_a_warp_moves_image_and_mask_alike(seed: int, number: int) -> None:
     assert (nearest == changed).mean() > 0.9
 
 
-def test_a_change_of_nothing_changes_nothing_and_a_shift_is_one() -> None:
+def test_a_zero_warp_is_the_identity_and_warps_scale() -> None:
     mask = blocks(3, (48, 64))
     still = WarpSpec(rotation=0, scale=0, shift=0, bend=0)
     assert np.array_equal(draw_warp(still, np.random.default_rng(0), 48, 64).mask(mask), mask)
@@ -229,22 +237,23 @@ def test_a_change_of_nothing_changes_nothing_and_a_shift_is_one() -> None:
         draw_warp(shifts, np.random.default_rng(5), 48 * times, 64 * times).mask(np.kron(mask, np.ones((times,) * 2)))
         for times in (4, 1)
     )
-    assert (big[2::4, 2::4] == small).mean() > 0.9, "the same change in another size"
+    assert (big[2::4, 2::4] == small).mean() > 0.9, "the warp is the same at another size"
     assert (small != mask).mean() > 0.1
 
 
-class Painter(FakeGenerator):
-    """Gives every request the colours of its layout: a ControlNet that obeys."""
+class PaintingGenerator(FakeGenerator):
+    """A generator that paints each request in the colours of its layout."""
 
     def generate(self, requests: Any) -> Images:
         conditions = [request.condition for request in requests]
-        self.asked += requests
+        self.requests += requests
         return Images(
-            np.stack([one.control(24, 24) for one in conditions]), np.stack([one.mask_at(24, 24) for one in conditions])
+            np.stack([condition.control(24, 24) for condition in conditions]),
+            np.stack([condition.mask_at(24, 24) for condition in conditions]),
         )
 
 
-def dense(place: Path, **more: Any) -> Spec:
+def dense(place: Path, **changes: Any) -> Spec:
     content: dict[str, Any] = {
         "name": "dense",
         "data": fill(place, 12) | {"splits": {"world": 0.25, "train": 0.25, "validation": 0.25, "test": 0.25}},
@@ -254,28 +263,28 @@ def dense(place: Path, **more: Any) -> Spec:
         "output": {"samples_per_shard": 6},
         "filters": [],
     }
-    return Spec.model_validate_json(json.dumps(content | more))
+    return Spec.model_validate_json(json.dumps(content | changes))
 
 
 def test_synthetic_images_follow_warped_masks_of_train_images(tmp_path: Path) -> None:
     spec = dense(tmp_path, condition={"source": "masks", "flip": True})
     run = begin_run(plan_run(spec), tmp_path / "run")
-    generator = Painter()
+    generator = PaintingGenerator()
     for number in run.pending():
         run_unit(run.context, number, generator, run.shards)
     assert spec.data is not None
     splits = load_splits(spec.data)
-    train = {sha256(encode_mask(one.mask())).hexdigest(): one for one in splits.train}
+    train = {sha256(encode_mask(image.mask())).hexdigest(): image for image in splits.train}
     assert len(train) == 6
     stream = ShardStream(str(run.shards.local), shuffle=False, mask=True, fields=["source", "mask_classes"])
     batch = stream.read(range(len(stream)))
     assert batch.mask is not None
-    assert len({mask.tobytes() for mask in batch.mask}) == len(batch) == 18, "none twice"
+    assert len({mask.tobytes() for mask in batch.mask}) == len(batch) == 18, "every mask is warped differently"
     assert np.array_equal(batch.image, COLOURS[batch.mask])
-    for label, mask, source, told in zip(batch.label, batch.mask, *batch.fields.values(), strict=True):
+    for label, mask, source, mask_classes in zip(batch.label, batch.mask, *batch.fields.values(), strict=True):
         assert train[source].label == label
         assert set(np.unique(mask)) <= set(np.unique(train[source].mask()))
-        assert list(json.loads(told)) == list(PALETTE)
+        assert list(json.loads(mask_classes)) == list(PALETTE)
 
 
 def test_masks_must_be_those_of_the_data(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real data: every kind of place, and splits that never share an image."""
+"""Sources of real images, and splits that never share an image."""
 
 import io
 import json
@@ -40,22 +40,22 @@ def image(label: int, data: bytes, origin: str = "") -> RealImage:
     st.randoms(use_true_random=False),
 )
 def test_splits_are_disjoint_complete_and_independent_of_order(
-    found: list[tuple[int, int]], tenths: list[int], random: "np.random.Generator"
+    pairs: list[tuple[int, int]], tenths: list[int], random: "np.random.Generator"
 ) -> None:
-    # The label is part of the content, so that copies agree.
-    images = [image(label, b"%d %d" % (label, content)) for label, content in found]
+    # The label is part of the content, so that duplicates have equal labels.
+    images = [image(label, b"%d %d" % (label, content)) for label, content in pairs]
     spec = data_spec(
         source="digits",
         splits=SplitSpec(**{n: share / sum(tenths) for n, share in zip(SPLITS, tenths, strict=True)}),
     )
     splits = divide(RealSet(("0", "1", "2"), tuple(images)), spec)
-    parts = [{one.digest for one in splits[name]} for name in SPLITS]
-    assert sum(map(len, parts)) == len(set().union(*parts)) == len({one.digest for one in images})
+    parts = [{image.digest for image in splits[name]} for name in SPLITS]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == len({image.digest for image in images})
     assert splits.duplicates == len(images) - sum(map(len, parts))
     random.shuffle(images)
     again = divide(RealSet(("0", "1", "2"), tuple(images)), spec)
-    assert [[one.digest for one in again[name]] for name in SPLITS] == [
-        [one.digest for one in splits[name]] for name in SPLITS
+    assert [[image.digest for image in again[name]] for name in SPLITS] == [
+        [image.digest for image in splits[name]] for name in SPLITS
     ]
 
 
@@ -66,15 +66,15 @@ def test_shares_hold_in_every_class_and_train_can_be_cut_short() -> None:
     assert [splits.counts(name) for name in SPLITS] == [(100, 100), (20, 20), (50, 50), (30, 30)]
     short = divide(RealSet(("a", "b"), images), spec.model_copy(update={"train_per_class": 7}))
     assert [short.counts(name) for name in SPLITS] == [(100, 100), (7, 7), (50, 50), (30, 30)]
-    assert {one.digest for one in short.train} <= {one.digest for one in splits.train}
+    assert {image.digest for image in short.train} <= {image.digest for image in splits.train}
 
 
 def test_a_held_out_set_judges_and_nothing_of_it_trains() -> None:
     images = tuple(image(0, b"%d" % k) for k in range(10))
     held_out = tuple(image(0, b"%d" % k) for k in range(8, 18))
     splits = divide(RealSet(("a",), images, held_out), data_spec(source="digits"))
-    judged = {one.digest for one in (*splits.validation, *splits.test)}
-    assert judged == {one.digest for one in held_out}
+    judged = {image.digest for image in (*splits.validation, *splits.test)}
+    assert judged == {image.digest for image in held_out}
     assert len(splits.world) + len(splits.train) == 8
     assert splits.duplicates == 2
 
@@ -101,16 +101,16 @@ def test_one_image_with_two_labels_is_an_error() -> None:
         divide(RealSet(("a", "b"), (image(0, b"x", "first"), image(1, b"x", "second"))), data_spec(source="digits"))
 
 
-def test_digits_are_all_there() -> None:
-    found = open_source(data_spec(source="digits"))
-    assert len(found.images) == 1797
-    assert found.images[0].pixels().shape == (8, 8, 3)
-    assert found.classes[found.images[13].label] == "three"
+def test_digits_have_all_images() -> None:
+    real = open_source(data_spec(source="digits"))
+    assert len(real.images) == 1797
+    assert real.images[0].pixels().shape == (8, 8, 3)
+    assert real.classes[real.images[13].label] == "three"
 
 
 def test_digits_splits_share_no_pixels() -> None:
     splits = load_splits(data_spec(source="digits"))
-    pixels = [{one.pixels().tobytes() for one in splits[name]} for name in SPLITS]
+    pixels = [{image.pixels().tobytes() for image in splits[name]} for name in SPLITS]
     assert sum(map(len, pixels)) == len(set().union(*pixels)) == 1797
 
 
@@ -169,13 +169,13 @@ def numbered_otherwise(root: Path) -> Path:
 @pytest.mark.parametrize(
     ("source", "make"), [("imagefolder", make_imagefolder), ("parquet", make_parquet), ("webdataset", make_webdataset)]
 )
-def test_every_kind_of_place_gives_the_same_images(source: str, make: Callable[[Path], Path], tmp_path: Path) -> None:
-    found = open_source(data_spec(source=source, path=str(make(tmp_path / "data"))))  # type: ignore[arg-type]
-    assert found.classes == ("sea lion", "zebra")
-    assert {(one.label, one.read()) for one in found.images} == {
+def test_every_kind_of_source_gives_the_same_images(source: str, make: Callable[[Path], Path], tmp_path: Path) -> None:
+    real = open_source(data_spec(source=source, path=str(make(tmp_path / "data"))))  # type: ignore[arg-type]
+    assert real.classes == ("sea lion", "zebra")
+    assert {(image.label, image.read()) for image in real.images} == {
         (label, picture(10 * label + k)) for label in range(2) for k in range(3)
     }
-    assert all(one.class_name == found.classes[one.label] for one in found.images)
+    assert all(image.class_name == real.classes[image.label] for image in real.images)
 
 
 def test_parquet_without_names_has_its_labels_as_names(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_parquet_without_names_has_its_labels_as_names(tmp_path: Path) -> None:
         ({"source": "webdataset"}, numbered_otherwise, r"1\.tar.*label 0 is 'zebra' here and 'sea lion' in samples"),
     ],
 )
-def test_what_is_wrong_with_a_place_is_said(
+def test_errors_name_what_is_wrong_with_a_source(
     spec: dict[str, str], make: Callable[[Path], object] | None, word: str, tmp_path: Path
 ) -> None:
     if make is not None:
@@ -214,7 +214,7 @@ def test_a_corrupt_image_is_named(data: bytes) -> None:
 
 
 def test_torchvisions_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of the very form that torchvision reads; its list of checksums is that of ours."""
+    """The files have the format that torchvision reads, and its checksums are replaced by theirs."""
     import torchvision.datasets as datasets
 
     folder = tmp_path / "cifar-10-batches-py"
@@ -233,10 +233,10 @@ def test_torchvisions_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [[n, sums[n]] for n in names if n != "test_batch"])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setitem(datasets.CIFAR10.meta, "md5", sums["batches.meta"])
-    found = open_source(data_spec(source="cifar10", path=str(tmp_path)))
-    assert (len(found.images), len(found.held_out), found.classes[3]) == (20, 4, "class3")
-    assert found.images[2].label == 2
-    assert found.images[2].pixels().shape == (32, 32, 3)
+    real = open_source(data_spec(source="cifar10", path=str(tmp_path)))
+    assert (len(real.images), len(real.held_out), real.classes[3]) == (20, 4, "class3")
+    assert real.images[2].label == 2
+    assert real.images[2].pixels().shape == (32, 32, 3)
 
 
 @needs_cifar10
@@ -245,6 +245,6 @@ def test_real_cifar10_from_hub_style_parquet() -> None:
     splits = load_splits(spec)
     assert splits.classes[:3] == ("airplane", "automobile", "bird")
     assert sum(len(splits[name]) for name in SPLITS) + splits.duplicates == 60_000
-    digests = [{one.digest for one in splits[name]} for name in SPLITS]
+    digests = [{image.digest for image in splits[name]} for name in SPLITS]
     assert len(set().union(*digests)) == sum(map(len, digests))
     assert splits.validation[0].pixels().shape == (32, 32, 3)

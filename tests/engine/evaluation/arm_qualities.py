@@ -1,11 +1,11 @@
-"""Qualities of arms with known accuracies, and what a sweep makes of them."""
+"""Qualities of arms with known accuracies, and the sweep results that follow from them."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.sweep_spec import ORACLE
+from engine.config.spec import ORACLE
 from engine.config.train_spec import TrainSpec
 from engine.data.splits import SPLITS
 from engine.evaluation.intervals import ArmComparison, compare_arms
@@ -17,7 +17,7 @@ Qualities = Mapping[float | str, Floats]
 
 
 def quality(accuracy: float, seeds: int = 3, images: int = 400) -> Floats:
-    """Right on the same first images for every arm, as hard images are hard for all."""
+    """Return qualities that are right on the same first images for every arm, as hard images are hard for all."""
     return np.tile(np.arange(images) < accuracy * images, (seeds, 1)).astype(float)
 
 
@@ -36,7 +36,7 @@ def compare(validation: Qualities, test: Qualities | None = None) -> ArmComparis
 
 
 def result(validation: Qualities, test: Qualities | None = None, *, masks: bool = False) -> SweepResult:
-    """The result of a sweep with one class."""
+    """Return the result of a sweep with one class."""
     comparison = compare(validation, test)
 
     def arm(name: float | str) -> ArmResult:
@@ -48,6 +48,7 @@ def result(validation: Qualities, test: Qualities | None = None, *, masks: bool 
             lift=comparison.lifts[str(name)],
             quality_per_seed=(),
             macro_f1=None,
+            scores={"macro_f1": 0.5},
             recall=(None,),
             confusion=((0,),),
         )

@@ -1,4 +1,4 @@
-"""Small runs to sweep, and a sweep that is done."""
+"""Small runs to sweep, and a finished sweep."""
 
 from pathlib import Path
 
@@ -6,9 +6,7 @@ import pytest
 
 from engine.config.data_spec import SourceSettings, SplitSpec
 from engine.config.output_spec import ImageSpec, OutputSpec
-from engine.config.plan_spec import PlanSpec
-from engine.config.spec import Spec
-from engine.config.sweep_spec import SweepSpec
+from engine.config.spec import PlanSpec, Spec, SweepSpec
 from engine.config.train_spec import TrainSpec
 from engine.evaluation.sweep import Sweep, prepare_sweep
 from engine.generators.kinds.text_to_image import TextToImageSettings
@@ -51,7 +49,7 @@ def make_sweep_run(
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A sweep whose trials are trained."""
+    """Return a sweep whose trials are trained."""
     sweep = prepare_sweep(make_sweep_run(tmp_path_factory.mktemp("sweep")))
     for trial in sweep.pending():
         sweep.run(trial, "cpu")

@@ -1,4 +1,4 @@
-"""Encoders in folders of the hub's form: a CLIP that was trained to tell colours, and a DINOv2 that knows no words."""
+"""Encoders in hub folders: a CLIP that was trained to name colours, and a DINOv2, which has no text encoder."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "nu
 
 
 def pictures(labels: list[int], seed: int) -> Pixels:
-    """Noisy images of one colour each, uint8 (images, 20, 20, 3)."""
+    """Return noisy images of one colour each, uint8 (images, 20, 20, 3)."""
     noise = np.random.default_rng(seed).integers(-30, 30, (len(labels), 20, 20, 3))
     return (np.array(list(COLOURS.values()))[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8)
 
@@ -80,13 +80,13 @@ def test_clip_scores_an_image_highest_for_its_class(encoder: Encoder) -> None:
 def test_features_are_those_of_clip_at_the_scale_of_kd(encoder: Encoder, clip: Path) -> None:
     images = pictures([0, 2], seed=1)
     model, processor = CLIPModel.from_pretrained(clip), CLIPImageProcessor.from_pretrained(clip)
-    given = processor(list(images), return_tensors="pt", input_data_format="channels_last")
+    inputs = processor(list(images), return_tensors="pt", input_data_format="channels_last")
     with torch.inference_mode():
-        expected = model.visual_projection(model.vision_model(**given).pooler_output).numpy()
+        expected = model.visual_projection(model.vision_model(**inputs).pooler_output).numpy()
     expected *= np.sqrt(16) / np.linalg.norm(expected, axis=1, keepdims=True)
-    found = encoder.encode(images).features
-    assert found == pytest.approx(expected, abs=1e-4)
-    assert encoder.encode(images[1:]).features == pytest.approx(found[1:], abs=1e-4)
+    features = encoder.encode(images).features
+    assert features == pytest.approx(expected, abs=1e-4)
+    assert encoder.encode(images[1:]).features == pytest.approx(features[1:], abs=1e-4)
 
 
 def test_the_description_names_model_and_texts(encoder: Encoder, clip: Path) -> None:

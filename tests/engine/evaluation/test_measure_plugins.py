@@ -46,11 +46,11 @@ def test_a_measure_of_another_distribution_gets_its_column(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert "centre distance" in done.stdout
-    found = MeasureResult.read(open_store(run.store.url))
-    assert found is not None
-    assert [column.name for column in found.columns][-2:] == ["copies", "centre"]
-    values = {row.class_name: row.values["centre"] for row in found.rows if row.strategy != "real (world)"}
+    result = MeasureResult.read(open_store(run.store.url))
+    assert result is not None
+    assert [column.name for column in result.columns][-2:] == ["copies", "centre"]
+    values = {row.class_name: row.values["centre"] for row in result.rows if row.strategy != "real (world)"}
     whole = values.pop(ALL_CLASSES)
     assert whole is not None
-    assert values.keys() == set(found.classes)
+    assert values.keys() == set(result.classes)
     assert min(filter(None, values.values())) < whole < max(filter(None, values.values()))

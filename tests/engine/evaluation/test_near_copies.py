@@ -18,7 +18,7 @@ from tests.specs import data_spec
 
 
 def write(place: Path, images: Sequence[Pixels], *, synthetic: bool = False, format: str = "png") -> ShardStream:
-    """A stream of one shard of these images, named by the folder."""
+    """Write these images to one shard, and return its stream."""
     samples = (
         Sample(
             f"{place.name}{number}",
@@ -50,8 +50,8 @@ def test_exact_and_near_copies_are_named_with_what_they_copy(digits: list[Pixels
     train = write(tmp_path / "train", digits[:60])
     drawn = write(tmp_path / "drawn", digits[128:132], synthetic=True, format="jpg")
     held_out = write(tmp_path / "validation", judged)
-    found = {copy.held_out: (copy.train, copy.mirrored) for copy in find_near_copies([train, drawn], held_out)}
-    assert found == {
+    copies = {copy.held_out: (copy.train, copy.mirrored) for copy in find_near_copies([train, drawn], held_out)}
+    assert copies == {
         "validation10": ("train5", False),
         "validation11": ("train7", False),
         "validation12": ("train11", True),

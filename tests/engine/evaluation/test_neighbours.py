@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.data.open_source import open_source
-from engine.evaluation import distances
+from engine.evaluation import neighbours
 from engine.evaluation.neighbours import match_pixels, mirrored, nearest, thumbnails, usual_distance
 from shards.codec import Pixels, decode_rgb, encode_rgb, fit_rgb
 from tests.specs import data_spec
@@ -25,17 +25,17 @@ def test_the_nearest_are_those_of_a_full_sort(seed: int, n: int, m: int, count: 
     ours, theirs = drawn(seed, n, 3), drawn(seed + 1, m, 3)
     squared = np.square(ours[:, None] - theirs[None]).sum(axis=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distances, "_BLOCK_DISTANCES", block)
-        found = nearest(ours, theirs, count)
-    assert found.row.tolist() == np.argsort(squared, axis=1)[:, :count].tolist()
-    assert found.distance == pytest.approx(np.sqrt(np.sort(squared, axis=1)[:, :count]))
+        patch.setattr(neighbours, "_BLOCK_DISTANCES", block)
+        row, distance = nearest(ours, theirs, count)
+    assert row.tolist() == np.argsort(squared, axis=1)[:, :count].tolist()
+    assert distance == pytest.approx(np.sqrt(np.sort(squared, axis=1)[:, :count]))
 
 
 def test_a_few_twins_do_not_change_the_usual_distance() -> None:
     line = np.arange(100.0)[:, None]
     assert usual_distance(line) == pytest.approx(1)
     assert usual_distance(np.concatenate([line, line[:20]])) == pytest.approx(1)
-    assert usual_distance(np.zeros((4, 2))) > 0, "a ratio to it is to be a number"
+    assert usual_distance(np.zeros((4, 2))) > 0, "the distance is used as a divisor and must not be zero"
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_found_with_what_it_copies(change: str, digits: list[Pixels]) -> None:
     changed = [CHANGES[change](image) for image in digits[:100]]
-    found = match_pixels(thumbnails(changed), thumbnails(digits))
-    assert found.is_copy.mean() > 0.97
-    assert (found.row[found.is_copy] == np.arange(100)[found.is_copy]).mean() > 0.97
-    assert abs(found.mirrored.mean() - (change == "mirrored")) < 0.05
+    matches = match_pixels(thumbnails(changed), thumbnails(digits))
+    assert matches.is_copy.mean() > 0.97
+    assert (matches.row[matches.is_copy] == np.arange(100)[matches.is_copy]).mean() > 0.97
+    assert abs(matches.mirrored.mean() - (change == "mirrored")) < 0.05
 
 
 def test_other_images_of_the_same_class_are_no_copies(digits: list[Pixels]) -> None:
@@ -71,19 +71,19 @@ def test_other_images_of_the_same_class_are_no_copies(digits: list[Pixels]) -> N
 def test_images_of_one_colour_are_no_copies_of_each_other(digits: list[Pixels]) -> None:
     dark, light = (np.full((32, 32, 3), level, np.uint8) for level in (9, 240))
     light[3, 4] = 230
-    found = match_pixels(thumbnails([dark, light, digits[3]]), thumbnails([dark, *digits[:50]]))
-    assert found.is_copy.tolist() == [False, False, True]
+    matches = match_pixels(thumbnails([dark, light, digits[3]]), thumbnails([dark, *digits[:50]]))
+    assert matches.is_copy.tolist() == [False, False, True]
 
 
 def test_one_real_image_is_enough_to_find_its_copies(digits: list[Pixels]) -> None:
-    found = match_pixels(thumbnails([digits[0], digits[1]]), thumbnails(digits[:1]))
-    assert found.is_copy.tolist() == [True, False]
+    matches = match_pixels(thumbnails([digits[0], digits[1]]), thumbnails(digits[:1]))
+    assert matches.is_copy.tolist() == [True, False]
 
 
 def test_copies_among_real_images_do_not_hide_others(digits: list[Pixels]) -> None:
     real = thumbnails([*digits[:300], *digits[:100]])
-    found = match_pixels(thumbnails([digits[0], digits[1000]]), real)
-    assert found.is_copy.tolist() == [True, False]
+    matches = match_pixels(thumbnails([digits[0], digits[1000]]), real)
+    assert matches.is_copy.tolist() == [True, False]
 
 
 def test_thumbnails_are_normalised_in_brightness_and_contrast() -> None:

@@ -1,4 +1,4 @@
-"""Measures of diversity, and the comparison of strategies."""
+"""Measures of prompt diversity, and the comparison of strategies."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_measures_are_what_their_definitions_say(count: int, dimensions: int, se
     assert 1 - 1e-9 <= vendi_score(features) <= min(count, dimensions) + 1e-9
 
 
-def test_known_values() -> None:
+def test_equal_and_orthogonal_features() -> None:
     same, different = np.tile([[1.0, 0, 0, 0]], (4, 1)), np.eye(4)
     assert (mean_distance(same), vendi_score(same)) == (pytest.approx(0), pytest.approx(1))
     assert (mean_distance(different), vendi_score(different)) == (pytest.approx(1), pytest.approx(4))
@@ -61,13 +61,13 @@ def test_strategies_are_compared_beside_real_images(jobs: Jobs, tmp_path: Path) 
         "train": {"steps": 40},
     }
     run = load_run(make_run(write_spec(tmp_path, parts), tmp_path / "mixed"))
-    found = {one.group: one for one in compare_diversity({"mixed": run})}
-    assert list(found) == [REAL, "mixed: one", "mixed: varied"]
-    one, varied = found["mixed: one"], found["mixed: varied"]
-    assert (one.images, one.prompts, one.combinations) == (80, 1, 1)
+    diversity = {row.group: row for row in compare_diversity({"mixed": run})}
+    assert list(diversity) == [REAL, "mixed: one", "mixed: varied"]
+    single, varied = diversity["mixed: one"], diversity["mixed: varied"]
+    assert (single.images, single.prompts, single.combinations) == (80, 1, 1)
     assert (varied.images, varied.prompts, varied.combinations) == (80, 4, 4)
-    assert all(1 <= each.vendi <= each.encoded == 8 for each in found.values())
-    assert all(0 < each.distance < 1 for each in found.values())
+    assert all(1 <= each.vendi <= each.encoded == 8 for each in diversity.values())
+    assert all(0 < each.distance < 1 for each in diversity.values())
 
     shown = jobs("diversity", tmp_path / "mixed")
     assert shown.returncode == 0, text_of(shown)

@@ -1,4 +1,4 @@
-"""Stored results: what is written is read again, and a damaged file is named with its remedy."""
+"""Stored results: writing and reading round-trips, and an error names a damaged file and the remedy."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,7 @@ import pytest
 
 from engine.errors import RunMismatch
 from engine.evaluation.measure_result import CopySearch, EncoderInfo, MeasureResult, ReferenceSplit
-from engine.evaluation.sweep_result import SweepResult
-from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.evaluation.sweep_result import SweepResult, TrialPredictions, TrialResult
 from engine.training.classifier.metrics import Scores
 from shards.storage.open_store import open_store
 from tests.engine.evaluation.arm_qualities import quality, result

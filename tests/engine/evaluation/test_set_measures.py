@@ -1,16 +1,16 @@
-"""Measures of two sets of features: against closed forms, against brute force, and what must not change them."""
+"""Measures of two feature sets, compared with closed forms and brute force, and their invariances."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evaluation import distances
-from engine.evaluation.distances import neighbour_radii
+from engine.evaluation import neighbours
 from engine.evaluation.measure_plugin import TooFew
 from engine.evaluation.measures.fd import fd, frechet_distance
 from engine.evaluation.measures.kd import kd
 from engine.evaluation.measures.manifold import manifold
+from engine.evaluation.neighbours import neighbour_radii
 
 Array = np.ndarray
 
@@ -32,12 +32,13 @@ def covariance(seed: int, dimensions: int, rank: int) -> Array:
 
 @given(SEEDS, st.integers(1, 8), st.integers(1, 8), st.integers(1, 8))
 def test_frechet_distance_of_singular_covariances(seed: int, d: int, a: int, b: int) -> None:
-    one, other = covariance(seed, d, a), covariance(seed + 1, d, b)
+    first, second = covariance(seed, d, a), covariance(seed + 1, d, b)
     mean, other_mean = drawn(seed, 2, d)
-    of_root = np.sqrt(np.linalg.eigvals(one @ other).real.clip(min=0)).sum()  # of the root of their product, the trace
-    expected = np.square(mean - other_mean).sum() + np.trace(one + other) - 2 * of_root
-    assert frechet_distance(mean, one, other_mean, other) == pytest.approx(expected, rel=1e-5, abs=1e-5)
-    assert frechet_distance(mean, one, mean, one) == pytest.approx(0, abs=1e-6 * np.trace(one))
+    # The trace of the square root of the product is the sum of the roots of its eigenvalues.
+    trace_of_root = np.sqrt(np.linalg.eigvals(first @ second).real.clip(min=0)).sum()
+    expected = np.square(mean - other_mean).sum() + np.trace(first + second) - 2 * trace_of_root
+    assert frechet_distance(mean, first, other_mean, second) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert frechet_distance(mean, first, mean, first) == pytest.approx(0, abs=1e-6 * np.trace(first))
 
 
 @given(SEEDS, st.floats(-3, 3), st.floats(0.1, 3))
@@ -55,11 +56,11 @@ def test_fd_converges_to_that_of_the_gaussians() -> None:
 
 @given(SEEDS, st.floats(0.1, 10))
 def test_fd_is_symmetric_and_grows_with_the_squared_scale(seed: int, scale: float) -> None:
-    one, other = drawn(seed, 30, 4), 1 + drawn(seed + 1, 25, 4) ** 2
-    found = fd(one, other)
-    assert fd(other, one) == pytest.approx(found)
-    assert fd(one[::-1], np.roll(other, 7, axis=0)) == pytest.approx(found)
-    assert fd(scale * one, scale * other) == pytest.approx(scale**2 * found)
+    real, synthetic = drawn(seed, 30, 4), 1 + drawn(seed + 1, 25, 4) ** 2
+    distance = fd(real, synthetic)
+    assert fd(synthetic, real) == pytest.approx(distance)
+    assert fd(real[::-1], np.roll(synthetic, 7, axis=0)) == pytest.approx(distance)
+    assert fd(scale * real, scale * synthetic) == pytest.approx(scale**2 * distance)
 
 
 def test_fd_needs_more_images_than_dimensions() -> None:
@@ -126,7 +127,7 @@ def brute_manifold(real: Array, synthetic: Array, near: int, dense: int) -> tupl
 def test_manifold_is_its_definition_for_any_block_size(seed: int, n: int, m: int, block: int) -> None:
     real, synthetic = drawn(seed, n, 3), 0.7 + drawn(seed + 1, m, 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distances, "_BLOCK_DISTANCES", block)
+        patch.setattr(neighbours, "_BLOCK_DISTANCES", block)
         measured = manifold(real, synthetic)
     assert tuple(measured.values()) == pytest.approx(brute_manifold(real, synthetic, 3, 5))
 
@@ -135,7 +136,7 @@ def test_manifold_is_its_definition_for_any_block_size(seed: int, n: int, m: int
 def test_manifold_ignores_order_scale_and_offset(seed: int, scale: float, shift: float) -> None:
     real, synthetic = drawn(seed, 20, 4), 0.5 + drawn(seed + 1, 30, 4)
     random = np.random.default_rng(seed)
-    moved = manifold(*(random.permutation(shift + scale * one) for one in (real, synthetic)))
+    moved = manifold(*(random.permutation(shift + scale * features) for features in (real, synthetic)))
     assert moved == manifold(real, synthetic)
 
 
@@ -149,10 +150,10 @@ def test_manifold_of_equal_and_of_distant_sets(seed: int, n: int) -> None:
 
 def test_one_repeated_image_is_precise_but_covers_little() -> None:
     real = drawn(0, 200, 4)
-    found = manifold(real, np.repeat(real[:1], 200, axis=0))
-    assert found["precision"] == 1
-    assert found["recall"] < 0.02
-    assert found["coverage"] < 0.1
+    measured = manifold(real, np.repeat(real[:1], 200, axis=0))
+    assert measured["precision"] == 1
+    assert measured["recall"] < 0.02
+    assert measured["coverage"] < 0.1
 
 
 def test_an_image_is_not_its_own_neighbour() -> None:

@@ -1,4 +1,4 @@
-"""What a sweep trains on, what it is judged by, and its result."""
+"""Sweeps: the training data of each arm, the evaluation splits, and the result."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config.plan_spec import PlanSpec
-from engine.config.spec import Spec
-from engine.config.sweep_spec import ORACLE, SweepSpec
+from engine.config.spec import ORACLE, PlanSpec, Spec, SweepSpec
 from engine.config.train_spec import TrainSpec
 from engine.errors import DataError, RunMismatch, SpecError
-from engine.evaluation.arms import arms_of
 from engine.evaluation.comparison import write_sweep
 from engine.evaluation.near_copies import near_copies_of
-from engine.evaluation.sweep import Sweep, Trial, prepare_sweep
+from engine.evaluation.sweep import Sweep, Trial, arms_of, prepare_sweep
 from engine.evaluation.sweep_result import SweepResult
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.leakage import check_disjoint
@@ -87,7 +84,7 @@ def test_a_stopped_trial_resumes_to_the_same_result(swept: Sweep) -> None:
         swept.run(trial, "cpu", stop)
     steps: list[int] = []
     swept.run(trial, "cpu", lambda rows, step, of: steps.append(step))
-    assert steps == [3, 4], "two were kept, and the third was lost"
+    assert steps == [3, 4], "the checkpoint holds two steps, and the third is repeated"
     assert swept.result(trial) == before
     assert not list((swept.store.local / "sweep").glob("*.pt"))
 
@@ -106,10 +103,10 @@ def test_with_the_total_fixed_each_alpha_has_fewer_real_images(
 ) -> None:
     place = swept.store / "real"
     data = TrainData((place / "train").url, (swept.store / "shards").url, (place / "test").url, None, swept.classes)
-    found = real_and_synthetic(data.mix(TrainSpec(alpha=alpha, total=30), 1))
-    counts = [np.bincount(one.label[one.rows], minlength=10) for one in found if one is not None]
-    assert [one.sum() for one in counts] == [real, *([synthetic] if synthetic else [])]
-    assert all(one.max() - one.min() <= 1 for one in counts), "every class gets its share"
+    sides = real_and_synthetic(data.mix(TrainSpec(alpha=alpha, total=30), 1))
+    counts = [np.bincount(side.label[side.rows], minlength=10) for side in sides if side is not None]
+    assert [count.sum() for count in counts] == [real, *([synthetic] if synthetic else [])]
+    assert all(count.max() - count.min() <= 1 for count in counts), "every class gets its share"
 
 
 def test_too_few_images_for_a_fixed_total_are_an_error(swept: Sweep) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of exports share."""
+"""Helpers and class names for the tests of exports."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from shards.storage.manifest import finished_tars
 from tests.engine.shardsets import make_shards, plain_shards, sample
 
 CLASSES = ("zebra", "sea lion", "größe")
-# Names that leave the folder, hide, collide, or have a meaning of their own.
+# Names that escape the folder, are hidden, collide, or have a special meaning.
 HOSTILE = (
     "..", ".", "/etc", "a/../../b", "a\\b", "con", "a\nb", "tab\t", "Cat", "cat", "CAT", "README.md", "metadata.jsonl",
     "train", "50%2F50", "50%", "50/50", "__init__", ".git", "dot.", " space ", "größe", "gro\u0308ße", "*?[x]",
@@ -22,13 +22,13 @@ HOSTILE = (
 )  # fmt: skip
 
 
-def exported(folder: Path, out: Path, export_format: str, *more: str) -> Path:
-    assert main(["export", str(folder), "--to", export_format, "--out", str(out), *more]) == 0
+def exported(folder: Path, out: Path, export_format: str, *options: str) -> Path:
+    assert main(["export", str(folder), "--to", export_format, "--out", str(out), *options]) == 0
     return out
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    assert main(["export", *(str(one) for one in arguments)]) == code
+    assert main(["export", *(str(argument) for argument in arguments)]) == code
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) <= 2
@@ -45,13 +45,13 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def make_run(folder: Path, classes: Sequence[str] = CLASSES, validation_is_real: bool = True) -> Path:
-    """RUN/shards and RUN/real, whose samples have fewer fields."""
+    """Write RUN/shards, and RUN/real with fewer metadata fields."""
     plain_shards(folder / "shards", classes)
     for split, synthetic in (("train", False), ("validation", not validation_is_real)):
         samples = []
         for n in range(6):
-            one = sample(f"{split}{n}", n % 3, classes[n % 3], 100 + n, synthetic=synthetic, generation=0, split=split)
-            meta = {name: value for name, value in one.meta.items() if name not in ("model", "seed", "score")}
-            samples.append(Sample(one.key, one.image, "png", one.label, meta))
+            base = sample(f"{split}{n}", n % 3, classes[n % 3], 100 + n, synthetic=synthetic, generation=0, split=split)
+            meta = {name: value for name, value in base.meta.items() if name not in ("model", "seed", "score")}
+            samples.append(Sample(base.key, base.image, "png", base.label, meta))
         make_shards(folder / "real" / split, classes, [samples])
     return folder

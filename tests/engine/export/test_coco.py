@@ -1,4 +1,4 @@
-"""The format coco, as pycocotools reads it."""
+"""The export format coco, read with pycocotools."""
 
 import json
 from pathlib import Path
@@ -23,19 +23,19 @@ def harbours(tmp_path: Path) -> Path:
 def test_coco_gives_every_mask_back_exactly(harbours: Path, tmp_path: Path, background: str | None) -> None:
     from pycocotools.coco import COCO
 
-    more = [] if background is None else ["--background", background]
-    out = exported(harbours, tmp_path / "out", "coco", *more)
-    found = COCO(str(out / "annotations.json"))
-    named = {one["name"]: one["id"] for one in found.loadCats(found.getCatIds())}
+    options = [] if background is None else ["--background", background]
+    out = exported(harbours, tmp_path / "out", "coco", *options)
+    coco = COCO(str(out / "annotations.json"))
+    named = {category["name"]: category["id"] for category in coco.loadCats(coco.getCatIds())}
     assert named == {name: n for n, name in enumerate(PALETTE, 1) if name != background}
-    images = found.loadImgs(found.getImgIds())
+    images = coco.loadImgs(coco.getImgIds())
     assert [image["file_name"] for image in images] == [f"{n:09d}.png" for n in range(8)]
-    for number, (image, one) in enumerate(zip(images, stored(harbours), strict=True)):
-        assert (out / "images" / image["file_name"]).read_bytes() == one.image
-        assert image["metadata"] == one.meta
+    for number, (image, expected) in enumerate(zip(images, stored(harbours), strict=True)):
+        assert (out / "images" / image["file_name"]).read_bytes() == expected.image
+        assert image["metadata"] == expected.meta
         mask = np.zeros((image["height"], image["width"]), np.uint8)
-        for annotation in found.loadAnns(found.getAnnIds(imgIds=[image["id"]])):
-            region = found.annToMask(annotation).astype(bool)
+        for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]])):
+            region = coco.annToMask(annotation).astype(bool)
             assert not mask[region].any(), "regions do not overlap"
             mask[region] = annotation["category_id"] - 1
             rows, columns = np.nonzero(region)

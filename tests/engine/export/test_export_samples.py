@@ -1,4 +1,4 @@
-"""Exports of runs, and what is refused."""
+"""Exports of runs, and the exports that are refused."""
 
 import shutil
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 
 from engine.errors import OutputError
 from engine.export import output_folder
-from engine.export.export_format import make_writer
 from engine.export.export_samples import export_samples
 from engine.export.export_splits import whole_split
+from engine.export.formats import make_writer
 from engine.export.shard_reader import open_shard_folder
 from shards.errors import ShardError
 from shards.storage.manifest import finished_tars

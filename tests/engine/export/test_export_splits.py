@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.export.export_format import make_writer
 from engine.export.export_samples import export_samples
 from engine.export.export_splits import assign_shares, parse_shares, split_by_shares, split_with_real
+from engine.export.formats import make_writer
 from engine.export.shard_reader import open_shard_folder
 from shards.errors import NotReal
 from tests.engine.export.exports import CLASSES, exported, make_run
@@ -32,15 +32,15 @@ def shards(tmp_path: Path) -> Path:
 def test_shares_are_exact_in_every_class_and_follow_from_the_key(labels: list[int], weights: list[int], random) -> None:  # type: ignore[no-untyped-def]
     shares = [weight / sum(weights) for weight in weights]
     keys = [f"k{n}" for n in range(len(labels))]
-    found = assign_shares(keys, np.array(labels), shares)
+    parts = assign_shares(keys, np.array(labels), shares)
     for label in set(labels):
-        counts = Counter(int(part) for part, one in zip(found, labels, strict=True) if one == label)
+        counts = Counter(int(part) for part, sample_label in zip(parts, labels, strict=True) if sample_label == label)
         size = sum(counts.values())
         assert all(abs(counts[number] - share * size) < 1 for number, share in enumerate(shares))
     order = list(range(len(labels)))
     random.shuffle(order)
     again = assign_shares([keys[i] for i in order], np.array([labels[i] for i in order]), shares)
-    assert [int(part) for part in again] == [int(found[i]) for i in order]
+    assert [int(part) for part in again] == [int(parts[i]) for i in order]
 
 
 def test_splits_divide_every_class_and_say_what_is_synthetic(
@@ -76,18 +76,18 @@ def test_real_images_judge_and_train_beside_synthetic_ones(form: str, tmp_path: 
     run = make_run(tmp_path / "run")
     source = open_shard_folder(run / "shards")
     export_samples(split_with_real(run, source), source.classes, make_writer(form, None), tmp_path / "out")
-    found = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    assert {name: Counter(split["synthetic"]) for name, split in found.items()} == {
+    dataset = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {name: Counter(split["synthetic"]) for name, split in dataset.items()} == {
         "train": {False: 6, True: 30},
         "validation": {False: 6},
     }
-    assert {row["seed"] for row in found["validation"]} == {0 if form == "imagefolder" else None}
+    assert {row["seed"] for row in dataset["validation"]} == {0 if form == "imagefolder" else None}
     assert (
         "| train | 36 | with synthetic images |\n| validation | 6 | real |" in (tmp_path / "out/README.md").read_text()
     )
 
 
-def test_no_synthetic_image_judges_under_the_name_of_real(tmp_path: Path) -> None:
+def test_a_validation_split_that_is_not_real_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", validation_is_real=False)
     with pytest.raises(NotReal, match="validation"):
         split_with_real(run, open_shard_folder(run / "shards"))

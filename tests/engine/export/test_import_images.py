@@ -28,7 +28,7 @@ CLASSES = ("sea lion", "zebra")
 
 
 def make_folder(root: Path, per_class: int = 6) -> Path:
-    """FOLDER/<class>/deep/<n>: png, jpg and webp, in files with misleading names."""
+    """Write FOLDER/<class>/deep/<n> as png, jpg and webp, with misleading file extensions."""
     for label, name in enumerate(CLASSES):
         for n in range(per_class):
             form = ("png", "jpg", "webp")[n % 3]
@@ -38,13 +38,13 @@ def make_folder(root: Path, per_class: int = 6) -> Path:
     return root
 
 
-def imported(folder: Path, out: Path, *more: object) -> Path:
-    assert main(["import", str(folder), "--out", str(out), *(str(one) for one in more)]) == 0
+def imported(folder: Path, out: Path, *options: object) -> Path:
+    assert main(["import", str(folder), "--out", str(out), *(str(argument) for argument in options)]) == 0
     return out
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    assert main(["import", *(str(one) for one in arguments)]) == code
+    assert main(["import", *(str(argument) for argument in arguments)]) == code
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) <= 2
@@ -52,13 +52,13 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -
 
 
 def images(out: Path) -> dict[str, bytes]:
-    """Bytes of every image by the file that it comes from."""
-    found = {}
+    """Return the bytes of every image by its original file."""
+    contents = {}
     for tar in finished_tars(out):
         with tarfile.open(tar) as opened:
             for row in pq.read_table(tar.with_suffix(".parquet")).to_pylist():
-                found[row["origin"]] = opened.extractfile(f"{row['key']}.{row['image_format']}").read()  # type: ignore[union-attr]
-    return found
+                contents[row["origin"]] = opened.extractfile(f"{row['key']}.{row['image_format']}").read()  # type: ignore[union-attr]
+    return contents
 
 
 def hashes(out: Path) -> dict[str, str]:
@@ -107,7 +107,7 @@ def test_clients_read_it(tmp_path: Path) -> None:
 
     folder = make_folder(tmp_path / "images")
     shutil.rmtree(folder / "zebra")
-    for path in folder.rglob("*.*"):  # of one format, as a hub client wants it
+    for path in folder.rglob("*.*"):  # a hub client needs a single image format
         path.write_bytes(encode_rgb(picture(int(path.stem)), "png"))
     out = imported(folder, tmp_path / "out")
     hub = {row["__key__"]: row for row in load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))}
@@ -116,7 +116,7 @@ def test_clients_read_it(tmp_path: Path) -> None:
     assert hub.keys() == ours.keys()
     assert all(np.array_equal(np.asarray(row["png"]), ours[key]) for key, row in hub.items())
     assert {row["json"]["synthetic"] for row in hub.values()} == {True}
-    assert {one["__key__"] for one in WebDataset(str(out / "00000.tar"), shardshuffle=False)} == set(ours)
+    assert {row["__key__"] for row in WebDataset(str(out / "00000.tar"), shardshuffle=False)} == set(ours)
 
 
 def test_an_exported_folder_is_imported_unchanged(tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_prompts_come_from_captions_and_metadata(tmp_path: Path) -> None:
     (folder / "zebra/metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
     out = imported(folder, tmp_path / "out", "--license", "cc0-1.0")
     rows = {row["origin"]: row for row in pq.read_table(out / "00000.parquet").to_pylist()}
-    found = {name: (row["prompt"], row["generation"], row["license"]) for name, row in rows.items() if row["prompt"]}
-    assert found == {
+    prompts = {name: (row["prompt"], row["generation"], row["license"]) for name, row in rows.items() if row["prompt"]}
+    assert prompts == {
         "zebra/deep/0.png": ("a striped horse", 1, "cc0-1.0"),
         "zebra/deep/1.JPEG": ("two zebras", 3, "mit"),
     }
@@ -159,7 +159,7 @@ def test_copies_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureF
         shutil.copy(folder / "zebra/deep/0.png", folder / f"zebra/copy{n}.png")
     out = imported(folder, tmp_path / "out")
     assert "12 images of 2 classes; 2 duplicates and 0 corrupt files left out" in capsys.readouterr().out
-    assert "zebra/copy1.png" in images(out), "the first by name is kept"
+    assert "zebra/copy1.png" in images(out), "the copy whose name sorts first is kept"
     shutil.copy(folder / "zebra/deep/0.png", folder / "sea lion/wrong.png")
     assert "two labels" in refused(capsys, 1, folder, "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
@@ -190,7 +190,7 @@ def test_every_corrupt_image_is_named_or_recorded(tmp_path: Path, capsys: pytest
         {"sea lion": 6, "zebra": 5},
         {"sea lion": 1, "zebra": 2},
     )
-    reasons = [reason for one in stats["failures"] for reason in one["reasons"]]
+    reasons = [reason for failure in stats["failures"] for reason in failure["reasons"]]
     assert sorted(reason.partition(":")[0] for reason in reasons) == sorted(
         path.relative_to(folder).as_posix() for path in bad
     )
@@ -199,8 +199,8 @@ def test_every_corrupt_image_is_named_or_recorded(tmp_path: Path, capsys: pytest
 
 def test_it_resumes_by_shard_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_images, "_IMAGES_PER_SHARD", 5)
-    found = read(make_folder(tmp_path / "images"))
-    write_import(found, tmp_path / "whole")
+    image_set = read(make_folder(tmp_path / "images"))
+    write_import(image_set, tmp_path / "whole")
     assert len(finished_tars(tmp_path / "whole")) == 3
     out = tmp_path / "out"
     real_write, calls = import_images.write_shard, iter(range(9))
@@ -213,11 +213,11 @@ def test_it_resumes_by_shard_to_the_same_bytes(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(import_images, "write_shard", dies)
         with pytest.raises(KeyboardInterrupt):
-            write_import(found, out)
+            write_import(image_set, out)
     kept = (out / "00000.tar").stat().st_ino
     assert len(finished_tars(out)) == 1
     write_import(read(tmp_path / "images"), out)
-    assert (out / "00000.tar").stat().st_ino == kept, "what was finished stays"
+    assert (out / "00000.tar").stat().st_ino == kept, "finished shards are not written again"
     whole, again = hashes(tmp_path / "whole"), hashes(out)
     assert {n: h for n, h in again.items() if n != "README.md"} == {n: h for n, h in whole.items() if n != "README.md"}
 
@@ -242,7 +242,7 @@ def test_labels_come_from_a_run_or_from_the_folders(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     assert read(folder).classes == CLASSES
     other = ("zebra", "yak", "sea lion")
-    assert {(one.meta["class_name"], one.meta["label"]) for one in read(folder, other).images} == {
+    assert {(image.meta["class_name"], image.meta["label"]) for image in read(folder, other).images} == {
         ("zebra", 0),
         ("sea lion", 2),
     }

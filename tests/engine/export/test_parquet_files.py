@@ -1,4 +1,4 @@
-"""The format parquet, as its readers see it."""
+"""The export format parquet, read with datasets and our own source."""
 
 import io
 from pathlib import Path
@@ -25,9 +25,11 @@ def test_parquet_gives_our_own_source_equal_images_and_labels(form: str, tmp_pat
     shards = plain_shards(tmp_path / "shards", CLASSES, form=form)
     out = exported(shards, tmp_path / "out", "parquet")
     spec = data_spec(source="parquet", path=str(out), image_column="image", label_column="label")
-    found = open_source(spec)
-    assert found.classes == CLASSES
-    assert [(one.label, one.read()) for one in found.images] == [(one.label, one.image) for one in stored(shards)]
+    real = open_source(spec)
+    assert real.classes == CLASSES
+    assert [(sample.label, sample.read()) for sample in real.images] == [
+        (sample.label, sample.image) for sample in stored(shards)
+    ]
     assert files(exported(shards, tmp_path / "again", "parquet")) == files(out)
 
 
@@ -41,31 +43,33 @@ def test_hub_client_reads_parquet_with_its_classes(shards: Path, tmp_path: Path)
     assert whole["train"].features == direct["train"].features
     assert whole["train"].features["label"] == ClassLabel(names=list(CLASSES))
     assert isinstance(whole["train"].features["image"], ImageFeature)
-    expected = {one.key: one for one in stored(shards)}
+    expected = {sample.key: sample for sample in stored(shards)}
     assert {row["key"] for split in whole.values() for row in split} == set(expected)
     for row in whole["test"]:
-        one = expected[row["key"]]
+        sample = expected[row["key"]]
         image = row.pop("image")
-        assert row == one.meta
-        assert np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(one.image))))
+        assert row == sample.meta
+        assert np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(sample.image))))
 
 
 def test_parquet_files_and_row_groups_are_bounded(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = max(len(one.image) for one in stored(shards)) + 1000
+    size = max(len(sample.image) for sample in stored(shards)) + 1000
     monkeypatch.setattr(parquet_files, "_GROUP_BYTES", 3 * size)
     monkeypatch.setattr(parquet_files, "_FILE_BYTES", 9 * size)
     out = exported(shards, tmp_path / "out", "parquet")
-    found = [pq.ParquetFile(path) for path in sorted(out.glob("*.parquet"))]
-    groups = [[f.metadata.row_group(g).num_rows for g in range(f.num_row_groups)] for f in found]
+    tables = [pq.ParquetFile(path) for path in sorted(out.glob("*.parquet"))]
+    groups = [[table.metadata.row_group(g).num_rows for g in range(table.num_row_groups)] for table in tables]
     assert len(groups) > 2
     assert all(rows <= 4 for file in groups for rows in file)
     assert sum(rows for file in groups for rows in file) == 30
-    assert [row for f in found for row in f.read(["key"])["key"].to_pylist()] == [one.key for one in stored(shards)]
+    assert [row for table in tables for row in table.read(["key"])["key"].to_pylist()] == [
+        sample.key for sample in stored(shards)
+    ]
 
 
 def test_parquet_keeps_masks(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", ("harbour",), [[masked("0", 0), masked("1", 1)]])
     table = pq.read_table(exported(shards, tmp_path / "out", "parquet"))
-    assert [row["bytes"] for row in table["mask"].to_pylist()] == [one.mask for one in stored(shards)]
+    assert [row["bytes"] for row in table["mask"].to_pylist()] == [sample.mask for sample in stored(shards)]

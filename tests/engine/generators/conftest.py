@@ -20,7 +20,7 @@ Folders = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Returns the folder of a model by the name of its pipeline's class."""
+    """Return the folder of a model by the name of its pipeline's class."""
     root = tmp_path_factory.mktemp("families")
 
     def folder(name: str) -> Path:

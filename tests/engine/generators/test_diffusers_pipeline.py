@@ -44,7 +44,7 @@ def test_spans_cover_the_stages_of_a_batch(folders: Folders, device: str, family
         assert [span.stage for span in spans][-3:] == list(DEVICE[1:])
         assert "text" in [span.stage for span in spans]
         assert all(span.start <= span.end for span in spans)
-        assert all(one.end <= two.start for one, two in pairwise(spans))
+        assert all(earlier.end <= later.start for earlier, later in pairwise(spans))
         assert sum(span.seconds for span in spans if span.stage == "denoise") > 0
 
 
@@ -74,7 +74,7 @@ def test_wide_images_are_cut_then_resized(sd: Path) -> None:
     )
     mask = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24) // 4
     layout = Layout("", lambda: mask, np.zeros((99, 3), np.uint8))
-    requests = [Request(one.prompt, 0, "cat", one.seed, 0, layout) for one in batch()]
+    requests = [Request(request.prompt, 0, "cat", request.seed, 0, layout) for request in batch()]
     results = [
         pipe.generate(requests, pipe.stored_masks(requests), **pipe.encode_prompts(requests)).images()
         for pipe in (whole, cut, small)

@@ -46,8 +46,8 @@ def test_expected_texts_fill_a_batch(sd: Path) -> None:
     for announced in (False, True):
         generator = load(sd, guidance=5.0)
         if announced:
-            for one in chain.from_iterable(batches):
-                generator.batch_key(one)
+            for request in chain.from_iterable(batches):
+                generator.batch_key(request)
         with counted_forwards() as counts:
             pixels = [make(generator, requests).pixels for requests in batches]
         results.append((counts["CLIPTextModel"], pixels))
@@ -60,7 +60,9 @@ def test_length_buckets_do_not_share_a_batch(sd: Path, z_image: Path) -> None:
     short, long = "a cat", "a cat " * 8
     free, guided = (load(z_image, guidance=guidance) for guidance in (0.0, 3.0))
     assert free.batch_key(request(short)) != free.batch_key(request(long))
-    assert free.batch_key(request(short)) == free.batch_key(request(short, 1, long)), "unused texts have no length"
+    assert free.batch_key(request(short)) == free.batch_key(request(short, 1, long)), (
+        "the negative prompt does not count without guidance"
+    )
     assert guided.batch_key(request(short)) != guided.batch_key(request(short, 1, long))
     padded = load(sd)
     assert padded.batch_key(request(short)) == padded.batch_key(request(long))

@@ -19,7 +19,7 @@ from tests.recipes import models
 
 @pytest.fixture
 def decoded() -> Iterator[list[int]]:
-    """The number of images in each call of a decoder."""
+    """Record the number of images in each decoder call."""
     sizes: list[int] = []
     hook = register_module_forward_hook(
         lambda module, args, _: sizes.append(len(args[0])) if type(module).__name__ == "Decoder" else None
@@ -30,7 +30,7 @@ def decoded() -> Iterator[list[int]]:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An autoencoder of another class for the latents of `sd`."""
+    """Return the folder of an autoencoder of another class for the latents of `sd`."""
     torch.manual_seed(2)
     blocks = {f"{side}_block_out_channels": (8, 8) for side in ("encoder", "decoder")}
     counts = {f"num_{side}_blocks": (1, 1) for side in ("encoder", "decoder")}
@@ -81,11 +81,11 @@ def test_sdxl_in_fp16_equals_fp32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_groups_have_one_size(sd: Path, device: str, dtype: str, decoded: list[int]) -> None:
     generator = load(sd, device, dtype=dtype, optimizations={"decode_batch": 3})
-    wanted, *others = batch("a cat", "x", "a dog", "one small ox")
+    target, *others = batch("a cat", "x", "a dog", "one small ox")
     images = []
-    for requests in ([wanted] * 4, [wanted, *others], [*others, wanted]):
+    for requests in ([target] * 4, [target, *others], [*others, target]):
         decoded.clear()
-        images.append(make(generator, requests).pixels[requests.index(wanted)])
+        images.append(make(generator, requests).pixels[requests.index(target)])
         assert decoded == [3, 3]
     assert all(np.array_equal(images[0], other) for other in images[1:])
     assert json.loads(generator.facts.settings)["optimizations"] == {"decode_batch": 3}

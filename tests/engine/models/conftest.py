@@ -29,7 +29,7 @@ def clients(hub: hubs.Hub, tmp_path: Path, controlnet: Path) -> Iterator[HubClie
 
 @pytest.fixture(scope="session")
 def controlnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a ControlNet, which nobody loads."""
+    """Write the files of a ControlNet that is never loaded."""
     folder = tmp_path_factory.mktemp("controlnet")
     (folder / "config.json").write_text("{}")
     save_file({"weight": np.zeros(4, np.float32)}, folder / "diffusion_pytorch_model.safetensors")
@@ -38,7 +38,7 @@ def controlnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """The files of a pipeline, which nobody loads."""
+    """Write the files of a pipeline that is never loaded."""
     folder = tmp_path / "small"
     (folder / "unet").mkdir(parents=True)
     index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}

@@ -16,7 +16,7 @@ def test_actors_of_one_node_download_once(hub: hubs.Hub, clients: HubClients, ti
     results = [result_of(client) for client in started]
     weights = {name for name in hub.sent() if name.endswith(".safetensors")}
     assert len(weights) == 3
-    assert all(hub.asked["HEAD", name] == 3 for name in weights), "all three wanted it at the same time"
+    assert all(hub.asked["HEAD", name] == 3 for name in weights), "all three clients requested it"
     assert {hub.sent()[name] for name in weights} == {1}
     assert all(result["models"] == results[0]["models"] for result in results)
     folder, revision, variant, license = results[0]["models"][0]

@@ -22,7 +22,7 @@ XL = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
-# As large models lie on the hub: in two precisions, whole and in shards, in other frameworks, and in one file.
+# The layout of large models on the hub: two precisions, whole and sharded, other frameworks, and a single file.
 TEXTS = {
     "README.md", "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
     "tokenizer/merges.txt", "tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "unet/config.json",
@@ -65,7 +65,7 @@ def test_one_precision_is_chosen() -> None:
 
 
 def test_choice_equals_diffusers() -> None:
-    """`variant_compatible_siblings` is what its `download` chooses weights by."""
+    """The `download` of diffusers chooses weights with `variant_compatible_siblings`."""
     from diffusers.pipelines.pipeline_loading_utils import variant_compatible_siblings
 
     for variant in (None, "fp16"):

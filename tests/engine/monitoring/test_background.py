@@ -1,4 +1,4 @@
-"""Background tasks: one at a time, and never waited for without a limit."""
+"""Background tasks: one runs at a time, and every wait has a limit."""
 
 import threading
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Stopped
-from engine.monitoring.budget import CostMeter, total_duration
-from engine.monitoring.cost_file import CostRecorder, read_cost
+from engine.monitoring.budget import CostMeter, CostRecorder, read_cost, total_duration
 from engine.monitoring.estimate import estimate
 from engine.monitoring.log import TextLog
 from engine.monitoring.run_status import read_status
@@ -34,7 +33,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def work(run_store: Store, folder: Path, seconds: float, *overrides: str) -> CostMeter:
-    """A command that holds three actors for so long, finishes nothing, and is stopped."""
+    """Run a command that holds three actors for some time, finishes nothing, and is stopped."""
     clock, spec = Clock(), small_run.begin(folder, *(overrides or ["budget.gpu_hours=0.01"])).context.spec
     meter = CostMeter(spec, [], read_cost(run_store), clock)
     with suppress(Stopped), CostRecorder(run_store, meter, TextLog()) as file:
@@ -50,7 +49,7 @@ def test_commands_that_finish_no_unit_spend_the_budget(store: Store, tmp_path: P
     assert work(store, tmp_path, 5.0).exhausted() is None
     assert read_cost(store).actor_seconds == pytest.approx(15)
     assert work(store, tmp_path, 5.0).exhausted() is None
-    assert work(store, tmp_path, 5.0).exhausted() is not None, "which a run that restarts for ever needs"
+    assert work(store, tmp_path, 5.0).exhausted() is not None, "the budget also ends a run that restarts forever"
     content = json.loads(store.read("cost.json"))
     hours = pytest.approx(0.0125, abs=1e-6)
     assert content == {"actor_seconds": 45.0, "actor_hours": hours, "dollars": None, "unpriced_hours": hours}
@@ -65,8 +64,12 @@ def test_each_command_counts_at_its_own_gpus_and_price(store: Store, tmp_path: P
     assert work(store, tmp_path / "2", 2 * hour, quarter, cheap, limit).exhausted() == (
         "budget.gpu_hours 1.5 is spent (1.50 GPU hours, $3.50); raise it and run the same command again to continue"
     )
-    assert str(work(store, tmp_path / "3", hour, gpu).cost) == "2.50 GPU hours, $3.50", "the last at no price"
-    assert str(work(store, tmp_path / "4", hour, gpu, cheap).cost) == "3.50 GPU hours, $5.50", "by now at a price"
+    assert str(work(store, tmp_path / "3", hour, gpu).cost) == "2.50 GPU hours, $3.50", (
+        "the latest command has no price"
+    )
+    assert str(work(store, tmp_path / "4", hour, gpu, cheap).cost) == "3.50 GPU hours, $5.50", (
+        "the unpriced hour counts at the current price"
+    )
     run = small_run.make(small_run.begin(tmp_path / "5", quarter, dear), 0)
     run.store.replace("cost.json", store.read("cost.json"))
     assert str(read_status(run, 0.0).cost) == str(estimate(run).spent) == "3.50 GPU hours, $5.50"
@@ -86,14 +89,16 @@ def test_the_cost_of_short_commands_is_not_rounded_away(store: Store, tmp_path: 
 def test_it_is_at_least_the_time_of_the_finished_units(tmp_path: Path) -> None:
     run = small_run.make(small_run.begin(tmp_path), 0, 1)
     took = total_duration(run.stats().values())
-    assert read_status(run, 0.0).cost.actor_seconds == took, "where there is no such file"
+    assert read_status(run, 0.0).cost.actor_seconds == took, "the run has no cost file yet"
     little = b'{"actor_seconds": 0.0001, "actor_hours": 1e-7, "dollars": null, "unpriced_hours": 1e-7}'
     run.store.replace("cost.json", little)
     assert read_status(run, 0.0).cost.actor_seconds == pytest.approx(took)
     run.store.replace("cost.json", b'{"actor_seconds": 7200, "actor_hours": 2, "dollars": null, "unpriced_hours": 2}')
     assert read_status(run, 0.0).cost.hours == 2
     assert estimate(run).spent.actor_seconds == 7200
-    assert (estimate(run).actor_seconds or 0) < 3600, "what is left goes as units go, not as time was lost"
+    assert (estimate(run).actor_seconds or 0) < 3600, (
+        "the forecast follows the rate of units, not the time that was lost"
+    )
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

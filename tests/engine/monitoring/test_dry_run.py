@@ -57,12 +57,14 @@ def test_a_short_last_unit_has_fewer_batches(tmp_path: Path) -> None:
 def test_finished_units_give_time_cost_and_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = small_run.make(small_run.begin(tmp_path), 0, 1, 4)
     expected = estimate(run)
-    took = sum(one["duration_s"] for one in run.stats().values())
+    took = sum(stats["duration_s"] for stats in run.stats().values())
     assert expected.images == 18
     assert expected.spent.actor_seconds == took
     assert expected.actor_seconds == pytest.approx(took)
     written = [path for path in (tmp_path / "run/shards").iterdir() if path.suffix in (".tar", ".parquet")]
-    assert expected.disk_bytes == sum(path.stat().st_size for path in written), "as the finished half"
+    assert expected.disk_bytes == sum(path.stat().st_size for path in written), (
+        "the remaining half needs as much disk as the finished half"
+    )
     text = printed(run, capsys)
     assert "for one actor, at the speed of the finished units" in text
     assert re.search(r"cost: about 0\.00 actor hours; set budget\.price_per_gpu_hour to see dollars, at the", text)

@@ -13,7 +13,7 @@ from tests.engine import small_run
 
 
 def logged(folder: Path, log_format: LogFormat, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The log of a run of six units: one was finished before, one is finished now, and one is quarantined."""
+    """Return the log of a run of six units: one finished earlier, one finished now, and one quarantined."""
     run = small_run.make(small_run.begin(folder, "budget.price_per_gpu_hour=36"), 0, 1)
     plan, stats = run.context.plan, run.stats()
     now = [0.0]
@@ -35,7 +35,9 @@ def logged(folder: Path, log_format: LogFormat, capsys: pytest.CaptureFixture[st
 def test_lines_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, ready, other, note, last = (line.partition(" ")[2] for line in logged(tmp_path, "text", capsys))
     assert first == "6 of 36 images | 0.0 img/s | 2 actors | 1 loading | 0.06 actor hours, $2.00"
-    assert (ready, other) == ("an actor is ready on cpu [0]", "an actor is ready on gpu"), "the first of a kind"
+    assert (ready, other) == ("an actor is ready on cpu [0]", "an actor is ready on gpu"), (
+        "only the first actor of each kind of device gets a line"
+    )
     assert note == "a [note]"
     assert last.startswith("12 of 36 images | ")
     assert last.endswith(" | rejected: 2 blank | 1 units quarantined | 0.06 actor hours, $2.00")
@@ -56,7 +58,7 @@ def test_json_lines_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(line["time"].endswith("+00:00") for line in lines)
     first, _, again, _, note, done, failed, last = lines
     ready = ("an actor is ready on cpu [0]", "cpu [0]", "n1")
-    assert (again["message"], again["device"], again["node"]) == ready, "each is an event"
+    assert (again["message"], again["device"], again["node"]) == ready, "each one is written as an event"
     assert (first["made"], first["planned"]) == (6, 36)
     assert (first["actors"], first["loading"], first["units_waiting"]) == (2, 1, 4)
     assert (first["dollars"], first["actor_hours"], first["eta_s"]) == (2.0, 0.0556, None)
@@ -64,7 +66,9 @@ def test_json_lines_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (done["unit"], done["count"], done["rejected"]) == (1, 6, {"blank": 2})
     assert failed["reason"] == "ValueError: bad"
     assert (last["made"], last["rejected"], last["units_quarantined"]) == (12, {"blank": 2}, 1)
-    assert last["eta_s"] == pytest.approx(18 / last["images_per_second"], abs=0.05), "without the quarantined unit"
+    assert last["eta_s"] == pytest.approx(18 / last["images_per_second"], abs=0.05), (
+        "the quarantined unit does not count"
+    )
     assert last["message"].startswith("12 of 36 images")
 
 

@@ -1,4 +1,4 @@
-"""The status of a run, from its output alone."""
+"""The status of a run, derived from its output only."""
 
 import json
 import os
@@ -21,7 +21,7 @@ START = 1_000_000.0
 
 
 def stamp(run: Run, ended: dict[int, float], took: float = 10.0, slow: dict[int, float] | None = None) -> None:
-    """Set when these units ended, in seconds after START, and how long each took."""
+    """Set the end of these units, in seconds after START, and the duration of each."""
     for unit, at in ended.items():
         path = run.store.local / "shards" / f"{run.context.plan.shard_name(unit)}_stats.json"
         stats = json.loads(path.read_text()) | {"duration_s": (slow or {}).get(unit, took)}
@@ -29,14 +29,14 @@ def stamp(run: Run, ended: dict[int, float], took: float = 10.0, slow: dict[int,
         os.utime(path, (START + at, START + at))
 
 
-def test_a_running_run(tmp_path: Path) -> None:
+def test_the_status_of_a_running_run(tmp_path: Path) -> None:
     run = small_run.make(small_run.begin(tmp_path, "budget.price_per_gpu_hour=36"), 0, 1, 2)
     stamp(run, {0: 10, 1: 20, 2: 30})
     current = read_status(run, START + 32)
     assert (current.units, current.units_done, current.complete, current.running) == (6, 3, False, True)
-    assert {one.name for one in current.classes} == {"cat", "sea lion", "größe"}
-    assert all(one.planned == 12 for one in current.classes)
-    assert sum(one.kept for one in current.classes) == 18
+    assert {progress.name for progress in current.classes} == {"cat", "sea lion", "größe"}
+    assert all(progress.planned == 12 for progress in current.classes)
+    assert sum(progress.kept for progress in current.classes) == 18
     assert current.images_per_second == pytest.approx(18 / 30)
     assert current.eta_s == pytest.approx(30)
     assert current.idle_s == pytest.approx(2)
@@ -60,10 +60,10 @@ def test_the_rate_is_of_the_time_since_the_last_pause(tmp_path: Path) -> None:
 def test_the_share_of_time_in_which_devices_waited(tmp_path: Path) -> None:
     run = small_run.make(small_run.begin(tmp_path), 0, 1, 2)
     took = {"text": 1.0, "denoise": 15.0, "decode": 2.0, "copy": 0.0, "encode": 9.0, "commit": 9.0, "wait": 2.0}
-    for name, one in run.stats().items():
+    for name, stats in run.stats().items():
         idle = dict.fromkeys(took, 0.0)
-        one["seconds"] = idle if name == "00000" else took
-        run.shards.replace(f"{name}_stats.json", json.dumps(one).encode())
+        stats["seconds"] = idle if name == "00000" else took
+        run.shards.replace(f"{name}_stats.json", json.dumps(stats).encode())
         current = read_status(run, time.time())
     assert current.wait_share == pytest.approx(0.1)
     assert current.seconds == {stage: 2 * seconds for stage, seconds in took.items()}
@@ -78,16 +78,20 @@ def test_failures_and_stragglers_are_named(tmp_path: Path) -> None:
     stamp(run, {0: 10, 1: 20, 2: 30, 4: 140}, slow={4: 100.0})
     aside = run.store.local / "quarantine"
     aside.mkdir()
-    for unit in (3, 4):  # the latter was finished since
+    for unit in (3, 4):  # the unit has been finished since
         attempts = ["Traceback (most recent call last):\n  ...\nValueError: first", "...\nValueError: bad prompt\n"]
         (aside / f"{plan.shard_name(unit)}.json").write_text(json.dumps({"unit": unit, "attempts": attempts}))
     current = read_status(run, START + 141)
     assert current.quarantined == {"00003": "ValueError: bad prompt"}
     assert current.rejected == {"blank": 3}
     assert current.failed == {"blank": 1}
-    assert [(one.shard, one.seconds, one.device) for one in current.stragglers] == [("00004", 100.0, "none")]
-    left = 36 - 23 - 1 - 6
-    assert current.eta_s == pytest.approx(left / (current.images_per_second or 0)), "the quarantined unit is left out"
+    assert [(straggler.shard, straggler.seconds, straggler.device) for straggler in current.stragglers] == [
+        ("00004", 100.0, "none")
+    ]
+    remaining = 36 - 23 - 1 - 6
+    assert current.eta_s == pytest.approx(remaining / (current.images_per_second or 0)), (
+        "the quarantined unit does not count"
+    )
 
 
 def test_failed_slots_count_as_done(tmp_path: Path) -> None:
@@ -164,9 +168,9 @@ def test_the_status_is_consistent_for_any_clocks(
     if current.eta_s is not None:
         assert current.running
         assert current.eta_s * current.images_per_second == pytest.approx(36 - 6 * len(units))  # type: ignore[operator]
-    slow = {one.shard for one in current.stragglers}
+    slow = {straggler.shard for straggler in current.stragglers}
     median = current.median_s or 0.0
-    assert slow == {shard for shard, one in stats.items() if float(one["duration_s"]) > 3 * median}
+    assert slow == {shard for shard, unit_stats in stats.items() if float(unit_stats["duration_s"]) > 3 * median}
     json.dumps(current.as_json(), allow_nan=False)
 
 

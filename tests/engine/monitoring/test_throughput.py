@@ -18,7 +18,7 @@ from engine.monitoring.throughput import FinishedUnit, recent_units, throughput
 def test_it_is_the_sum_over_all_actors(
     actors: int, took: float, units: int, into: float, apart: float, images: int
 ) -> None:
-    """apart: by which part of a unit the first and last actor began apart; 0: all their units end in bursts."""
+    """`apart` is the delay between the first and the last actor, as a fraction of a unit. At 0, units end in bursts."""
     until = took * (units + into + apart)
     ends = [
         at
@@ -30,7 +30,7 @@ def test_it_is_the_sum_over_all_actors(
     assert throughput(units_ended, until).images == pytest.approx(actors * images / took, rel=0.3)
     assert throughput(units_ended, until).slots == pytest.approx(actors * (images + 3) / took, rel=0.3)
     assert throughput(recent_units(units_ended, until), until) == pytest.approx(throughput(units_ended, until)), (
-        "older ones may be forgotten"
+        "forgetting older units does not change the throughput"
     )
 
 

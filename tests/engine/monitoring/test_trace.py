@@ -18,9 +18,9 @@ def test_it_has_every_unit_and_its_events_in_order(tmp_path: Path) -> None:
         offered = [runner.offer(first_attempts(run.context, number)) for number in range(small_run.UNITS)]
         runner.run()
     for unit in offered:
-        made = unit.result()
-        made.publish()
-        write_profile(run.store, made.shard, made.timeline)
+        written = unit.result()
+        written.publish()
+        write_profile(run.store, written.shard, written.timeline)
     assert merge_profiles(run.store) == f"{run.store}/profile.json"
     events = json.loads(run.store.read("profile.json"))["traceEvents"]
     spans = [event for event in events if event["ph"] == "X"]
@@ -44,7 +44,7 @@ def test_actors_are_distinct_and_share_one_clock() -> None:
     )
     names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
     spans = [event for event in events if event["ph"] == "X"]
-    assert [(names[one["pid"]], one["ts"], one["dur"], one["args"]["unit"]) for one in spans] == [
+    assert [(names[span["pid"]], span["ts"], span["dur"], span["args"]["unit"]) for span in spans] == [
         ("a 7", 0.0, 250_000.0, "00000"),
         ("b 7", 500_000.0, 250_000.0, "00001"),
         ("b 7", 1_500_000.0, 250_000.0, "00002"),

@@ -1,4 +1,4 @@
-"""Runs that several tests read; a test that changes one takes a copy."""
+"""Runs that several tests read. A test that changes a run takes a copy."""
 
 import pytest
 
@@ -19,13 +19,13 @@ from tests.engine.report.report_runs import (
 
 @pytest.fixture(scope="session")
 def noise_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Digits with noise as synthetic images."""
+    """Return a run over digits with noise as synthetic images."""
     return make_run(tmp_path_factory.mktemp("noise"), NOISE)
 
 
 @pytest.fixture(scope="session")
 def helped(noise_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same with a sweep in which synthetic images helped."""
+    """Return the noise run with a sweep in which synthetic images helped."""
     run = copy_of(noise_run, tmp_path_factory.mktemp("helped"))
     write_results(run, HELPED)
     return run
@@ -33,7 +33,7 @@ def helped(noise_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def hurt(helped: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same with a sweep in which they did not help, and a validation image that is also a training image."""
+    """Return the noise run with a sweep without a gain, and a validation image that is also a training image."""
     run = copy_of(helped, tmp_path_factory.mktemp("hurt"))
     copy = NearCopy(held_out="validation0000007", train="train0000001", mirrored=True, distance_ratio=0.1)
     write_results(run, HURT, near_copies=[copy])
@@ -42,14 +42,14 @@ def hurt(helped: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def copying(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Digits with noise and with copies of train images."""
+    """Return a run over digits with noise and with copies of train images."""
     folder = tmp_path_factory.mktemp("copying")
     return make_run(folder, NOISE_AND_COPIES, Copier(make_run(folder, NOISE_AND_COPIES, units=0)))
 
 
 @pytest.fixture(scope="session")
 def swept(copying: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same with a sweep in which they helped."""
+    """Return the copying run with a sweep in which synthetic images helped."""
     run = copy_of(copying, tmp_path_factory.mktemp("swept"))
     write_results(run, HELPED)
     return run
@@ -57,7 +57,7 @@ def swept(copying: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def measured(swept: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same with measures."""
+    """Return the swept run with measures."""
     run = copy_of(swept, tmp_path_factory.mktemp("measured"))
     measure(run, tmp_path_factory.mktemp("encoder"))
     return run

@@ -1,4 +1,4 @@
-"""A page as its reader sees it."""
+"""A parser for report pages."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +10,7 @@ Attributes = dict[str, str | None]
 
 
 class ReadPage(HTMLParser):
-    """Every tag of a page with its attributes, and all text that a reader sees."""
+    """The tags of a page with their attributes, and its visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

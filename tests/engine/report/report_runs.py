@@ -9,11 +9,10 @@ import numpy as np
 from engine.config.spec_file import load_spec
 from engine.data.splits import load_splits
 from engine.evaluation.comparison import write_sweep
-from engine.evaluation.measure_progress import noop
+from engine.evaluation.neighbours import noop
 from engine.evaluation.run_measures import measure_run
 from engine.evaluation.sweep import JUDGED, Sweep, Trial, prepare_sweep, trial_predictions
-from engine.evaluation.sweep_result import NearCopy
-from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.evaluation.sweep_result import NearCopy, TrialPredictions, TrialResult
 from engine.generators.generator import Request
 from engine.run.run import Run, begin_run, load_run, plan_run
 from engine.training.classifier.evaluate import Predictions
@@ -85,7 +84,7 @@ def copy_of(run: Run, folder: Path) -> Run:
 def write_results(
     run: Run, accuracies: Mapping[str, float], *, masks: bool = False, near_copies: Sequence[NearCopy] = ()
 ) -> None:
-    """Write what a sweep of the run writes if the networks of each arm have these accuracies."""
+    """Write the results of a sweep whose arms have these accuracies."""
     sweep, random = prepare_sweep(run), np.random.default_rng(1)
     for trial in sweep.trials():
         accuracy = accuracies.get(trial.arm, _OTHER_ARMS)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evaluation.trial_result import TrialPredictions, TrialResult
+from engine.evaluation.sweep_result import TrialPredictions, TrialResult
 from engine.report.gallery import ImagePrediction, choose_images
 from engine.run.run import Run
 from shards.storage.manifest import read_rows

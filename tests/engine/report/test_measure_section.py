@@ -100,6 +100,7 @@ def two_arms(gains: dict[str, float]) -> SweepResult:
             lift=level,
             quality_per_seed=(alpha,),
             macro_f1=None,
+            scores={"macro_f1": 0.5},
             recall=tuple(recall),
             confusion=confusion,
         )

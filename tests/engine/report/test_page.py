@@ -1,4 +1,4 @@
-"""The page as a whole: its order, its safety, its size, and what it does about damage."""
+"""The whole page: its order, safety and size, and how it shows damaged inputs."""
 
 import json
 import re

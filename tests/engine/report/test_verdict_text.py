@@ -26,9 +26,9 @@ def test_a_gain_within_noise_is_no_gain() -> None:
 
 
 def test_a_gain_that_the_test_split_does_not_confirm_is_no_gain() -> None:
-    found = result({0.0: quality(0.8), 0.5: quality(0.9)}, {0.0: quality(0.8), 0.5: quality(0.8)})
-    assert verdict(found) == (
-        f"No help was shown: alpha 0.5 gives {points(found.chosen.lift)} over real images alone (80.0%) on real "
+    comparison = result({0.0: quality(0.8), 0.5: quality(0.9)}, {0.0: quality(0.8), 0.5: quality(0.8)})
+    assert verdict(comparison) == (
+        f"No help was shown: alpha 0.5 gives {points(comparison.chosen.lift)} over real images alone (80.0%) on real "
         "validation, but +0.0 points [+0.0, +0.0] on the test split, which had no part in the choice."
     )
 

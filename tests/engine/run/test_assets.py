@@ -1,4 +1,4 @@
-"""What a run keeps of the files and images that its spec names, and what is said where they are not right."""
+"""Assets: the copies that a run keeps of the inputs that its spec names, and errors about changed inputs."""
 
 import shutil
 from collections.abc import Callable
@@ -23,7 +23,7 @@ KINDS: list[Change] = [of_bank, layouts, edges]
 
 
 def make(context: RunContext, folder: Path) -> list[bytes]:
-    """Make what is missing of a run; gives its tars."""
+    """Make the missing units of a run, and return the bytes of its tars."""
     run = begin_run(context, folder)
     for number in run.pending():
         run_unit(run.context, number, FakeGenerator(), run.shards)
@@ -31,24 +31,27 @@ def make(context: RunContext, folder: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_goes_on_without_the_files_that_it_was_begun_with(kind: Change, place: Path) -> None:
-    run, wanted = place / "run", spec(place, kind(place))
-    made = make(plan_run(wanted, run), run)
+def test_a_run_resumes_without_its_input_files(kind: Change, place: Path) -> None:
+    run, run_spec = place / "run", spec(place, kind(place))
+    tars = make(plan_run(run_spec, run), run)
     control = requested(load_run(run).context)
     for name in ("layouts", "bank.parquet"):
         (place / name).rename(place / f"moved-{name}")
     for path in (run / "shards").glob("00001*"):
         path.unlink()
-    assert make(plan_run(wanted, run), run) == made
+    assert make(plan_run(run_spec, run), run) == tars
     assert requested(load_run(run).context) == control
-    # A batch is measured in another folder, with the inputs of the run.
-    assert requested(begin_run(plan_run(wanted, run), place / "measured").context) == control
+    # The batch size is measured in another folder, with the inputs of the run.
+    assert requested(begin_run(plan_run(run_spec, run), place / "measured").context) == control
 
 
 def requested(context: RunContext) -> list[tuple[str, bytes]]:
-    """Prompt and control image of every slot."""
+    """Return prompt and control image of every slot."""
     requests = [context.request(context.plan.slot(index), 0) for index in range(context.plan.total)]
-    return [(one.prompt.text, one.condition.control(8, 8).tobytes() if one.condition else b"") for one in requests]
+    return [
+        (request.prompt.text, request.condition.control(8, 8).tobytes() if request.condition else b"")
+        for request in requests
+    ]
 
 
 def change_bank(place: Path) -> str:
@@ -68,20 +71,20 @@ def change_photo(place: Path) -> str:
 
 @pytest.mark.parametrize(("kind", "change"), [(of_bank, change_bank), (layouts, change_layout), (edges, change_photo)])
 def test_changed_inputs_are_refused_by_name(kind: Change, change: Callable[[Path], str], place: Path) -> None:
-    run, wanted = place / "run", spec(place, kind(place))
-    make(plan_run(wanted, run), run)
+    run, run_spec = place / "run", spec(place, kind(place))
+    make(plan_run(run_spec, run), run)
     words = change(place)
-    with pytest.raises(RunMismatch) as found:
-        begin_run(plan_run(wanted, run), run)
-    assert words in str(found.value)
-    assert "use another --out" in str(found.value)
+    with pytest.raises(RunMismatch) as caught:
+        begin_run(plan_run(run_spec, run), run)
+    assert words in str(caught.value)
+    assert "use another --out" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
 def test_a_damaged_copy_is_named(kind: Change, damage: Callable[[Path], object], place: Path) -> None:
-    run, wanted = place / "run", spec(place, kind(place))
-    begin_run(plan_run(wanted), run)
+    run, run_spec = place / "run", spec(place, kind(place))
+    begin_run(plan_run(run_spec), run)
     copy = min(path for path in (run / "assets").rglob("*") if path.suffix in (".parquet", ".tar"))
     damage(copy)
     with pytest.raises(RunMismatch, match=r"the run's copy of .* was changed; put the old one back"):
@@ -92,9 +95,9 @@ def test_equal_assets_are_equal_files_whatever_their_place(place: Path) -> None:
     begin_run(plan_run(spec(place, of_bank(place))), place / "one")
     (place / "bank.parquet").rename(place / "other.parquet")
     begin_run(plan_run(spec(place, {"prompts": {"bank": str(place / "other.parquet")}})), place / "two")
-    one, two = ([path.name for path in (place / run / "assets").iterdir()] for run in ("one", "two"))
-    assert one == two
-    assert len(one) == 1
+    first, second = ([path.name for path in (place / run / "assets").iterdir()] for run in ("one", "two"))
+    assert first == second
+    assert len(first) == 1
 
 
 def test_only_what_the_quotas_need_is_kept(place: Path) -> None:
@@ -118,11 +121,11 @@ def test_the_order_of_a_palette_is_part_of_the_run(place: Path) -> None:
             begin_run(plan_run(spec(place, other)), run)
 
 
-def test_the_same_folder_serves_once_the_layout_is_mended(place: Path) -> None:
+def test_a_run_folder_can_be_used_after_a_layout_is_repaired(place: Path) -> None:
     whole = (place / "layouts/car/1.png").read_bytes()
     (place / "layouts/car/1.png").write_bytes(whole[:90])
-    wanted = spec(place, layouts(place))
+    run_spec = spec(place, layouts(place))
     with pytest.raises(DataError):
-        begin_run(plan_run(wanted), place / "run")
+        begin_run(plan_run(run_spec), place / "run")
     (place / "layouts/car/1.png").write_bytes(whole)
-    assert len(make(plan_run(wanted), place / "run")) == 2
+    assert len(make(plan_run(run_spec), place / "run")) == 2

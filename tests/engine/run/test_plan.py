@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.output_spec import OutputSpec
-from engine.config.plan_spec import PlanSpec
 from engine.config.prompts_spec import ClassPrompts, PromptsSpec
-from engine.config.spec import Spec
+from engine.config.spec import PlanSpec, Spec
 from engine.errors import SpecError
 from engine.generators.kinds.text_to_image import TextToImageSettings
 from engine.run.plan import Plan, make_plan
@@ -21,8 +20,8 @@ from tests.specs import data_spec
 CLASSES = ("cat", "dog", "owl")
 
 
-def plan_of(plan: PlanSpec, real: tuple[int, ...] = (0, 0, 0), **more: object) -> Plan:
-    spec = Spec(name="x", data=data_spec(source="digits"), plan=plan, model=TextToImageSettings(source="m"), **more)  # type: ignore[arg-type]
+def plan_of(plan: PlanSpec, real: tuple[int, ...] = (0, 0, 0), **changes: object) -> Plan:
+    spec = Spec(name="x", data=data_spec(source="digits"), plan=plan, model=TextToImageSettings(source="m"), **changes)  # type: ignore[arg-type]
     return make_plan(spec, CLASSES, real)
 
 
@@ -46,7 +45,7 @@ def test_quotas(plan: PlanSpec, real: tuple[int, ...], quotas: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize(
-    ("plan", "more", "word"),
+    ("plan", "changes", "word"),
     [
         (PlanSpec(per_class=1, overrides={"dgo": 3}), {}, "'dog'"),
         (PlanSpec(total=1, weights={"fish": 3.0}), {}, "'fish'"),
@@ -55,9 +54,9 @@ def test_quotas(plan: PlanSpec, real: tuple[int, ...], quotas: tuple[int, ...]) 
         (PlanSpec(total=3, weights=dict.fromkeys(CLASSES, 0.0)), {}, "all are 0"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(plan: PlanSpec, more: dict[str, object], word: str) -> None:
+def test_impossible_plans_are_refused(plan: PlanSpec, changes: dict[str, object], word: str) -> None:
     with pytest.raises(SpecError, match=word):
-        plan_of(plan, **more)
+        plan_of(plan, **changes)
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**63 - 1))
@@ -103,21 +102,21 @@ def test_a_hundred_million_images_plan_in_constant_memory() -> None:
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 10**9), st.integers(0, 99))
 def test_seeds_fit_a_signed_integer_and_follow_from_identity(seed: int, index: int, attempt: int) -> None:
-    found = sample_seed(seed, index, attempt)
-    assert 0 <= found < 2**63
-    assert found == sample_seed(seed, index, attempt)
+    result = sample_seed(seed, index, attempt)
+    assert 0 <= result < 2**63
+    assert result == sample_seed(seed, index, attempt)
 
 
 @pytest.mark.parametrize("first", [0, 1_000_000_000 - 70_000])
 def test_no_two_attempts_of_a_run_have_equal_noise(first: int) -> None:
-    # Of so many that are drawn by chance ten pairs would be equal: torch looks at the lower 32 bits alone.
+    # Random seeds would give about ten equal pairs here, because torch uses only the lower 32 bits.
     noise = [sample_seed(7, first + i, attempt) % 2**32 for i in range(70_000) for attempt in range(4)]
     assert len(set(noise)) == len(noise)
 
 
 @pytest.mark.parametrize(("attempts", "slots"), [(3, 1_000_000_000), (10, 239_000_000), (100, 21_000_000)])
-def test_the_bounds_that_are_told_hold(attempts: int, slots: int) -> None:
-    # Two attempts are dealt the same number where their slots lie as far apart as the strides between them.
+def test_documented_bounds_of_distinct_seeds_hold(attempts: int, slots: int) -> None:
+    # Two attempts collide if the distance between their slots equals the stride between attempts.
     apart = [(d * _STRIDE) % 2**32 for d in range(1, attempts)]
     assert min(min(far, 2**32 - far) for far in apart) > slots
 
@@ -130,7 +129,7 @@ def test_torch_draws_by_the_lower_bits_alone() -> None:
     assert noise(5) != noise(6)
 
 
-def test_known_seeds_stay() -> None:
-    """A run that was begun by an earlier version goes on with the same images: these values may never change."""
+def test_known_seeds_do_not_change() -> None:
+    """Runs of earlier versions resume with the same images, so these values may never change."""
     assert sample_seed(7, 0, 0) == 1126269618793976267
     assert [permute(i, 10, 7) for i in range(10)] == [0, 1, 6, 7, 9, 5, 2, 3, 4, 8]

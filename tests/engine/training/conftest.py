@@ -1,4 +1,4 @@
-"""One thread for small networks, and digits that all trainings of classifiers share."""
+"""Fixtures of the training tests: one thread for small networks, and shards of digits."""
 
 from collections.abc import Iterator
 
@@ -20,11 +20,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    """Shards of digits with labels."""
+    """Write shards of digits with labels."""
     return write_digits(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="session")
 def masked(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
-    """Shards of digits with masks of their ink."""
+    """Write shards of digits with masks of their ink."""
     return write_digits(tmp_path_factory.mktemp("masked"), masks=True)

@@ -1,4 +1,4 @@
-"""Real and synthetic shards of scikit-learn's digits at 16 pixels; the synthetic ones are real ones with noise."""
+"""Real and synthetic shards of scikit-learn's digits at 16 pixels; the synthetic images are real images with noise."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The state of a training: replaced as a whole, and never taken from another training."""
+"""Checkpoints: replaced as a whole, and never loaded from another training."""
 
 from pathlib import Path
 
@@ -31,11 +31,7 @@ def test_a_checkpoint_of_another_training_is_not_loaded(tmp_path: Path) -> None:
         other.check_owner()
 
 
-def test_a_checkpoint_is_saved_when_its_interval_has_passed(tmp_path: Path) -> None:
-    rare, frequent = (
-        Checkpoint(open_store(tmp_path), "a", name, seconds) for name, seconds in (("r", 3600.0), ("f", 0.0))
-    )
-    for checkpoint in (rare, frequent):
-        checkpoint.save_if_due(lambda: {"done": 1})
-    assert rare.load() is None
-    assert frequent.load() == {"done": 1}
+def test_a_checkpoint_is_due_when_its_interval_has_passed(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert not Checkpoint(store, "a", every_seconds=3600.0).is_due
+    assert Checkpoint(store, "a", every_seconds=0.0).is_due

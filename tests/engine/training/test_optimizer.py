@@ -1,4 +1,4 @@
-"""The learning rate of a step is a function of its number; one_cycle is torch's."""
+"""Learning rates as functions of the step number; one_cycle equals torch's schedule."""
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from engine.training.optimizer import learning_rate
 
 @given(st.integers(3, 60), st.floats(0.1, 0.9))
 def test_one_cycle_is_that_of_torch(steps: int, rise: float) -> None:
-    assume(rise * steps > 1.01)  # torch's divides by zero where the rise is one step, and goes up from there below it
+    assume(
+        rise * steps > 1.01
+    )  # torch divides by zero if the warm-up has one step, and never lowers the rate below that
     spec = TrainSpec(warmup=rise, learning_rate=0.01)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
     theirs = torch.optim.lr_scheduler.OneCycleLR(

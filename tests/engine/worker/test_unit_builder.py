@@ -1,4 +1,4 @@
-"""Several units on one device: the next has what the one before cannot use, and none has an influence on another."""
+"""Several units on one device: a later unit uses idle device time, and no unit influences another."""
 
 import threading
 import time
@@ -21,101 +21,105 @@ from engine.worker.attempts import first_attempts
 from engine.worker.runner import Runner, run_unit
 from engine.worker.unit_builder import WrittenUnit
 from shards.storage.commit import sha256_of
-from tests.engine.fakes import Counted, FakeGenerator
-from tests.engine.worker.test_runner import context
+from tests.engine.fakes import CountingGenerator, FakeGenerator
+from tests.engine.worker.test_runner import make_context
 
 PATIENCE_S = 60.0
 
 
-def offered(runner: Runner, made: RunContext) -> list[Future[WrittenUnit]]:
-    return [runner.offer(first_attempts(made, number)) for number in range(made.plan.n_units)]
+def offer_all(runner: Runner, context: RunContext) -> list[Future[WrittenUnit]]:
+    return [runner.offer(first_attempts(context, number)) for number in range(context.plan.n_units)]
 
 
-def units_of(made: RunContext, asked: Sequence[Request], size: int) -> list[int]:
-    """Of which unit each batch is."""
+def units_of(context: RunContext, requests: Sequence[Request], size: int) -> list[int]:
+    """Return the unit number of each batch."""
     seeds = {
-        made.plan.seed_of(slot, attempt): slot.unit
-        for slot in map(made.plan.slot, range(made.plan.total))
-        for attempt in range(made.spec.plan.max_attempts)
+        context.plan.seed_of(slot, attempt): slot.unit
+        for slot in map(context.plan.slot, range(context.plan.total))
+        for attempt in range(context.spec.plan.max_attempts)
     }
-    return [seeds[request.seed] for request in asked[::size]]
+    return [seeds[request.seed] for request in requests[::size]]
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.sets(st.integers(0, 17)), st.integers(3, 9), st.integers(1, 5))
-def test_units_that_share_a_device_are_those_that_are_made_alone(bad: set[int], per_shard: int, size: int) -> None:
-    """Whatever is rejected, and however the verdicts fall in time."""
-    made = context(per_shard=per_shard, max_attempts=2)
-    rejected = {made.plan.seed_of(made.plan.slot(index), 0) for index in bad}
-    rejected |= {made.plan.seed_of(made.plan.slot(index), 1) for index in bad if index % 2}
+def test_units_that_share_a_device_equal_units_made_alone(bad: set[int], per_shard: int, size: int) -> None:
+    """The result does not depend on the rejected images or on the timing of verdicts."""
+    context = make_context(per_shard=per_shard, max_attempts=2)
+    rejected = {context.plan.seed_of(context.plan.slot(index), 0) for index in bad}
+    rejected |= {context.plan.seed_of(context.plan.slot(index), 1) for index in bad if index % 2}
 
     def generator() -> FakeGenerator:
         return FakeGenerator(size, blank=lambda request: request.seed in rejected)
 
     with TemporaryDirectory() as name:
         alone, shared = Path(name, "alone"), Path(name, "shared")
-        for number in range(made.plan.n_units):
-            run_unit(made, number, generator(), alone)
-        with Runner(made, generator(), shared) as runner:
-            units = offered(runner, made)
+        for number in range(context.plan.n_units):
+            run_unit(context, number, generator(), alone)
+        with Runner(context, generator(), shared) as runner:
+            units = offer_all(runner, context)
             runner.run()
         for unit in units:
             unit.result().publish()
         shards = [
-            f"{made.plan.shard_name(number)}.{kind}" for number in range(len(units)) for kind in ("tar", "parquet")
+            f"{context.plan.shard_name(number)}.{kind}" for number in range(len(units)) for kind in ("tar", "parquet")
         ]
         assert [sha256_of(shared / name) for name in shards] == [sha256_of(alone / name) for name in shards]
 
 
-class Gated(FakeGenerator):
-    """Calls `before` with the number of each batch, which it is about to make."""
+class GatedGenerator(FakeGenerator):
+    """A generator that calls `before` with the number of each batch before it makes the batch."""
 
-    def __init__(self, before: Callable[[int], None], batch_size: int = 4, **given: Callable[[Request], bool]) -> None:
-        super().__init__(batch_size, **given)
+    def __init__(
+        self, before: Callable[[int], None], batch_size: int = 4, **options: Callable[[Request], bool]
+    ) -> None:
+        super().__init__(batch_size, **options)
         self._before = before
 
     def generate(self, requests: Sequence[Request]) -> Images:
-        self._before(len(self.asked) // self.batch_size)
+        self._before(len(self.requests) // self.batch_size)
         return super().generate(requests)
 
 
 def test_the_next_unit_has_the_device_while_verdicts_are_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = context(per_shard=9)  # three batches
-    retried = {made.plan.seed_of(made.plan.slot(index), 0) for index in (0, 8)}
+    context = make_context(per_shard=9)  # three batches
+    retried = {context.plan.seed_of(context.plan.slot(index), 0) for index in (0, 8)}
     verdict, settled = threading.Event(), threading.Event()
     judge = module.attempt_result
 
-    def slow(*given: object) -> object:
-        attempt = given[1]
+    def slow(*arguments: object) -> object:
+        attempt = arguments[1]
         if attempt.slot.index == 8 and attempt.number == 0:  # type: ignore[attr-defined]
             assert verdict.wait(PATIENCE_S), "the device waits for the verdict on an image"
-        return judge(*given)  # type: ignore[arg-type]
+        return judge(*arguments)  # type: ignore[arg-type]
 
     def before(batch: int) -> None:
-        if batch == 3:  # of the second unit
+        if batch == 3:  # the first batch of the second unit
             verdict.set()
             while not runner._units[0].has_batch:
                 time.sleep(1e-3)
             settled.set()
 
     monkeypatch.setattr(module, "attempt_result", slow)
-    generator = Gated(before, blank=lambda request: request.seed in retried)
-    with Runner(made, generator, tmp_path) as runner:
-        units = offered(runner, made)
+    generator = GatedGenerator(before, blank=lambda request: request.seed in retried)
+    with Runner(context, generator, tmp_path) as runner:
+        units = offer_all(runner, context)
         runner.run()
     assert settled.is_set()
-    assert units_of(made, generator.asked, 4) == [0, 0, 0, 1, 0, 1, 1]
+    assert units_of(context, generator.requests, 4) == [0, 0, 0, 1, 0, 1, 1]
     assert [unit.result().publish()["count"] for unit in units] == [9, 9]
 
 
 def test_a_unit_can_be_recalled_until_it_is_begun(tmp_path: Path) -> None:
-    made = context(per_shard=6)
-    runner = Runner(made, Gated(lambda batch: cancelled.append([unit.cancel() for unit in units])), tmp_path)
+    context = make_context(per_shard=6)
+    runner = Runner(
+        context, GatedGenerator(lambda batch: cancelled.append([unit.cancel() for unit in units])), tmp_path
+    )
     cancelled: list[list[bool]] = []
     with runner:
-        units = offered(runner, made)
+        units = offer_all(runner, context)
         runner.run()
     assert cancelled[0] == [False, True, True]
     assert units[0].result().publish()["count"] == 6
@@ -124,16 +128,16 @@ def test_a_unit_can_be_recalled_until_it_is_begun(tmp_path: Path) -> None:
 
 
 def test_a_failed_unit_leaves_others_and_nothing_of_its_own(tmp_path: Path) -> None:
-    made = context(per_shard=6)
-    seeds = [made.plan.seed_of(made.plan.slot(index), 0) for index in (5, 10)]
+    context = make_context(per_shard=6)
+    seeds = [context.plan.seed_of(context.plan.slot(index), 0) for index in (5, 10)]
 
     def explode(request: Request) -> bool:
         if request.seed in seeds:
             raise ValueError(f"no {seeds.index(request.seed)}")
         return False
 
-    with Runner(made, FakeGenerator(2, blank=explode), tmp_path) as runner:
-        units = offered(runner, made)
+    with Runner(context, FakeGenerator(2, blank=explode), tmp_path) as runner:
+        units = offer_all(runner, context)
         runner.run()
     assert [str(unit.exception()) for unit in units] == ["no 0", "no 1", "None"]
     units[2].result().publish()
@@ -142,13 +146,13 @@ def test_a_failed_unit_leaves_others_and_nothing_of_its_own(tmp_path: Path) -> N
 
 
 def test_after_out_of_memory_units_restart_in_smaller_batches(tmp_path: Path) -> None:
-    """Whether it is said when the batch is asked for, or when its pixels are awaited."""
+    """The error may come when the batch is launched, or when its pixels are awaited."""
 
-    class Late(Images):
+    class ImagesOutOfMemory(Images):
         def images(self) -> Images:
             raise RuntimeError("CUDA error: out of memory")
 
-    made = context(per_shard=9)
+    context = make_context(per_shard=9)
     for place, late in ((tmp_path / "at once", False), (tmp_path / "late", True)):
         loaded: list[FakeGenerator] = []
 
@@ -157,24 +161,24 @@ def test_after_out_of_memory_units_restart_in_smaller_batches(tmp_path: Path) ->
                 if size == 4 and batch == 2 and not late:
                     raise RuntimeError("CUDA error: out of memory")
 
-            class Tight(Gated):
+            class TightGenerator(GatedGenerator):
                 def generate(self, requests: Sequence[Request]) -> Images:
                     images = super().generate(requests)
-                    too_large = late and size == 4 and len(self.asked) > 2 * size
-                    return Late(images.pixels) if too_large else images
+                    too_large = late and size == 4 and len(self.requests) > 2 * size
+                    return ImagesOutOfMemory(images.pixels) if too_large else images
 
-            loaded.append(Tight(before, size))
+            loaded.append(TightGenerator(before, size))
             return loaded[-1]
 
-        with Runner(made, load(4), place / "tight", load) as runner:
-            units = offered(runner, made)
+        with Runner(context, load(4), place / "tight", load) as runner:
+            units = offer_all(runner, context)
             runner.run()
         sizes = [unit.result().publish()["batch_size"] for unit in units]
-        assert [one.batch_size for one in loaded] == [4, 2], "it was halved once"
+        assert [generator.batch_size for generator in loaded] == [4, 2], "the batch size is halved once"
         assert sizes == [2, 2]
         assert not list((place / "tight/.staging").iterdir())
         for number in range(2):
-            run_unit(made, number, FakeGenerator(2), place / "small")
+            run_unit(context, number, FakeGenerator(2), place / "small")
         for name in ("00000.tar", "00001.tar"):
             assert sha256_of(place / "tight" / name) == sha256_of(place / "small" / name)
 
@@ -182,14 +186,14 @@ def test_after_out_of_memory_units_restart_in_smaller_batches(tmp_path: Path) ->
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("first", [8, 2])
 def test_a_model_is_freed_before_the_next_one_is_loaded(tmp_path: Path, first: int, late: bool) -> None:
-    there: list[weakref.ref[FakeGenerator]] = []
+    loaded: list[weakref.ref[FakeGenerator]] = []
 
-    class Full(Images):
+    class ImagesOutOfMemory(Images):
         def images(self) -> Images:
             raise RuntimeError("CUDA error: out of memory")
 
-    class Cyclic(FakeGenerator):
-        """As a pipeline whose methods are wrapped is."""
+    class CyclicGenerator(FakeGenerator):
+        """A generator with a reference cycle, like a pipeline whose methods are wrapped."""
 
         def __init__(self, size: int) -> None:
             super().__init__(size)
@@ -199,18 +203,18 @@ def test_a_model_is_freed_before_the_next_one_is_loaded(tmp_path: Path, first: i
             images = super().generate(requests)
             if self.batch_size < first:
                 return images
-            return Full(images.pixels) if late else Full(images.pixels).images()
+            return ImagesOutOfMemory(images.pixels) if late else ImagesOutOfMemory(images.pixels).images()
 
     def load(size: int) -> FakeGenerator:
-        if any(one() is not None for one in there):
+        if any(reference() is not None for reference in loaded):
             raise RuntimeError("CUDA out of memory: two models")
-        made = Cyclic(size)
-        there.append(weakref.ref(made))
-        return made
+        generator = CyclicGenerator(size)
+        loaded.append(weakref.ref(generator))
+        return generator
 
-    made = context(per_shard=9)
-    with Runner(made, load(first), tmp_path, load) as runner:
-        units = offered(runner, made)
+    context = make_context(per_shard=9)
+    with Runner(context, load(first), tmp_path, load) as runner:
+        units = offer_all(runner, context)
         runner.run()
     assert [unit.result().publish()["batch_size"] for unit in units] == [first // 2] * 2
 
@@ -222,9 +226,9 @@ def test_a_generator_that_fails_to_reload_fails_all_units(tmp_path: Path) -> Non
     def full(batch: int) -> None:
         raise RuntimeError("CUDA error: out of memory")
 
-    made = context(per_shard=9)
-    with Runner(made, Gated(full), tmp_path, load) as runner:
-        units = offered(runner, made)
+    context = make_context(per_shard=9)
+    with Runner(context, GatedGenerator(full), tmp_path, load) as runner:
+        units = offer_all(runner, context)
         runner.run()
     assert [str(unit.exception()) for unit in units] == ["the weights are gone"] * 2
 
@@ -236,45 +240,45 @@ def test_an_interrupted_device_leaves_nobody_waiting(tmp_path: Path) -> None:
         if next(moments, False):
             raise KeyboardInterrupt
 
-    made = context(per_shard=9)
-    with Runner(made, Gated(interrupted), tmp_path) as runner:
-        units = offered(runner, made)
+    context = make_context(per_shard=9)
+    with Runner(context, GatedGenerator(interrupted), tmp_path) as runner:
+        units = offer_all(runner, context)
         with pytest.raises(KeyboardInterrupt):
             runner.run()
-        again = runner.offer(first_attempts(made, 0))
+        again = runner.offer(first_attempts(context, 0))
         runner.run()
     assert again.result().publish()["count"] == 9
     assert [type(unit.exception()) for unit in units] == [KeyboardInterrupt] * 2
     assert not list((tmp_path / ".staging").iterdir())
 
 
-def test_over_units_too_two_batches_are_in_memory_at_most(tmp_path: Path) -> None:
-    made, generator = context(per_shard=3), Counted(2)
-    with Runner(made, generator, tmp_path) as runner:
-        units = offered(runner, made)
+def test_two_batches_are_in_memory_at_most_across_units(tmp_path: Path) -> None:
+    context, generator = make_context(per_shard=3), CountingGenerator(2)
+    with Runner(context, generator, tmp_path) as runner:
+        units = offer_all(runner, context)
         runner.run()
     for unit in units:
         unit.result().publish()
     assert len(generator.alive) == 12
-    assert max(generator.alive) <= 3, "of them one is just made"
+    assert max(generator.alive) <= 3, "two batches and the one that was just made"
 
 
-def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) -> None:
-    class Slow(FakeGenerator):
+def test_device_seconds_of_units_do_not_overlap(tmp_path: Path) -> None:
+    class SlowGenerator(FakeGenerator):
         def generate(self, requests: Sequence[Request]) -> Images:
             time.sleep(5e-3)
             return super().generate(requests)
 
-    made = context(per_shard=3)
-    with Runner(made, Slow(2), tmp_path) as runner:
-        units = offered(runner, made)
+    context = make_context(per_shard=3)
+    with Runner(context, SlowGenerator(2), tmp_path) as runner:
+        units = offer_all(runner, context)
         began = time.perf_counter()
         runner.run()
         ended = time.perf_counter()
     spans = sorted(
         (span for unit in units for span in unit.result().timeline.timer("device").spans), key=lambda span: span.start
     )
-    assert all(one.end <= other.start for one, other in pairwise(spans))
+    assert all(earlier.end <= later.start for earlier, later in pairwise(spans))
     assert {span.stage for span in spans} == {"denoise", "wait"}
     had = sum(unit.result().publish()["duration_s"] for unit in units)
     assert had == pytest.approx(sum(span.seconds for span in spans), abs=5e-3)
@@ -284,24 +288,26 @@ def test_the_seconds_that_units_have_the_device_are_no_others(tmp_path: Path) ->
 def test_a_unit_offered_while_the_device_waits_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = context(per_shard=9)
-    may, judge = threading.Event(), module.attempt_result
+    context = make_context(per_shard=9)
+    released, judge = threading.Event(), module.attempt_result
 
-    def slow(*given: object) -> object:
-        assert may.wait(PATIENCE_S), "the second unit waits for the first"
-        return judge(*given)  # type: ignore[arg-type]
+    def slow(*arguments: object) -> object:
+        assert released.wait(PATIENCE_S), "the second unit waits for the first"
+        return judge(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "attempt_result", slow)
-    asked: list[int] = []
-    with Runner(made, Gated(lambda batch: may.set() if batch == 1 else asked.append(batch), 9), tmp_path) as runner:
-        first = runner.offer(first_attempts(made, 0))
+    batches: list[int] = []
+    with Runner(
+        context, GatedGenerator(lambda batch: released.set() if batch == 1 else batches.append(batch), 9), tmp_path
+    ) as runner:
+        first = runner.offer(first_attempts(context, 0))
         device = threading.Thread(target=runner.run)
         device.start()
-        while not asked:
+        while not batches:
             time.sleep(1e-3)
         with suppress(TimeoutError):
-            first.result(0.05)  # its only batch is made, and not judged
-        second = runner.offer(first_attempts(made, 1))
-        assert [one.result(PATIENCE_S).publish()["count"] for one in (first, second)] == [9, 9]
+            first.result(0.05)  # its only batch is made, but not judged yet
+        second = runner.offer(first_attempts(context, 1))
+        assert [unit.result(PATIENCE_S).publish()["count"] for unit in (first, second)] == [9, 9]
         device.join(PATIENCE_S)
     assert not device.is_alive()

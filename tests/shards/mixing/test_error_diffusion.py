@@ -1,4 +1,4 @@
-"""Error diffusion: every source gets its exact share of the positions, whatever the others do."""
+"""Error diffusion: every source gets its exact share of the positions."""
 
 from fractions import Fraction
 

@@ -28,9 +28,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return real, write(root / "synthetic", "s", 50, True, classes=NAMES)
 
 
-def mix(folders: tuple[Path, Path], alpha: Any, **more: Any) -> MixedStream:
-    real, synthetic = (ShardStream(folder, seed=more.get("seed", 0), threads=1) for folder in folders)
-    return MixedStream(real, synthetic, alpha, **({"batch_size": 12} | more))
+def mix(folders: tuple[Path, Path], alpha: Any, **options: Any) -> MixedStream:
+    real, synthetic = (ShardStream(folder, seed=options.get("seed", 0), threads=1) for folder in folders)
+    return MixedStream(real, synthetic, alpha, **({"batch_size": 12} | options))
 
 
 def keys(batches: list[Batch]) -> list[str]:
@@ -87,7 +87,7 @@ def test_alpha_by_class_with_names_labels_rest_and_weights(folders: tuple[Path, 
 
 
 @pytest.mark.parametrize(
-    ("alpha", "more", "words"),
+    ("alpha", "options", "words"),
     [
         ({"cat": 0.5}, {}, "has no value for class 'dog'"),
         ({"bird": 0.5, "*": 0.1}, {}, "class 'bird' is not in the streams"),
@@ -101,9 +101,11 @@ def test_alpha_by_class_with_names_labels_rest_and_weights(folders: tuple[Path, 
         (0.5, {"rank": 2, "world_size": 2}, "rank=2 must be from 0 to 1"),
     ],
 )
-def test_impossible_mixes_are_refused(folders: tuple[Path, Path], alpha: Any, more: dict[str, Any], words: str) -> None:
+def test_impossible_mixes_are_refused(
+    folders: tuple[Path, Path], alpha: Any, options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
-        mix(folders, alpha, **more)
+        mix(folders, alpha, **options)
 
 
 def test_streams_must_match_their_side_and_alpha(folders: tuple[Path, Path]) -> None:
@@ -240,7 +242,7 @@ def test_resuming_continues_the_same_sequence(
 
 
 class CustomSchedule:
-    """A user's own schedule, without a __repr__."""
+    """A schedule of a user, without a __repr__."""
 
     def at(self, batch: int) -> Fraction:
         return Fraction(1, 2 + batch)

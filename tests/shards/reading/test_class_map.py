@@ -1,4 +1,4 @@
-"""Labels of streams, by the names of classes."""
+"""The mapping of labels by class names."""
 
 from pathlib import Path
 
@@ -48,8 +48,8 @@ def test_a_mapped_label_renames_only_nameless_classes(folder: Path, tmp_path: Pa
 
 
 def test_folders_with_equal_labels_form_one_stream(folder: Path, tmp_path: Path) -> None:
-    more = write(tmp_path / "more", "t", 10, True, classes=NAMES)
-    stream = ShardStream([folder, more / "{00000..00001}.tar"], seed=3)
+    second_folder = write(tmp_path / "more", "t", 10, True, classes=NAMES)
+    stream = ShardStream([folder, second_folder / "{00000..00001}.tar"], seed=3)
     assert sorted(stream.read(range(60)).key) == [f"s{n:04d}" for n in range(50)] + [f"t{n:04d}" for n in range(10)]
     other = write(tmp_path / "other", "u", 10, True, classes={0: "dog", 1: "cat", 2: "owl"})
     with pytest.raises(ShardError, match="label 0 is 'cat' in some shards and 'dog' in others"):

@@ -1,4 +1,4 @@
-"""The order of samples: every sample once per epoch, by few shards at a time, from (seed, epoch) alone."""
+"""The order of samples: each sample once per epoch, few shards at a time, from (seed, epoch) alone."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from shards.reading.epoch_order import EpochOrder, EpochSamples, RandomPurpose, 
 
 
 def samples(sizes: list[int], weight: list[float] | None = None) -> EpochSamples:
-    """Of shards of these sizes, numbered from 100 on."""
+    """Return the samples of shards of these sizes, numbered from 100."""
     shard = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     rows = np.arange(len(shard)) + 100
     return EpochSamples(rows, shard, len(sizes), None if weight is None else np.array(weight))
@@ -38,9 +38,9 @@ def test_every_sample_comes_once_per_epoch(
 def test_a_window_needs_only_its_own_shards(
     sizes: list[int], window: int, shuffle: bool, seed: int, epoch: int
 ) -> None:
-    made = samples(sizes)
-    order = EpochOrder(made, seed, shuffle, window)
-    shard_of = dict(zip(made.rows.tolist(), made.shard.tolist(), strict=True))
+    epoch_samples = samples(sizes)
+    order = EpochOrder(epoch_samples, seed, shuffle, window)
+    shard_of = dict(zip(epoch_samples.rows.tolist(), epoch_samples.shard.tolist(), strict=True))
     start, seen = 0, []
     for part in order.windows(epoch):
         rows = order.epoch(epoch)[start : part.end].tolist()
@@ -48,7 +48,7 @@ def test_a_window_needs_only_its_own_shards(
         assert len(part.shards) <= window
         start, seen = part.end, seen + list(part.shards)
     assert start == len(order)
-    assert sorted(seen) == sorted(set(made.shard.tolist()))
+    assert sorted(seen) == sorted(set(epoch_samples.shard.tolist()))
 
 
 @given(
@@ -83,9 +83,9 @@ def test_every_order_is_equally_likely(window: int | None) -> None:
 
 @pytest.mark.parametrize("window", [1, 4, 10, 40])
 def test_pairs_of_a_batch_share_a_shard_as_documented(window: int) -> None:
-    made = samples([50] * 40)
-    order = EpochOrder(made, 0, True, window).epoch(0)
-    batches = made.shard[order - 100].reshape(-1, 25)
+    epoch_samples = samples([50] * 40)
+    order = EpochOrder(epoch_samples, 0, True, window).epoch(0)
+    batches = epoch_samples.shard[order - 100].reshape(-1, 25)
     pairs = [(row[:, None] == row[None, :]).sum() - len(row) for row in batches]
     share = sum(pairs) / (len(batches) * 25 * 24)
     assert share == pytest.approx(1 / window, rel=0.1)

@@ -109,7 +109,7 @@ def test_errors_name_the_url_not_the_local_copy(tmp_path: Path, cache: Path, con
 
 
 def dali_index(tar: Path, version: str = "v1.2") -> str:
-    """What `wds2idx` writes: a line for each run of members of one key."""
+    """Return the index that `wds2idx` writes, which has a line for each run of members of one key."""
     samples: dict[str, list[str]] = {}
     for name, offset, size in by_tarfile(tar.read_bytes()):
         key, _, extension = name.partition(".")
@@ -157,13 +157,13 @@ def test_a_wrong_dali_index_is_ignored(tar: Path, cache: Path, spoil: Callable[[
 
 
 def test_index_files_of_other_programs_are_ignored(tar: Path) -> None:
-    tar.with_suffix(".idx").write_text(dali_index(tar, "v1.1"))  # has no names
+    tar.with_suffix(".idx").write_text(dali_index(tar, "v1.1"))  # version 1.1 has no names
     assert places_of(tar) is None
     offsets = b"".join(offset.to_bytes(8, "little") for _, offset, _ in by_tarfile(tar.read_bytes()))
     tar.with_suffix(".idx").write_bytes(offsets)
     assert places_of(tar) is None
     tar.with_suffix(".idx").unlink()
-    tar.with_name("00000.tar.idx").write_bytes(offsets)  # Energon's
+    tar.with_name("00000.tar.idx").write_bytes(offsets)  # an index of Energon
     assert places_of(tar) is None
 
 
@@ -183,7 +183,7 @@ def test_a_stale_dali_index_is_ignored(tar: Path) -> None:
 
 
 def test_wrong_dali_offsets_behind_pax_headers_are_ignored(tar: Path) -> None:
-    """With a pax header before each member, from which old versions of `wds2idx` computed wrong places."""
+    """Old versions of `wds2idx` computed wrong offsets if a pax header preceded a member."""
     from webdataset import TarWriter
 
     with TarWriter(str(tar)) as writer:

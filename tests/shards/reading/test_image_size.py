@@ -1,4 +1,4 @@
-"""Width and height from headers equal those of the decoded image."""
+"""Width and height that are read from image headers."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Damaged samples: named, or replaced by others of their class."""
+"""Damaged samples: an error names them, or others of their class replace them."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from tests.shards.folders import write
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """Of 24 samples number 5 is no image any more, and the last shard ends in the middle of number 20."""
-    made = write(tmp_path, "r", 24, False)
-    index = pq.read_table(made / "00000.parquet").to_pylist()
-    tar = bytearray((made / "00000.tar").read_bytes())
+    """Write 24 samples. Number 5 is not an image, and the last shard is truncated within number 20."""
+    folder = write(tmp_path, "r", 24, False)
+    index = pq.read_table(folder / "00000.parquet").to_pylist()
+    tar = bytearray((folder / "00000.tar").read_bytes())
     tar[index[5]["image_offset"] + 40 : index[5]["image_offset"] + 60] = b"x" * 20
-    (made / "00000.tar").write_bytes(tar)
-    end = pq.read_table(made / "00002.parquet").to_pylist()[4]["image_offset"] + 10
-    (made / "00002.tar").write_bytes((made / "00002.tar").read_bytes()[:end])
-    return made
+    (folder / "00000.tar").write_bytes(tar)
+    end = pq.read_table(folder / "00002.parquet").to_pylist()[4]["image_offset"] + 10
+    (folder / "00002.tar").write_bytes((folder / "00002.tar").read_bytes()[:end])
+    return folder
 
 
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:

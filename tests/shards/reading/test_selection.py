@@ -18,13 +18,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_selection_takes_samples_by_key(folder: Path, tmp_path: Path) -> None:
-    wanted = [f"s{n:04d}" for n in (49, 3, 17, 20)]
-    pq.write_table(pa.table({"key": wanted}), tmp_path / "keep.parquet")
-    for chosen in (wanted, tmp_path / "keep.parquet", str(tmp_path / "keep.parquet")):
+    keys = [f"s{n:04d}" for n in (49, 3, 17, 20)]
+    pq.write_table(pa.table({"key": keys}), tmp_path / "keep.parquet")
+    for chosen in (keys, tmp_path / "keep.parquet", str(tmp_path / "keep.parquet")):
         stream = ShardStream(folder, select=chosen, seed=1)
         assert len(stream) == 4
         for epoch in range(3):
-            assert sorted(stream.read(range(4 * epoch, 4 * epoch + 4)).key) == sorted(wanted)
+            assert sorted(stream.read(range(4 * epoch, 4 * epoch + 4)).key) == sorted(keys)
 
 
 def test_weights_of_a_selection_repeat_samples(folder: Path, tmp_path: Path) -> None:

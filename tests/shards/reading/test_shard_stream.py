@@ -1,4 +1,4 @@
-"""Streams of shards: what they read, and what they refuse."""
+"""Streams of shards: the samples that they read, and the inputs that they refuse."""
 
 from itertools import islice
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_ranks_share_all_samples_in_equal_batch_counts(folder: Path, size: int, 
 def test_a_real_only_stream_refuses_a_synthetic_sample(folder: Path) -> None:
     with pytest.raises(NotReal, match=r"00000\.tar: sample 's0000' is synthetic"):
         ShardStream(folder, real_only=True)
-    with pytest.raises(NotReal):  # what the shards say stands above what their reader believes
+    with pytest.raises(NotReal):  # the metadata in the shards override the argument of the reader
         ShardStream(folder, real_only=True, synthetic=False)
 
 

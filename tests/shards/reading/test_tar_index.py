@@ -26,7 +26,7 @@ def rows(files: Sequence[Entry], members: Members = DEFAULT) -> list[dict]:
 @example("./a.jpg")
 @example("noext")
 def test_keys_equal_those_of_webdataset(name: str) -> None:
-    """But for hidden files in folders, which webdataset takes for samples that are named like the folder."""
+    """Hidden files in folders are the exception: webdataset takes them for samples named like the folder."""
     assume("\n" not in name and not name.rpartition("/")[2].startswith("."))
     key, extension = base_plus_ext(name)
     try:

@@ -1,4 +1,4 @@
-"""Members of tars of other tools: those that exist, or an error that says where."""
+"""Members of tars of other tools: every member is listed, or an error names the position of the damage."""
 
 import bz2
 import gzip
@@ -43,12 +43,12 @@ def test_a_truncated_tar_is_refused_at_its_end(format: str) -> None:
     data = pack(files, FORMATS[format])
     members = scanned(data)
     assert len(members) == 4
-    marked = members[-1][1] + 512 + 512  # the last data, padded, and the zero block that says that this was all
+    marked = members[-1][1] + 512 + 512  # the padding of the last data, and the zero block that marks the end
     for cut in range(marked):
         text = refusal(lambda cut=cut: scanned(data[:cut]))
         assert text.startswith("x.tar, byte ")
         place = int(text.split("byte ")[1].split(":")[0])
-        assert cut - 512 - 700 <= place <= cut  # the header of what is cut short, or the end
+        assert cut - 512 - 700 <= place <= cut  # the header of the truncated member, or the end
         inside = [name for name, offset, size in members if offset <= cut < offset + size]
         assert not inside or f"{inside[0]!r} of " in text
     for cut in range(marked, len(data)):
@@ -81,7 +81,7 @@ def test_arbitrary_bytes_are_refused_or_empty(data: bytes) -> None:
 
 
 def record(name: str, value: str) -> bytes:
-    """A pax record, whose length counts its own digits."""
+    """Return a pax record, whose length includes its own digits."""
     rest = f" {name}={value}\n".encode("utf-8", "surrogateescape")
     return next(b"%d" % n + rest for n in range(len(rest), len(rest) + 9) if len(b"%d" % n) + len(rest) == n)
 
@@ -113,7 +113,7 @@ def test_a_pax_header_sets_name_and_size() -> None:
     records = record("path", "größe/" + "x" * 200) + record("size", "600")
     header = tarfile.TarInfo("pax")
     header.type, header.size = tarfile.XHDTYPE, len(records)
-    short = tarfile.TarInfo("short").tobuf(tarfile.USTAR_FORMAT)  # which says 0 bytes
+    short = tarfile.TarInfo("short").tobuf(tarfile.USTAR_FORMAT)  # the header states 0 bytes
     data = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(512, b"\0") + short + b"1" * 1024
     assert scanned(data + pack([("b.txt", b"2")])) == [("größe/" + "x" * 200, 1536, 600), ("b.txt", 3072, 1)]
 
@@ -232,5 +232,5 @@ def test_data_behind_the_end_mark_is_refused() -> None:
     hole = data[:1536] + b"\0" * 512 + data[2048:]
     assert "byte 2048: data behind the end mark" in refusal(lambda: scanned(hole))
     joined = pack([("a.txt", b"1")]) + pack([("b.txt", b"2")])
-    assert by_tarfile(joined) == [("a.txt", 512, 1)]  # so others drop it
+    assert by_tarfile(joined) == [("a.txt", 512, 1)]  # other readers drop it
     assert f"byte {len(joined) // 2}: data behind the end mark" in refusal(lambda: scanned(joined))

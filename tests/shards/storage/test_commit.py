@@ -1,4 +1,4 @@
-"""The commit of a unit by writers that die and overtake each other at every one of its steps."""
+"""The commit of a unit by several writers that die or overtake each other at any step."""
 
 import uuid
 from collections.abc import Iterator
@@ -23,50 +23,50 @@ ACTS = ("go", "die before", "die after", "another before", "another after")
 Script = list[tuple[str, int]]
 
 
-class Dead(BaseException):
-    """Nothing that a writer does after this happens, as after SIGKILL."""
+class WriterKilled(BaseException):
+    """The simulated SIGKILL of a writer."""
 
 
-class Meddled(Store):
-    """A store in which things happen around every publishing: by the script, and after it nothing more."""
+class ScriptedStore(Store):
+    """A store that runs the next event of a script around each publish, until the script ends."""
 
     script: Iterator[tuple[str, int]] = iter(())
 
     def _create(self, staged: Path, name: str) -> None:
         act, maker = next(self.script, ("go", 0))
         if act == "die before":
-            raise Dead
+            raise WriterKilled
         if act == "another before":
             write(self, maker)
         super()._create(staged, name)  # type: ignore[safe-super]
         check(self)
         if act == "die after":
-            raise Dead
+            raise WriterKilled
         if act == "another after":
             write(self, maker)
 
 
-class MeddledFolder(Meddled, FolderStore):
-    """On a disk."""
+class ScriptedFolder(ScriptedStore, FolderStore):
+    """A scripted store on disk."""
 
 
-class MeddledBucket(Meddled, BucketStore):
-    """In an object store."""
+class ScriptedBucket(ScriptedStore, BucketStore):
+    """A scripted object store."""
 
 
 def write(store: Store, maker: int) -> Stats | None:
-    """Make the unit: maker 0 makes what every sound one makes, and 1 other bytes. None where it dies or is refused."""
+    """Write the unit: maker 0 the correct bytes, maker 1 others. Return None if the writer dies or is refused."""
     try:
         with ShardWriter(store, UNIT) as writer:
             writer.add(Sample(f"{UNIT}0000", b"image", "png", 0, {"prompt": f"a cat by {maker}"}))
             files: list[Any] = [facts.as_json() for facts in writer.publish()]
             return publish_stats(store, UNIT, {"unit": 7, "files": files})  # type: ignore[typeddict-item]
-    except (Dead, CommitConflict):
+    except (WriterKilled, CommitConflict):
         return None
 
 
 def check(store: Store) -> None:
-    """A unit that is finished has the files that its stats file names."""
+    """Check that a finished unit has the files that its stats file names."""
     for name in finished_shards(store):
         for file in read_stats(store, name)["files"]:
             assert store.sha256(file["name"]) == file["sha256"]
@@ -76,10 +76,10 @@ def contents(store: Store) -> dict[str, bytes]:
     return {name: store.read(name) for name in store.entries()}
 
 
-@pytest.mark.parametrize("kind", [MeddledFolder, MeddledBucket])
+@pytest.mark.parametrize("kind", [ScriptedFolder, ScriptedBucket])
 @given(script=st.lists(st.tuples(st.sampled_from(ACTS), st.just(0)), max_size=12))
 def test_an_interrupted_commit_ends_with_the_same_bytes(
-    kind: type[Meddled], script: Script, tmp_path_factory: pytest.TempPathFactory
+    kind: type[ScriptedStore], script: Script, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place, quiet = (new(kind, tmp_path_factory) for _ in range(2))
     assert write(quiet, 0) is not None
@@ -90,10 +90,10 @@ def test_an_interrupted_commit_ends_with_the_same_bytes(
     assert contents(place) == contents(quiet)
 
 
-@pytest.mark.parametrize("kind", [MeddledFolder, MeddledBucket])
+@pytest.mark.parametrize("kind", [ScriptedFolder, ScriptedBucket])
 @given(script=st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 1)), max_size=12))
 def test_finished_shards_stay_whole_and_unchanged(
-    kind: type[Meddled], script: Script, tmp_path_factory: pytest.TempPathFactory
+    kind: type[ScriptedStore], script: Script, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = new(kind, tmp_path_factory)
     place.script = iter(script)
@@ -104,7 +104,7 @@ def test_finished_shards_stay_whole_and_unchanged(
         assert before.items() <= contents(place).items(), "nothing is overwritten"
 
 
-def new(kind: type[Meddled], folders: pytest.TempPathFactory) -> Meddled:
-    if kind is MeddledBucket:
+def new(kind: type[ScriptedStore], folders: pytest.TempPathFactory) -> ScriptedStore:
+    if kind is ScriptedBucket:
         return kind(f"memory://{uuid.uuid4().hex}")
     return kind(str(folders.mktemp("run")))

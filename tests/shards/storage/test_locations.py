@@ -40,7 +40,7 @@ def store() -> Iterator[S3]:
 
 @pytest.fixture
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[str, bytes], object]]]:
-    """The URL of a folder in a store, and what puts a file into it."""
+    """Return the URL of an empty folder in a store, and a function that writes a file to it."""
     if request.param == "s3":
         bucket = request.getfixturevalue("store")
         yield f"s3://shards/{tmp_path.name}", lambda name, data: bucket.put("shards", f"{tmp_path.name}/{name}", data)
@@ -297,8 +297,8 @@ def test_braces_expand_as_in_bash(pattern: str) -> None:
 
 
 @given(st.integers(0, 2000), st.integers(0, 300), st.integers(1, 50), st.integers(4, 7))
-def test_number_ranges_expand(first: int, more: int, step: int, width: int) -> None:
-    last = first + more
+def test_number_ranges_expand(first: int, span: int, step: int, width: int) -> None:
+    last = first + span
     pattern = f"s3://b/{{{first:0{width}d}..{last:0{width}d}..{step}}}.tar"
     assert expand_braces(pattern) == [f"s3://b/{n:0{width}d}.tar" for n in range(first, last + 1, step)]
 

@@ -1,4 +1,4 @@
-"""Remote shards on disk: whole or not at all, once for all processes, within a limit, whatever the store does."""
+"""The shard cache: complete files only, one download for all processes, a size limit, and store failures."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def store() -> Iterator[S3]:
 
 @pytest.fixture
 def tars(store: S3, tmp_path: Path) -> list[ShardFile]:
-    """Eight shards of SIZE random bytes in a prefix of their own."""
+    """Return eight shards of SIZE random bytes under a separate prefix."""
     for number in range(8):
         store.put("shards", f"{tmp_path.name}/{number:05d}.tar", content(number))
     return find_tars(f"s3://shards/{tmp_path.name}")
@@ -53,7 +53,7 @@ def content(number: int) -> bytes:
 
 
 def kept(folder: Path) -> dict[str, int]:
-    """Sizes of the files in a cache, by name without the digest. A cache that does not exist is empty."""
+    """Return the sizes of the files in a cache by name without the digest. A missing cache is empty."""
     sizes = {}
     for path in folder.glob("*.tar*"):
         with suppress(FileNotFoundError):
@@ -62,7 +62,7 @@ def kept(folder: Path) -> dict[str, int]:
 
 
 def child(code: str, folder: Path, tar: ShardFile, *prefix: str, **environment: str) -> "subprocess.Popen[str]":
-    """Python code in a process of its own, that knows `cache` and `tar`."""
+    """Start a process that runs Python code with `cache` and `tar` defined."""
     lines = [
         "import sys, time",
         "from pathlib import Path",
@@ -154,7 +154,7 @@ def test_parts_of_a_killed_process_are_removed(store: S3, tars: list[ShardFile],
     wait_for(lambda: 0 < kept(folder).get(f"00000.tar.{SIZE}.part", 0) < SIZE)
     dead.kill()
     dead.communicate()
-    ShardCache(folder, limit=SIZE).path(tars[number])  # the dead one's part does not count
+    ShardCache(folder, limit=SIZE).path(tars[number])  # the partial file of the killed process does not count
     assert set(kept(folder)) == {f"0000{number}.tar"}
 
 
@@ -244,8 +244,8 @@ def test_a_full_disk_is_named_or_cleared(
     if message:
         assert re.match("ShardError " + message.format(folder=re.escape(str(disk)), tar=tars[0].url), errors), errors
         assert errors.count("\n") == 1
-        assert output == ""  # nothing is left there
-    else:  # the disk, and not the limit, says what must go
+        assert output == ""  # the folder is empty
+    else:  # free disk space, not the limit, decides what is evicted
         assert errors == ""
         assert output.startswith(f"{SIZE}\n" * 3 + "00002-")
 
@@ -275,7 +275,7 @@ def test_new_content_is_downloaded_again(store: S3, tars: list[ShardFile], tmp_p
     changed = stat_tar(tars[0].url)
     assert changed.size == tars[0].size
     assert cache.path(changed).read_bytes() == content(9)
-    assert cache.path(tars[0]).read_bytes() == content(0)  # what this stream began with
+    assert cache.path(tars[0]).read_bytes() == content(0)  # the version that this stream began with
     store.put("shards", f"{tmp_path.name}/00001.tar", content(9))
     with pytest.raises(ShardError, match=r"00001\.tar: it has changed since it was found"):
         cache.path(tars[1])
@@ -298,12 +298,12 @@ def test_temporary_s3_failures_are_retried(
 
 @contextmanager
 def failing_http(folder: Path, faults: list[int | str]) -> Iterator[tuple[str, list[str]]]:
-    """Python's own server of a folder that answers GET with these faults first; its URL, and what was asked."""
-    asked: list[str] = []
+    """Serve a folder over HTTP, with these faults first. Yield the URL and the list of requested paths."""
+    requests: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             fault = faults.pop(0) if faults else None
             if isinstance(fault, int):
                 self.send_error(fault)
@@ -324,7 +324,7 @@ def failing_http(folder: Path, faults: list[int | str]) -> Iterator[tuple[str, l
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+            yield f"http://127.0.0.1:{server.server_address[1]}", requests
         finally:
             server.shutdown()
             thread.join()
@@ -335,16 +335,16 @@ def test_temporary_http_failures_are_retried(tmp_path: Path, fault: int | str, m
     monkeypatch.setattr("shards.storage.retries._FIRST_WAIT_S", 0.001)
     (tmp_path / "0.tar").write_bytes(content(0))
     faults: list[int | str] = []
-    with failing_http(tmp_path, faults) as (url, asked):
+    with failing_http(tmp_path, faults) as (url, requests):
         (tar,) = find_tars(f"{url}/0.tar")
         faults += [fault] * 3
         assert ShardCache(tmp_path / "cache").path(tar).read_bytes() == content(0)
-        if fault != "hang-up":  # where aiohttp asks again by itself
-            assert asked == ["/0.tar"] * 4
+        if fault != "hang-up":  # aiohttp itself retries after a hang-up
+            assert requests == ["/0.tar"] * 4
         faults += [fault] * 99
         with pytest.raises(ShardError, match=rf"^{url}/0\.tar: cannot be read \(\w+: .*\)$"):
             ShardCache(tmp_path / "other").path(tar)
-        assert fault == "hang-up" or asked == ["/0.tar"] * 8
+        assert fault == "hang-up" or requests == ["/0.tar"] * 8
         assert kept(tmp_path / "other") == {}
 
 
@@ -354,12 +354,12 @@ def test_temporary_http_failures_are_retried(tmp_path: Path, fault: int | str, m
 def test_permanent_failures_are_not_retried(tmp_path: Path, fault: int, message: str) -> None:
     (tmp_path / "0.tar").write_bytes(content(0))
     faults: list[int | str] = []
-    with failing_http(tmp_path, faults) as (url, asked):
+    with failing_http(tmp_path, faults) as (url, requests):
         (tar,) = find_tars(f"{url}/0.tar")
         faults += [fault] * 99
         with pytest.raises(ShardError, match=rf"^{url}/0\.tar: {message}"):
             ShardCache(tmp_path / "cache").path(tar)
-        assert asked == ["/0.tar"]
+        assert requests == ["/0.tar"]
 
 
 def test_shards_in_fsspec_memory_are_cached(tmp_path: Path) -> None:
@@ -409,7 +409,10 @@ def test_a_process_may_end_during_a_prefetch(store: S3, tars: list[ShardFile], t
         "while not any(part.stat().st_size for part in cache.folder.glob('*.part')): time.sleep(0.01)"
     )
     (tmp_path / "cache").mkdir()
-    assert child(code, tmp_path / "cache", tars[0]).communicate(timeout=10) == ("", "")  # the answer takes longer
+    assert child(code, tmp_path / "cache", tars[0]).communicate(timeout=10) == (
+        "",
+        "",
+    )  # the download takes longer than this
     assert ShardCache(tmp_path / "cache").path(tars[0]).read_bytes() == content(0)
 
 
@@ -437,7 +440,7 @@ def test_worker_processes_share_the_cache(store: S3, tars: list[ShardFile], tmp_
     cache = ShardCache(tmp_path / "cache", limit=50 * SIZE)
     store.delay(0.1)
     try:
-        cache.prefetch(tars)  # threads and locks of the parent are at work while it forks
+        cache.prefetch(tars)  # threads of the parent run and hold locks during the fork
         with multiprocessing.get_context(method).Pool(2) as pool:
             assert pool.starmap(use, [(cache, tars)] * 2) == [[SIZE] * 8] * 2
     finally:

@@ -57,10 +57,10 @@ def test_a_name_is_published_once(store: Store) -> None:
     other = stage(store, "a.tar", b"other")
     with pytest.raises(CommitConflict, match="exists with other bytes"):
         store.publish(other, "a.tar")
-    assert other.exists(), "for its writer to look at or to remove"
+    assert other.exists(), "its writer may inspect or remove it"
     assert store.read("a.tar") == b"first"
     assert store.refuses_overwriting()
-    assert list(store.entries()) == ["a.tar"], "the question leaves nothing"
+    assert list(store.entries()) == ["a.tar"], "the probe leaves no file"
 
 
 def test_one_of_many_publishers_wins(store: Store) -> None:
@@ -77,8 +77,8 @@ def test_one_of_many_publishers_wins(store: Store) -> None:
     for thread in threads:
         thread.join()
     winner = json.loads(store.read("x.json"))
-    assert store.publish_json("x.json", winner), "equal content: its own answer was lost"
-    if "memory" not in store.url:  # whose threads look first and write then
+    assert store.publish_json("x.json", winner), "equal content means that the response of its own write was lost"
+    if "memory" not in store.url:  # the memory store checks before it writes, so several threads may succeed
         assert sorted(results) == [False] * 7 + [True]
 
 
@@ -115,7 +115,7 @@ def test_stats_are_published_after_their_files(store: Store) -> None:
         publish_stats(store, "00000", stats(5))
     assert finished_shards(store) == []
     assert publish_stats(store, "00000", stats(4)) == stats(4)
-    assert publish_stats(store, "00000", stats(4, "cuda")) == stats(4), "the first one stands"
+    assert publish_stats(store, "00000", stats(4, "cuda")) == stats(4), "the first write remains"
     assert finished_shards(store) == ["00000"]
     store.replace("00000_stats.json", b"{")
     with pytest.raises(ShardError, match="damaged"):

@@ -1,4 +1,4 @@
-"""A source for the tests of resharding."""
+"""The source folder of the reshard tests."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -19,7 +19,7 @@ CLASSES = ("cat", "sea lion", "größe")
 Files = dict[str, bytes]
 
 
-def make_sample(number: int, synthetic: bool = True, classes: Iterable[str] = CLASSES, **more: Any) -> Sample:
+def make_sample(number: int, synthetic: bool = True, classes: Iterable[str] = CLASSES, **fields: Any) -> Sample:
     names = list(classes)
     key, label = f"{'s' if synthetic else 'r'}{number:05d}", number % len(names)
     meta = {
@@ -30,7 +30,7 @@ def make_sample(number: int, synthetic: bool = True, classes: Iterable[str] = CL
         "prompt": f'ein "{number}" größer',
     }
     image = encode_rgb(np.full((4, 6, 3), number % 251, np.uint8), "png")
-    return Sample(key, image, "png", label, meta | more)
+    return Sample(key, image, "png", label, meta | fields)
 
 
 def write_folder(

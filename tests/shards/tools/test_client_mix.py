@@ -1,4 +1,4 @@
-"""Mixes for other clients: exact shares, whole shards near to them, and mixes that are refused."""
+"""Mixes for other clients: exact shares, approximate shares of whole shards, and refused mixes."""
 
 from collections.abc import Sequence
 from fractions import Fraction

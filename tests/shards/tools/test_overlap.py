@@ -21,7 +21,7 @@ from tests.optional import CIFAR10, needs_cifar10
 
 
 def photo(number: int, side: int = 64) -> Pixels:
-    """Colours that change slowly with detail on top, so that it can be scaled and encoded like a photo."""
+    """Return an image with smooth colours and some detail, which can be scaled and encoded like a photo."""
     rng = np.random.default_rng(number)
     layers = [
         cv2.resize(rng.uniform(0, 255, (cells, cells, 3)), (side, side), interpolation=cv2.INTER_CUBIC) * weight
@@ -31,7 +31,7 @@ def photo(number: int, side: int = 64) -> Pixels:
 
 
 def write(folder: Path, images: Sequence[tuple[str, bytes]], per_shard: int = 50) -> ShardStream:
-    """Shards of these keys and encoded images."""
+    """Write shards of these keys and encoded images."""
     folder.mkdir(parents=True)
     for start in range(0, len(images), per_shard):
         samples = [

@@ -89,14 +89,14 @@ def test_sources_with_different_fields_are_merged(source: Path, tmp_path: Path) 
 
 
 def test_a_selection_keeps_only_its_keys(source: Path, tmp_path: Path) -> None:
-    wanted = [f"s{number:05d}" for number in (3, 39, 17)]
-    pq.write_table(pa.table({"key": wanted}), tmp_path / "keep.parquet")
+    keys = [f"s{number:05d}" for number in (3, 39, 17)]
+    pq.write_table(pa.table({"key": keys}), tmp_path / "keep.parquet")
     out = reshard([source], tmp_path / "out", select=read_selected_keys(tmp_path / "keep.parquet"))
-    assert [row["key"] for row in read_rows(out, ["key"])] == sorted(wanted)
-    assert read_members(out) == {name: data for name, data in read_members(source).items() if name[:6] in wanted}
+    assert [row["key"] for row in read_rows(out, ["key"])] == sorted(keys)
+    assert read_members(out) == {name: data for name, data in read_members(source).items() if name[:6] in keys}
     with pytest.raises(ShardError, match="1 of 4 keys"):
-        reshard([source], tmp_path / "more", select=frozenset([*wanted, "s99999"]))
-    pq.write_table(pa.table({"key": wanted, "weight": [1.0, 2.0, 3.0]}), tmp_path / "weights.parquet")
+        reshard([source], tmp_path / "more", select=frozenset([*keys, "s99999"]))
+    pq.write_table(pa.table({"key": keys, "weight": [1.0, 2.0, 3.0]}), tmp_path / "weights.parquet")
     with pytest.raises(ShardError, match="weight"):
         read_selected_keys(tmp_path / "weights.parquet")
 

@@ -1,4 +1,4 @@
-"""The plan of a reshard: what it decides from a look at the sources, and which sources it refuses."""
+"""The plan of a reshard: the decisions that follow from the sources, and the sources that it refuses."""
 
 import json
 import shutil

@@ -117,7 +117,7 @@ print((max(used[len(used) // 2 :]) - used[len(used) // 4]) / number)
 
 @pytest.mark.parametrize(("per_shard", "shards", "most"), [(1000, 60, 60), (60_000, 1, 500)])
 def test_memory_does_not_grow_beyond_one_index(tmp_path: Path, per_shard: int, shards: int, most: int) -> None:
-    """Growth in the second half, in bytes per sample of the whole: a row as a dict takes over a thousand."""
+    """The limit is on growth in the second half, in bytes per sample. A row as a dict takes over 1000 bytes."""
     line = [sys.executable, "-c", MEMORY, str(tmp_path), str(per_shard), str(shards)]
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,8 +1,4 @@
-"""The classifiers of torchvision, each by its name there.
-
-At 64 pixels and less ResNets, MobileNets and EfficientNets begin without losing resolution (He et al., "Deep Residual
-Learning", 2016, section 4.2).
-"""
+"""The classifiers of torchvision, each by its name there."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +10,7 @@ from engine.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-_SMALL = 64
-"""Longer side, in pixels, of images that are too small for a network's first strides."""
+_SMALL = 64  # longer side, in pixels, of images that are too small for a network's first strides
 _AUXILIARY = {"aux_logits": False, "init_weights": True}
 _OPTIONS = {"googlenet": _AUXILIARY, "inception_v3": _AUXILIARY}
 
@@ -77,7 +72,7 @@ def make_torchvision_model(
 
 
 def _keep_resolution(network: "nn.Module", first_weights: Mapping[str, Any] | None) -> None:
-    """Set the first stride to 1. A ResNet gets a 3x3 convolution without pooling, unless its weights have a 7x7 one."""
+    """Set the first stride to 1, in a ResNet by a 3x3 stem (He et al., "Deep Residual Learning", 2016, section 4.2)."""
     from torch import nn
     from torchvision.models import EfficientNet, MobileNetV2, MobileNetV3, ResNet
 

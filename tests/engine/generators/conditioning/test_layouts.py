@@ -25,4 +25,4 @@ def test_drawn_layouts_follow_from_the_seed(seed: int, most: int) -> None:
     drawn = draw_shapes(seed, 1, 0, most, (64, 96))
     assert np.array_equal(drawn, draw_shapes(seed, 1, 0, most, (64, 96)))
     assert not np.array_equal(drawn, draw_shapes(seed ^ 1, 1, 0, most, (64, 96)))
-    assert set(np.unique(drawn)) == {0, 1}, "the class and the background"
+    assert set(np.unique(drawn)) == {0, 1}, "the layout holds the class and the background"

@@ -1,4 +1,4 @@
-"""Text-to-image for each family of models: our batches are what diffusers makes of the prompts."""
+"""Text-to-image for each model family: batches equal those of the diffusers pipeline."""
 
 from pathlib import Path
 
@@ -53,19 +53,21 @@ def test_batch_equals_diffusers(folders: Folders, family: str, guidance: float, 
     # The layout of the weights in memory differs, and with it the order of sums.
     assert np.abs(pixels.astype(int) - by_diffusers(folders(family), negative, guidance)).max() <= 2
     other = make(generator, batch(*["another"] * 4, negative=negative)).pixels
-    assert np.abs(pixels.astype(int) - other).max((1, 2, 3)).min() > 2, "the text must matter, or nothing was compared"
+    assert np.abs(pixels.astype(int) - other).max((1, 2, 3)).min() > 2, (
+        "different texts must give different images, or the comparison proves nothing"
+    )
 
 
 @pytest.mark.parametrize("family", ["StableDiffusionXLPipeline", "ZImagePipeline"])
 @pytest.mark.parametrize(("guidance", "dtype"), [(0.0, "fp32"), (3.0, "fp32"), (3.0, "bf16")])
 def test_image_ignores_its_neighbours(folders: Folders, family: str, guidance: float, dtype: str) -> None:
-    wanted = request("a cat", 7, "ugly")
+    target = request("a cat", 7, "ugly")
     others = batch("x", "a dog", "one small ox", "a bird", negative="bad")
     images = []
-    for requests in ([wanted] * 4, [wanted, *others[:3]], [others[3], others[0], wanted, others[2]]):
+    for requests in ([target] * 4, [target, *others[:3]], [others[3], others[0], target, others[2]]):
         generator = load(folders(family), guidance=guidance, dtype=dtype)
-        assert len({generator.batch_key(one) for one in requests}) == 1
-        images.append(make(generator, requests).pixels[requests.index(wanted)])
+        assert len({generator.batch_key(each) for each in requests}) == 1
+        images.append(make(generator, requests).pixels[requests.index(target)])
     assert np.array_equal(images[0], images[1])
     assert np.array_equal(images[0], images[2])
 

@@ -1,4 +1,4 @@
-"""Attention kernels: those that were requested, or torch's own with the reason."""
+"""Attention kernels: the requested kernel, or torch's own with the reason for the fallback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_stats_name_the_kernels_and_the_reason(sd: Path, requested: str) -> None
 
 @pytest.fixture
 def transformer(z_image: Path) -> Iterator[Any]:
-    """A pipeline whose attention can be switched; diffusers keeps the last choice for the whole process."""
+    """Return a pipeline whose attention can be switched; diffusers keeps the last choice for the whole process."""
     pipe = diffusers.DiffusionPipeline.from_pretrained(z_image)
     with attention_backend("native"):  # restores the earlier choice at the end
         yield pipe
@@ -58,5 +58,5 @@ def backends(pipe: Any) -> set[Any]:
 def test_missing_kernels_are_not_claimed(sd: Path) -> None:
     pipe = diffusers.DiffusionPipeline.from_pretrained(sd)
     assert set_attention(pipe, "flash", GPU, masked=False).startswith("sdpa (which uses flash kernels by itself")
-    if not torch.cuda.is_available():  # then xformers is not installed, or has no device
+    if not torch.cuda.is_available():  # xformers is not installed, or has no device
         assert set_attention(pipe, "xformers", GPU, masked=False).startswith("sdpa (xformers cannot be used: ")

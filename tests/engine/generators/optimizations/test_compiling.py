@@ -1,4 +1,4 @@
-"""Compilation for fixed shapes: which graphs there are, where they are cached, and that images stay the same."""
+"""Compilation for fixed shapes: the number of graphs, their cache, and unchanged images."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ class Net(torch.nn.Module):
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """torch.compile, with its cache in `tmp_path`, and no trace of it afterwards."""
+    """Use torch.compile with its cache in `tmp_path`, and restore all settings afterwards."""
     if shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())  # as torch leaves it
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())  # torch's default
     monkeypatch.setenv("SHARDMILL_CACHE", str(tmp_path))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
@@ -48,7 +48,7 @@ def graphs() -> int:
 
 @pytest.fixture
 def eager(compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile that makes graphs, and runs them without a compiler."""
+    """Make torch.compile capture graphs but run them without a compiler."""
     compile = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda forward, dynamic, **_: compile(forward, dynamic=dynamic, backend="eager")
@@ -72,7 +72,7 @@ def test_each_shape_has_its_own_graph() -> None:
     with torch.inference_mode():
         for count, width in enumerate((8, 12, 16), 1):
             unet(torch.randn(2, 4, 8, width))
-            assert graphs() == count, "no graph is for all shapes"
+            assert graphs() == count, "no graph has dynamic shapes"
 
 
 @pytest.mark.usefixtures("eager")
@@ -84,11 +84,13 @@ def test_captions_of_a_bucket_share_graphs() -> None:
         expected = [network([image, image], step, caption)[0] for caption in captions]
         compile_networks(SimpleNamespace(transformer=network), "default")
         counts = []
-        for caption, wanted in zip(captions, expected, strict=True):
+        for caption, reference in zip(captions, expected, strict=True):
             result = network([image, image], step, caption)[0]
-            assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(result, wanted, strict=True))
+            assert all(
+                torch.allclose(first, second, atol=1e-5) for first, second in zip(result, reference, strict=True)
+            )
             counts.append(graphs())
-    assert counts[0] == counts[1] < counts[2], "one bucket of 32 tokens, and another"
+    assert counts[0] == counts[1] < counts[2], "captions of up to 32 tokens share graphs, and a longer one adds graphs"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU, and a CPU takes a minute to compile it")
@@ -97,6 +99,6 @@ def test_compiled_images_are_those_of_the_model(sd: Path, mode: str) -> None:
     changes = {"steps": 5, "guidance": 3.0, "scheduler": "DPMSolverMultistepScheduler"}
     generator, plain = load(sd, "cuda", **changes, optimizations={"compile": mode}), load(sd, "cuda", **changes)
     pending = [generator.generate(requests) for requests in (batch(), batch(seed=9), batch())]
-    results = [one.images().pixels for one in pending]
+    results = [batch.images().pixels for batch in pending]
     assert np.array_equal(results[0], results[2])
     assert np.abs(results[1].astype(int) - make(plain, batch(seed=9)).pixels).max() <= 3

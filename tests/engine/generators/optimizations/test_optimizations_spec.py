@@ -14,16 +14,17 @@ from tests.engine.generators.tiny_generators import GPU, TEXTS, batch, load, mak
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
-def test_byte_preserving_ones_change_no_byte(sd: Path, device: str) -> None:
+def test_byte_preserving_optimizations_change_no_byte(sd: Path, device: str) -> None:
     default = load(sd, device, guidance=5.0)
     first, second = batch(), batch(*reversed(TEXTS), seed=9)
     expected = [make(default, requests).pixels for requests in (first, second)]
     for name in ("overlap_copies", "cache_text_embeddings"):
         other = load(sd, device, guidance=5.0, optimizations={name: False})
         assert np.array_equal([make(other, requests).pixels for requests in (first, second)], expected)
-        assert other.facts == default.facts, "the metadata are the same too"
+        assert other.facts == default.facts, "the metadata do not change either"
     before = default.generate(first)
-    after = default.generate(second)  # no pixel of a batch that is still being copied may become the next one's
+    # The second batch must not overwrite pixels of the first, which may still be copied.
+    after = default.generate(second)
     assert np.array_equal(before.images().pixels, expected[0])
     assert np.array_equal(after.images().pixels, expected[1])
 
@@ -38,7 +39,7 @@ def test_channels_last_changes_only_the_order_of_sums(sd: Path) -> None:
     assert first.device.endswith(", sdpa, cache_text_embeddings")
 
 
-def test_resumed_run_may_change_byte_preserving_ones() -> None:
+def test_a_resumed_run_may_change_byte_preserving_ones() -> None:
     def spec(*overrides: str) -> dict[str, Any]:
         text = "{name: a, classes: [b], plan: {per_class: 1}, model: {source: m}}"
         return identity(parse_as(Spec, text, "spec", [f"model.optimizations.{override}" for override in overrides]))

@@ -56,7 +56,9 @@ def test_other_layers_are_left_unchanged() -> None:
         assert not packed(layer).weight.is_mkldnn
     assert packed(nn.Conv2d(2, 2, 3)).weight.is_mkldnn
     adapted = packed(nn.ModuleDict({"base_layer": nn.Conv2d(2, 2, 3), "lora_A": nn.Conv2d(2, 1, 3)}))
-    assert not adapted["base_layer"].weight.is_mkldnn, "peft may compute with its weights"
+    assert not adapted["base_layer"].weight.is_mkldnn, (
+        "peft may compute with the weights of a base layer, so they stay unpacked"
+    )
     assert adapted["lora_A"].weight.is_mkldnn
 
 

@@ -1,4 +1,4 @@
-"""fp8: where it is refused."""
+"""Models and devices on which fp8 quantization is refused."""
 
 from pathlib import Path
 

@@ -19,7 +19,7 @@ def silent(line: str) -> None:
 def make_spec() -> MakeSpec:
     """Return a function that makes a spec of prompts for three classes, with a model and other changes."""
 
-    def make(model: dict[str, Any], **more: Any) -> PromptBankSpec:
+    def make(model: dict[str, Any], **changes: Any) -> PromptBankSpec:
         content = {
             "name": "test",
             "seed": 5,
@@ -29,6 +29,6 @@ def make_spec() -> MakeSpec:
             "instruction": "Write {count} prompts about {class}",
             "model": model,
         }
-        return PromptBankSpec.model_validate_json(json.dumps(content | more))
+        return PromptBankSpec.model_validate_json(json.dumps(content | changes))
 
     return make

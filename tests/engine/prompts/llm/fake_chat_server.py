@@ -1,6 +1,7 @@
 """A small server that speaks Ollama's and OpenAI's protocols, with the failures of real servers.
 
-A response follows from the question alone, as a model's does from prompt and seed. The test chooses the failures.
+A response follows from the question alone, as that of a model follows from prompt and seed.
+The test chooses the failures.
 """
 
 import base64
@@ -15,13 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-Respond = Callable[["Asked"], str]
-Fail = Callable[["Asked", int], str]
-"""Returns the failure of a question at its nth arrival, counted from 0; "" for none."""
+Respond = Callable[["ChatRequest"], str]
+Fail = Callable[["ChatRequest", int], str]
+"""A function that returns the failure of a question at its nth arrival, counted from 0, or an empty string."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChatRequest:
     """A request that arrived."""
 
     text: str
@@ -35,28 +36,28 @@ class ChatServer:
     """The responses and failures of a server, and the requests that arrived."""
 
     respond: Respond
-    fail: Fail = lambda asked, nth: ""
-    arrivals: list[tuple[float, Asked]] = field(default_factory=list)
-    finished: list[Asked] = field(default_factory=list)
+    fail: Fail = lambda request, nth: ""
+    arrivals: list[tuple[float, ChatRequest]] = field(default_factory=list)
+    finished: list[ChatRequest] = field(default_factory=list)
     port: int = 0
     most_at_once: int = 0
     _active: int = 0
     _arrivals_by_question: Counter[tuple[str, int]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def model(self, backend: str, **more: Any) -> dict[str, Any]:
+    def model(self, backend: str, **options: Any) -> dict[str, Any]:
         """Return the `model` of a spec."""
         url = f"http://127.0.0.1:{self.port}" + ("/v1" if backend == "openai" else "")
-        return {"backend": backend, "name": "writer", "url": url, "timeout_s": 5.0, "backoff_s": 0.01, **more}
+        return {"backend": backend, "name": "writer", "url": url, "timeout_s": 5.0, "backoff_s": 0.01, **options}
 
-    def arrive(self, asked: Asked) -> str:
+    def arrive(self, request: ChatRequest) -> str:
         with self._lock:
             self._active += 1
             self.most_at_once = max(self.most_at_once, self._active)
-            self.arrivals.append((time.monotonic(), asked))
-            nth = self._arrivals_by_question[asked.text, asked.seed]
-            self._arrivals_by_question[asked.text, asked.seed] += 1
-            return self.fail(asked, nth)
+            self.arrivals.append((time.monotonic(), request))
+            nth = self._arrivals_by_question[request.text, request.seed]
+            self._arrivals_by_question[request.text, request.seed] += 1
+            return self.fail(request, nth)
 
     def leave(self) -> None:
         with self._lock:
@@ -64,7 +65,7 @@ class ChatServer:
 
 
 @contextmanager
-def serving(respond: Respond, fail: Fail = lambda asked, nth: "") -> Iterator[ChatServer]:
+def serving(respond: Respond, fail: Fail = lambda request, nth: "") -> Iterator[ChatServer]:
     """Run a server on the loopback interface."""
     chat = ChatServer(respond, fail)
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"chat": chat}))
@@ -93,18 +94,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = _read(self.path, body, self.headers.get("Authorization", ""))
-        failure = self.chat.arrive(asked)
+        request = _read(self.path, body, self.headers.get("Authorization", ""))
+        failure = self.chat.arrive(request)
         try:
-            self._answer(asked, failure)
+            self._answer(request, failure)
         finally:
             self.chat.leave()
 
-    def _answer(self, asked: Asked, failure: str) -> None:
+    def _answer(self, request: ChatRequest, failure: str) -> None:
         kind, _, value = failure.partition(" ")
         broken = {"malformed": b'{"message": {"content": "1. a ca', "strange": b'[{"content": 5}]'}
         if kind.isdigit():
-            self._send(int(kind), json.dumps({"error": "busy", "headers": asked.authorization}).encode(), value)
+            self._send(int(kind), json.dumps({"error": "busy", "headers": request.authorization}).encode(), value)
         elif kind in broken:
             self._send(200, broken[kind])
         elif kind == "hangup":
@@ -115,8 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._pour(b" ", 0.05)
         else:
             time.sleep(float(value) if kind == "slow" else 0.0)
-            self._send(200, _answer(self.path, self.chat.respond(asked)))
-            self.chat.finished.append(asked)
+            self._send(200, _answer(self.path, self.chat.respond(request)))
+            self.chat.finished.append(request)
 
     def _send(self, status: int, data: bytes, retry_after: str = "") -> None:
         self.send_response(status)
@@ -136,21 +137,21 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(pause)
 
 
-def _read(path: str, body: dict[str, Any], authorization: str) -> Asked:
+def _read(path: str, body: dict[str, Any], authorization: str) -> ChatRequest:
     (message,) = body["messages"]
     assert message["role"] == "user"
     if path == "/api/chat":
         assert body["stream"] is False
         image = message.get("images", [""])[0]
-        return Asked(message["content"], body["options"]["seed"], base64.b64decode(image), authorization)
+        return ChatRequest(message["content"], body["options"]["seed"], base64.b64decode(image), authorization)
     assert path == "/v1/chat/completions"
     content = message["content"]
     if isinstance(content, str):
-        return Asked(content, body["seed"], b"", authorization)
+        return ChatRequest(content, body["seed"], b"", authorization)
     image, text = content
     head, _, data = image["image_url"]["url"].partition(",")
     assert head == "data:image/png;base64"
-    return Asked(text["text"], body["seed"], base64.b64decode(data), authorization)
+    return ChatRequest(text["text"], body["seed"], base64.b64decode(data), authorization)
 
 
 def _answer(path: str, text: str) -> bytes:
@@ -160,10 +161,10 @@ def _answer(path: str, text: str) -> bytes:
     return json.dumps({"choices": [choice]}).encode()
 
 
-def write(asked: Asked) -> str:
+def write(request: ChatRequest) -> str:
     """Respond to `Write COUNT prompts about CLASS` with chatter, repetitions, off-topic lines and refusals."""
-    draw = Random(f"{asked.seed} {asked.text}")
-    _, count, _, _, name = asked.text.split(" ", 4)
+    draw = Random(f"{request.seed} {request.text}")
+    _, count, _, _, name = request.text.split(" ", 4)
     if draw.random() < 0.15:
         return "I'm sorry, but as an AI language model I cannot help with that.\nI do like every cat, dog and sea lion."
     words = ("red", "small", "old", "wet", "fast", "bright", "sleepy", "young", "thin", "big")

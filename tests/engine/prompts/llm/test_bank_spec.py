@@ -9,8 +9,8 @@ import yaml
 
 from engine.config.spec_file import load_as
 from engine.errors import RunMismatch, SpecError
+from engine.prompts.llm.bank_jobs import write_prompts
 from engine.prompts.llm.bank_spec import BankSpec, CaptionBankSpec, PromptBankSpec
-from engine.prompts.llm.prompt_job import write_prompts
 from tests.conftest import ROOT, write_spec
 from tests.engine.prompts.llm.conftest import MakeSpec, silent
 

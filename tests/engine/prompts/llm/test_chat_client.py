@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from engine.errors import AnswerError, BankIncomplete, ModelError, SpecError
+from engine.prompts.llm.bank_jobs import write_prompts
 from engine.prompts.llm.bank_writer import response_cache_path
-from engine.prompts.llm.prompt_job import write_prompts
 from engine.prompts.llm.response_parser import contains_name, deduplication_key
 from engine.prompts.prompt_bank import read_bank
 from tests.conftest import ROOT, Jobs
 from tests.engine.prompts.llm.conftest import MakeSpec, silent
-from tests.engine.prompts.llm.fake_chat_server import Asked, ChatServer, serving, write
+from tests.engine.prompts.llm.fake_chat_server import ChatRequest, ChatServer, serving, write
 
 BACKENDS = ("ollama", "openai")
 FAILURES = ("429 0", "500", "malformed", "strange", "hangup", "endless", "dribble", "slow 3", "503 soon")
@@ -43,13 +43,13 @@ def test_failures_of_a_server_do_not_change_the_bank(make_spec: MakeSpec, tmp_pa
 
     seeds: dict[int, int] = {}
 
-    def fail(asked: Asked, nth: int) -> str:
-        return FAILURES[seeds.setdefault(asked.seed, len(seeds)) % len(FAILURES)] if nth == 0 else ""
+    def fail(request: ChatRequest, nth: int) -> str:
+        return FAILURES[seeds.setdefault(request.seed, len(seeds)) % len(FAILURES)] if nth == 0 else ""
 
     with serving(write, fail) as server:
         write_prompts(make_spec(server.model(backend, timeout_s=1.0, parallel=8)), out, silent)
         assert len(seeds) >= 2 * len(FAILURES)
-        assert Counter(asked.seed for asked in server.finished).most_common(1)[0][1] <= 2
+        assert Counter(request.seed for request in server.finished).most_common(1)[0][1] <= 2
     assert out.read_bytes() == expected.read_bytes()
 
 
@@ -64,8 +64,8 @@ def test_rows_record_their_request(make_spec: MakeSpec, tmp_path: Path) -> None:
         texts = [row["prompt"] for row in rows if row["class_name"] == name]
         assert len({deduplication_key(text) for text in texts}) == 25
         assert all(contains_name(text, [name]) and text[0] == "A" and "*" not in text for text in texts)
-    asked = {(request.text, request.seed) for _, request in server.arrivals}
-    assert {(row["instruction"], row["seed"]) for row in rows} <= asked
+    requests = {(request.text, request.seed) for _, request in server.arrivals}
+    assert {(row["instruction"], row["seed"]) for row in rows} <= requests
     assert {(row["model"], row["source"]) for row in rows} == {("writer", "")}
     assert read_bank(out)["dog"] == [(row["prompt"], "") for row in rows if row["class_name"] == "dog"]
 
@@ -79,7 +79,7 @@ def test_a_larger_bank_asks_only_for_more(make_spec: MakeSpec, tmp_path: Path) -
         assert len(server.arrivals) == before
         larger = make_spec(server.model("openai"), per_class=30)
         write_prompts(larger, out, silent)
-        assert len({asked.seed for _, asked in server.arrivals}) == len(server.arrivals)
+        assert len({request.seed for _, request in server.arrivals}) == len(server.arrivals)
         write_prompts(larger, fresh, silent)
     assert fresh.read_bytes() == out.read_bytes()
 
@@ -87,8 +87,8 @@ def test_a_larger_bank_asks_only_for_more(make_spec: MakeSpec, tmp_path: Path) -
 def test_an_incomplete_bank_names_what_is_missing(make_spec: MakeSpec, tmp_path: Path) -> None:
     out = tmp_path / "bank.parquet"
 
-    def unwilling(asked: Asked) -> str:
-        return "I cannot talk about a dog." if asked.text.endswith("dog") else write(asked)
+    def unwilling(request: ChatRequest) -> str:
+        return "I cannot talk about a dog." if request.text.endswith("dog") else write(request)
 
     with serving(unwilling) as server, pytest.raises(BankIncomplete, match=r"dog: 0 of 25 \(28 refusal\)") as caught:
         write_prompts(make_spec(server.model("ollama")), out, silent)
@@ -98,7 +98,7 @@ def test_an_incomplete_bank_names_what_is_missing(make_spec: MakeSpec, tmp_path:
     kept = cached_keys(out)
     with serving(write) as server:
         assert write_prompts(make_spec(server.model("ollama"), patience=10), out, silent).missing == 0
-        assert {asked.text.rpartition(" ")[2] for _, asked in server.arrivals} == {"dog"}
+        assert {request.text.rpartition(" ")[2] for _, request in server.arrivals} == {"dog"}
     assert kept < cached_keys(out)
 
 
@@ -107,11 +107,11 @@ def test_responses_survive_a_server_that_stays_broken(make_spec: MakeSpec, tmp_p
     lines: list[str] = []
     with serving(write) as server:
         write_prompts(make_spec(server.model("openai")), expected, silent)
-    with serving(write, lambda asked, nth: "500" if asked.text.endswith("dog") else "") as server:
+    with serving(write, lambda request, nth: "500" if request.text.endswith("dog") else "") as server:
         spec = make_spec(server.model("openai", attempts=3, parallel=1))
         with pytest.raises(AnswerError, match=r"^dog, request 0: .* after 3 attempts; last failure: HTTP 500"):
             write_prompts(spec, out, lines.append)
-        assert len([1 for _, asked in server.arrivals if asked.text.endswith("dog")]) == 3
+        assert len([1 for _, request in server.arrivals if request.text.endswith("dog")]) == 3
     assert [line for line in lines if "attempt 3 of 3" in line and "HTTP 500" in line]
     kept = len(cached_keys(out))
     assert kept >= 14
@@ -125,7 +125,7 @@ def test_a_killed_job_resumes_without_repeating_questions(make_spec: MakeSpec, t
     expected, out = tmp_path / "expected.parquet", tmp_path / "bank.parquet"
     with serving(write) as server:
         write_prompts(make_spec(server.model("ollama")), expected, silent)
-    with serving(write, lambda asked, nth: "slow 0.1") as server:
+    with serving(write, lambda request, nth: "slow 0.1") as server:
         spec = tmp_path / "spec.yaml"
         content = make_spec(server.model("ollama", parallel=2)).model_dump(mode="json")
         spec.write_text(yaml.safe_dump(content))
@@ -147,7 +147,7 @@ def test_a_killed_job_resumes_without_repeating_questions(make_spec: MakeSpec, t
 
 
 def test_ctrl_c_stops_a_job_at_once(make_spec: MakeSpec, tmp_path: Path) -> None:
-    with serving(write, lambda asked, nth: "slow 15") as server:
+    with serving(write, lambda request, nth: "slow 15") as server:
         spec = tmp_path / "spec.yaml"
         spec.write_text(yaml.safe_dump(make_spec(server.model("openai", timeout_s=60.0)).model_dump(mode="json")))
         command = [sys.executable, "-m", "jobs", "prompts", str(spec), "--out", str(tmp_path / "bank.parquet")]
@@ -164,7 +164,7 @@ def test_ctrl_c_stops_a_job_at_once(make_spec: MakeSpec, tmp_path: Path) -> None
 
 
 def test_retry_after_and_the_rate_limit_hold(make_spec: MakeSpec, tmp_path: Path) -> None:
-    def be_busy_once(asked: Asked, nth: int) -> str:
+    def be_busy_once(request: ChatRequest, nth: int) -> str:
         return "429 1" if len(server.arrivals) == 1 else ""
 
     with serving(write, be_busy_once) as server:
@@ -177,7 +177,7 @@ def test_retry_after_and_the_rate_limit_hold(make_spec: MakeSpec, tmp_path: Path
 
 
 def test_requests_run_in_parallel_up_to_the_limit(make_spec: MakeSpec, tmp_path: Path) -> None:
-    with serving(write, lambda asked, nth: "slow 0.05") as server:
+    with serving(write, lambda request, nth: "slow 0.05") as server:
         write_prompts(make_spec(server.model("openai", parallel=3)), tmp_path / "bank.parquet", silent)
     assert server.most_at_once == 3
 
@@ -185,7 +185,7 @@ def test_requests_run_in_parallel_up_to_the_limit(make_spec: MakeSpec, tmp_path:
 def test_a_too_long_retry_after_is_an_error(make_spec: MakeSpec, tmp_path: Path) -> None:
     date = "Fri, 31 Dec 2199 23:59:59 GMT"
     for value in ("86400", date):
-        with serving(write, lambda asked, nth, value=value: f"429 {value}") as server:  # type: ignore[misc]
+        with serving(write, lambda request, nth, value=value: f"429 {value}") as server:  # type: ignore[misc]
             with pytest.raises(AnswerError, match="HTTP 429"):
                 write_prompts(make_spec(server.model("openai", parallel=1)), tmp_path / f"{value[:3]}.parquet", silent)
             assert len(server.arrivals) == 1
@@ -198,7 +198,7 @@ def test_permanent_failures_are_not_retried(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, advice: str
 ) -> None:
     monkeypatch.setenv("SHARDMILL_TEST_KEY", KEY)
-    with serving(write, lambda asked, nth: str(status)) as server:
+    with serving(write, lambda request, nth: str(status)) as server:
         spec = make_spec(server.model("openai", parallel=1, api_key_env="SHARDMILL_TEST_KEY"))
         with pytest.raises(ModelError, match=rf"returned HTTP {status} .*{advice}"):
             write_prompts(spec, tmp_path / "bank.parquet", silent)
@@ -219,14 +219,14 @@ def test_the_key_is_sent_and_never_shown(
 ) -> None:
     monkeypatch.setenv("SHARDMILL_TEST_KEY", f"  {KEY}\n")
 
-    def repeat_key(asked: Asked) -> str:
-        return write(asked) + f"\n9. A cat, a dog and a sea lion, {asked.authorization}"
+    def repeat_key(request: ChatRequest) -> str:
+        return write(request) + f"\n9. A cat, a dog and a sea lion, {request.authorization}"
 
     lines: list[str] = []
-    with serving(repeat_key, lambda asked, nth: "500" if nth == 0 else "") as server:
+    with serving(repeat_key, lambda request, nth: "500" if nth == 0 else "") as server:
         spec = make_spec(server.model("openai", api_key_env="SHARDMILL_TEST_KEY"))
         lines.append(str(write_prompts(spec, tmp_path / "bank.parquet", lines.append)))
-        assert {asked.authorization for _, asked in server.arrivals} == {f"Bearer {KEY}"}
+        assert {request.authorization for _, request in server.arrivals} == {f"Bearer {KEY}"}
     rows = pq.read_table(tmp_path / "bank.parquet").to_pylist()
     assert [row for row in rows if "sea lion, Bearer" in row["prompt"]]
     output = "".join(lines) + json.dumps(rows) + response_cache_path(tmp_path / "bank.parquet").read_text()

@@ -15,11 +15,10 @@ from transformers import AutoTokenizer
 
 from engine.errors import ModelError
 from engine.prompts.llm.backend_settings import TransformersSpec, VisionSpec
+from engine.prompts.llm.bank_jobs import write_captions, write_prompts
 from engine.prompts.llm.bank_spec import CaptionBankSpec, PromptBankSpec
 from engine.prompts.llm.bank_writer import response_cache_path
-from engine.prompts.llm.caption_job import write_captions
 from engine.prompts.llm.language_model import AnsweredQuestion
-from engine.prompts.llm.prompt_job import write_prompts
 from engine.prompts.llm.question_planner import Question, Topic
 from engine.prompts.llm.response_parser import Response
 from engine.prompts.llm.transformers_model import TextModel, VisionModel, _SeededSampler
@@ -47,10 +46,10 @@ def vision_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_vision_model(tmp_path_factory.mktemp("vision_model"))
 
 
-def prompt_spec(text_model: Path, **more: Any) -> PromptBankSpec:
+def prompt_spec(text_model: Path, **changes: Any) -> PromptBankSpec:
     model = {"backend": "transformers", "name": str(text_model), "max_tokens": 24, "dtype": "fp32", "batch_size": 4}
     content = {"name": "t", "classes": CLASSES, "per_class": 8, "per_request": 3, "instruction": "list {class}"}
-    return PromptBankSpec.model_validate_json(json.dumps({**content, "patience": 20, "model": model, **more}))
+    return PromptBankSpec.model_validate_json(json.dumps({**content, "patience": 20, "model": model, **changes}))
 
 
 class Killed(Exception):

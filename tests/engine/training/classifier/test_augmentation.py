@@ -1,4 +1,4 @@
-"""Changes are drawn for each image, whoever shares the batch, and masks move with their images."""
+"""Augmentations are drawn per image, independently of the batch, and masks move with their images."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_equal_images_are_changed_differently_at_every_step() -> None:
     batch = images(1).repeat(16, 1, 1, 1)
     augment = Augmentation(ALL, 7, 16, slice(0, 16, 1))
     first, _ = augment(batch, None, 0)
-    assert len({one.numpy().tobytes() for one in first}) > 12
+    assert len({image.numpy().tobytes() for image in first}) > 12
     assert torch.equal(first, augment(batch, None, 0)[0])
     assert not torch.equal(first, augment(batch, None, 1)[0])
     assert not torch.equal(first, Augmentation(ALL, 8, 16, slice(0, 16, 1))(batch, None, 0)[0])
@@ -52,7 +52,7 @@ def test_a_change_affects_about_its_share_of_images(name: str) -> None:
     assert changed.dtype == torch.uint8
     touched = (changed != batch).flatten(1).any(1).float().mean()
     assert 0.15 < touched <= 0.45
-    assert torch.equal(batch, images(200, 8)), "the batch that was given stays as it is"
+    assert torch.equal(batch, images(200, 8)), "the input batch is not changed"
 
 
 def test_masks_move_with_their_images() -> None:
@@ -66,4 +66,4 @@ def test_masks_move_with_their_images() -> None:
     agree = ((changed[:, 0] > 127) == (moved == 1))[known].float().mean()
     assert agree > 0.97
     assert not torch.equal(moved, masks)
-    assert not known.all(), "what came in from outside has no class"
+    assert not known.all(), "pixels from outside the image have no class"

@@ -1,4 +1,4 @@
-"""A training in a folder: its files, going on with it, and what it refuses."""
+"""A classifier training in a folder: its files, resuming, and the specs that it refuses."""
 
 import json
 import struct
@@ -34,7 +34,7 @@ def done(world: TrainData, tmp_path_factory: pytest.TempPathFactory) -> Classifi
 
 
 def events(folder: Path) -> Iterator[Event]:
-    """TensorBoard's files: length, its checksum, the event, its checksum."""
+    """Return the events of TensorBoard files, which hold length, checksum, event and checksum."""
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         while content:
@@ -54,11 +54,11 @@ def test_the_files_of_a_training_agree(done: ClassifierJob, world: TrainData) ->
     assert rows[-1]["validation_recall"] == list(result.validation.recall)
     assert np.array(result.test.confusion).sum() == 100
     predictions = pq.read_table(folder / "predictions.parquet").to_pylist()
-    right = [one["label"] == one["predicted"] for one in predictions if one["split"] == "test"]
+    right = [row["label"] == row["predicted"] for row in predictions if row["split"] == "test"]
     assert np.mean(right) == result.test.accuracy
-    assert [one["quality"] for one in predictions if one["split"] == "test"] == right
+    assert [row["quality"] for row in predictions if row["split"] == "test"] == right
     again = predict(done.trained_model(), world.evaluation_streams(SPEC, 1)["test"], TrainWorker())
-    assert again.predicted.tolist() == [one["predicted"] for one in predictions if one["split"] == "test"]
+    assert again.predicted.tolist() == [row["predicted"] for row in predictions if row["split"] == "test"]
     assert predictions[-1]["key"] == "test00799"
 
 
@@ -107,7 +107,7 @@ def test_photos_are_classified_before_and_after_training(done: ClassifierJob, wo
     comparison = compare_predictions(done, photos)
     assert len(comparison["photos"]) == 40
     assert comparison["accuracy"]["after"] > 0.7 > comparison["accuracy"]["before"]
-    assert all(0.1 <= one["after"]["confidence"] <= 1 for one in comparison["photos"])
+    assert all(0.1 <= photo["after"]["confidence"] <= 1 for photo in comparison["photos"])
     assert json.loads(json.dumps(comparison)) == comparison
 
 
@@ -115,7 +115,7 @@ def test_photos_in_one_folder_have_no_truth(done: ClassifierJob, tmp_path: Path)
     (tmp_path / "me.jpg").write_bytes(encode_rgb(np.full((40, 60, 3), 128, np.uint8), "jpg"))
     photos = list_photos(tmp_path, done)
     comparison = compare_predictions(done, photos)
-    assert [(one["photo"], one["truth"]) for one in comparison["photos"]] == [(str(tmp_path / "me.jpg"), None)]
+    assert [(photo["photo"], photo["truth"]) for photo in comparison["photos"]] == [(str(tmp_path / "me.jpg"), None)]
     assert comparison["accuracy"] == {"before": None, "after": None}
     assert accuracy([]) is None
 

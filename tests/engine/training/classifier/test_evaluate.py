@@ -1,4 +1,4 @@
-"""What is kept of every image: whether a classifier was right, and how well a mask fits; whoever looked at it."""
+"""The predictions of every image: correctness and mask overlap, independent of the number of ranks."""
 
 import threading
 from typing import Any
@@ -80,9 +80,9 @@ def test_two_ranks_predict_the_same_in_the_order_of_the_stream(masked: TrainData
         thread.start()
     for thread in threads:
         thread.join()
-    one = trained.predictions["test"].quality
+    expected = trained.predictions["test"].quality
     for scores, predictions in results.values():
-        assert predictions.quality == pytest.approx(one)
+        assert predictions.quality == pytest.approx(expected)
         assert scores.confusion == trained.scores["test"].confusion
         assert scores.mean_iou == trained.scores["test"].mean_iou
 

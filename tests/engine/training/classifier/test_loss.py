@@ -1,4 +1,4 @@
-"""The loss of a batch is the mean of those of its parts, and every class has one."""
+"""The loss of a batch is the mean over its parts, and every class has a loss."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Scores are those that scikit-learn gives, and the calibration error is the sum of its definition."""
+"""Metrics equal those of scikit-learn, and the calibration error equals its definition."""
 
 import math
 from itertools import pairwise
@@ -27,8 +27,8 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
         jaccard_score(truth, predicted, average="macro", zero_division=0)
     )
     theirs = recall_score(truth, predicted, labels=range(CLASSES), average=None, zero_division=np.nan)
-    for one, other in zip(metrics.recall(confusion), theirs, strict=True):
-        assert (one is None and math.isnan(other)) or one == pytest.approx(other)
+    for ours, reference in zip(metrics.recall(confusion), theirs, strict=True):
+        assert (ours is None and math.isnan(reference)) or ours == pytest.approx(reference)
 
 
 @given(st.lists(st.tuples(st.floats(1e-3, 1), st.booleans()), min_size=1, max_size=60))

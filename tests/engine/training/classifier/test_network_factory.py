@@ -56,7 +56,7 @@ def test_the_default_vit_has_the_size_of_the_rebalancing_recipe() -> None:
     vit = build(224, model="vit")
     block = 4 * 128 * 128 + 4 * 128 + 2 * 128 * 256 + 128 + 256 + 4 * 128
     rest = (3 * 16 * 16 + 1) * 128 + 128 + (196 + 1) * 128 + 2 * 128 + 3 * (128 + 1)
-    assert sum(one.numel() for one in vit.parameters()) == 4 * block + rest
+    assert sum(parameter.numel() for parameter in vit.parameters()) == 4 * block + rest
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
@@ -74,9 +74,9 @@ def test_small_images_keep_their_resolution_in_the_first_block(name: str) -> Non
 
 
 def test_the_seed_decides_the_first_weights() -> None:
-    one, same, other = (build(seed=seed).state_dict() for seed in (1, 1, 2))
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not all(torch.equal(one[name], other[name]) for name in one)
+    first, same, other = (build(seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 @pytest.mark.parametrize("settings", [{"model": {"kind": "vit", "patch": 8}}, {"model": "mnasnet0_5"}])

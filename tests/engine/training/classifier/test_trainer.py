@@ -1,4 +1,4 @@
-"""A training follows from its spec and its shards, however it is interrupted, and is judged on real images alone."""
+"""Training follows from spec and shards, survives interruptions, and is evaluated on real images only."""
 
 import json
 import signal
@@ -37,7 +37,7 @@ def train(world: TrainData, **settings: object) -> TrainedClassifier:
 
 @pytest.fixture(scope="module")
 def undisturbed(world: TrainData) -> TrainedClassifier:
-    """With dropout, augmentation and batch norm."""
+    """Train without an interruption, with dropout, augmentation and batch norm."""
     return Trainer(SPEC, world, TrainWorker()).run()
 
 
@@ -82,7 +82,7 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert job.result() is None
     steps: list[int] = []
     resumed = job.run(TrainWorker(), lambda rows, step, total: steps.extend(row["step"] for row in rows))
-    assert steps == [7, 8, 9, 10, 11, 12], "in the middle of the first epoch"
+    assert steps == [7, 8, 9, 10, 11, 12], "the training resumes in the middle of the first epoch"
     assert resumed.rows == undisturbed.rows
     assert resumed.scores == undisturbed.scores
     same = resumed.model.state_dict()
@@ -106,7 +106,7 @@ def test_real_or_synthetic_images_alone_teach_the_classes(world: TrainData) -> N
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_other_precisions_come_close(world: TrainData, precision: str) -> None:
-    exact, rounded = (train(world, precision=one, alpha=0.5) for one in ("fp32", precision))
+    exact, rounded = (train(world, precision=name, alpha=0.5) for name in ("fp32", precision))
     assert rounded.rows != exact.rows
     assert [row["loss"] for row in rounded.rows] == pytest.approx([row["loss"] for row in exact.rows], rel=0.1)
 
@@ -133,7 +133,7 @@ def test_oversampling_gives_every_class_its_equal_part(world: TrainData) -> None
 def test_oversampling_uses_real_images_if_a_class_has_no_others(tmp_path: Path) -> None:
     mix = write_digits(tmp_path, without_class=3).mix(TrainSpec(batch_size=40, balance="oversample", alpha=0.5), 1)
     batches = [mix.batch(number) for number in range(5)]
-    label, synthetic = (np.concatenate([getattr(one, name) for one in batches]) for name in ("label", "synthetic"))
+    label, synthetic = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("label", "synthetic"))
     assert Counter(label.tolist()) == dict.fromkeys(range(10), 20)
     assert not synthetic[label == 3].any()
     assert synthetic[label != 3].mean() == pytest.approx(0.5, abs=0.03)

@@ -1,4 +1,4 @@
-"""A ControlNet of a small model learns what a mask's colours mean, goes on after a break, and says what it saw."""
+"""ControlNet training: it learns the colours of masks, resumes after a break, and records its images."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from engine.errors import DataError, ModelError, SpecError
 from engine.generators.conditioning.condition import Layout
 from engine.generators.generator import Request
 from engine.generators.kinds.controlnet import ControlNet, ControlNetSettings
-from engine.models.provenance import training_digests
+from engine.models.model_folder import training_digests
 from engine.models.resolve import fetch_model
 from engine.run.run import pin_spec
 from engine.training.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ SPLITS = {"world": 0.5, "train": 0.2, "validation": 0.2, "test": 0.1}
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As many as in the process that is killed."""
+    """Use one thread, as in the process that is killed."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of 16 pixels that are bright on one side of a line, with their masks."""
+    """Write images of 16 pixels that are bright on one side of a line, and their masks."""
     folder, noise = tmp_path_factory.mktemp("halves"), np.random.default_rng(0)
     for name in ("rows", "columns"):
         for kind in ("images", "masks"):
@@ -86,7 +86,7 @@ def read(halves: Path, model: Path, **changes: Any) -> FinetuneSpec:
 
 
 def silent(line: str) -> None:
-    """A log that nobody reads."""
+    """Drop a log line."""
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +95,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def taught(halves: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_net(halves: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("taught")
     finetune(read(halves, model), out, silent)
     return out
 
 
-def made(model: Path, net: Path, mask: np.ndarray) -> np.ndarray:
+def make_images(model: Path, net: Path, mask: np.ndarray) -> np.ndarray:
     content = {"kind": "controlnet", "source": str(model), "controlnet": str(net), "dtype": "fp32", "steps": 2}
     settings = ControlNetSettings.model_validate_json(json.dumps(content | {"batch_size": 2}))
     generator = ControlNet(settings, ImageSpec(size=16), ClusterSpec())
@@ -114,41 +114,45 @@ def made(model: Path, net: Path, mask: np.ndarray) -> np.ndarray:
     return images.pixels
 
 
-def test_the_usual_controlnet_generator_loads_it(halves: Path, model: Path, taught: Path, tmp_path: Path) -> None:
-    assert {value.dtype for value in load_file(taught / "diffusion_pytorch_model.safetensors").values()} == {
+def test_the_usual_controlnet_generator_loads_it(halves: Path, model: Path, trained_net: Path, tmp_path: Path) -> None:
+    assert {value.dtype for value in load_file(trained_net / "diffusion_pytorch_model.safetensors").values()} == {
         torch.float16
     }
     finetune(read(halves, model, steps=1, rate=1e-12), tmp_path, silent)
     up, down = np.zeros((2, 16, 16), np.uint8)
     up[:8], down[8:] = 1, 1
-    assert (made(model, taught, up) != made(model, taught, down)).any(), "it sees its control image"
-    assert (made(model, tmp_path, up) == made(model, tmp_path, down)).all(), "it begins by changing nothing"
+    assert (make_images(model, trained_net, up) != make_images(model, trained_net, down)).any(), (
+        "the control image changes the result"
+    )
+    assert (make_images(model, tmp_path, up) == make_images(model, tmp_path, down)).all(), (
+        "an untrained ControlNet changes nothing"
+    )
 
 
-def test_only_world_images_are_learned_and_recorded(halves: Path, model: Path, taught: Path) -> None:
-    record = json.loads((taught / "training.json").read_text())
+def test_only_world_images_are_learned_and_recorded(halves: Path, model: Path, trained_net: Path) -> None:
+    record = json.loads((trained_net / "training.json").read_text())
     splits = load_splits(read(halves, model).data)
-    world = {one.digest for one in splits.world}
-    assert {one["digest"] for one in record["learned"]} == world
+    world = {image.digest for image in splits.world}
+    assert {row["digest"] for row in record["learned"]} == world
     assert len(world) == 20
     assert record["palette"] == {name: list(colour) for name, colour in PALETTE.items()}
     assert (record["generation"], record["split"]) == (1, "world")
-    settings = ControlNetSettings(kind="controlnet", source=str(model), controlnet=str(taught))
+    settings = ControlNetSettings(kind="controlnet", source=str(model), controlnet=str(trained_net))
     for split in ("train", "validation", "test"):
         assert training_digests(settings, split) == world
-        assert world.isdisjoint(one.digest for one in splits[split])
-    card = ModelCard.load(taught / "README.md")
+        assert world.isdisjoint(image.digest for image in splits[split])
+    card = ModelCard.load(trained_net / "README.md")
     assert "controlnet" in card.data.tags
     assert "| `day` | 255, 255, 255 |" in card.text
-    assert not (taught / ".training").exists()
+    assert not (trained_net / ".training").exists()
 
 
-def test_masks_in_unknown_colours_are_refused(model: Path, taught: Path, tmp_path: Path) -> None:
+def test_masks_in_unknown_colours_are_refused(model: Path, trained_net: Path, tmp_path: Path) -> None:
     content: dict[str, Any] = {
         "name": "x",
         "classes": ["day"],
         "plan": {"per_class": 2},
-        "model": {"kind": "controlnet", "source": str(model), "controlnet": str(taught)},
+        "model": {"kind": "controlnet", "source": str(model), "controlnet": str(trained_net)},
         "condition": {"source": "shapes", "palette": PALETTE, "background": "night"},
     }
     pin_spec(Spec.model_validate_json(json.dumps(content)), tmp_path)
@@ -173,8 +177,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(halves: Path, model:
             rng = torch.Generator().manual_seed(number)
             noisy, texts = (torch.randn(shape, generator=rng) for shape in ((2, 4, 8, 8), (2, 5, 16)))
             control_image = torch.rand((2, 3, 16, 16), generator=rng)
-            found = net(noisy, 7, encoder_hidden_states=texts, controlnet_cond=control_image, return_dict=False)[0]
-            return found.square().mean()
+            output = net(noisy, 7, encoder_hidden_states=texts, controlnet_cond=control_image, return_dict=False)[0]
+            return output.square().mean()
 
         checkpoint = Checkpoint(open_store(path.parent), "x", path.name, spec.checkpoint_seconds)
         train_learner(control, loss_of, spec, checkpoint, silent)
@@ -189,13 +193,13 @@ def test_an_interrupted_training_ends_with_the_same_weights(halves: Path, model:
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-def test_a_finished_folder_is_left_as_it_is(halves: Path, model: Path, taught: Path) -> None:
+def test_a_finished_folder_is_left_as_it_is(halves: Path, model: Path, trained_net: Path) -> None:
     lines: list[str] = []
-    finetune(read(halves, model, checkpoint_seconds=5), taught, lines.append)
-    assert lines == [f"{taught} holds this ControlNet already"]
+    finetune(read(halves, model, checkpoint_seconds=5), trained_net, lines.append)
+    assert lines == [f"{trained_net} holds this ControlNet already"]
 
 
-def test_other_masks_are_another_training(halves: Path, model: Path, taught: Path, tmp_path: Path) -> None:
+def test_other_masks_are_another_training(halves: Path, model: Path, trained_net: Path, tmp_path: Path) -> None:
     spec = read(halves, model)
     assert spec.data.masks is not None
     (tmp_path / "masks").mkdir()
@@ -206,7 +210,7 @@ def test_other_masks_are_another_training(halves: Path, model: Path, taught: Pat
     masks = spec.data.masks.model_copy(update={"path": str(tmp_path / "masks")})
     other = spec.model_copy(update={"data": spec.data.model_copy(update={"masks": masks})})
     with pytest.raises(ModelError, match="other data; give another folder"):
-        finetune(other, taught, silent)
+        finetune(other, trained_net, silent)
 
 
 def test_the_base_model_of_sdxl_does_not_change(halves: Path, tmp_path: Path) -> None:
@@ -214,28 +218,30 @@ def test_the_base_model_of_sdxl_does_not_change(halves: Path, tmp_path: Path) ->
     finetune(read(halves, model, steps=2), tmp_path / "net", silent)
     up = np.zeros((16, 16), np.uint8)
     up[:8] = 1
-    assert made(model, tmp_path / "net", up).shape == (2, 16, 16, 3)
+    assert make_images(model, tmp_path / "net", up).shape == (2, 16, 16, 3)
     pipe = DiffusionPipeline.from_pretrained(model)
     control = ControlNetLearner(pipe, read(halves, model))
-    assert not any(one.requires_grad for one in pipe.unet.parameters())
-    assert {id(one) for one in control.parameters}.isdisjoint(id(one) for one in pipe.unet.parameters())
+    assert not any(parameter.requires_grad for parameter in pipe.unet.parameters())
+    assert {id(parameter) for parameter in control.parameters}.isdisjoint(
+        id(parameter) for parameter in pipe.unet.parameters()
+    )
 
 
 def test_a_crop_shows_the_image_and_its_mask_alike(halves: Path, model: Path) -> None:
     spec = read(halves, model, flip=True, crop="random", control={"drop_prompt": 0.5, "warp": {"rotation": 20}})
     mask = np.kron(np.random.default_rng(1).integers(0, 2, (4, 6), dtype=np.uint8), np.ones((8, 8), np.uint8))
-    one, prompts = cache_image(COLOURS[mask], "rows", 16, mask), set()
+    cached, prompts = cache_image(COLOURS[mask], "rows", 16, mask), set()
     for number in range(20):
-        found = crop_image(one, spec, numpy_rng(0, number))
-        assert found.control is not None
-        assert set(np.unique(found.control)) <= {0, 255}
-        assert np.abs(found.control.astype(int) - found.pixels).mean() < 40
-        prompts.add(found.prompt)
+        crop = crop_image(cached, spec, numpy_rng(0, number))
+        assert crop.control is not None
+        assert set(np.unique(crop.control)) <= {0, 255}
+        assert np.abs(crop.control.astype(int) - crop.pixels).mean() < 40
+        prompts.add(crop.prompt)
     assert prompts == {"", "rows"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"rank": 4}, "rank is of LoRA adapters"),
         ({"prior": {"prompt": "a thing"}}, "prior is of LoRA adapters"),
@@ -243,8 +249,8 @@ def test_a_crop_shows_the_image_and_its_mask_alike(halves: Path, model: Path) ->
         ({"split": "test"}, "'world' or 'train'"),
     ],
 )
-def test_bad_specs_are_refused(halves: Path, model: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad_specs_are_refused(halves: Path, model: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read(halves, model, **changes)
 
 

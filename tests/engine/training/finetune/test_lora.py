@@ -1,4 +1,4 @@
-"""An adapter learns its class and little else, goes on after a kill with the same bytes, and says what it saw."""
+"""LoRA training: an adapter learns its class and little else, resumes to the same bytes, and records its images."""
 
 import json
 import os
@@ -23,9 +23,9 @@ from engine.generators.adapters import Adapters
 from engine.generators.kinds.text_to_image import TextToImage, TextToImageSettings
 from engine.models.resolve import fetch_model
 from engine.training.finetune.finetune_job import finetune
+from engine.training.finetune.finetune_samples import prompt_request
 from engine.training.finetune.finetune_spec import FinetuneSpec
 from engine.training.finetune.lora_layers import LoraLearner
-from engine.training.finetune.prior_images import prompt_request
 from shards.codec import Pixels, encode_rgb
 from tests.conftest import ROOT, command
 from tests.recipes.models import make_sd, make_sdxl, make_z_image
@@ -36,7 +36,7 @@ PRIOR = {"prompt": "a handwritten digit seven", "images": 16, "steps": 4, "guida
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As many as in the process that is killed."""
+    """Use one thread, as in the process that is killed."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty real zeros, as many real sevens turned by a right angle, which no model knows, and a class without any."""
+    """Write forty zeros, forty sevens rotated by 90 degrees, which no model knows, and an empty class."""
     from engine.data.open_source import open_source
     from tests.specs import data_spec
 
@@ -54,13 +54,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = open_source(data_spec()).images
     for name, label, turns in (("zero", 0, 0), ("turned", 7, 1)):
         (folder / name).mkdir()
-        for number, one in enumerate([image for image in images if image.label == label][:40]):
-            (folder / name / f"{number}.png").write_bytes(encode_rgb(np.rot90(one.pixels(), turns), "png"))
+        for number, image in enumerate([image for image in images if image.label == label][:40]):
+            (folder / name / f"{number}.png").write_bytes(encode_rgb(np.rot90(image.pixels(), turns), "png"))
     return folder
 
 
 def read(digits: Path, **changes: Any) -> FinetuneSpec:
-    """As from a YAML file: a training of the embedded model."""
+    """Return the spec of a training of the embedded model, validated as a YAML file is."""
     content: dict[str, Any] = {
         "name": "few",
         "seed": 1,
@@ -79,8 +79,8 @@ def read(digits: Path, **changes: Any) -> FinetuneSpec:
 
 
 def small(digits: Path, model: Path, **changes: Any) -> FinetuneSpec:
-    """A few steps of a model of random weights, with all that may be asked for."""
-    asked = {
+    """Return the spec of a few steps of a model with random weights, with all options."""
+    content = {
         "model": {"source": str(model), "dtype": "fp32"},
         "prior": PRIOR | {"images": 3, "steps": 2, "guidance": 2.0, "batch_size": 2},
         "size": 16,
@@ -93,15 +93,15 @@ def small(digits: Path, model: Path, **changes: Any) -> FinetuneSpec:
         "warmup": 2,
         "alpha": 16.0,
     }
-    return read(digits, **asked | changes)
+    return read(digits, **content | changes)
 
 
 def silent(line: str) -> None:
-    """A log that nobody reads."""
+    """Drop a log line."""
 
 
 def images(model: object, adapter: Path | None, prompt: str, side: int = 32, count: int = 16) -> Pixels:
-    """Made without guidance, from seeds 0, 1, 2, ..."""
+    """Generate images without guidance, from seeds 0, 1, 2, ..."""
     adapters = [] if adapter is None else [{"source": str(adapter)}]
     content = {"source": str(model), "dtype": "fp32", "steps": 4, "batch_size": count, "adapters": adapters}
     settings = TextToImageSettings.model_validate_json(json.dumps(content))
@@ -119,57 +119,57 @@ def mean_of(folder: Path) -> np.ndarray[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of the turned sevens, trained without a prior."""
+def trained_adapter(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train an adapter of the turned sevens without a prior."""
     out = tmp_path_factory.mktemp("taught")
     finetune(read(digits), out, silent)
     return out
 
 
-def test_images_move_towards_the_learned_class(digits: Path, taught: Path) -> None:
+def test_images_move_towards_the_learned_class(digits: Path, trained_adapter: Path) -> None:
     real = mean_of(digits / "turned")
     before, after = (
         np.abs(images("embedded/digits", adapter, "a handwritten digit turned").mean(axis=0) - real).mean()
-        for adapter in (None, taught)
+        for adapter in (None, trained_adapter)
     )
     assert after < 0.75 * before
 
 
-def test_a_prior_preserves_other_classes(digits: Path, taught: Path, tmp_path: Path) -> None:
+def test_a_prior_preserves_other_classes(digits: Path, trained_adapter: Path, tmp_path: Path) -> None:
     finetune(read(digits, prior=PRIOR), tmp_path, silent)
     known = images("embedded/digits", None, "a handwritten digit seven").astype(float)
     without, with_prior = (
         np.abs(images("embedded/digits", adapter, "a handwritten digit seven") - known).mean()
-        for adapter in (taught, tmp_path)
+        for adapter in (trained_adapter, tmp_path)
     )
     assert with_prior < 0.5 * without
     assert json.loads((tmp_path / "training.json").read_text())["generation"] == 2
 
 
-def test_the_record_and_the_card_name_the_learned_images(digits: Path, taught: Path) -> None:
-    record = json.loads((taught / "training.json").read_text())
-    world = [one for one in load_splits(read(digits).data).world if one.class_name == "turned"]
+def test_the_record_and_the_card_name_the_learned_images(digits: Path, trained_adapter: Path) -> None:
+    record = json.loads((trained_adapter / "training.json").read_text())
+    world = [image for image in load_splits(read(digits).data).world if image.class_name == "turned"]
     assert len(world) == 24
-    assert [one["digest"] for one in record["learned"]] == sorted(one.digest for one in world)
-    assert {(one["class_name"], one["split"]) for one in record["learned"]} == {("turned", "world")}
-    assert {one["origin"] for one in record["learned"]} == {one.origin for one in world}
+    assert [image["digest"] for image in record["learned"]] == sorted(image.digest for image in world)
+    assert {(image["class_name"], image["split"]) for image in record["learned"]} == {("turned", "world")}
+    assert {image["origin"] for image in record["learned"]} == {image.origin for image in world}
     assert (record["generation"], record["license"]) == (1, "apache-2.0")
-    card = ModelCard.load(taught / "README.md")
+    card = ModelCard.load(trained_adapter / "README.md")
     assert card.data.license == "apache-2.0"
     assert "lora" in card.data.tags
-    settings = TextToImageSettings(source="embedded/digits", adapters=({"source": str(taught)},))  # type: ignore[arg-type]
-    found = fetch_model(settings.parts[1])
-    assert found.training_digests == {one.digest for one in world}
-    assert found.revision == record["revision"]
-    assert not (taught / ".training").exists()
+    settings = TextToImageSettings(source="embedded/digits", adapters=({"source": str(trained_adapter)},))  # type: ignore[arg-type]
+    adapter = fetch_model(settings.parts[1])
+    assert adapter.training_digests == {image.digest for image in world}
+    assert adapter.revision == record["revision"]
+    assert not (trained_adapter / ".training").exists()
 
 
-def test_a_finished_folder_refuses_another_training(digits: Path, taught: Path) -> None:
+def test_a_finished_folder_refuses_another_training(digits: Path, trained_adapter: Path) -> None:
     lines: list[str] = []
-    finetune(read(digits, checkpoint_seconds=5), taught, lines.append)
-    assert lines == [f"{taught} holds this adapter already"]
+    finetune(read(digits, checkpoint_seconds=5), trained_adapter, lines.append)
+    assert lines == [f"{trained_adapter} holds this adapter already"]
     with pytest.raises(ModelError, match="give another folder"):
-        finetune(read(digits, seed=2), taught, silent)
+        finetune(read(digits, seed=2), trained_adapter, silent)
 
 
 def test_a_killed_training_ends_with_the_same_bytes(digits: Path, tmp_path: Path) -> None:
@@ -214,11 +214,11 @@ def test_alpha_is_part_of_the_saved_weights(digits: Path, tmp_path: Path) -> Non
         for weight in lora.parameters:
             weight.normal_(generator=torch.Generator().manual_seed(0))
     lora.save(tmp_path / "out")
-    given = torch.randn(1, 4, 8, 8), 10, torch.randn(1, 5, 16)
+    inputs = torch.randn(1, 4, 8, 8), 10, torch.randn(1, 5, 16)
     with torch.no_grad():
-        trained, plain = pipe.unet(*given).sample, again.unet(*given).sample
+        trained, plain = pipe.unet(*inputs).sample, again.unet(*inputs).sample
         again.load_lora_weights(tmp_path / "out")
-        loaded = again.unet(*given).sample
+        loaded = again.unet(*inputs).sample
     torch.testing.assert_close(loaded, trained, rtol=1e-3, atol=1e-4)
     assert (trained - plain).abs().max() > 0.1
 
@@ -238,13 +238,13 @@ def test_one_adapter_for_each_class(digits: Path, tmp_path: Path) -> None:
     train = load_splits(spec.data).train
     for name, record in records.items():
         assert record["classes"] == [name]
-        assert {one["digest"] for one in record["learned"]} == {one.digest for one in train if one.class_name == name}
-        assert {one["split"] for one in record["learned"]} == {"train"}
+        assert {row["digest"] for row in record["learned"]} == {row.digest for row in train if row.class_name == name}
+        assert {row["split"] for row in record["learned"]} == {"train"}
     assert weights(tmp_path / "out" / "zero") != weights(tmp_path / "out" / "turned")
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "said"),
+    ("changes", "error", "message"),
     [
         ({"classes": ["eight"]}, SpecError, "the data has no class 'eight'; it has turned, unseen, zero"),
         ({"classes": ["unseen"]}, DataError, "data.splits.world: holds no image of 'unseen'"),
@@ -252,9 +252,9 @@ def test_one_adapter_for_each_class(digits: Path, tmp_path: Path) -> None:
     ],
 )
 def test_unusable_data_and_targets_are_refused(
-    digits: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], said: str
+    digits: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         finetune(read(digits, **changes), tmp_path / "out", silent)
 
 
@@ -271,13 +271,13 @@ def test_pipelines_without_a_known_loss_are_refused(digits: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"prompt": "a {kind}"}, "{kind} is no placeholder"),
         ({"prompt": "a digit", "classes": None}, "all classes would be called the same"),
         ({"split": "validation"}, "'world' or 'train'"),
     ],
 )
-def test_bad_specs_are_refused(digits: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad_specs_are_refused(digits: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read(digits, **changes)

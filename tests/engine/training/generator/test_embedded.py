@@ -1,4 +1,4 @@
-"""The weights that are shipped: what is in the folder, and whether samples are what their prompts say."""
+"""The shipped weights: the contents of their folder, and samples that match their prompts."""
 
 import json
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def test_the_generator_learned_from_the_world_split_alone(splits: Splits) -> Non
 
 
 def _features(images: Rgb) -> np.ndarray:
-    """Without contrast, so that a faint digit is as near to its class as a strong one."""
+    """Return pixels of equal contrast, so that a faint digit is as near to its class as a strong one."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1)
 
@@ -74,8 +74,8 @@ def test_labels_are_right_by_real_validation_images(spec: GeneratorSpec, splits:
     images = np.stack([resize(image.pixels(), spec.size) for image in real])
     neighbours = KNeighborsClassifier(3).fit(_features(images), [image.label for image in real])
     labels = np.arange(200) % len(splits.classes)
-    made = sample([f"a handwritten digit {splits.classes[label]}" for label in labels], "labels")
-    assert (neighbours.predict(_features(made)) == labels).mean() > 0.85
+    images = sample([f"a handwritten digit {splits.classes[label]}" for label in labels], "labels")
+    assert (neighbours.predict(_features(images)) == labels).mean() > 0.85
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_bold_adds_ink_and_unknown_words_keep_the_class(splits: Splits, sample: 
                   for word in ("thin", "bold"))  # fmt: skip
     assert bold > 1.15 * thin
     known, strange = (sample([text] * 16, "strange").mean(axis=0) for text in ("a zero", "a bewildering zero"))
-    one = sample(["a one"] * 16, "strange").mean(axis=0)
-    assert np.abs(known - strange).mean() < 0.5 * np.abs(known - one).mean()
+    other_digit = sample(["a one"] * 16, "strange").mean(axis=0)
+    assert np.abs(known - strange).mean() < 0.5 * np.abs(known - other_digit).mean()
 
 
 def _mean(sample: Sampler, classes: Sequence[str], attribute: str, word: str) -> dict[str, float]:

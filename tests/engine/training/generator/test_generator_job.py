@@ -1,4 +1,4 @@
-"""A tiny training runs to its end, goes on after an interruption with the same result, and refuses another's folder."""
+"""A tiny generator training: it finishes, resumes to the same result, and refuses the folder of another training."""
 
 import json
 from collections.abc import Callable
@@ -33,16 +33,16 @@ TINY: dict[str, object] = {
 
 
 def read(content: dict[str, object]) -> GeneratorSpec:
-    """As from a YAML file."""
+    """Return the spec, validated as a YAML file is."""
     return GeneratorSpec.model_validate_json(json.dumps(content))
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """The simulated end of the process."""
 
 
 def kill_at(text: str) -> Callable[[str], None]:
-    """A log that ends the training when it says `text`."""
+    """Return a log that ends the training at a line with `text`."""
 
     def log(line: str) -> None:
         if text in line:
@@ -52,7 +52,7 @@ def kill_at(text: str) -> Callable[[str], None]:
 
 
 def silent(line: str) -> None:
-    """A log that nobody reads."""
+    """Drop a log line."""
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -114,21 +114,21 @@ def test_another_spec_is_refused(trained: Path, tmp_path: Path) -> None:
 
 
 def test_settings_without_effect_on_weights_may_change(tmp_path: Path) -> None:
-    said: list[str] = []
+    log_lines: list[str] = []
     with pytest.raises(Killed):
         train_generator(read(TINY), tmp_path, kill_at("quality"))
-    train_generator(read({**TINY, "guidance": 2.0}), tmp_path, said.append)
-    assert not [line for line in said if ": step" in line]
+    train_generator(read({**TINY, "guidance": 2.0}), tmp_path, log_lines.append)
+    assert not [line for line in log_lines if ": step" in line]
     assert json.loads((tmp_path / "training.json").read_text())["spec"]["guidance"] == 2
 
 
 def test_another_denoiser_keeps_the_trained_autoencoder(tmp_path: Path) -> None:
-    said: list[str] = []
+    log_lines: list[str] = []
     with pytest.raises(Killed):
         train_generator(read(TINY), tmp_path, kill_at("autoencoder: mean"))
-    train_generator(read({**TINY, "denoiser": {**TINY["denoiser"], "rate": 2e-3}}), tmp_path, said.append)
-    assert not [line for line in said if line.startswith("autoencoder: step")]
-    assert [line for line in said if line.startswith("denoiser: step")]
+    train_generator(read({**TINY, "denoiser": {**TINY["denoiser"], "rate": 2e-3}}), tmp_path, log_lines.append)
+    assert not [line for line in log_lines if line.startswith("autoencoder: step")]
+    assert [line for line in log_lines if line.startswith("denoiser: step")]
 
 
 def test_an_alias_of_an_unknown_class_is_refused(tmp_path: Path) -> None:

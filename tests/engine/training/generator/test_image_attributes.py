@@ -1,4 +1,4 @@
-"""Measures mean what they say, on drawn strokes and painted photographs; thresholds divide each class by itself."""
+"""Image attributes, measured on drawn strokes and painted photographs, and their thresholds per class."""
 
 from typing import get_args
 
@@ -16,7 +16,7 @@ STROKES, PHOTOGRAPHS = get_args(StrokeName), get_args(PhotographName)
 
 
 def stroke(width: int = 4, lean: int = 0, length: int = 20, level: int = 255) -> NDArray[np.uint8]:
-    """A line through the middle of a 32x32 image; `lean` moves its top to the right, in pixels."""
+    """Draw a line through the middle of a 32x32 image; `lean` moves its top to the right, in pixels."""
     image = np.zeros((32, 32, 3), np.uint8)
     half = length // 2
     cv2.line(image, (16 - lean, 16 + half), (16 + lean, 16 - half), (level,) * 3, width)

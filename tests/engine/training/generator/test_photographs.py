@@ -47,7 +47,7 @@ SMALL = {
 
 
 def drawn(shape: str, rng: np.random.Generator) -> Rgb:
-    """A disc or a square in one colour on another."""
+    """Draw a disc or a square in one colour on another."""
     back, front = rng.integers(40, 216, size=(2, 3)).tolist()
     image = np.full((16, 16, 3), back, np.uint8)
     x, y = (int(at) for at in rng.integers(6, 10, size=2))
@@ -106,9 +106,9 @@ def test_the_pool_of_cifar10_is_its_world_in_colour_and_mirrored() -> None:
     assert np.array_equal(pool.images[1::2], world.images[:, :, ::-1])
     assert set(shipped.captions.aliases) < set(world.classes)
     for attribute in shipped.attributes:
-        told = [words[attribute] for words in pool.words]
-        assert len(set(told)) == 3
-        assert all(180 <= told.count(word) <= 220 for word in set(told)), attribute
+        values = [words[attribute] for words in pool.words]
+        assert len(set(values)) == 3
+        assert all(180 <= values.count(word) <= 220 for word in set(values)), attribute
     levels = np.array([measure(image, ["saturation"])["saturation"] for image in pool.images])
-    told = np.array([words["saturation"] for words in pool.words])
-    assert levels[told == "vivid"].mean() > 2 * levels[told == "muted"].mean()
+    saturation = np.array([words["saturation"] for words in pool.words])
+    assert levels[saturation == "vivid"].mean() > 2 * levels[saturation == "muted"].mean()

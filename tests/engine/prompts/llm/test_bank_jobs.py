@@ -12,11 +12,11 @@ import pytest
 
 from engine.data.splits import load_splits
 from engine.errors import BankIncomplete, DataError, SpecError
+from engine.prompts.llm.bank_jobs import write_captions
 from engine.prompts.llm.bank_spec import CaptionBankSpec
-from engine.prompts.llm.caption_job import write_captions
 from shards.codec import decode_rgb, encode_rgb
 from tests.engine.prompts.llm.conftest import silent
-from tests.engine.prompts.llm.fake_chat_server import Asked, serving
+from tests.engine.prompts.llm.fake_chat_server import ChatRequest, serving
 
 CLASSES = ("cat", "dog")
 PER_CLASS = 12
@@ -26,7 +26,7 @@ ONLY_TRAIN = {"world": 0.0, "train": 1.0, "validation": 0.0, "test": 0.0}
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Uniform images of distinct colours, with one red value per class."""
+    """Write uniform images of distinct colours, with one red value per class."""
     root = tmp_path_factory.mktemp("images")
     for label, name in enumerate(CLASSES):
         (root / name).mkdir()
@@ -40,17 +40,17 @@ def colour(data: bytes) -> str:
     return "-".join(str(value) for value in decode_rgb(data)[0, 0])
 
 
-def describe(asked: Asked) -> str:
+def describe(request: ChatRequest) -> str:
     """Return the colour of the image, with the class name for every second image."""
-    shade = colour(asked.image)
-    cat = " with a cat" if asked.text.endswith("cat") and int(shade.split("-")[1]) % 20 else ""
+    shade = colour(request.image)
+    cat = " with a cat" if request.text.endswith("cat") and int(shade.split("-")[1]) % 20 else ""
     return f"Here is the caption:\nA flat picture of {shade}{cat}."
 
 
-def make_spec(images: Path, model: dict[str, Any], **more: Any) -> CaptionBankSpec:
+def make_spec(images: Path, model: dict[str, Any], **changes: Any) -> CaptionBankSpec:
     data = {"source": "imagefolder", "path": str(images), "splits": SPLITS}
     content = {"name": "test", "data": data, "instruction": "describe the {class}", "model": model}
-    return CaptionBankSpec.model_validate_json(json.dumps(content | more))
+    return CaptionBankSpec.model_validate_json(json.dumps(content | changes))
 
 
 @pytest.mark.parametrize("backend", ["ollama", "openai"])
@@ -87,8 +87,8 @@ def test_a_larger_bank_keeps_the_captions(images: Path, tmp_path: Path) -> None:
 
 
 def test_several_captions_of_an_image_differ(images: Path, tmp_path: Path) -> None:
-    def vary(asked: Asked) -> str:
-        return describe(asked).replace("flat", f"{('dull', 'smooth', 'plain')[asked.seed % 3]} flat")
+    def vary(request: ChatRequest) -> str:
+        return describe(request).replace("flat", f"{('dull', 'smooth', 'plain')[request.seed % 3]} flat")
 
     out = tmp_path / "bank.parquet"
     with serving(vary) as server:
@@ -102,16 +102,16 @@ def test_a_few_refusals_are_allowed(images: Path, tmp_path: Path) -> None:
     train = load_splits(make_spec(images, _model()).data).train
     refused = next(colour(image.read()) for image in train if image.class_name == "dog")
 
-    def refuse_one(asked: Asked) -> str:
-        return "I cannot describe it." if colour(asked.image) == refused else describe(asked)
+    def refuse_one(request: ChatRequest) -> str:
+        return "I cannot describe it." if colour(request.image) == refused else describe(request)
 
     out = tmp_path / "bank.parquet"
     with serving(refuse_one) as server:
         with pytest.raises(BankIncomplete, match=r"dog: 5 of 6 \(4 refusal\)"):
             write_captions(make_spec(images, server.model("ollama")), out, silent)
-        asked = len(server.arrivals)
+        arrivals = len(server.arrivals)
         bank = write_captions(make_spec(images, server.model("ollama"), may_miss=0.2), out, silent)
-        assert len(server.arrivals) == asked
+        assert len(server.arrivals) == arrivals
     assert (bank.rows, bank.missing) == (11, 1)
     assert "missing: 1" in str(bank)
 
@@ -123,10 +123,10 @@ def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     for index in range(4):
         gradient[0, 0, 0] = index
         cv2.imwrite(str(tmp_path / "data" / "cat" / f"{index}.png"), gradient)
-    with serving(lambda asked: "A cat.") as server:
+    with serving(lambda request: "A cat.") as server:
         spec = make_spec(tmp_path / "data", server.model("openai"), longest_side=60)
         write_captions(spec, tmp_path / "bank.parquet", silent)
-        shown = [decode_rgb(asked.image) for _, asked in server.arrivals]
+        shown = [decode_rgb(request.image) for _, request in server.arrivals]
     assert {image.shape for image in shown} == {(60, 40, 3)}
     assert all(image[:25].min() > 240 and image[35:].max() < 15 for image in shown)
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.prompts.coverage import Coverage
+from engine.prompts.prompt_templates import Coverage
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
 MAX_PAIR_DIFFERENCE = 12

@@ -1,14 +1,30 @@
-"""What a model's folder records of its origin: licence, generation, and the real images that it was trained on.
-
-`training.json` and `world_digests.txt` are written by the training jobs of this project. Other models have neither.
-"""
+"""The folder of a model: where it is, and what it records of its origin if a training job of this project wrote it."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from engine.config.model_settings import ModelSettings
-from engine.models.local_folder import local_folder
+from engine.config.model_settings import ModelPart, ModelSettings
+from engine.errors import ModelError
+
+_EMBEDDED = Path(__file__).parents[1] / "embedded"
+
+
+def local_folder(part: ModelPart) -> Path | None:
+    """Return the folder of a local or embedded model, or None for a hub id. Raises ModelError if it is missing."""
+    source = part.source
+    if source.startswith("embedded/"):
+        folder = _EMBEDDED / source.removeprefix("embedded/")
+        if not (folder / part.index).is_file():
+            known = ", ".join(sorted(f"embedded/{path.parent.name}" for path in _EMBEDDED.glob(f"*/{part.index}")))
+            raise ModelError(f"{part.place}: there is no {source!r}; embedded are: {known or 'none'}")
+        return folder
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise ModelError(f"{part.place}: no folder {source}; give a model's folder, a hub id, or embedded/digits")
+    return None
 
 
 def read_training(folder: Path) -> dict[str, Any]:

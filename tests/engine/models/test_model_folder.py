@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.models.provenance import read_license
+from engine.models.model_folder import read_license
 
 
 @pytest.mark.parametrize(
