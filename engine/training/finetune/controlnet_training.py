@@ -1,4 +1,4 @@
-"""A ControlNet for a UNet, initialized as a copy of its first half (Zhang et al., "Adding ... Control", 2023)."""
+"""A ControlNet for a UNet, initialized as a copy of its first half (Zhang et al., 2023)."""
 
 from functools import cached_property
 from pathlib import Path

@@ -74,7 +74,7 @@ def test_curve_draws_every_arm_and_seed(helped: Run) -> None:
 
 def test_alternatives_are_between_baseline_and_oracle(swept: Run) -> None:
     page, sweep = read_page(swept), sweep_of(swept)
-    rows = re.findall(r"(\S+) \d+\.\d% \d+\.\d% to \d+\.\d% \d+\.\d% [+-]", page.text)
+    rows = re.findall(r"(\S+) \d+\.\d% \d+\.\d% to \d+\.\d%(?: \d+\.\d%)+ [+-]", page.text)
     assert rows == ["oversample", "class_weights", "null", "0.5", "oracle"]
     for arm in (*sweep.alternatives, sweep.by_name["oracle"]):
         assert arm.macro_f1 is not None
