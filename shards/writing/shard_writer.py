@@ -61,7 +61,8 @@ class ShardWriter:
         members = sample.members()
         files = [(f"{sample.key}.{extension}", data) for extension, data in members]
         columns = [_INDEX_COLUMNS.get(extension, extension) for extension, _ in members]
-        self.append(sample.key, files, columns, {**sample.meta, "image_format": sample.format})
+        meta = sample.meta if "key" in sample.meta else {"key": sample.key, **sample.meta}
+        self.append(sample.key, files, columns, {**meta, "image_format": sample.format})
 
     def append(self, key: str, files: Sequence[tuple[str, bytes]], columns: Sequence[str], fields: Row) -> None:
         """Append one sample as files, given by name and content. Raise ShardError like `add`.
@@ -74,7 +75,7 @@ class ShardWriter:
         row = dict(fields)
         for column, (_, content), offset in zip(columns, files, offsets, strict=True):
             row[f"{column}_offset"], row[f"{column}_size"] = self._offset + offset, len(content)
-        self._index.add(row)
+        self._index.add(key, row)
         self._keys.add(key)
         self._write(data)
 
@@ -115,10 +116,10 @@ class _IndexRows:
         self._rows: list[tuple[Scalar | None, ...]] = []
         self._tables: list[pa.Table] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, key: str, row: Row) -> None:
         """Append a row. Raise ShardError where its fields are not those of the first row, by name and type."""
         if self._schema is None:
-            row = self._checked(row)
+            row = self._checked(key, row)
         self._rows.append(tuple(map(row.get, self._names)))
         if len(self._rows) == _ROWS_PER_CHUNK:
             self._pack()
@@ -131,12 +132,12 @@ class _IndexRows:
             return pa.table({"key": pa.array([], pa.string())})
         return pa.concat_tables(self._tables).combine_chunks()  # parquet's pages would follow the chunks
 
-    def _checked(self, row: Row) -> Row:
+    def _checked(self, key: str, row: Row) -> Row:
         if not self._names:
             self._names, self._types = tuple(row), tuple(map(type, row.values()))
         if tuple(row) != self._names:
             if differing := sorted(row.keys() ^ set(self._names)):
-                raise ShardError(f"{row['key']}: fields differ from the first sample's by {differing}")
+                raise ShardError(f"{key}: fields differ from the first sample's by {differing}")
             row = {name: row[name] for name in self._names}
         # Readers infer a schema from the first samples: after an int, 0.5 would be read as 0.
         if tuple(map(type, row.values())) != self._types:  # one comparison: a loop would cost time per sample
@@ -144,7 +145,7 @@ class _IndexRows:
                 (name, kind) for name, kind in zip(self._names, self._types, strict=True) if type(row[name]) is not kind
             )
             types = f"is {type(row[name]).__name__}, and was {expected.__name__} in the first sample"
-            raise ShardError(f"{row['key']}: field {name!r} {types}")
+            raise ShardError(f"{key}: field {name!r} {types}")
         return row
 
     def _pack(self) -> None:

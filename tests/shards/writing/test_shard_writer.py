@@ -45,6 +45,16 @@ def test_the_index_has_the_offset_of_every_member(tmp_path: Path) -> None:
     assert not list((tmp_path / STAGING).iterdir())
 
 
+def test_the_index_has_keys_that_the_metadata_lacks(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "00000") as writer:
+        for key in "ab":
+            writer.add(Sample(key, b"image", "png", 0, {"prompt": ""}))
+        with pytest.raises(ShardError, match="^c: field 'prompt' is int"):
+            writer.add(Sample("c", b"image", "png", 0, {"prompt": 1}))
+        writer.publish()
+    assert pq.read_table(tmp_path / "00000.parquet")["key"].to_pylist() == ["a", "b"]
+
+
 @pytest.mark.parametrize("key", ["", "a.b", "A", "../a", "/a", "a/b", "ä", "k" * 65, "a b"])
 def test_a_key_that_clients_misread_is_refused(tmp_path: Path, key: str) -> None:
     with ShardWriter(tmp_path, "00000") as writer, pytest.raises(ShardError, match="must match"):
