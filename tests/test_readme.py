@@ -53,6 +53,13 @@ def test_the_commands_parse(line: str) -> None:
     parser().parse_args(line.split())
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md"])
+def test_every_path_in_backticks_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    paths = re.findall(r"`((?:engine|shards|jobs|tests|bench|docs)/[\w./-]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_every_named_file_and_folder_exists() -> None:
     tree, top = blocks("")[-1], Path()
     places = re.findall(r"^( *)([a-z_]+(?:/|\.py|\.yaml))(?=\s)", tree, re.MULTILINE)
@@ -60,8 +67,5 @@ def test_every_named_file_and_folder_exists() -> None:
     for indent, name in places:
         top = top if indent else ROOT / name
         assert (top / name if indent else top).exists(), name
-    section = README[README.index("## Where to read first") :]
-    for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`", section):
-        assert (ROOT / path).is_file(), path
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
