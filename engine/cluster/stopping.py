@@ -105,5 +105,5 @@ class StoreBackoff:
 
     @property
     def is_active(self) -> bool:
-        """Whether no unit may be assigned now."""
+        """Return whether no unit may be assigned now."""
         return self._clock() < self._pause_until

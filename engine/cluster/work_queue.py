@@ -27,7 +27,7 @@ class WorkQueue:
 
     @property
     def next_is_exclusive(self) -> bool:
-        """Whether the next unit must be the only one of its actor."""
+        """Return whether the next unit must be the only one of its actor."""
         return self._waiting[0] in self._isolated
 
     def pop(self) -> int:

@@ -17,12 +17,12 @@ class ClassifierSettings(Strict):
 
     @property
     def labels_pixels(self) -> bool:
-        """Whether the network predicts a class for every pixel, and so learns from masks."""
+        """Return whether the network predicts a class for every pixel, and so learns from masks."""
         return False
 
     @property
     def has_pretrained_weights(self) -> bool:
-        """Whether `load_pretrained` finds weights."""
+        """Return whether `load_pretrained` finds weights."""
         return False
 
     def load_pretrained(self) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ class SourceSettings(Strict):
 
     @property
     def allows_synthetic(self) -> bool:
-        """Whether images that are marked as synthetic count as real ones here."""
+        """Return whether images that are marked as synthetic count as real ones here."""
         return False
 
 

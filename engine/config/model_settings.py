@@ -67,12 +67,12 @@ class ModelSettings(Strict):
 
     @property
     def takes_prompts(self) -> bool:
-        """Whether the generator reads prompts."""
+        """Return whether the generator reads prompts."""
         return True
 
     @property
     def takes_condition(self) -> bool:
-        """Whether the generator needs the images of the spec's `condition`."""
+        """Return whether the generator needs the images of the spec's `condition`."""
         return False
 
     def check_condition(self, condition: ConditionSpec | None) -> None:

@@ -49,7 +49,7 @@ class TextEncoder:
 
     @cached_property
     def variable_length(self) -> bool:
-        """Whether each embedding has its text's own length, so that the longest text of a batch decides its shape."""
+        """Return whether each embedding has its text's own length; the longest text then decides the batch's shape."""
         return bool(self._names) and isinstance(self._run([""])["prompt_embeds"], list)
 
     def expect(self, prompt: Prompt, adapters: Hashable) -> None:

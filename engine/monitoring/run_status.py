@@ -85,7 +85,7 @@ class RunStatus(Strict):
 
     @property
     def complete(self) -> bool:
-        """Whether every unit is finished."""
+        """Return whether every unit is finished."""
         return self.units_done == self.units
 
     def as_json(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class ImagePrediction:
 
     @property
     def correct(self) -> bool:
-        """Whether the class is correct; for masks, whether the IoU is above one half."""
+        """Return whether the class is correct; for masks, whether the IoU is above one half."""
         return self.quality > _CORRECT_ABOVE
 
 

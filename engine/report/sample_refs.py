@@ -34,7 +34,7 @@ class SampleRef:
 
     @property
     def has_mask(self) -> bool:
-        """Whether a mask is stored beside the image."""
+        """Return whether a mask is stored beside the image."""
         return "mask_classes" in self.row
 
     def pixels(self) -> Pixels:

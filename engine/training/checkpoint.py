@@ -57,7 +57,7 @@ class Checkpoint:
 
     @property
     def is_due(self) -> bool:
-        """Whether `every_seconds` have passed since the last save."""
+        """Return whether `every_seconds` have passed since the last save."""
         return time.monotonic() - self._saved_at >= self.every_seconds
 
     def remove(self) -> None:

@@ -27,7 +27,7 @@ class Replay:
 
     @property
     def equal(self) -> bool:
-        """Whether the encoded bytes are the same."""
+        """Return whether the encoded bytes are the same."""
         return hashlib.sha256(self.stored).digest() == hashlib.sha256(self.made).digest()
 
 

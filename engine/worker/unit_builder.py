@@ -81,7 +81,7 @@ class UnitBuilder:
 
     @property
     def has_batch(self) -> bool:
-        """Whether a batch is due. After a pass over all slots, none is until the last results of the pass are in."""
+        """Return whether a batch is due; after a pass over all slots none is until all its results are in."""
         return bool(self._batches or self._waiting)
 
     def next_batch(self, generator: Generator) -> list[Attempt]:

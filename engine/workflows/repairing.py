@@ -28,8 +28,8 @@ def findings(run: Run) -> Iterator[Finding]:
 
 def find_damage(run: Run) -> Damage:
     """Check every hash, count, label and key of a run."""
-    found = list(findings(run))
-    return Damage(found, _damaged_units(found), sum(finding.shard is None for finding in found))
+    problems = list(findings(run))
+    return Damage(problems, _damaged_units(problems), sum(problem.shard is None for problem in problems))
 
 
 def repair(run: Run, damage: Damage, log: Log) -> None:
@@ -38,9 +38,9 @@ def repair(run: Run, damage: Damage, log: Log) -> None:
     make_units(run, log)
 
 
-def remove_damaged(run: Run, found: Iterable[Finding]) -> list[str]:
+def remove_damaged(run: Run, problems: Iterable[Finding]) -> list[str]:
     """Remove damaged and unfinished units; return the damaged shards' names. No driver may be at work on the run."""
-    names = _damaged_units(found)
+    names = _damaged_units(problems)
     for name in names:
         for end in (STATS_SUFFIX, ".tar", ".parquet"):  # the stats file first: without it the unit counts as unfinished
             run.shards.remove(f"{name}{end}")
@@ -48,5 +48,5 @@ def remove_damaged(run: Run, found: Iterable[Finding]) -> list[str]:
     return names
 
 
-def _damaged_units(found: Iterable[Finding]) -> list[str]:
-    return sorted({finding.shard for finding in found if finding.shard is not None})
+def _damaged_units(problems: Iterable[Finding]) -> list[str]:
+    return sorted({finding.shard for finding in problems if finding.shard is not None})

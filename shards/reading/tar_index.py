@@ -35,8 +35,8 @@ def index_tar(data: TarData, tar: str, members: Members, known: Iterable[TarMemb
     Raises ShardError as `scan_members` does, for a label that is no integer, and for two members of one role.
     """
     samples = _group_by_sample(scan_members(data, tar) if known is None else known, tar, members)
-    complete = {key: found for key, found in samples.items() if "image" in found}
-    rows = [_row(data, f"{tar}: sample {quote_name(key)}", key, found, members) for key, found in complete.items()]
+    complete = {key: by_role for key, by_role in samples.items() if "image" in by_role}
+    rows = [_row(data, f"{tar}: sample {quote_name(key)}", key, by_role, members) for key, by_role in complete.items()]
     incomplete = str(len(samples) - len(complete))
     return pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"incomplete": incomplete})
 

@@ -28,7 +28,7 @@ class TarSample:
 
     @property
     def synthetic(self) -> bool | None:
-        """Whether the .json says that it is synthetic; None if it does not say."""
+        """Return whether the .json says that it is synthetic; None if it does not say."""
         return synthetic_flag(self.metadata)
 
 

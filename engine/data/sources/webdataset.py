@@ -26,7 +26,7 @@ class WebdatasetSettings(FileSourceSettings, MaskedSourceSettings):
 
     @property
     def allows_synthetic(self) -> bool:
-        """Whether the spec takes synthetic images for real ones."""
+        """Return whether the spec takes synthetic images for real ones."""
         return self.synthetic
 
 

@@ -66,8 +66,8 @@ def predict_photos(model: Network, photos: Sequence[RealImage]) -> list[PhotoPre
 
 def accuracy(predictions: Sequence[PhotoPrediction]) -> float | None:
     """Return the share of right predictions, 0 to 1; None if no truth is known."""
-    known = [one for one in predictions if one.truth is not None]
-    return sum(one.truth == one.predicted for one in known) / len(known) if known else None
+    known = [photo for photo in predictions if photo.truth is not None]
+    return sum(photo.truth == photo.predicted for photo in known) / len(known) if known else None
 
 
 def compare_predictions(job: ClassifierJob, photos: Sequence[RealImage]) -> dict[str, Any]:

@@ -159,8 +159,8 @@ def _load_first_weights(network: nn.Module, weights: Mapping[str, Tensor], place
 def _head(network: nn.Module) -> tuple[str, nn.Module]:
     """Return the name of the last layer and the layer. It is linear; in SqueezeNet and U-Net it is a convolution."""
     modules = list(network.named_modules())
-    linear = [one for one in modules if isinstance(one[1], nn.Linear)]
-    last: tuple[str, nn.Module] = (linear or [one for one in modules if isinstance(one[1], nn.Conv2d)])[-1]
+    linear = [named for named in modules if isinstance(named[1], nn.Linear)]
+    last: tuple[str, nn.Module] = (linear or [named for named in modules if isinstance(named[1], nn.Conv2d)])[-1]
     return last
 
 

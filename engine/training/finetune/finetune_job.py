@@ -128,8 +128,8 @@ class _FinetuneJob:
             "priors": list(spec.prior_prompts(task.classes)),
             "split": spec.split,
             "learned": [
-                {"digest": one.digest, "origin": one.origin, "class_name": one.class_name, "split": spec.split}
-                for one in task.images
+                {"digest": image.digest, "origin": image.origin, "class_name": image.class_name, "split": spec.split}
+                for image in task.images
             ],
             **({} if spec.control is None else {"palette": spec.palette}),
             "spec": spec.model_dump(mode="json"),

@@ -67,7 +67,7 @@ def finetune_tasks(spec: FinetuneSpec, splits: Splits) -> tuple[FinetuneTask, ..
             raise DataError(
                 f"data.splits.{spec.split}: holds no image of {name!r}; give it a larger share, or more data"
             )
-    return tuple(FinetuneTask(group, tuple(one for one in images if one.class_name in group)) for group in groups)
+    return tuple(FinetuneTask(group, tuple(image for image in images if image.class_name in group)) for group in groups)
 
 
 def cache_image(pixels: Pixels, prompt: str, size: int, mask: Mask | None = None) -> CachedImage:

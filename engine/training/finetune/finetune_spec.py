@@ -157,4 +157,4 @@ class FinetuneSpec(Strict):
         if self.prior is None:
             return ()
         template = self.prior.prompt
-        return tuple(dict.fromkeys(template.replace("{class}", self.names.get(one, one)) for one in classes))
+        return tuple(dict.fromkeys(template.replace("{class}", self.names.get(name, name)) for name in classes))

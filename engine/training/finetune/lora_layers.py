@@ -63,7 +63,7 @@ class LoraLearner:
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that are trained."""
-        return [one for one in self.model.parameters() if one.requires_grad]
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights by name."""

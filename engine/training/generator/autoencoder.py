@@ -106,7 +106,7 @@ def encode_all(model: Autoencoder, images: NDArray[np.uint8]) -> tuple[Tensor, T
     """Return mean and standard deviation of every image's latent, unscaled, each (N, C, h, w), on the CPU."""
     device = next(model.parameters()).device
     posteriors = [model.encode(to_model(batch, device)).latent_dist for batch in batches(images)]
-    return torch.cat([one.mean.cpu() for one in posteriors]), torch.cat([one.std.cpu() for one in posteriors])
+    return torch.cat([batch.mean.cpu() for batch in posteriors]), torch.cat([batch.std.cpu() for batch in posteriors])
 
 
 @torch.no_grad()

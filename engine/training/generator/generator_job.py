@@ -104,7 +104,7 @@ def _train(
     denoiser = Denoiser(make_unet(spec), make_text_encoder(tokenizer, spec.text, spec.seed)).to(device)
     make_batch = batch_maker(pool, encode_all(autoencoder, pool.images), tokenizer, world.classes, spec)
     loss = train_denoiser(denoiser, make_batch, spec, second, log)
-    parameters = sum(one.numel() for model in (autoencoder, denoiser) for one in model.parameters())
+    parameters = sum(weight.numel() for model in (autoencoder, denoiser) for weight in model.parameters())
     _save(out, autoencoder, denoiser, tokenizer)
     return {"autoencoder_error": error, "denoiser": loss}, parameters
 

@@ -35,7 +35,7 @@ def make_sampler(pipeline: Any, spec: GeneratorSpec, seed: int) -> Sampler:
         for start in range(0, len(prompts), _BATCH):
             chosen = list(prompts[start : start + _BATCH])
             seeds = [derive_seed(seed, purpose, start + place) for place in range(len(chosen))]
-            noise_rngs = [torch.Generator().manual_seed(one) for one in seeds]
+            noise_rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
             images.append(
                 np.rint(pipeline(chosen, generator=noise_rngs, output_type="np", **settings).images * 255).astype(
                     np.uint8
