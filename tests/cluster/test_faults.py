@@ -12,7 +12,7 @@ from tests.conftest import FAKE_MODEL
 
 ALWAYS = (
     "worker SIGKILL three times",
-    "driver SIGKILL and resume",
+    "driver SIGKILL before the card, and resume",
     "Ctrl-C and SIGTERM",
     "two drivers on one output",
     "unit that raises",

@@ -1,56 +1,31 @@
-"""ControlNet: masks that are labels by construction, and edges of real images of rare classes."""
+"""ControlNet: masks that are labels by construction."""
 
 import base64
-import io
 import json
 import shutil
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 
 from engine.cluster.driver import measure
 from engine.config.spec import Spec
-from engine.data.splits import load_splits
 from engine.errors import ModelError
-from engine.generators.generator import Generator, load_generator
+from engine.generators.generator import load_generator
 from engine.report.class_images import read_thumbnails
 from engine.report.write_report import write_report
-from engine.run.run import Run, begin_run, plan_run
+from engine.run.run import Run, begin_run
 from engine.worker.replay import replay
 from engine.worker.runner import run_unit
 from shards.codec import decode_mask, decode_rgb
+from tests.recipes.controlnets import SMALL, begin, make, make_controlnet, models
 from tests.recipes.harness import assert_actors_make_the_same, make_recipe, members, rows, shipped
 from tests.recipes.models import make_sdxl
-from tests.recipes.photos import HALVES, write_photos
 
-SMALL = ("model.steps=2", "model.batch_size=4", "filters=[]", "cluster.gpus_per_actor=0")
-
-
-def make_controlnet(model: Path, folder: Path) -> Path:
-    """Save a ControlNet of random weights for a tiny pipeline."""
-    torch.manual_seed(1)
-    unet = UNet2DConditionModel.from_pretrained(model / "unet")
-    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))  # pixels to latents by 2, not 8
-    for weight in net.parameters():  # a new ControlNet ends in zeros, so that it begins by changing nothing
-        if not weight.any():
-            torch.nn.init.normal_(weight, std=0.3)
-    net.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Return overrides of a spec."""
-    net = make_controlnet(tiny_model, tmp_path_factory.mktemp("net") / "controlnet")
-    return f"model.source={tiny_model}", f"model.controlnet={net}"
+__all__ = ["models"]
 
 
 @pytest.fixture(scope="module")
@@ -58,31 +33,6 @@ def drawn(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     """Run the shipped controlnet-seg.yaml with a small model."""
     small = ("plan.per_class=8", "output.samples_per_shard=8", "output.image.size=32")
     return make_recipe(shipped("controlnet-seg.yaml", *models, *SMALL, *small), tmp_path_factory.mktemp("drawn"))
-
-
-def begin(spec: Spec, folder: Path) -> tuple[Run, Generator]:
-    context = plan_run(spec, folder)
-    return begin_run(context, folder), load_generator(spec.model, spec.output.image, spec.cluster)
-
-
-def make(spec: Spec, folder: Path) -> tuple[Run, list[np.ndarray]]:
-    """Make every unit here; also gives every control image that reached the ControlNet, uint8, in order of slots."""
-    run, generator = begin(spec, folder)
-    seen: list[np.ndarray] = []
-
-    def look(_net: object, _args: object, named: dict[str, Any]) -> None:
-        control = named["controlnet_cond"]
-        seen.append((control.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
-
-    generator._pipe.pipeline.controlnet.register_forward_pre_hook(look, with_kwargs=True)  # type: ignore[attr-defined]
-    controls: list[np.ndarray] = []
-    for number in run.pending():
-        seen.clear()
-        run_unit(run.context, number, generator, run.shards)
-        size, steps = spec.model.batch_size, 2
-        batches = [step[:size] for step in seen[::steps]]  # without the second half, of the negative prompts
-        controls += list(np.concatenate(batches)[: len(run.context.plan.unit(number))])
-    return run, controls
 
 
 def masks(run: Run) -> list[np.ndarray]:
@@ -202,41 +152,6 @@ def test_an_image_follows_its_layout(models: tuple[str, ...], layouts: Path, tmp
     assert (combined != without).any(axis=(1, 2, 3)).all()
 
 
-@pytest.fixture(scope="module")
-def edged(models: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """controlnet-canny.yaml as it is shipped, small; and its photos."""
-    folder = tmp_path_factory.mktemp("edged")
-    photos = write_photos(folder / "photos", {"cat": 40, "frog": 8, "ship": 12})
-    small = ("plan.per_class=12", "plan.only_below=10", "output.samples_per_shard=8", "output.image.size=null")
-    frame = ("model.width=32", "model.height=32", HALVES, f"data.path={photos}")
-    return make_recipe(shipped("controlnet-canny.yaml", *models, *SMALL, *small, *frame), folder), photos
-
-
-def test_edges_are_those_of_the_own_train_images(edged: tuple[Run, Path], tmp_path: Path) -> None:
-    run, photos = edged
-    assert dict(zip(run.context.plan.classes, run.context.plan.quotas, strict=True)) == {
-        "cat": 0,
-        "frog": 12,
-        "ship": 12,
-    }
-    assert run.context.spec.data is not None
-    train = {image.digest for image in load_splits(run.context.spec.data).train}
-    known = {sha256(path.read_bytes()).hexdigest(): path for path in photos.glob("*/*.png")}
-    again, controls = make(run.context.spec, tmp_path / "run")
-    used = Counter()
-    for row, control in zip(rows(again), controls, strict=True):
-        path = known[row["source"]]
-        assert row["source"] in train
-        assert path.parent.name == row["class_name"]
-        used[path] += 1
-        edges = cv2.Canny(np.asarray(Image.open(io.BytesIO(path.read_bytes()))), 100, 200)
-        assert np.array_equal(control, np.repeat(edges[..., None], 3, axis=2))
-        assert 0 < (edges > 0).mean() < 0.6
-    assert Counter(used.values()) == {3: 4, 2: 6}
-    stored = list((again.store.local / "assets").rglob("*.tar"))
-    assert len(stored) == 1, "only the rare classes' images are kept"
-
-
 def test_sdxl_and_what_does_not_fit_it(models: tuple[str, ...], tiny_model: Path, tmp_path: Path) -> None:
     sdxl = make_sdxl(tmp_path / "sdxl")
     net = make_controlnet(sdxl, tmp_path / "net")
@@ -256,8 +171,3 @@ def test_sdxl_and_what_does_not_fit_it(models: tuple[str, ...], tiny_model: Path
 
 def test_actors_make_the_same_bytes(drawn: Run, tmp_path: Path) -> None:
     assert_actors_make_the_same(drawn, tmp_path)
-
-
-@pytest.mark.slow
-def test_actors_make_the_same_bytes_from_edges(edged: tuple[Run, Path], tmp_path: Path) -> None:
-    assert_actors_make_the_same(edged[0], tmp_path)

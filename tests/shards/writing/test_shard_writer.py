@@ -49,7 +49,7 @@ def test_the_index_has_keys_that_the_metadata_lacks(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "00000") as writer:
         for key in "ab":
             writer.add(Sample(key, b"image", "png", 0, {"prompt": ""}))
-        with pytest.raises(ShardError, match="^c: field 'prompt' is int"):
+        with pytest.raises(ShardError, match=r"^c: field 'prompt' is int"):
             writer.add(Sample("c", b"image", "png", 0, {"prompt": 1}))
         writer.publish()
     assert pq.read_table(tmp_path / "00000.parquet")["key"].to_pylist() == ["a", "b"]

@@ -1,4 +1,4 @@
-"""Training on colour: the pool of the shipped CIFAR-10 spec, and a small model that learns words of colour."""
+"""Training on colour: a small model that learns words of colour."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,11 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from engine.config.spec_file import load_as
-from engine.data.splits import load_splits
-from engine.training.generator.augmentation_pool import load_world, make_pool
 from engine.training.generator.generator_job import train_generator
 from engine.training.generator.generator_spec import GeneratorSpec
 from engine.training.generator.image_attributes import Rgb, measure
 from engine.training.generator.sample_quality import make_sampler
-from tests.optional import CIFAR10, needs_cifar10
 
-ROOT = Path(__file__).parents[4]
 SMALL = {
     "name": "shapes",
     "seed": 3,
@@ -91,24 +86,3 @@ def test_a_colour_word_changes_the_colour(trained: tuple[GeneratorSpec, Path]) -
         return float(np.mean([measure(image, ["warmth"])["warmth"] for image in images]))
 
     assert warmth("warm") > warmth("cool") + 0.15
-
-
-@needs_cifar10
-def test_the_pool_of_cifar10_is_its_world_in_colour_and_mirrored() -> None:
-    shipped = load_as(GeneratorSpec, ROOT / "jobs/specs/cifar10-generator.yaml")
-    part = {"source": "parquet", "path": str(CIFAR10 / "test.parquet")}
-    part["splits"] = {"world": 0.03, "train": 0.17, "validation": 0.4, "test": 0.4}  # type: ignore[assignment]
-    data = type(shipped.data).model_validate_json(json.dumps(part))
-    world = load_world(load_splits(data), shipped.size)
-    pool = make_pool(world, shipped.attributes, shipped.pool, shipped.seed)
-    assert pool.images.shape == (600, 32, 32, 3)
-    assert np.array_equal(pool.images[0::2], world.images)
-    assert np.array_equal(pool.images[1::2], world.images[:, :, ::-1])
-    assert set(shipped.captions.aliases) < set(world.classes)
-    for attribute in shipped.attributes:
-        values = [words[attribute] for words in pool.words]
-        assert len(set(values)) == 3
-        assert all(180 <= values.count(word) <= 220 for word in set(values)), attribute
-    levels = np.array([measure(image, ["saturation"])["saturation"] for image in pool.images])
-    saturation = np.array([words["saturation"] for words in pool.words])
-    assert levels[saturation == "vivid"].mean() > 2 * levels[saturation == "muted"].mean()
