@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 LONGEST_FIRST = ("tests/cluster", "tests/end_to_end", "tests/recipes", "tests/clients", "tests/engine", "tests/jobs")
 
 # A pause of a shared machine does not falsify a property, so there is no deadline.
-hypothesis.settings.register_profile("shardmill", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("shardmill", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("shardmill")
 
 # Hub clients must not ask the network, and Ray must not send statistics, also in the processes that tests start.

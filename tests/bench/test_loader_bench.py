@@ -124,6 +124,7 @@ def test_buffers_still_take_in_samples_when_the_clock_stops(workload: Workload, 
     assert timed_until + max(1, workers) * workload.buffer(workers) < workload.count
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_once_for_its_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     monkeypatch.setattr(environment, "REQUIREMENTS", requirements)

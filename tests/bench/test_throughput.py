@@ -295,6 +295,7 @@ def test_the_listing_of_a_run_leaves_what_is_not_finished(tmp_path: Path) -> Non
     assert read.values[0] > 0
 
 
+@pytest.mark.slow
 def test_everything_for_a_gpu_runs_at_tiny_sizes_on_a_cpu(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     assert command.main("gpu", ["first", "turbo", "B4", "fast"], None, file, quick=True) == 0

@@ -1,4 +1,4 @@
-"""Rows of the fault matrix with one actor: five of them always, all others with `make test-slow`."""
+"""Rows of the fault matrix with one actor: three of them always, all others with `make test-slow`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +13,6 @@ from tests.conftest import FAKE_MODEL
 ALWAYS = (
     "worker SIGKILL three times",
     "driver SIGKILL before the card, and resume",
-    "Ctrl-C and SIGTERM",
-    "two drivers on one output",
     "unit that raises",
 )
 

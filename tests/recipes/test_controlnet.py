@@ -169,5 +169,6 @@ def test_sdxl_and_what_does_not_fit_it(models: tuple[str, ...], tiny_model: Path
             load_generator(spec.model, spec.output.image, spec.cluster)
 
 
+@pytest.mark.slow
 def test_actors_make_the_same_bytes(drawn: Run, tmp_path: Path) -> None:
     assert_actors_make_the_same(drawn, tmp_path)

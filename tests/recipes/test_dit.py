@@ -13,7 +13,7 @@ from bench.tiny_pipeline import make_vae
 from engine.config.spec import Spec
 from engine.errors import ModelError, SpecError
 from engine.generators.generator import Generator, Request, load_generator
-from engine.run.run import plan_run
+from engine.run.run import Run, plan_run
 from engine.types import Prompt
 from tests.recipes.harness import assert_actors_make_the_same, make_recipe, rows, shipped
 
@@ -53,15 +53,23 @@ def requests_of(spec: Spec, *names: str) -> list[Request]:
     return [Request(none, labels[name], name, seed) for seed, name in enumerate(names, start=2**62)]
 
 
-def test_recipe(dit: Path, tmp_path: Path) -> None:
-    run = make_recipe(spec_of(dit), tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(dit: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_recipe(spec_of(dit), tmp_path_factory.mktemp("dit") / "run")
+
+
+def test_samples_state_class_pipeline_licence_and_settings(run: Run) -> None:
     for row in rows(run):
         assert (row["prompt"], row["negative_prompt"], row["strategy"], row["source"]) == ("", "", "class", "")
         assert (row["pipeline"], row["scheduler"]) == ("DiTPipeline", "DDIMScheduler")
         assert (row["license"], row["generation"]) == ("cc-by-nc-4.0", 1)
         assert (row["width"], row["height"]) == (16, 16)
         assert json.loads(row["settings"]) == {"steps": 3, "guidance": 4.0}
-    assert_actors_make_the_same(run, tmp_path / "actors")
+
+
+@pytest.mark.slow
+def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    assert_actors_make_the_same(run, tmp_path)
 
 
 def test_images_are_those_of_the_plain_pipeline(dit: Path) -> None:

@@ -52,5 +52,6 @@ def test_what_a_sample_says_of_its_model(run: Run) -> None:
     assert '"guidance": 6.5' in row["settings"]
 
 
+@pytest.mark.slow
 def test_actors_make_the_same_bytes(run: Run, tmp_path: Path) -> None:
     assert_actors_make_the_same(run, tmp_path)
