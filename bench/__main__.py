@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     faults = names.add_parser("faults", help="what breaks in clusters, done to real runs")
     long_run = names.add_parser("long-run", help="many images to an object store, with kills")
     control = names.add_parser("control-plane", help="the driver with 1,000 simulated actors and 10,000,000 images")
-    experiments = [names.add_parser(name, help=one.told) for name, one in EVIDENCE.items()]
+    experiments = [names.add_parser(name, help=one.what) for name, one in EVIDENCE.items()]
     for one in experiments:
         one.add_argument("--spec", metavar="FILE", help="another one than for CIFAR-10")
         one.add_argument(

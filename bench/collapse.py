@@ -25,14 +25,14 @@ Interval = tuple[float, float, float]
 
 
 def main(out: Path, work: Path | None) -> None:
-    found = {arm: _arm(arm) for arm in ARMS}
-    summary = {arm: summarise([[one for one, _ in seed] for seed in seeds]) for arm, seeds in found.items()}
+    seeds_by_arm = {arm: _arm(arm) for arm in ARMS}
+    summary = {arm: summarise([[one for one, _ in seed] for seed in seeds]) for arm, seeds in seeds_by_arm.items()}
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "protocol": {"samples": SAMPLES, "generations": GENERATIONS, "seeds": SEEDS, "components": len(TRUTH.weights)},
         "arms": {
             arm: {"mean_and_ci95": summary[arm], "seeds": [[asdict(seed[at][0]) for at in SHOWN] for seed in seeds]}
-            for arm, seeds in found.items()
+            for arm, seeds in seeds_by_arm.items()
         },
         "commands": ["python -m bench collapse --out bench/results"],
         "machine": machine(),
@@ -40,16 +40,16 @@ def main(out: Path, work: Path | None) -> None:
     (out / "collapse.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
     table = _table(summary, content["machine"])
     (out / "collapse.md").write_text(table, encoding="utf-8")
-    _plot(summary, {arm: seeds[0] for arm, seeds in found.items()}, out / "collapse.png")
+    _plot(summary, {arm: seeds[0] for arm, seeds in seeds_by_arm.items()}, out / "collapse.png")
     print(table)
 
 
 def _arm(arm: str) -> list[Trajectory]:
-    found = []
+    seeds = []
     for seed in range(SEEDS):
-        found.append(list(refit_generations(TRUTH, SAMPLES, GENERATIONS, seed, accumulate=arm == "accumulate")))
+        seeds.append(list(refit_generations(TRUTH, SAMPLES, GENERATIONS, seed, accumulate=arm == "accumulate")))
         print(f"{arm}: seed {seed + 1} of {SEEDS}", file=sys.stderr)
-    return found
+    return seeds
 
 
 def summarise(seeds: Sequence[Sequence[Generation]]) -> dict[str, list[Interval]]:
@@ -65,7 +65,10 @@ def _values(seeds: Sequence[Sequence[Generation]], measure: str) -> NDArray[np.f
 
 def _intervals(values: NDArray[np.float64], drawn: NDArray[np.int64]) -> list[Interval]:
     low, high = np.percentile(values[drawn].mean(axis=1), (2.5, 97.5), axis=0)
-    return [tuple(float(f"{one:.5g}") for one in found) for found in zip(values.mean(axis=0), low, high, strict=True)]
+    return [
+        tuple(float(f"{value:.5g}") for value in mean_and_range)
+        for mean_and_range in zip(values.mean(axis=0), low, high, strict=True)
+    ]
 
 
 def _table(summary: Mapping[str, Mapping[str, Sequence[Interval]]], made_on: object) -> str:
@@ -85,8 +88,8 @@ def _table(summary: Mapping[str, Mapping[str, Sequence[Interval]]], made_on: obj
     return "\n".join([*lines, "", f"Machine: {json.dumps(made_on)}", ""])
 
 
-def _cell(found: Interval) -> str:
-    mean, low, high = (f"{one:,.0f}" if found[0] > 100 else f"{one:.2f}" for one in found)
+def _cell(interval: Interval) -> str:
+    mean, low, high = (f"{one:,.0f}" if interval[0] > 100 else f"{one:.2f}" for one in interval)
     return f"{mean} ({low} to {high})"
 
 
@@ -100,9 +103,9 @@ def _plot(
     FigureCanvasAgg(figure)
     grid = figure.subplots(3, 3)
     for axes, (name, title) in zip(grid[0], MEASURES.items(), strict=True):
-        for arm, told in ARMS.items():
+        for arm, title in ARMS.items():
             mean, low, high = np.array(summary[arm][name]).T
-            axes.plot(mean, color=_COLOURS[arm], label=told)
+            axes.plot(mean, color=_COLOURS[arm], label=title)
             axes.fill_between(range(len(mean)), low, high, color=_COLOURS[arm], alpha=0.2, linewidth=0)
         axes.set(title=title, xlabel="generation", yscale="log" if name == "divergence" else "linear")
         axes.grid(alpha=0.3)

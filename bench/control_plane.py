@@ -1,4 +1,4 @@
-"""What 1,000 actors and 10,000,000 images ask of the driver and of the store: on paper, with figures measured in code.
+"""The load of 1,000 actors and 10,000,000 images on driver and store: calculated from measured figures.
 
 The driver is the real one, over 10,000 units. Its actors are simulated: calls to one asynchronous Ray actor, which wait
 for about a second each and give the stats of a real unit. So each unit goes through Ray and through the driver's loop,
@@ -31,7 +31,7 @@ from shards.stats import STATS_SUFFIX, Stats
 
 ACTORS, IMAGES, PER_SHARD = 1_000, 10_000_000, 1_000
 IMAGES_PER_S = 10.0
-"""Of a real actor, on paper: 512x512 images at a few steps on one GPU."""
+"""Images per second of a real actor, assumed: 512x512 images at a few steps on one GPU."""
 _UNIT_S = 1.0
 _TRIED = 3
 _PUTS_AT_ONCE = 16
@@ -42,14 +42,14 @@ def main(out: Path, work: Path | None) -> None:
         folder = Path(temporary)
         with store.environment(SHARDMILL_CACHE=str(folder / "cache")):
             store.make_bucket("large")
-            stats, asked = _real_units(folder, store)
+            stats, requests_per_unit = _real_units(folder, store)
             driver = drive(_begin(folder, folder / "run", IMAGES), stats)
             listing = {
                 "folder": _resume(_begin(folder, folder / "run", IMAGES), stats, lambda: 0),
                 "S3": _resume(_begin(folder, "s3://large/run", IMAGES), stats, lambda: len(store.asked())),
             }
-    result = {"actors": ACTORS, "images": IMAGES, "units": IMAGES // PER_SHARD, "requests_per_unit": asked}
-    result |= {"driver": driver, "resume": listing, "on_paper": _paper(driver, asked), "machine": machine()}
+    result = {"actors": ACTORS, "images": IMAGES, "units": IMAGES // PER_SHARD, "requests_per_unit": requests_per_unit}
+    result |= {"driver": driver, "resume": listing, "on_paper": _paper(driver, requests_per_unit), "machine": machine()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "control_plane.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (out / "control_plane.md").write_text(_table(result), encoding="utf-8")
@@ -80,7 +80,7 @@ def _real_units(folder: Path, store: S3) -> tuple[Stats, dict[str, float]]:
 
 
 def drive(run: Run, stats: Stats) -> dict[str, float]:
-    """What the driver takes for every unit of a run, in seconds of a core and in memory."""
+    """Measure what the driver takes for a unit, in seconds of a core and in memory."""
     import ray
 
     from engine.cluster import driver
@@ -154,15 +154,15 @@ def _ray_alone(simulator: Any, units: int) -> float:
 
 
 def _resume(run: Run, stats: Stats, requests: Callable[[], int]) -> dict[str, float]:
-    """What going on costs once every unit is finished: to tell that nothing is left, and to count what was made."""
+    """Measure resuming a finished run: listing that nothing is left, and counting what was made."""
     _pretend(run, stats)
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for name, act in (("list", run.pending), ("read_stats", run.stats)):
         before, began = requests(), time.monotonic()
         act()
-        found[f"{name}_s"] = round(time.monotonic() - began, 2)
-        found[f"{name}_requests"] = max(0, requests() - before)
-    return found
+        result[f"{name}_s"] = round(time.monotonic() - began, 2)
+        result[f"{name}_requests"] = max(0, requests() - before)
+    return result
 
 
 def _pretend(run: Run, stats: Stats) -> None:
@@ -181,28 +181,30 @@ def _pretend(run: Run, stats: Stats) -> None:
         list(pool.map(finish, range(plan.n_units)))
 
 
-def _paper(driver: dict[str, float], asked: dict[str, float]) -> dict[str, float]:
-    """What follows for actors of a given rate."""
+def _paper(driver: dict[str, float], requests_per_unit: dict[str, float]) -> dict[str, float]:
+    """Calculate the load of actors with a given rate."""
     units_per_s = ACTORS * IMAGES_PER_S / PER_SHARD
     return {
         "images_per_s_of_an_actor": IMAGES_PER_S,
         "hours": round(IMAGES / (ACTORS * IMAGES_PER_S) / 3600, 2),
         "units_per_s": units_per_s,
         "share_of_a_core": round(units_per_s * driver["cpu_ms_per_unit"] / 1000, 3),
-        "requests_per_s": round(units_per_s * sum(asked.values()), 1),
+        "requests_per_s": round(units_per_s * sum(requests_per_unit.values()), 1),
         "actors_at_a_full_core": round(1000 / driver["cpu_ms_per_unit"] / (IMAGES_PER_S / PER_SHARD)),
     }
 
 
 def _table(result: dict[str, Any]) -> str:
     paper, driver, resume = result["on_paper"], result["driver"], result["resume"]
-    asked = ", ".join(f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items()))
+    requests_per_unit = ", ".join(
+        f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items())
+    )
     rows = {
         "driver, CPU for a unit": f"{driver['cpu_ms_per_unit']:g} ms",
         "Ray alone, for the same calls": f"{driver['ray_alone_ms_per_unit']:g} ms",
         "driver, most units/s on this machine": f"{driver['units_per_s']:,g}",
         "driver, memory grown over the run": f"{driver['memory_grown_mb']:g} MB",
-        "store, requests for a unit": asked,
+        "store, requests for a unit": requests_per_unit,
         "resume, listing a folder": f"{resume['folder']['list_s']:g} s",
         "resume, listing S3 (moto)": f"{resume['S3']['list_s']:g} s, {resume['S3']['list_requests']:g} requests",
         "counting what was made, a folder": f"{resume['folder']['read_stats_s']:g} s",

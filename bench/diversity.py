@@ -1,4 +1,4 @@
-"""What the wording of prompts does, at the same count: one prompt a class, templates, templates and attributes.
+"""The effect of the wording of prompts, with as many images: one prompt a class, templates, templates and attributes.
 
 Diversity in the features of a classifier trained on real images; how much of the space of attributes the images cover,
 measured on their pixels; and the accuracy on real validation of classifiers that are trained on them.
@@ -40,7 +40,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "templates": {"templates": list(TEMPLATES), "attributes": {}},
     "templates and attributes": {},
 }
-"""What each arm has instead of the prompts of the spec."""
+"""The prompts of each arm, in place of the spec's."""
 
 
 def main(out: Path, work: Path | None) -> None:
@@ -68,24 +68,24 @@ def _make(run: Path, prompts: dict[str, Any]) -> None:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     runs = {name: load_run(folder / name) for name in ARMS}
-    real, *found = compare_diversity(runs)
+    real, *compared = compare_diversity(runs)
     rows = [_row("real (world split)", real, folder / next(iter(ARMS)) / "real" / "world", None)]
-    for name, one in zip(ARMS, found, strict=True):
+    for name, one in zip(ARMS, compared, strict=True):
         rows.append(_row(name, one, folder / name / "shards", SweepResult.read(runs[name].store)))
     return rows
 
 
-def _row(name: str, found: Diversity, shards: Path, sweep: SweepResult | None) -> dict[str, Any]:
+def _row(name: str, compared: Diversity, shards: Path, sweep: SweepResult | None) -> dict[str, Any]:
     arms = {} if sweep is None else sweep.by_alpha
     accuracy = {str(alpha): arm.quality_per_seed for alpha, arm in arms.items() if alpha in (0.0, *ALPHAS)}
     return {
         "arm": name,
-        "images": found.images,
-        "distinct_prompts_of_a_class": found.prompts,
-        "distance": found.distance,
-        "vendi": found.vendi,
-        "encoded_of_a_class": found.encoded,
-        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), found.encoded),
+        "images": compared.images,
+        "distinct_prompts_of_a_class": compared.prompts,
+        "distance": compared.distance,
+        "vendi": compared.vendi,
+        "encoded_of_a_class": compared.encoded,
+        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), compared.encoded),
         "accuracy": accuracy,
     }
 
@@ -104,8 +104,8 @@ def coverage(stream: ShardStream, count: int) -> float:
 
 
 def _thresholds() -> tuple[Thresholds, int]:
-    told = json.loads((ROOT / "engine/embedded/digits/attributes.json").read_text(encoding="utf-8"))
-    cuts = {name: tuple((low, high) for low, high in one["cuts"].values()) for name, one in told.items()}
+    attributes = json.loads((ROOT / "engine/embedded/digits/attributes.json").read_text(encoding="utf-8"))
+    cuts = {name: tuple((low, high) for low, high in one["cuts"].values()) for name, one in attributes.items()}
     return Thresholds(cuts), len(next(iter(cuts.values())))
 
 
@@ -118,10 +118,10 @@ def _table(rows: Sequence[dict[str, Any]], made_on: object) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        told = f"{row['distinct_prompts_of_a_class']:.0f}" if row["accuracy"] else ""
+        prompts = f"{row['distinct_prompts_of_a_class']:.0f}" if row["accuracy"] else ""
         accuracy = [_spread(row["accuracy"].get(str(alpha))) for alpha in ALPHAS]
         lines.append(
-            f"| {row['arm']} | {row['images']:,} | {told} | {row['distance']:.3f} | {row['vendi']:.2f} "
+            f"| {row['arm']} | {row['images']:,} | {prompts} | {row['distance']:.3f} | {row['vendi']:.2f} "
             f"| {100 * row['attribute_coverage']:.0f}% | {' | '.join(accuracy)} |"
         )
     baseline = rows[1]["accuracy"]["0.0"]

@@ -30,10 +30,10 @@ from shards.storage.manifest import read_all_stats
 class Evidence:
     """An experiment.
 
-    spec: its default. runs: what the generators that are compared differ in, as overrides of the spec, by name.
+    what: a description. spec: the default one. runs: overrides of the spec for each generator that is compared, by name.
     """
 
-    told: str
+    what: str
     spec: str
     runs: Mapping[str, Sequence[str]]
 
@@ -67,13 +67,13 @@ def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: S
     evidence = EVIDENCE[name]
     with TemporaryDirectory() as folder:
         place = work or Path(folder)
-        commands, found = [], {}
+        commands, runs = [], {}
         for one, more in evidence.runs.items():
             run = place / "-".join([name, *one.split()])
             commands.append(_experiment(spec or evidence.spec, run, [*more, *overrides]))
-            found[one] = load_run(str(run))
-        sweeps = {name: result for name, run in found.items() if (result := SweepResult.read(run.store)) is not None}
-        content = content_of(evidence, found, sweeps, commands)
+            runs[one] = load_run(str(run))
+        sweeps = {name: result for name, run in runs.items() if (result := SweepResult.read(run.store)) is not None}
+        content = content_of(evidence, runs, sweeps, commands)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     text = table(name, content)
@@ -84,16 +84,16 @@ def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: S
 
 def _experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
     """Run it; gives the command without this machine's folders."""
-    told = [part for one in overrides for part in ("--set", one)]
-    line = [sys.executable, "-m", "jobs", "experiment", spec, "--out", str(run.absolute()), *told]
+    settings = [part for override in overrides for part in ("--set", override)]
+    line = [sys.executable, "-m", "jobs", "experiment", spec, "--out", str(run.absolute()), *settings]
     subprocess.run(line, cwd=ROOT, check=True)
-    return shlex.join(["python", "-m", "jobs", "experiment", spec, "--out", f"runs/{run.name}", *told])
+    return shlex.join(["python", "-m", "jobs", "experiment", spec, "--out", f"runs/{run.name}", *settings])
 
 
 def content_of(
-    evidence: Evidence, found: Mapping[str, Run], sweeps: Mapping[str, SweepResult], commands: Sequence[str]
+    evidence: Evidence, runs: Mapping[str, Run], sweeps: Mapping[str, SweepResult], commands: Sequence[str]
 ) -> dict[str, Any]:
-    first = next(iter(found.values()))
+    first = next(iter(runs.values()))
     arms = [
         {**_arm(arm), "name": ": ".join(part for part in (generator, arm.name) if part)}
         for generator, sweep in sweeps.items()
@@ -103,7 +103,7 @@ def content_of(
         "protocol": _protocol(evidence, first, next(iter(sweeps.values()))),
         "arms": arms,
         "verdict": {one or "all": verdict(sweep) for one, sweep in sweeps.items()},
-        "generator": {one or "all": _generator(run) for one, run in found.items()},
+        "generator": {one or "all": _generator(run) for one, run in runs.items()},
         "commands": list(commands),
         "machine": machine(),
     }
@@ -126,7 +126,7 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
 def _protocol(evidence: Evidence, run: Run, sweep: SweepResult) -> dict[str, Any]:
     plan, spec = run.context.plan, run.context.spec
     return {
-        "what": evidence.told,
+        "what": evidence.what,
         "measured": f"{METRIC_NAMES[sweep.metric]} on {sweep.real_images['validation']:,} real validation images; 95% "
         "intervals by a paired bootstrap over seeds and images",
         "real_train_of_each_class": dict(zip(plan.classes, plan.real, strict=True)),
@@ -150,15 +150,15 @@ def _generator(run: Run) -> dict[str, Any]:
 
 
 def _training(run: Run) -> dict[str, Any] | None:
-    """How the generator was made, where we made it."""
+    """Return the record of the generator's training, if its folder has one."""
     part = next(iter(run.context.spec.model.parts))
     file = (local_folder(part) or Path()) / "training.json"
     if not file.is_file():
         return None
-    told = json.loads(file.read_text(encoding="utf-8"))
-    found = {key: told[key] for key in ("revision", "world_images", "device") if key in told}
-    quality = {key: value for key, value in told.get("quality", {}).items() if key != "adherence"}
-    return {**found, **quality, **{key: told["spec"].get(key) for key in ("autoencoder", "denoiser")}}
+    record = json.loads(file.read_text(encoding="utf-8"))
+    facts = {key: record[key] for key in ("revision", "world_images", "device") if key in record}
+    quality = {key: value for key, value in record.get("quality", {}).items() if key != "adherence"}
+    return {**facts, **quality, **{key: record["spec"].get(key) for key in ("autoencoder", "denoiser")}}
 
 
 def table(name: str, content: Mapping[str, Any]) -> str:
@@ -175,12 +175,12 @@ def table(name: str, content: Mapping[str, Any]) -> str:
         lift = arm["accuracy"] - base[arm["name"].rpartition(": ")[0]]
         cells = (_cell(arm[key], arm["ci95"][key]) for key in ("accuracy", "macro_f1"))
         lines.append(f"| {arm['name']} | {' | '.join(cells)} | {_cell(lift, arm['ci95']['lift'], '+')} |")
-    told = yaml.safe_dump({key: protocol[key] for key in protocol if key not in ("what", "measured")}, sort_keys=False)
-    commands = "\n".join(content["commands"])
-    machine_told = json.dumps({"generator": content["generator"], "machine": content["machine"]})
-    return "\n".join(
-        [*lines, "", "```yaml", told.strip(), "```", "", "```console", commands, "```", "", machine_told, ""]
+    settings = yaml.safe_dump(
+        {key: protocol[key] for key in protocol if key not in ("what", "measured")}, sort_keys=False
     )
+    commands = "\n".join(content["commands"])
+    facts = json.dumps({"generator": content["generator"], "machine": content["machine"]})
+    return "\n".join([*lines, "", "```yaml", settings.strip(), "```", "", "```console", commands, "```", "", facts, ""])
 
 
 def _cell(mean: float | None, interval: Sequence[float] | None, sign: str = "") -> str:

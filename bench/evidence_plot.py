@@ -82,8 +82,8 @@ def _confusions(sweep: SweepResult) -> list[ArmResult]:
 
 
 def _confusion(axes: Axes, arm: ArmResult, classes: Sequence[str], name: str) -> None:
-    found = np.array(arm.confusion, float)
-    share = found / np.maximum(found.sum(axis=1, keepdims=True), 1)
+    confusion = np.array(arm.confusion, float)
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
     axes.set_yticks(range(len(classes)), classes, fontsize=7)

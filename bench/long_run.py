@@ -36,7 +36,7 @@ _DAY_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Moment:
-    """What was measured at a time: finished units, and resident memory of the driver and of its largest actor."""
+    """The measurements at one time: finished units, and resident memory of the driver and of its largest actor."""
 
     at_s: float
     units: int
@@ -75,7 +75,7 @@ class Disturbed:
             time.sleep(_LOOK_EVERY_S)
 
     def killed(self, what: str) -> int:
-        """How often."""
+        """Return the number of kills."""
         return sum(one == what for _, one in self.kills)
 
     def _command(self) -> Driver:
@@ -118,15 +118,15 @@ def measure(folder: Path, store: S3, images: int, kill_every_s: float) -> dict[s
     with _scene(spec, Bucket(store, "long", folder / "cache"), folder / "disturbed") as scene:
         disturbed = Disturbed(scene, len(reference.keys), kill_every_s)
         disturbed.run()
-        asked = Counter(f"{one.method} {_kind(one.path)}" for one in store.asked())
-        wrong, found = list(problems(scene, reference, ())), sha256(scene.place)
+        requests = Counter(f"{one.method} {_kind(one.path)}" for one in store.asked())
+        wrong, shas = list(problems(scene, reference, ())), sha256(scene.place)
     disturbed_s = disturbed.curve[-1].at_s
     return {
         "images": images,
         "worker_kills": disturbed.killed("actor"),
         "driver_kills": disturbed.killed("driver"),
         "verify_ok": not any("verify" in problem for problem in wrong),
-        "hash_equal": digest(found) == digest(reference.sha256),
+        "hash_equal": digest(shas) == digest(reference.sha256),
         "images_per_second": round(images / disturbed_s, 1),
         "driver_peak_mb": max(moment.driver_mb for moment in disturbed.curve),
         "started": started,
@@ -138,8 +138,8 @@ def measure(folder: Path, store: S3, images: int, kill_every_s: float) -> dict[s
         "disturbed_s": disturbed_s,
         "kill_every_s": kill_every_s,
         "sha256_undisturbed": digest(reference.sha256),
-        "sha256": digest(found),
-        "requests": dict(asked.most_common()),
+        "sha256": digest(shas),
+        "requests": dict(requests.most_common()),
         "kills": disturbed.kills,
         "curve": [asdict(moment) for moment in disturbed.curve],
     }
@@ -174,14 +174,14 @@ def _megabytes(pid: int) -> float:
 
 
 def _kind(path: str) -> str:
-    """What a request is about: the ending of a file's name, or a listing."""
+    """Return the kind of object that a request is about: the ending of a file's name, or a listing."""
     name = path.rpartition("/")[2]
     return next((kind for kind in ("_stats.json", ".tar", ".parquet") if name.endswith(kind)), "others")
 
 
-def digest(found: Mapping[str, str]) -> str:
+def digest(shas: Mapping[str, str]) -> str:
     """One SHA-256 for those of all files, with their names."""
-    return hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in sorted(found.items())).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in sorted(shas.items())).encode()).hexdigest()
 
 
 def _table(result: Mapping[str, Any]) -> str:

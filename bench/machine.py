@@ -1,4 +1,4 @@
-"""What a measurement was made on and with."""
+"""The machine and the versions that a measurement was made with."""
 
 import os
 import platform
@@ -40,17 +40,17 @@ class Stolen:
 
 
 def _ticks(path: Path = Path("/proc/stat")) -> tuple[int, int]:
-    """Of all cores since the system began, and those of them that were stolen (proc_stat(5)); zeros elsewhere."""
+    """Return the ticks of all cores since the start, and the stolen ones (proc_stat(5)); zeros without that file."""
     counted = [int(word) for word in path.read_text().split("\n")[0].split()[1:9]] if path.is_file() else []
     return sum(counted), counted[7] if len(counted) == 8 else 0
 
 
 def _gpu() -> dict[str, object]:
-    found = _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
-    if not found:
+    lines = _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
+    if not lines:
         return {}
-    name, _, driver = found[0].partition(", ")
-    return {"gpu": name, "gpus": len(found), "driver": driver}
+    name, _, driver = lines[0].partition(", ")
+    return {"gpu": name, "gpus": len(lines), "driver": driver}
 
 
 def _version(package: str) -> str:
@@ -61,7 +61,7 @@ def _version(package: str) -> str:
 
 
 def _said(program: str, *arguments: str) -> str:
-    """What a program prints; nothing where it is missing or fails."""
+    """Return the output of a program; "" if it is missing or fails."""
     path = shutil.which(program)
     if path is None:
         return ""
@@ -70,7 +70,7 @@ def _said(program: str, *arguments: str) -> str:
 
 
 def _of_cpu(name: str) -> str:
-    """What the system says of its first processor; nothing where it says nothing."""
+    """Return a field of the first processor in /proc/cpuinfo; "" if it is missing."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

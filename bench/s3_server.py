@@ -95,7 +95,7 @@ class S3:
         self._control(ignores=ignore)
 
     def names(self, bucket: str, prefix: str = "") -> list[str]:
-        """What follows a prefix in the keys that begin with it."""
+        """Return the rest of each key that begins with a prefix."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", [])]
 

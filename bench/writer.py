@@ -94,7 +94,7 @@ def _compare(folder: Path, samples: Sequence[Sample], per_shard: int) -> list[di
                 rates[name].append(len(samples) / (time.perf_counter() - started))
                 content += [_content(Path(place))] if turn == 0 else []
         assert all(one == content[0] for one in content), "the systems wrote different files"
-    medians = {name: statistics.median(found[1:]) for name, found in rates.items()}
+    medians = {name: statistics.median(rounds[1:]) for name, rounds in rates.items()}
     return [
         {
             "workload": f"32x32 PNG, {per_shard:,} a shard",
@@ -109,11 +109,11 @@ def _compare(folder: Path, samples: Sequence[Sample], per_shard: int) -> list[di
 
 
 def _content(folder: Path) -> dict[str, bytes]:
-    found = {}
+    members = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
-            found |= {f"{path.stem}/{member.name}": tar.extractfile(member).read() for member in tar}
-    return found
+            members |= {f"{path.stem}/{member.name}": tar.extractfile(member).read() for member in tar}
+    return members
 
 
 def _table(rows: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> str:

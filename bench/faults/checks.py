@@ -1,4 +1,4 @@
-"""What must hold after every fault: the run equals the undisturbed one, except for the quarantined units."""
+"""The checks after every fault: the run equals the undisturbed one, except for the quarantined units."""
 
 import hashlib
 import os

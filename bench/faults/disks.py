@@ -60,7 +60,7 @@ def cut(scene: Scene) -> None:
     places = random.Random(0).sample(range(len(whole)), _CUTS - 2)
     for place in (0, *places, len(whole) - 1):
         scene.place.write("00003.tar", whole[:place])
-        if [found.shard for found in findings(run)] != ["00003"]:
+        if [finding.shard for finding in findings(run)] != ["00003"]:
             raise UnexpectedOutcome(f"verify does not name a shard that was cut at byte {place}")
     scene.place.write("00003.tar", whole)
     _flip(scene, "00003.tar")
@@ -107,10 +107,10 @@ def broken_data(scene: Scene) -> None:
             path.write_bytes(data)
         scene.generate().expect_exit(0)
         for _ in paths:
-            found = scene.jobs("sweep", scene.spec, "--out", scene.place.url)
-            if found.returncode != 1 or "corrupt image" not in found.stderr:
-                raise UnexpectedOutcome(f"sweep ended with {found.returncode}: {found.stderr[-300:]}")
-            next(one for one in paths if str(one) in found.stderr).unlink()
+            completed = scene.jobs("sweep", scene.spec, "--out", scene.place.url)
+            if completed.returncode != 1 or "corrupt image" not in completed.stderr:
+                raise UnexpectedOutcome(f"sweep ended with {completed.returncode}: {completed.stderr[-300:]}")
+            next(one for one in paths if str(one) in completed.stderr).unlink()
             shutil.rmtree(_folder(scene) / "real", ignore_errors=True)
     finally:
         for path in paths:
@@ -144,9 +144,11 @@ def _flip(scene: Scene, name: str) -> None:
 
 
 def _repaired(scene: Scene, finding: str) -> None:
-    found = scene.jobs("repair", scene.place.url)
-    if found.returncode or finding not in found.stdout:
-        raise UnexpectedOutcome(f"repair ended with {found.returncode}: {found.stdout[-300:]}{found.stderr[-300:]}")
+    completed = scene.jobs("repair", scene.place.url)
+    if completed.returncode or finding not in completed.stdout:
+        raise UnexpectedOutcome(
+            f"repair ended with {completed.returncode}: {completed.stdout[-300:]}{completed.stderr[-300:]}"
+        )
 
 
 @contextmanager

@@ -69,13 +69,13 @@ def job_stop_short(scene: Scene) -> None:
 
 @fault("ray job stop with 20 s of grace")
 def job_stop_long(scene: Scene) -> None:
-    """The same with 20 seconds."""
+    """A Ray job is stopped, which kills it 20 seconds after SIGTERM; then the same job again."""
     _stopped_job(scene, 20)
 
 
 @fault("two drivers on one output", quick=True)
 def two(scene: Scene) -> None:
-    """The same command twice at the same time, over one run."""
+    """Two drivers run the same command at the same time, over one run."""
     _ends_all([scene.generate(), scene.generate()])
 
 
@@ -96,7 +96,7 @@ def frozen(scene: Scene) -> None:
 
 @fault("S3: two drivers on one output", storage="bucket")
 def two_in_a_bucket(scene: Scene) -> None:
-    """The same command twice at the same time, over one run in an object store."""
+    """Two drivers run the same command at the same time, over one run in an object store."""
     _ends_all([scene.generate(), scene.generate()])
 
 

@@ -34,7 +34,7 @@ class Row:
 
 
 class Matrix:
-    """What all faults share: a spec, an undisturbed run of it, and an S3 server. folder: holds all runs and logs."""
+    """The common parts of all faults: spec, undisturbed run and S3 server. folder: holds all runs and logs."""
 
     def __init__(self, folder: Path, store: S3, model: Mapping[str, Any] | None = None) -> None:
         self._folder, self._store = folder, store

@@ -67,7 +67,7 @@ def ended_short(scene: Scene) -> None:
 
 @fault("SIGTERM to a node with a long unit")
 def ended_long(scene: Scene) -> None:
-    """The same, with a unit in flight that does not end within the grace: it goes to another node."""
+    """Drain a node whose unit in flight does not end within the grace: the unit goes to another node."""
     _ended(scene, grace_s=2, freeze=True)
 
 

@@ -52,7 +52,7 @@ def lost(scene: Scene) -> None:
 
 @fault("store that ignores conditions", storage="bucket")
 def unconditional(scene: Scene) -> None:
-    """The store overwrites what it is told not to: refused before anything is spent, and then allowed by name."""
+    """The store ignores conditional writes: it is refused before anything is spent, and then allowed by a setting."""
     _store(scene).ignore_conditions()
     try:
         scene.generate().expect_exit(1, "cluster.best_effort_commit=true")

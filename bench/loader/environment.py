@@ -17,9 +17,9 @@ def python(folder: Path) -> Path:
 
     SHARDMILL_BENCH_PYTHON names another one to use instead.
     """
-    given = os.environ.get("SHARDMILL_BENCH_PYTHON")
-    if given:
-        return Path(given)
+    python = os.environ.get("SHARDMILL_BENCH_PYTHON")
+    if python:
+        return Path(python)
     place, marker = folder / "venv", folder / "venv" / "requirements.sha256"
     digest = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
     interpreter = place / "bin" / "python"

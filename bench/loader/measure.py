@@ -32,7 +32,7 @@ _TURN, _WARM_TURNS = 4, 2  # batches; turns in which files are opened, which do 
 
 @dataclass(frozen=True)
 class Task:
-    """What a measurement is of. workers: processes or threads that decode, 0 for one process alone."""
+    """A task of measuring. workers: processes or threads that decode, 0 for one process alone."""
 
     system: str
     workload: Workload
@@ -48,7 +48,7 @@ class Task:
         return found
 
     def settings(self) -> str:
-        """What was chosen, for the table."""
+        """Return the settings of the loader, for the table."""
         system = SYSTEMS[self.system]
         more = "; whole batches decoded in place by our decoder" if system.options else ""
         return f"{system.load_module().SETTINGS}{more}"
@@ -124,14 +124,14 @@ def mix(task: Task) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Truth:
-    """What every epoch must bring: how many samples, of which image shape, and the sum of their labels."""
+    """The expected content of every epoch: number of samples, and the sum of their labels."""
 
     samples: int
     labels: int
 
     @classmethod
     def of(cls, samples: Samples) -> "Truth":
-        """That of these samples."""
+        """Return the truth of these samples."""
         return cls(len(samples), int(samples.label.sum()))
 
     def checked(self, loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -180,15 +180,15 @@ def main() -> None:
     parser.add_argument("kind", choices=[*(one.__name__ for one in KINDS), "serve"])
     parser.add_argument("system")
     parser.add_argument("asked", nargs="?", help="what `serve` reads from lines of its input, as JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    SYSTEMS[given.system].load_module()
-    if given.kind == "serve":
-        serve(given.system)
+    SYSTEMS[arguments.system].load_module()
+    if arguments.kind == "serve":
+        serve(arguments.system)
     else:
-        _say(next(one for one in KINDS if one.__name__ == given.kind), _task(given.system, given.asked))
+        _say(next(one for one in KINDS if one.__name__ == arguments.kind), _task(arguments.system, arguments.request))
 
 
 def serve(system: str) -> None:
@@ -202,9 +202,9 @@ def serve(system: str) -> None:
             sys.exit(1)
 
 
-def _task(system: str, asked: str) -> Task:
-    told = json.loads(asked)
-    return Task(system, WORKLOADS[told["workload"]], Path(told["folder"]), told["workers"], told["seconds"])
+def _task(system: str, request: str) -> Task:
+    fields = json.loads(request)
+    return Task(system, WORKLOADS[fields["workload"]], Path(fields["folder"]), fields["workers"], fields["seconds"])
 
 
 def _say(kind: Callable[[Task], dict[str, Any]], task: Task) -> None:

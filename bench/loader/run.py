@@ -1,4 +1,4 @@
-"""`python -m bench loader`: every loader by turns, round after round; what was found goes to JSON and a table."""
+"""`python -m bench loader`: every loader by turns, round after round; the results go to JSON and a table."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _LIMIT_SECONDS = 600
 
 @dataclass(frozen=True)
 class Options:
-    """Of one run. rounds: how often each system is measured; seconds: of each measurement, at least."""
+    """The options of one run. rounds: how often each system is measured; seconds: of each measurement, at least."""
 
     workloads: Sequence[str]
     rounds: int
@@ -93,9 +93,9 @@ class Bench:
         return facts
 
     def measure(self, kind: str, system: str, workload: str, mode: str, seconds: float) -> dict[str, Any]:
-        """What `bench.loader.measure` found. Raises RuntimeError, with what it said, where it failed."""
+        """Return the result of `bench.loader.measure`. Raises RuntimeError with its output if it fails."""
         done = subprocess.run(
-            [*self.line(kind, system), self.asked(workload, mode, seconds)],
+            [*self.line(kind, system), self.request(workload, mode, seconds)],
             cwd=self.folder,
             env=variables(),
             capture_output=True,
@@ -112,11 +112,11 @@ class Bench:
         """The command of a measuring process."""
         return [str(self._python), "-m", "bench.loader.measure", kind, system]
 
-    def asked(self, workload: str, mode: str, seconds: float) -> str:
-        """What it is asked for."""
+    def request(self, workload: str, mode: str, seconds: float) -> str:
+        """Return the request to a measuring process, as JSON."""
         workers = 0 if mode == MODES[0] else len(os.sched_getaffinity(0))
-        told = {"workload": workload, "folder": str(self._place(workload)), "workers": workers, "seconds": seconds}
-        return json.dumps(told)
+        fields = {"workload": workload, "folder": str(self._place(workload)), "workers": workers, "seconds": seconds}
+        return json.dumps(fields)
 
     def _place(self, workload: str) -> Path:
         return self.folder / workload.replace(" ", "_")
@@ -139,10 +139,10 @@ class Loader:
         )
 
     def throughput(self, workload: str, mode: str, seconds: float) -> dict[str, Any]:
-        """As measured. Raises RuntimeError, with what the process said, where it failed."""
+        """Return the measured throughput. Raises RuntimeError with the process's output if it fails."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(self._bench.asked(workload, mode, seconds) + "\n")
+        self._process.stdin.write(self._bench.request(workload, mode, seconds) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith(MARK):

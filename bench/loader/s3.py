@@ -40,12 +40,12 @@ def measure(folder: Path, *, rounds: int, workloads: Sequence[str], delay_s: flo
             rates: dict[tuple[str, str], list[float]] = {both: [] for both in product(THREADS, places)}
             for number in range(rounds):
                 for mode, name in sorted(rates, reverse=bool(number % 2)):
-                    found = rate(places[name], WORKLOADS[workload].batch_size, THREADS[mode])
-                    rates[mode, name].append(found)
+                    figures = rate(places[name], WORKLOADS[workload].batch_size, THREADS[mode])
+                    rates[mode, name].append(figures)
             store.delay(0)
             rows += [
-                _row(workload, mode, name, found, rates[mode, "local"], delay_s)
-                for (mode, name), found in rates.items()
+                _row(workload, mode, name, figures, rates[mode, "local"], delay_s)
+                for (mode, name), figures in rates.items()
             ]
     return rows
 
@@ -98,16 +98,16 @@ def _empty_cache() -> Iterator[ShardCache]:
 
 
 def _row(
-    workload: str, mode: str, name: str, found: Sequence[float], local: Sequence[float], delay_s: float
+    workload: str, mode: str, name: str, figures: Sequence[float], local: Sequence[float], delay_s: float
 ) -> dict[str, Any]:
-    told = "" if name == "local" else f", {delay_s * 1000:.0f} ms a request"
+    delay = "" if name == "local" else f", {delay_s * 1000:.0f} ms a request"
     return {
         "workload": workload,
         "mode": mode,
-        "system": f"shardmill, {name}{told}",
-        "median": round(median(found), 1),
-        "min": round(min(found), 1),
-        "max": round(max(found), 1),
-        "rounds": len(found),
-        "ratio_to_local": round(median(found) / median(local), 3),
+        "system": f"shardmill, {name}{delay}",
+        "median": round(median(figures), 1),
+        "min": round(min(figures), 1),
+        "max": round(max(figures), 1),
+        "rounds": len(figures),
+        "ratio_to_local": round(median(figures) / median(local), 3),
     }

@@ -119,8 +119,8 @@ def _workload_lines(found: Sequence[Row]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row in found:
-        told = [row.get(f"ratio_to_{name}") for name in ("webdataset", "best_peer", "limit")]
-        ratios = " | ".join("" if one is None else f"{one:.2f}" for one in told)
+        ratios_to = [row.get(f"ratio_to_{name}") for name in ("webdataset", "best_peer", "limit")]
+        ratios = " | ".join("" if one is None else f"{one:.2f}" for one in ratios_to)
         if "ratio_to_one_source" in row:
             ratios = f"{row['ratio_to_one_source']:.3f} of one source | | "
         if "ratio_to_local" in row:

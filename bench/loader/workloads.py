@@ -1,4 +1,4 @@
-"""What the loaders read: encoded images with labels, made once and kept.
+"""The data that the loaders read: encoded images with labels, made once and kept.
 
 32x32 PNG: CIFAR-10's training images, or, where those are not at hand, generated pictures. 256x256 and 512x512 JPEG:
 the same images enlarged, with noise of natural images' 1/f spectrum (Field 1987) for the detail that enlarging lacks,
@@ -126,7 +126,7 @@ def small_images(count: int, rng: np.random.Generator) -> tuple[Sequence[NDArray
 
 
 def enlarged(images: Sequence[NDArray[np.uint8]], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
-    """The same in another size, with the detail that enlarging lacks."""
+    """Return the images in another size, with the detail that enlarging lacks."""
     textures = [_texture(size, rng) for _ in range(_TEXTURES)]
     for image in images:
         smooth = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)

@@ -75,7 +75,7 @@ class Architecture:
 
     @property
     def forwards(self) -> int:
-        """Of the denoiser, for one image: with guidance every step has two."""
+        """Return the denoiser's forward passes for one image; with guidance every step has two."""
         return self.steps * (2 if self.guidance > 1 else 1)
 
     @property
@@ -84,15 +84,15 @@ class Architecture:
         return (int(self.vae["latent_channels"]), self.side // 8, self.side // 8)
 
     def small(self) -> "Architecture":
-        """The same at a size for a CPU: 64x64 pixels."""
-        given = {"sd": _SMALL_UNET, "sdxl": _SMALL_XL, "z-image": _SMALL_DIT}[self.family]
+        """Return the same architecture at a size for a CPU: 64x64 pixels."""
+        small = {"sd": _SMALL_UNET, "sdxl": _SMALL_XL, "z-image": _SMALL_DIT}[self.family]
         text = _SMALL_QWEN if self.family == "z-image" else _SMALL_CLIP
         return replace(
             self,
             side=64,
             steps=min(self.steps, 2),
             batch=2,
-            denoiser={**self.denoiser, **given},
+            denoiser={**self.denoiser, **small},
             vae={**self.vae, **_SMALL_VAE},
             texts=tuple({**one, **text} for one in self.texts),
         )

@@ -27,7 +27,7 @@ CPU = {
 """Benchmarks for a CPU, and their modules; B4 needs a GPU."""
 PAGE = ROOT / "bench" / "README.md"
 GPU_SECONDS = 500.0
-"""Of everything for a GPU; nothing begins after that."""
+"""Seconds of all benchmarks for a GPU; none begins later."""
 
 Measure = Callable[[Options], Iterator[Row]]
 
@@ -56,7 +56,7 @@ def main(name: str, chosen: Sequence[str], out: Path | None, json_file: Path | N
 
 
 def _run(name: str, measure: Measure, options: Options, results: Results) -> bool:
-    """Whether a benchmark ran to its end. One that fails is a row too: the others are worth having without it."""
+    """Run a benchmark, and return whether it ran to its end. A failure becomes a row, and the others still run."""
     if options.left <= 0:
         results.add(not_run(name, ALL_OF_IT, "shardmill", "no time was left"))
         return True
@@ -77,8 +77,8 @@ def _run(name: str, measure: Measure, options: Options, results: Results) -> boo
 
 
 def _of_cpu(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
-    found = {name: import_module(f"bench.throughput.{module}").measure for name, module in CPU.items()}
-    return found, Options(folder, quick)
+    modules = {name: import_module(f"bench.throughput.{module}").measure for name, module in CPU.items()}
+    return modules, Options(folder, quick)
 
 
 def _of_gpu(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:

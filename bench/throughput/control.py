@@ -37,12 +37,12 @@ def measure(options: Options) -> Iterator[Row]:
 
 def _planned(images: int, beside: int, rounds: int) -> Iterator[Row]:
     large, small = ([_plan_memory(count) for _ in range(rounds)] for count in (images, beside))
-    told = f"{images:,} images planned, {LOOKED_UP:,} of them looked up"
+    workload = f"{images:,} images planned, {LOOKED_UP:,} of them looked up"
     memory = [kilobytes for kilobytes, _ in large]
     ratio = max(kilobytes for kilobytes, _ in small) / max(memory)
     beside_what = f"{beside:,} images, whose plan takes as much if its memory is constant"
-    yield Row("B8", told, OURS, "KB at most", tuple(memory), ratio, beside_what, 0.9)
-    yield Row("B8", told, OURS, "s", tuple(seconds for _, seconds in large))
+    yield Row("B8", workload, OURS, "KB at most", tuple(memory), ratio, beside_what, 0.9)
+    yield Row("B8", workload, OURS, "s", tuple(seconds for _, seconds in large))
 
 
 def _plan_memory(images: int) -> tuple[float, float]:
@@ -63,13 +63,13 @@ def _leased(options: Options, stats: Stats) -> Iterator[Row]:
     units = options.pick(LEASED, 200)
     run = _run(str(options.folder / "leased"), units * PER_SHARD)
     with redirect_stdout(io.StringIO()):  # a line for each actor
-        found = [control_plane.drive(run, stats) for _ in range(options.pick(ROUNDS, 1))]
-    told = f"{units:,} units leased and finished, {control_plane.ACTORS:,} simulated actors"
-    unit, least = "ms of a core a unit", min(one["units_per_s"] for one in found)
-    note = f"at least {least:,.0f} units/s on this machine, memory grown by {found[0]['memory_grown_mb']:g} MB"
-    ours, alone = ([one[name] for one in found] for name in ("cpu_ms_per_unit", "ray_alone_ms_per_unit"))
-    yield at_most("B8", told, ours, unit, MS_PER_UNIT, note)
-    yield Row("B8", told, "Ray alone, for the calls", unit, tuple(alone), paired(ours, alone), OURS)
+        driven = [control_plane.drive(run, stats) for _ in range(options.pick(ROUNDS, 1))]
+    workload = f"{units:,} units leased and finished, {control_plane.ACTORS:,} simulated actors"
+    unit, least = "ms of a core a unit", min(one["units_per_s"] for one in driven)
+    note = f"at least {least:,.0f} units/s on this machine, memory grown by {driven[0]['memory_grown_mb']:g} MB"
+    ours, alone = ([one[name] for one in driven] for name in ("cpu_ms_per_unit", "ray_alone_ms_per_unit"))
+    yield at_most("B8", workload, ours, unit, MS_PER_UNIT, note)
+    yield Row("B8", workload, "Ray alone, for the calls", unit, tuple(alone), paired(ours, alone), OURS)
 
 
 def _listed(options: Options, stats: Stats) -> Iterator[Row]:
@@ -82,11 +82,11 @@ def _listed(options: Options, stats: Stats) -> Iterator[Row]:
         began = time.perf_counter()
         assert run.pending() == [units - 1]
         listing.append(time.perf_counter() - began)
-    told = f"{units:,} shards in a folder"
-    yield at_most("B8", f"{told}: listed, to resume", listing, "s", LISTING_S)
+    workload = f"{units:,} shards in a folder"
+    yield at_most("B8", f"{workload}: listed, to resume", listing, "s", LISTING_S)
     began = time.perf_counter()
     assert len(run.stats()) == units - 1
-    yield Row("B8", f"{told}: all their stats read, to count", OURS, "s", (time.perf_counter() - began,))
+    yield Row("B8", f"{workload}: all their stats read, to count", OURS, "s", (time.perf_counter() - began,))
 
 
 def _run(place: str, images: int) -> Run:
@@ -95,7 +95,7 @@ def _run(place: str, images: int) -> Run:
 
 
 def _stats(folder: Path) -> Stats:
-    """Those of a real unit."""
+    """Return the stats of a real unit."""
     model, output = FakeSettings(seconds=0.0, side=64, batch_size=50), OutputSpec(samples_per_shard=PER_SHARD)
     run = fake_run(str(folder / "unit"), PER_SHARD, output, ClusterSpec(), model)
     return run_unit(run.context, 0, FakeDevice(model, ImageSpec(), run.context.spec.cluster), run.shards)

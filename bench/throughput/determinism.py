@@ -26,33 +26,35 @@ def measure(options: Options) -> Iterator[Row]:
     seeds, others, processes = options.pick((SEEDS, OTHER_BATCHES, PROCESSES), (32, (8,), 1))
     cluster = {"gpus_per_actor": float(options.device == "cuda")}
     run = digits_run(options.folder / "determinism", seeds, seeds, model={"batch_size": BATCH}, cluster=cluster)
-    told = f"embedded digits, {STEPS} steps, {options.device}, {seeds} seeds"
-    yield from compare(told, run.context.spec, _requests(run), others, processes)
+    workload = f"embedded digits, {STEPS} steps, {options.device}, {seeds} seeds"
+    yield from compare(workload, run.context.spec, _requests(run), others, processes)
 
 
-def compare(told: str, spec: Spec, requests: Sequence[Request], others: Sequence[int], processes: int) -> Iterator[Row]:
+def compare(
+    workload: str, spec: Spec, requests: Sequence[Request], others: Sequence[int], processes: int
+) -> Iterator[Row]:
     """In order beside shuffled; and beside batches of other sizes."""
     in_order = pixels(_load(spec, spec.model.batch_size), requests)
     order = np.random.default_rng(0).permutation(len(requests))
     shuffled = _elsewhere(spec, [requests[n] for n in order], processes)
-    differing = sum(hash_of(in_order[n]) != found for n, found in zip(order, shuffled, strict=True))
+    differing = sum(hash_of(in_order[n]) != digest for n, digest in zip(order, shuffled, strict=True))
     count, size = len(requests), spec.model.batch_size
-    named = f"{told}, batch {size}: shuffled over batches and {processes} processes"
+    named = f"{workload}, batch {size}: shuffled over batches and {processes} processes"
     equal = (count - differing) / count
     yield Row("B7", named, OURS, "images with another SHA-256", (differing,), equal, "all images in order", 1.0)
     for other in others:
-        yield _across(f"{told}: batch {other} beside {size}", in_order, pixels(_load(spec, other), requests))
+        yield _across(f"{workload}: batch {other} beside {size}", in_order, pixels(_load(spec, other), requests))
 
 
-def _across(told: str, one: Pixels, other: Pixels) -> Row:
+def _across(workload: str, one: Pixels, other: Pixels) -> Row:
     apart = np.abs(one.astype(np.int16) - other)
     share = float(apart.any(axis=(1, 2, 3)).mean())
     note = f"{share:.1%} of the images differ anywhere, {float(apart.astype(bool).mean()):.2%} of all values"
-    return Row("B7", told, OURS, "of 255 levels, the largest difference", (float(apart.max()),), note=note)
+    return Row("B7", workload, OURS, "of 255 levels, the largest difference", (float(apart.max()),), note=note)
 
 
 def pixels(generator: Generator, requests: Sequence[Request]) -> Pixels:
-    """Of requests in this order, in full batches."""
+    """Return the pixels of requests, in this order and in full batches."""
     size = generator.batch_size
     assert len(requests) % size == 0, f"{len(requests)} requests are no whole batches of {size}"
     batches = [requests[start : start + size] for start in range(0, len(requests), size)]
@@ -79,11 +81,11 @@ def _elsewhere(spec: Spec, requests: Sequence[Request], processes: int) -> list[
     batches = [requests[start : start + size] for start in range(0, len(requests), size)]
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, fresh, _begin, (spec,)) as pool:
-        return [one for found in pool.map(_hashes, batches) for one in found]
+        return [digest for of_batch in pool.map(_hashes, batches) for digest in of_batch]
 
 
 _generator: list[Generator] = []
-"""Of a process that was started for this: an executor's initializer has no other place to leave it."""
+"""The generator of a worker process; an executor's initializer has no other place to leave it."""
 
 
 def _begin(spec: Spec) -> None:

@@ -46,7 +46,7 @@ class Driven(Listener):
         return self.images / (self.ended - self.began)
 
     def unit_done(self, stats: Stats) -> None:
-        """As a listener of the driver."""
+        """See `Listener`."""
         self.ended = time.monotonic()
         self.images += stats["count"]
         self.stats.append(stats)
@@ -88,14 +88,14 @@ class _WarmPool(ActorPool):
         self._driven = driven
 
     def start(self, count: int, avoided_nodes: Collection[str]) -> None:
-        """As ever; the driver goes on when the first are warm."""
+        """Start actors, and return when the first ones are warm."""
         super().start(count, avoided_nodes)
         if not self._driven.began:
             ray.get([actor.ray_actor.time_batch.remote() for actor in self])
             self._pids = ray.get([actor.ray_actor.__ray_call__.remote(lambda self: os.getpid()) for actor in self])
 
     def mark_ready(self, ref: Any) -> None:
-        """As ever; the clock starts with the first actor, which is assigned a unit at once."""
+        """Assign units; the clock starts with the first actor, which gets a unit at once."""
         if not self._driven.began:
             self._driven.begins(self._pids)
             self._driven.began = time.monotonic()

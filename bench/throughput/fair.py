@@ -40,8 +40,8 @@ def measure(options: Options) -> Iterator[Row]:
     cores = len(os.sched_getaffinity(0))
     images, per_shard, rounds = options.pick((IMAGES, PER_SHARD, ROUNDS), (64, 32, 1))
     model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"), threads=1)
-    told = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores"
-    counted = f"{told}: {images:,} images"
+    workload = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores"
+    counted = f"{workload}: {images:,} images"
     connect(cores)
     try:
         systems: dict[str, Callable[[], float]] = {OURS: partial(_ours, options, cores, images, per_shard, count())}
@@ -54,17 +54,17 @@ def measure(options: Options) -> Iterator[Row]:
                 systems[name] = partial(peer, images)
         rates = by_turns(systems, rounds)
         yield from beside("B3", counted, rates, {name: TARGET for name in rates if name != OURS})
-        yield from _beside_split(options, told, model, cores, per_shard)
+        yield from _beside_split(options, workload, model, cores, per_shard)
     finally:
         ray.shutdown()
 
 
-def _beside_split(options: Options, told: str, model: Model, cores: int, per_shard: int) -> Iterator[Row]:
+def _beside_split(options: Options, workload: str, model: Model, cores: int, per_shard: int) -> Iterator[Row]:
     """In slices: both keep all cores busy with the same model, and what other machines take of these comes and goes."""
     from bench.throughput.drive import drive_by_slices
 
     images, rounds = options.pick((SPLIT_IMAGES, SPLIT_ROUNDS), (64, 1))
-    told = f"{told}: {images:,} images"
+    workload = f"{workload}: {images:,} images"
 
     def measured(number: int) -> list[float]:
         run = _run(options.folder / f"beside-split-{number}", cores, images, per_shard)
@@ -75,13 +75,13 @@ def _beside_split(options: Options, told: str, model: Model, cores: int, per_sha
     try:
         rates = together((OURS, SPLIT), rounds, measured)
     except ChildProcessError as error:
-        yield not_run("B3", told, SPLIT, str(error))
+        yield not_run("B3", workload, SPLIT, str(error))
     else:
-        yield from beside("B3", told, rates, {SPLIT: TARGET}, note=f"in slices of {SLICE_S:g} s")
+        yield from beside("B3", workload, rates, {SPLIT: TARGET}, note=f"in slices of {SLICE_S:g} s")
 
 
 def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:
-    """What makes so many images and gives its rate; model: for processes of one thread, of which there are `cores`."""
+    """Return functions from a number of images to their rate; `model` is for `cores` processes of one thread."""
     import ray
 
     from bench.throughput.peers import ray_data

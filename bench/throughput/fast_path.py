@@ -28,21 +28,23 @@ Steps = Mapping[str, dict[str, Any]]
 def on_gpu(options: Options, models: Models) -> Iterator[Row]:
     """With SD-Turbo, where the host is what is easily too slow."""
     one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
-    chosen = {name: models.settings(one, **given) for name, given in gpu_steps(str(models.tiny_vae(one))).items()}
+    chosen = {name: models.settings(one, **changes) for name, changes in gpu_steps(str(models.tiny_vae(one))).items()}
     yield from _measure(options, f"{NAME}, batch {one.batch}, bf16", chosen, GPU_SECONDS)
 
 
 def measure(options: Options) -> Iterator[Row]:
     """With the embedded model, on one core."""
     usual = {"source": SOURCE, "steps": STEPS, "batch_size": options.pick(_CPU_BATCH, 8)}
-    chosen = {name: TextToImageSettings.model_validate({**usual, **given}) for name, given in cpu_steps().items()}
+    chosen = {name: TextToImageSettings.model_validate({**usual, **changes}) for name, changes in cpu_steps().items()}
     yield from _measure(options, f"embedded digits, {STEPS} steps, batch {usual['batch_size']}", chosen, CPU_SECONDS)
 
 
-def _measure(options: Options, told: str, chosen: Mapping[str, TextToImageSettings], seconds: float) -> Iterator[Row]:
+def _measure(
+    options: Options, workload_name: str, chosen: Mapping[str, TextToImageSettings], seconds: float
+) -> Iterator[Row]:
     loaded: dict[str, Local] = {}
     for name, model in chosen.items():
-        workload = f"{told}: {name}"
+        workload = f"{workload_name}: {name}"
         if options.quick and model.optimizations.compile != "none":
             continue
         if options.left < _NEEDED_S + _SPARE * ROUNDS * seconds * (len(loaded) + 1):
@@ -57,9 +59,9 @@ def _measure(options: Options, told: str, chosen: Mapping[str, TextToImageSettin
     if "none" not in systems:  # there is nothing to be beside
         return
     rates = by_turns(systems, options.pick(ROUNDS, 1))
-    for name, found in rates.items():
-        ratio = paired(found, rates["none"])
-        yield Row("fast path", f"{told}: {name}", OURS, "images/s", tuple(found), ratio, "none of the steps")
+    for name, figures in rates.items():
+        ratio = paired(figures, rates["none"])
+        yield Row("fast path", f"{workload_name}: {name}", OURS, "images/s", tuple(figures), ratio, "none of the steps")
 
 
 def _rate(local: Local, seconds: float) -> float:
@@ -67,13 +69,13 @@ def _rate(local: Local, seconds: float) -> float:
 
 
 def cpu_steps() -> Steps:
-    """Those that a CPU has."""
+    """Return the optimizations of a CPU, each alone and together."""
     none = {"dtype": "fp32", "optimizations": _NONE}
     auto = auto_dtype("cpu")
     dtype: Steps = {} if auto == "fp32" else {f"{auto} alone": {"dtype": auto, "optimizations": _NONE}}
     return {
         "none": none,
-        **{f"{name} alone": {**none, "optimizations": {**_NONE, **given}} for name, given in _ALONE.items()},
+        **{f"{name} alone": {**none, "optimizations": {**_NONE, **changes}} for name, changes in _ALONE.items()},
         **dtype,
         "channels_last, packed_weights": {
             **none,
@@ -85,11 +87,11 @@ def cpu_steps() -> Steps:
 
 
 def gpu_steps(tiny_vae: str) -> Steps:
-    """Those that a GPU has, in one dtype."""
+    """Return the optimizations of a GPU in one dtype, each alone and together."""
     alone = {**_ALONE, "overlap_copies": {"overlap_copies": True}, "fp8": {"fp8": True}}
     return {
         "none": {"optimizations": _NONE},
-        **{f"{name} alone": {"optimizations": {**_NONE, **given}} for name, given in alone.items()},
+        **{f"{name} alone": {"optimizations": {**_NONE, **changes}} for name, changes in alone.items()},
         "tiny VAE alone": {"optimizations": _NONE, "vae": tiny_vae},
         "channels_last, cache_text_embeddings, overlap_copies (the defaults)": {},
         "the defaults and compile": {"optimizations": {"compile": "default"}},

@@ -1,4 +1,4 @@
-"""What a forward pass computes, counted on tensors without memory: two for each multiplication with an addition."""
+"""The operations of a forward pass, counted on tensors without memory: two for a multiplication with an addition."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ def of_denoiser(one: Architecture) -> float:
         if one.family == "z-image":
             captions = [torch.empty(CAPTION, network.config.cap_feat_dim)]
             return _counted(lambda: network([latents[0].unsqueeze(1)], torch.empty(1), captions))
-        given = {"encoder_hidden_states": torch.empty(1, 77, network.config.cross_attention_dim)}
+        inputs = {"encoder_hidden_states": torch.empty(1, 77, network.config.cross_attention_dim)}
         if one.family == "sdxl":
             pooled = one.texts[-1]["projection_dim"]
-            given["added_cond_kwargs"] = {"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, 6)}
-        return _counted(lambda: network(latents, torch.empty(1), **given))
+            inputs["added_cond_kwargs"] = {"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, 6)}
+        return _counted(lambda: network(latents, torch.empty(1), **inputs))
 
 
 def of_decoder(one: Architecture, tiny: bool = False) -> float:

@@ -18,5 +18,5 @@ def photographs(count: int, size: int) -> Pixels:
 
 
 def source() -> str:
-    """What they are."""
+    """Return a description of the frames."""
     return "CIFAR-10, enlarged, with 1/f detail" if CIFAR10.is_file() else "generated 1/f pictures, enlarged"

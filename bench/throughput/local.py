@@ -43,7 +43,7 @@ class Local:
             self._batch_s = time_batch(context, self.generator)
 
     def rate(self, seconds: float) -> Rate:
-        """Of one unit that takes about so long."""
+        """Measure the rate of one unit that takes about so long."""
         batches = max(_FEWEST, round(seconds / self._batch_s))
         images = batches * self._model.batch_size
         context = self._context(images)

@@ -36,11 +36,11 @@ class Models:
             self._save(place, lambda: make_tiny_vae(one))
         return place
 
-    def settings(self, one: Architecture, **given: Any) -> TextToImageSettings:
-        """Those of a spec, as the model is used, with what is given instead."""
+    def settings(self, one: Architecture, **changes: Any) -> TextToImageSettings:
+        """Return the settings of a spec that uses the model, with some changes."""
         usual = {"source": str(self.of(one)), "steps": one.steps, "guidance": one.guidance, "batch_size": one.batch,
                  "width": one.side, "height": one.side, "dtype": "bf16"}  # fmt: skip
-        return TextToImageSettings.model_validate({**usual, **given})
+        return TextToImageSettings.model_validate({**usual, **changes})
 
     def _save(self, place: Path, make: Any) -> None:
         import torch

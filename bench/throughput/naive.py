@@ -17,7 +17,7 @@ from engine.models.devices import auto_dtype
 
 ROUNDS, BATCH, PER_SHARD = 3, 64, 256
 IMAGES, FEW = 1_536, 48
-"""Of ours, and of the loop, whose rate it is that counts."""
+"""Batch sizes of ours and of the loop. The loop's rate counts."""
 TARGET = 5.0
 LOOP = "diffusers, one prompt at a time, PNG"
 
@@ -43,6 +43,6 @@ def measure(options: Options) -> Iterator[Row]:
         rates = by_turns({OURS: ours, LOOP: lambda: float(ray.get(loop.rate.remote(few)))}, rounds)
     finally:
         ray.shutdown()
-    told = f"embedded digits, {STEPS} steps, {model.dtype}, {cores} cores"
+    workload = f"embedded digits, {STEPS} steps, {model.dtype}, {cores} cores"
     note = f"ours: batch {BATCH}, an actor a core, {images:,} images; the loop: {few} images, torch on all cores"
-    yield from beside("B2", told, rates, {LOOP: TARGET}, note=note)
+    yield from beside("B2", workload, rates, {LOOP: TARGET}, note=note)

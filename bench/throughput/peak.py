@@ -1,4 +1,4 @@
-"""What a device computes at most: the rate of large matrix products."""
+"""The peak rate of a device, measured by large matrix products."""
 
 import time
 

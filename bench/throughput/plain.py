@@ -1,4 +1,4 @@
-"""What a user has without us: a pipeline of diffusers, on its device, in a loop."""
+"""The usual loop without Shardmill: a pipeline of diffusers on its device."""
 
 import time
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Model:
 
 
 def load_pipe(model: Model) -> Any:
-    """As the guides of diffusers have it: in the dtype that the device is fast in, with channels_last convolutions."""
+    """Load a pipeline as diffusers' guides do: in the device's fast dtype, with channels_last convolutions."""
     import torch
     from diffusers import AutoPipelineForText2Image
 
@@ -94,10 +94,10 @@ def _size(model: Model) -> dict[str, int]:
 
 
 def _encoded(pipe: Any, model: Model, prompts: Sequence[str]) -> dict[str, Any]:
-    """What Stable Diffusion's pipelines and Z-Image's are given in the place of prompts."""
+    """Return the embeddings that Stable Diffusion's pipelines and Z-Image's take in place of prompts."""
     guided = model.guidance > 1
-    found = pipe.encode_prompt(
+    embeddings = pipe.encode_prompt(
         prompt=list(prompts), device=model.device, num_images_per_prompt=1, do_classifier_free_guidance=guided
     )
     names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-    return {name: value for name, value in zip(names, found, strict=False) if value is not None}
+    return {name: value for name, value in zip(names, embeddings, strict=False) if value is not None}

@@ -26,14 +26,14 @@ def measure(options: Options) -> Iterator[Row]:
     for dtype in options.pick(tuple(TOLERANCES), ("bf16",)):
         allowed = TOLERANCES[dtype]
         made, again = (_made(options, dtype, options.device) for _ in range(2))
-        told = f"embedded digits, {STEPS} steps, {dtype} on {options.device}"
+        workload = f"embedded digits, {STEPS} steps, {dtype} on {options.device}"
         apart = np.abs(made.astype(np.int16) - truth).mean(axis=(1, 2, 3))
         note = f"the largest difference of any value is {np.abs(made.astype(np.int16) - truth).max()}"
-        beside = f"{told}: beside fp32 on a CPU"
+        beside = f"{workload}: beside fp32 on a CPU"
         yield at_most("first", beside, [float(apart.max())], "of 255 levels, the worst mean", allowed, note)
         equal = float(np.mean([np.array_equal(one, other) for one, other in zip(made, again, strict=True)]))
-        told += ": made twice"
-        yield Row("first", told, OURS, "images equal", (equal * BATCH,), equal, "all, byte by byte", 1.0)
+        workload += ": made twice"
+        yield Row("first", workload, OURS, "images equal", (equal * BATCH,), equal, "all, byte by byte", 1.0)
 
 
 def _made(options: Options, dtype: str, device: str) -> Pixels:

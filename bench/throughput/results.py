@@ -16,7 +16,7 @@ _MARKS = {True: "yes", False: "**no**", None: ""}
 
 @dataclass
 class Results:
-    """What was found on one machine.
+    """The results of one machine.
 
     name:  of the command, `cpu` or `gpu`.
     files: JSON of all rows, written to each.
@@ -63,9 +63,11 @@ def table(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     """Rows as Markdown, with what they were measured on."""
     lines = [COLUMNS, "|---|---|---|---|---|---|---|---|---|", *map(line, rows)]
     notes = dict.fromkeys(f"{row['bench']}, {row['workload']}: {row['note']}" for row in rows if row["note"])
-    told = [f"- {note}" for note in notes]
+    note_lines = [f"- {note}" for note in notes]
     head = f"`python -m bench {name}`: the ratio is the median of the rounds' ratios; more is better."
-    return "\n".join([head, "", *lines, "", *told, *([""] if told else []), *_machines(rows), *_stolen(rows), ""])
+    return "\n".join(
+        [head, "", *lines, "", *note_lines, *([""] if note_lines else []), *_machines(rows), *_stolen(rows), ""]
+    )
 
 
 def _machines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -79,7 +81,7 @@ def _machines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _stolen(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the host took of the cores' time while each benchmark ran, where that is known."""
+    """Return the share of the cores' time that the host took during each benchmark, where it is known."""
     shares = {row["bench"]: f"{row['bench']} {row['stolen']:.0%}" for row in rows if row.get("stolen") is not None}
     return ["", f"The machine's host took of its cores' time: {', '.join(shares.values())}."] if shares else []
 

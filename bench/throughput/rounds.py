@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Options:
-    """Of one command.
+    """The options of one command.
 
     folder: where benchmarks may write.
     quick:  tiny shapes, one short round: to see that everything works, not for figures.
@@ -37,23 +37,23 @@ class Options:
 def by_turns(systems: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """The figure of each system in each round; every round begins with another one. What is to be warmed up is."""
     names = list(systems)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    figures: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            _note(found, name, systems[name](), rounds)
-    return found
+            _note(figures, name, systems[name](), rounds)
+    return figures
 
 
 def together(names: Iterable[str], rounds: int, measured: Callable[[int], Sequence[float]]) -> dict[str, list[float]]:
-    """The same, where one call gives the figures of all systems in a round, by its number."""
-    found: dict[str, list[float]] = {name: [] for name in names}
+    """Measure all systems of a round, which has a number, by one call; return the figures of each system."""
+    figures: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
-        for name, figure in zip(found, measured(number), strict=True):
-            _note(found, name, figure, rounds)
-    return found
+        for name, figure in zip(figures, measured(number), strict=True):
+            _note(figures, name, figure, rounds)
+    return figures
 
 
-def _note(found: Mapping[str, list[float]], name: str, figure: float, rounds: int) -> None:
-    found[name].append(figure)
-    print(f"  round {len(found[name])} of {rounds}: {name}: {figure:,.4g}", flush=True)
+def _note(figures: Mapping[str, list[float]], name: str, figure: float, rounds: int) -> None:
+    figures[name].append(figure)
+    print(f"  round {len(figures[name])} of {rounds}: {name}: {figure:,.4g}", flush=True)

@@ -29,7 +29,7 @@ class Row:
 
     @property
     def ok(self) -> bool | None:
-        """Whether the target is reached; None where there is none, or nothing was measured."""
+        """Return whether the target is reached; None without a target or a measurement."""
         return None if self.target is None or self.ratio is None else self.ratio >= self.target
 
     def as_json(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def at_least(bench: str, workload: str, values: Sequence[float], unit: str, leas
 
 
 def at_most(bench: str, workload: str, values: Sequence[float], unit: str, most: float, note: str = "") -> Row:
-    """The same for a figure that must not be exceeded; the ratio is how often it fits."""
+    """Return the row of a figure that must not be exceeded; the ratio is the limit divided by the figure."""
     ratio = most / max(median(values), 1e-12)
     return Row(bench, workload, OURS, unit, tuple(values), ratio, f"{most:g} {unit}, the most allowed", 1.0, note)
 

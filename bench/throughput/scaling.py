@@ -40,11 +40,13 @@ def measure(options: Options) -> Iterator[Row]:
             str(number): partial(_rate, options.folder, numbers, number, seconds) for number in actors
         }
         rates = by_turns(systems, rounds)
-        told = f"fake devices of {1000 * seconds:g} ms a batch of {BATCH}, 64x64 PNG"
+        workload = f"fake devices of {1000 * seconds:g} ms a batch of {BATCH}, 64x64 PNG"
         for number in actors[1:]:
             mine = tuple(rates[str(number)])
             ratio = paired(mine, [number * rate for rate in rates["1"]])
-            yield Row("B6", f"{told}: {number} actors", OURS, "images/s", mine, ratio, f"{number} times one", TARGET)
+            yield Row(
+                "B6", f"{workload}: {number} actors", OURS, "images/s", mine, ratio, f"{number} times one", TARGET
+            )
         yield _killed(options.folder, seconds)
     finally:
         ray.shutdown()
@@ -79,10 +81,10 @@ def _killed(folder: Path, seconds: float) -> Row:
     driven = drive(run, Driven(kill_one))
     assert driven.images == plan.total, f"{driven.images} of {plan.total} images"
     anew = made_anew(run, Path(str(model.log)).read_text(encoding="ascii").split())
-    told = f"{KILLED_OF} actors, {plan.n_units} units, one actor killed by SIGKILL half-way"
+    workload = f"{KILLED_OF} actors, {plan.n_units} units, one actor killed by SIGKILL half-way"
     note = "every image was there at the end; counted by a log of the devices, batch by batch"
     ratio = 1 / len(anew) if anew else 0.0  # none: the kill met nobody at work
-    return Row("B6", told, OURS, "units made anew", (len(anew),), ratio, "the one that it was making", 1.0, note)
+    return Row("B6", workload, OURS, "units made anew", (len(anew),), ratio, "the one that it was making", 1.0, note)
 
 
 def made_anew(run: Run, log: list[str]) -> set[int]:

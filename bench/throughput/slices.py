@@ -32,7 +32,7 @@ class Sliced:
         return sum(max(0.0, min(last, end) - max(first, self.began)) for first, last in self.slices)
 
     def send(self, signal_: Signals) -> None:
-        """Those that have no more to do may be gone. Raises ProcessLookupError where all are, and the work is not."""
+        """Signal all processes; some may have ended. Raises ProcessLookupError if all ended before the work did."""
         left = len(self.pids)
         for pid in self.pids:
             try:

@@ -27,22 +27,22 @@ def measure(options: Options, models: Models) -> Iterator[Row]:
     one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
     model = Model(models.of(one), one.steps, dtype="bf16", device=options.device, side=one.side)
     ours = Local(options.folder, models.settings(one, **_fast(options)), options.device)
-    told = f"{NAME}, {one.steps} step, bf16{'' if options.quick else ', compiled'}"
-    yield from _model_bound(told, one, model, ours, options)
+    workload = f"{NAME}, {one.steps} step, bf16{'' if options.quick else ', compiled'}"
+    yield from _model_bound(workload, one, model, ours, options)
     small = Local(options.folder, models.settings(one, **_fast(options), vae=str(models.tiny_vae(one))), options.device)
-    yield from _loops(told, model, ours, small, options)
+    yield from _loops(workload, model, ours, small, options)
 
 
-def _model_bound(told: str, one: Architecture, model: Model, ours: Local, options: Options) -> Iterator[Row]:
+def _model_bound(workload: str, one: Architecture, model: Model, ours: Local, options: Options) -> Iterator[Row]:
     seconds, rounds, count = options.pick((SECONDS, ROUNDS, 16), (0.01, 1, 1))
     bare = BareLoop(model, "a photo of a thing", one.batch, ours.generator._pipe.pipeline)
     systems = {OURS: lambda: ours.rate(seconds).images, _BARE: lambda: bare.rate(count * one.batch)}
-    named = f"{told}, batch {one.batch}: to JPEG shards, with the very networks of the loop"
+    named = f"{workload}, batch {one.batch}: to JPEG shards, with the very networks of the loop"
     note = "one process, as an actor has it; Ray is in the rows for a CPU"
     yield from beside("B1", named, by_turns(systems, rounds), {_BARE: MODEL_BOUND}, note=note)
 
 
-def _loops(told: str, model: Model, ours: Local, small: Local, options: Options) -> Iterator[Row]:
+def _loops(workload: str, model: Model, ours: Local, small: Local, options: Options) -> Iterator[Row]:
     """B2 and B3."""
     seconds, rounds, few, many = options.pick((SECONDS, ROUNDS, ONE_BY_ONE, BATCHED), (0.01, 1, 2, BATCH))
     naive, fair = Loop(model, 1, "png"), Loop(model, BATCH, "jpg")
@@ -53,16 +53,16 @@ def _loops(told: str, model: Model, ours: Local, small: Local, options: Options)
         _FAIR: lambda: _as_usual(fair.rate, many),
     }
     rates = by_turns(systems, rounds)
-    yield from beside("B2", told, {name: rates[name] for name in (OURS, _NAIVE)}, {_NAIVE: NAIVE})
+    yield from beside("B2", workload, {name: rates[name] for name in (OURS, _NAIVE)}, {_NAIVE: NAIVE})
     tiny, against = tuple(rates[_TINY]), f"{_NAIVE}, full VAE"
-    yield Row("B2", told, _TINY, "images/s", tiny, paired(tiny, rates[_NAIVE]), against, NAIVE_TINY)
-    yield from beside("B3", told, {name: rates[name] for name in (OURS, _FAIR)}, {_FAIR: FAIR})
+    yield Row("B2", workload, _TINY, "images/s", tiny, paired(tiny, rates[_NAIVE]), against, NAIVE_TINY)
+    yield from beside("B3", workload, {name: rates[name] for name in (OURS, _FAIR)}, {_FAIR: FAIR})
     for peer in ("accelerate split_between_processes", "Ray Data", "datadreamer"):
-        yield not_run("B3", told, peer, "not compared on a GPU; it is beside us on a CPU")
+        yield not_run("B3", workload, peer, "not compared on a GPU; it is beside us on a CPU")
 
 
 def _as_usual(rate: Callable[[int], float], images: int) -> float:
-    """Of a loop of others, which may have whichever kernels torch takes by itself: ours asked for those that repeat."""
+    """Measure another tool's loop with the kernels that torch chooses; ours uses deterministic ones."""
     from torch.backends import cudnn
 
     with cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True):

@@ -23,7 +23,7 @@ UNET, TRANSFORMER = 0.5, 0.6
 SDXL_RATE, RECORD = 1.8, 2.37
 """Images per second of SDXL 1024, 20 steps with guidance, on an H200: to reach, and the MLPerf record in fp8."""
 EAGER_S, COMPILED_S = 90.0, 130.0
-"""What a model takes at most until it is measured; with less time left it is not begun."""
+"""The most seconds that a model takes until it is measured; with less time left it is not begun."""
 ORDER = ("SD-Turbo 512", "SDXL 1024", "Z-Image-Turbo 1024", "SD1.5 512", "SDXL-Turbo 512")
 """The most telling first."""
 QUICK = ("SDXL 1024", "Z-Image-Turbo 1024")
@@ -51,34 +51,34 @@ def _measured(
     name: str, step: str, optimizations: dict[str, Any], least_s: float, options: Options, models: Models
 ) -> Iterator[Row]:
     one = options.pick(ARCHITECTURES[name], ARCHITECTURES[name].small())
-    told = f"{name}, {one.steps} steps, guidance {one.guidance:g}, batch {one.batch}, bf16, {step}"
+    workload = f"{name}, {one.steps} steps, guidance {one.guidance:g}, batch {one.batch}, bf16, {step}"
     if options.left < least_s:
-        yield not_run("B4", told, OURS, f"{options.left:.0f} s were left, and it may take {least_s:.0f}")
+        yield not_run("B4", workload, OURS, f"{options.left:.0f} s were left, and it may take {least_s:.0f}")
         return
     try:
         settings = models.settings(one, **({"optimizations": optimizations} if optimizations else {}))
-        yield from _of(told, one, settings, median(_peak(options)), options)
+        yield from _of(workload, one, settings, median(_peak(options)), options)
     except Exception as error:  # of one model, which is no reason to lose the others
         traceback.print_exc()
-        yield not_run("B4", told, OURS, first_line(error))
+        yield not_run("B4", workload, OURS, first_line(error))
     _free()
 
 
-def _of(told: str, one: Architecture, settings: Any, peak: float, options: Options) -> Iterator[Row]:
+def _of(workload: str, one: Architecture, settings: Any, peak: float, options: Options) -> Iterator[Row]:
     local = Local(options.folder, settings, options.device)
-    found = [local.rate(options.pick(SECONDS, 0.01)) for _ in range(options.pick(ROUNDS, 1))]
+    measured = [local.rate(options.pick(SECONDS, 0.01)) for _ in range(options.pick(ROUNDS, 1))]
     note = f"the first batches took {local.warm_s:.0f} s"
     del local
-    yield from rows(told, one, found, peak, note)
+    yield from rows(workload, one, measured, peak, note)
 
 
-def rows(told: str, one: Architecture, found: list[Rate], peak: float, note: str) -> Iterator[Row]:
+def rows(workload: str, one: Architecture, measured: list[Rate], peak: float, note: str) -> Iterator[Row]:
     """The share of the peak of whole images, and of the denoiser alone where its time is known."""
-    rates, stages = [rate.images for rate in found], found[-1].stages
+    rates, stages = [rate.images for rate in measured], measured[-1].stages
     target = TRANSFORMER if one.family == "z-image" else UNET
     whole, inner = flops.of_image(one), one.forwards * flops.of_denoiser(one)
     least = f"of the measured peak, {peak:,.0f} TFLOP/s, at {whole:,.3g} TFLOP an image"
-    yield Row("B4", told, OURS, "images/s", tuple(rates), median(rates) * whole / peak, least, None, note)
+    yield Row("B4", workload, OURS, "images/s", tuple(rates), median(rates) * whole / peak, least, None, note)
     if stages["denoise"]:
         shares = one.batch * inner / peak / stages["denoise"]
         spent = ", ".join(f"{name} {1000 * seconds:.0f}" for name, seconds in stages.items() if seconds)
@@ -86,9 +86,9 @@ def rows(told: str, one: Architecture, found: list[Rate], peak: float, note: str
         inside = f"of the measured peak, at {inner:,.3g} TFLOP an image"
         name = "transformer" if one.family == "z-image" else "UNet"
         rate = one.batch / stages["denoise"]
-        yield Row("B4", f"{told}: {name} alone", OURS, "images/s", (rate,), shares, inside, target, note)
+        yield Row("B4", f"{workload}: {name} alone", OURS, "images/s", (rate,), shares, inside, target, note)
     if one.name == "SDXL 1024":
-        yield at_least("B4", told, rates, "images/s", SDXL_RATE, f"MLPerf's record in fp8 on an H200 is {RECORD}")
+        yield at_least("B4", workload, rates, "images/s", SDXL_RATE, f"MLPerf's record in fp8 on an H200 is {RECORD}")
 
 
 def _free() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class System:
-    """One row of the table: a module of this package, and what its `load` is told besides."""
+    """One row of the table: a module of this package, and further arguments of its `load`."""
 
     module: str
     package: str

@@ -29,8 +29,10 @@ def rates(samples: Samples, batch_size: int, workers: int, seconds: float) -> di
     context = get_context("fork")
     with context.Pool(workers) as processes:
         start = time.time() + 0.3  # until all have started
-        found = [processes.apply_async(_decode_from, (start, samples, batch_size, n, seconds)) for n in range(workers)]
-        return {"threads": threads, "processes": sum(one.get() for one in found)}
+        pending = [
+            processes.apply_async(_decode_from, (start, samples, batch_size, n, seconds)) for n in range(workers)
+        ]
+        return {"threads": threads, "processes": sum(one.get() for one in pending)}
 
 
 def decode_for(samples: Samples, batch_size: int, seed: int, seconds: float) -> float:

@@ -1,9 +1,9 @@
-"""What users pick instead. Each makes images of a `Model` from the same prompts and says how many a second it made,
-with its model loaded and warm before the clock starts."""
+"""The tools that users would choose instead. Each makes images of a `Model` from the same prompts and returns
+images per second, with its model loaded and warm before the clock starts."""
 
 _TEMPLATE = "the digit {class}"
 PROMPTS = {"templates": [_TEMPLATE]}
-"""What `prompts` gives, in our spec."""
+"""The templates of our spec that give the same texts as `prompts`."""
 QUALITY = 95
 
 

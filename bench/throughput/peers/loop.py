@@ -33,11 +33,11 @@ class Loop:
 
     def rate(self, count: int) -> float:
         """Images per second over so many."""
-        told = prompts(count)
+        texts = prompts(count)
         with TemporaryDirectory() as folder:
             began = time.perf_counter()
             for first in range(0, count, self._batch):
-                made = images(self._pipe, self._model, told[first : first + self._batch], first)
+                made = images(self._pipe, self._model, texts[first : first + self._batch], first)
                 self.save(made, Path(folder), first)
             return count / (time.perf_counter() - began)
 

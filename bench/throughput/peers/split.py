@@ -34,12 +34,12 @@ class Split:
     def __init__(self, model: Model, processes: int, batch_size: int, count: int) -> None:
         self._folder = TemporaryDirectory()
         self._place = Path(self._folder.name)
-        told = {**asdict(model), "folder": str(model.folder)}
-        asked = json.dumps({"model": told, "batch": batch_size, "count": count, "place": self._folder.name})
+        settings = {**asdict(model), "folder": str(model.folder)}
+        task = json.dumps({"model": settings, "batch": batch_size, "count": count, "place": self._folder.name})
         line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         with (self._place / "errors").open("w") as errors:
             self._running = subprocess.Popen(
-                [*line, "-m", __name__, asked],
+                [*line, "-m", __name__, task],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(model.threads)},
                 stdout=subprocess.DEVNULL,
@@ -47,8 +47,8 @@ class Split:
             )
         while len(self._pids()) < processes:
             if self._running.poll() is not None:
-                said = (self._place / "errors").read_text().strip().splitlines()
-                raise ChildProcessError(said[-1] if said else "split_between_processes failed")
+                errors = (self._place / "errors").read_text().strip().splitlines()
+                raise ChildProcessError(errors[-1] if errors else "split_between_processes failed")
             time.sleep(_POLL_S)
 
     def begin(self) -> Sliced:
@@ -75,7 +75,7 @@ class Split:
 
 
 class Share(Loop):
-    """What one process does."""
+    """The work of one process."""
 
     def work(self, count: int, place: Path) -> None:
         """Say that it is ready, wait until it may begin, and say when all are done."""
@@ -101,10 +101,10 @@ class Share(Loop):
         state.destroy_process_group()
 
 
-def main(asked: str) -> None:
-    told = json.loads(asked)
-    model = Model(**{**told["model"], "folder": Path(told["model"]["folder"])})
-    Share(model, told["batch"], "jpg").work(told["count"], Path(told["place"]))
+def main(task: str) -> None:
+    settings = json.loads(task)
+    model = Model(**{**settings["model"], "folder": Path(settings["model"]["folder"])})
+    Share(model, settings["batch"], "jpg").work(settings["count"], Path(settings["place"]))
 
 
 if __name__ == "__main__":
