@@ -30,7 +30,7 @@ from shards.storage.manifest import read_all_stats
 class Evidence:
     """An experiment.
 
-    what: a description. spec: the default one. runs: overrides of the spec for each generator that is compared, by name.
+    what: a description. spec: the default one. runs: overrides of the spec by name, one for each generator.
     """
 
     what: str
