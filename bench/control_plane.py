@@ -46,7 +46,7 @@ def main(out: Path, work: Path | None) -> None:
             driver = drive(_begin(folder, folder / "run", IMAGES), stats)
             listing = {
                 "folder": _resume(_begin(folder, folder / "run", IMAGES), stats, lambda: 0),
-                "S3": _resume(_begin(folder, "s3://large/run", IMAGES), stats, lambda: len(store.asked())),
+                "S3": _resume(_begin(folder, "s3://large/run", IMAGES), stats, lambda: len(store.requests())),
             }
     result = {"actors": ACTORS, "images": IMAGES, "units": IMAGES // PER_SHARD, "requests_per_unit": requests_per_unit}
     result |= {"driver": driver, "resume": listing, "on_paper": _paper(driver, requests_per_unit), "machine": machine()}
@@ -73,9 +73,9 @@ def _real_units(folder: Path, store: S3) -> tuple[Stats, dict[str, float]]:
     run = _begin(folder, "s3://large/real", _TRIED * PER_SHARD)
     spec = run.context.spec
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
-    before = Counter(one.method for one in store.asked())
+    before = Counter(one.method for one in store.requests())
     stats = [run_unit(run.context, number, generator, run.shards) for number in range(_TRIED)]
-    after = Counter(one.method for one in store.asked())
+    after = Counter(one.method for one in store.requests())
     return stats[-1], {method: count / _TRIED for method, count in (after - before).items()}
 
 

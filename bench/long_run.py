@@ -118,7 +118,7 @@ def measure(folder: Path, store: S3, images: int, kill_every_s: float) -> dict[s
     with _scene(spec, Bucket(store, "long", folder / "cache"), folder / "disturbed") as scene:
         disturbed = Disturbed(scene, len(reference.keys), kill_every_s)
         disturbed.run()
-        requests = Counter(f"{one.method} {_kind(one.path)}" for one in store.asked())
+        requests = Counter(f"{one.method} {_kind(one.path)}" for one in store.requests())
         wrong, shas = list(problems(scene, reference, ())), sha256(scene.place)
     disturbed_s = disturbed.curve[-1].at_s
     return {

@@ -33,7 +33,7 @@ _ERRORS = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoggedRequest:
     """One request that reached the server. part: the value of its Range header, or an empty string."""
 
     method: str
@@ -132,9 +132,9 @@ class S3:
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
-    def asked(self, method: str = "", contains: str = "") -> list[Asked]:
-        """The requests so far, in the order of their arrival."""
-        every = [Asked(*row) for row in self._control()]
+    def requests(self, method: str = "", contains: str = "") -> list[LoggedRequest]:
+        """Return the requests so far, in the order of their arrival."""
+        every = [LoggedRequest(*row) for row in self._control()]
         return [one for one in every if one.method.startswith(method) and contains in one.path]
 
     @cached_property
@@ -185,16 +185,16 @@ class _Faulty:
 
     def __init__(self, app: Any) -> None:
         self._app, self._lock = app, Lock()
-        self._delay, self._ignores, self._log = 0.0, False, []  # type: float, bool, list[Asked]
+        self._delay, self._ignores, self._log = 0.0, False, []  # type: float, bool, list[LoggedRequest]
         self._faults: list[list[Any]] = []
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/-control":
             return self._obey(environ, start)
-        asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE", ""))
+        request = LoggedRequest(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE", ""))
         with self._lock:
-            self._log.append(asked)
-            fault = self._next_fault(asked)
+            self._log.append(request)
+            fault = self._next_fault(request)
         if self._ignores:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         time.sleep(HANGS_S if fault in ("late", "time-out") else self._delay)
@@ -223,10 +223,10 @@ class _Faulty:
         start("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(log).encode()]
 
-    def _next_fault(self, asked: Asked) -> str | None:
+    def _next_fault(self, request: LoggedRequest) -> str | None:
         for order in self._faults:
             fault, method, contains, first, count = order
-            if asked.method != method or contains not in asked.path or count == 0:
+            if request.method != method or contains not in request.path or count == 0:
                 continue
             order[3], order[4] = first - 1, count - (first <= 1)
             if first <= 1:

@@ -39,7 +39,7 @@ class Hub:
     def __init__(self) -> None:
         self.url = ""
         self.repositories: dict[str, Repository] = {}
-        self.asked: Counter[tuple[str, str]] = Counter()
+        self.requests: Counter[tuple[str, str]] = Counter()
         self.together = 1
         """A weight file is sent only when so many clients have asked for its size, or after 20 s."""
         self.changed = Condition()
@@ -57,12 +57,14 @@ class Hub:
     def note(self, method: str, name: str) -> None:
         """Count a request."""
         with self.changed:
-            self.asked[method, name] += 1
+            self.requests[method, name] += 1
             self.changed.notify_all()
 
     def sent(self) -> dict[str, int]:
         """Return how often the body of each file was sent."""
-        return {name: count for (method, name), count in self.asked.items() if method == "GET" and "/api/" not in name}
+        return {
+            name: count for (method, name), count in self.requests.items() if method == "GET" and "/api/" not in name
+        }
 
 
 @contextmanager
@@ -154,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         source = f"{owner}/{name}"
         self.hub.note(self.command, f"{source}/{file}")
         with self.hub.changed:
-            self.hub.changed.wait_for(lambda: self.hub.asked["HEAD", f"{source}/{file}"] >= self.hub.together, 20)
+            self.hub.changed.wait_for(lambda: self.hub.requests["HEAD", f"{source}/{file}"] >= self.hub.together, 20)
         self._send(200, self.hub.repositories[source].commits[commit][file])
 
     def _send(self, status: int, data: bytes = b"", **headers: str) -> None:

@@ -30,7 +30,7 @@ class Metadata:
         self._changed, self._version = Condition(), 1
         self._tokens: set[str] = set()
         self._failing = 0
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     @contextmanager
     def environment(self) -> Iterator[None]:
@@ -66,7 +66,7 @@ class Metadata:
     def answer(self, method: str, target: str, headers: Any) -> tuple[int, str, dict[str, str]]:
         """Return status, body and headers."""
         url = urlsplit(target)
-        self.asked.append(url.path)
+        self.requests.append(url.path)
         if self._failing:
             self._failing -= 1
             return 503, "", {}
@@ -80,7 +80,7 @@ class Metadata:
         if path == "/latest/api/token":
             if method != "PUT" or not 1 <= int(headers["X-aws-ec2-metadata-token-ttl-seconds"]) <= 21600:
                 return 400, "", {}
-            token = f"token-{len(self.asked)}"
+            token = f"token-{len(self.requests)}"
             self._tokens.add(token)
             return 200, token, {}
         if headers["X-aws-ec2-metadata-token"] not in self._tokens:

@@ -78,7 +78,7 @@ def late(scene: Scene) -> None:
     store.fail("late", method="PUT", contains=".tar", first=2)
     driver = scene.generate()
     shards = f"{scene.place.url.removeprefix('s3:/')}/shards/"
-    driver.wait_until(lambda: sum(one.path.endswith(".tar") for one in store.asked("PUT", shards)) >= 2)
+    driver.wait_until(lambda: sum(one.path.endswith(".tar") for one in store.requests("PUT", shards)) >= 2)
     for actor in scene.busy_actors():
         actor.send_signal(signal.SIGKILL)
     driver.expect_exit(0, "(1 of 3 attempts used)")

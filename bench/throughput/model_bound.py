@@ -1,6 +1,6 @@
 """B1: images to shards through Ray, beside a loop that only denoises and decodes, in the same kind of process.
 
-Ours is timed from the first assigned unit to the last commit: the start of Ray, loading and one batch that warms up are in
+Ours is timed from the first assigned unit to the last commit: the start of Ray, loading and one warm-up batch are in
 neither. The driver has the other core, as it has in a cluster.
 """
 

@@ -83,10 +83,10 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 def test_ec2_announces_a_spot_interruption(ec2: Metadata) -> None:
     watcher = Watcher(Ec2(pause_s=0.01))
-    until(lambda: ec2.asked.count("/latest/meta-data/spot/instance-action") > 3)
+    until(lambda: ec2.requests.count("/latest/meta-data/spot/instance-action") > 3)
     ec2.forget_tokens()
-    requests_before = len(ec2.asked)
-    until(lambda: len(ec2.asked) > requests_before + 6)
+    requests_before = len(ec2.requests)
+    until(lambda: len(ec2.requests) > requests_before + 6)
     ec2.say(rebalance={"noticeTime": "2027-01-15T07:50:00Z"})
     until(lambda: watcher.log.lines)
     ec2.fail(3)
@@ -94,7 +94,7 @@ def test_ec2_announces_a_spot_interruption(ec2: Metadata) -> None:
     assert not watcher.ended, "neither a recommendation nor a failure of the service is an interruption"
     ec2.say(instance_action={"action": "terminate", "time": "2027-01-15T08:02:00Z"})
     assert watcher.end() == Interruption("EC2 will terminate this spot machine", NOW + 120)
-    assert ec2.asked.count("/latest/api/token") == 2, "a token is requested only if there is no valid one"
+    assert ec2.requests.count("/latest/api/token") == 2, "a token is requested only if there is no valid one"
     assert watcher.log.lines == [
         "EC2 recommends to leave this spot machine: an interruption has become more likely",
         "the metadata service of EC2 gives no answer (HTTP status 503); asking again",
@@ -103,9 +103,9 @@ def test_ec2_announces_a_spot_interruption(ec2: Metadata) -> None:
 
 def test_compute_engine_announces_a_preemption(gce: Metadata) -> None:
     watcher = Watcher(Gce(pause_s=0.01))
-    until(lambda: len(gce.asked) >= 3)
+    until(lambda: len(gce.requests) >= 3)
     time.sleep(0.2)
-    assert len(gce.asked) == 3, "the service answers when something changes"
+    assert len(gce.requests) == 3, "the service answers when something changes"
     gce.say(maintenance_event="MIGRATE_ON_HOST_MAINTENANCE")
     until(lambda: watcher.log.lines)
     began = time.time()

@@ -16,7 +16,7 @@ def test_actors_of_one_node_download_once(hub: hubs.Hub, clients: HubClients, ti
     results = [result_of(client) for client in started]
     weights = {name for name in hub.sent() if name.endswith(".safetensors")}
     assert len(weights) == 3
-    assert all(hub.asked["HEAD", name] == 3 for name in weights), "all three clients requested it"
+    assert all(hub.requests["HEAD", name] == 3 for name in weights), "all three clients requested it"
     assert {hub.sent()[name] for name in weights} == {1}
     assert all(result["models"] == results[0]["models"] for result in results)
     folder, revision, variant, license = results[0]["models"][0]
@@ -49,7 +49,7 @@ def test_cached_model_makes_images_offline(
 ) -> None:
     commit = hub.push("some/model", tiny_model)
     revision = clients.result("some/model", fetch=True)["revisions"][0]
-    before = hub.asked.copy()
+    before = hub.requests.copy()
     models = [("some/model", revision), (str(tiny_model), None)]
     client = hubs.start_client(f"MODELS = {models}\n{GENERATE}", hub.url, tmp_path / "home", {"HF_HUB_OFFLINE": "1"})
     out, err = client.communicate(timeout=120)
@@ -57,7 +57,7 @@ def test_cached_model_makes_images_offline(
     of_hub, of_folder = (line.split() for line in out.splitlines())
     assert of_hub[0] == commit
     assert of_hub[1] == of_folder[1]
-    assert hub.asked == before
+    assert hub.requests == before
 
 
 def test_gated_model_needs_its_licence_accepted(hub: hubs.Hub, clients: HubClients, small: Path) -> None:

@@ -38,13 +38,13 @@ def test_run_keeps_its_commit_when_a_branch_moves(hub: hubs.Hub, clients: HubCli
     save_file({"weight": np.ones(4, np.float32)}, small / "unet" / "diffusion_pytorch_model.safetensors")
     new = hub.push("some/model", small)
     pinned = {"revision": f"main@{old}"}
-    branch_requests = hub.asked["GET", "/api/some/model/"]
+    branch_requests = hub.requests["GET", "/api/some/model/"]
 
     for revision in (None, "main", f"main@{old}", old):
         resumed = clients.result("some/model", pinned, revision=revision, fetch=True)
         assert resumed["models"][0][:2] == [begun["models"][0][0], old]
         assert resumed["revisions"][0] == f"main@{old}"
-    assert hub.asked["GET", "/api/some/model/"] == branch_requests, "the hub was not asked for the branch again"
+    assert hub.requests["GET", "/api/some/model/"] == branch_requests, "the hub was not asked for the branch again"
     assert clients.result("some/model")["revisions"][0] == f"main@{new}"
     hub.push("some/model", small, branch="v2")
     assert clients.result("some/model", pinned, revision="v2")["revisions"][0] == f"v2@{new}", (

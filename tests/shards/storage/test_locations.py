@@ -189,19 +189,19 @@ def test_named_shards_need_no_right_to_list(store: S3) -> None:
 def test_many_names_cost_one_listing(store: S3) -> None:
     for number in range(40):
         store.put("shards", f"many/{number:02d}.tar", b"x")
-    before = len(store.asked())
+    before = len(store.requests())
     assert len(find_tars("s3://shards/many/{00..39}.tar")) == 40
-    assert len(store.asked()) - before == 1
+    assert len(store.requests()) - before == 1
 
 
 def test_missing_credentials_are_not_retried(store: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.environment(AWS_EC2_METADATA_DISABLED="true"):
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
-        before = len(store.asked())
+        before = len(store.requests())
         with pytest.raises(ShardError, match=r"access is refused \(NoCredentialsError: Unable to locate credentials\)"):
             find_tars("s3://shards/x")
-        assert len(store.asked()) == before
+        assert len(store.requests()) == before
 
 
 def test_shards_are_found_on_the_hub(tmp_path: Path) -> None:

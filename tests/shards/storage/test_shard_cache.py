@@ -88,9 +88,9 @@ def test_a_shard_is_downloaded_once(store: S3, tars: list[ShardFile], tmp_path: 
     cache = ShardCache(tmp_path / "cache")
     path = cache.path(tars[3], hashlib.sha256(content(3)).hexdigest())
     assert path.read_bytes() == content(3)
-    before = len(store.asked())
+    before = len(store.requests())
     assert cache.path(tars[3]) == ShardCache(tmp_path / "cache").path(tars[3]) == path
-    assert len(store.asked()) == before
+    assert len(store.requests()) == before
     assert kept(tmp_path / "cache") == {"00003.tar": SIZE}
 
 
@@ -116,7 +116,7 @@ def test_one_process_downloads_while_others_wait(store: S3, tars: list[ShardFile
         store.delay(0)
     assert [process.returncode for process in children] == [0] * 4, outputs
     assert Counter(outputs) == {(f"{ShardCache(tmp_path / 'cache').path(tars[0])} {SIZE}\n", ""): 4}
-    assert len(store.asked("GET", f"{tmp_path.name}/00000.tar")) == 1
+    assert len(store.requests("GET", f"{tmp_path.name}/00000.tar")) == 1
 
 
 WAITS_ALOUD = """
@@ -258,7 +258,7 @@ def test_a_wrong_hash_is_named(store: S3, tars: list[ShardFile], tmp_path: Path)
     ):
         cache.path(tars[1], should)
     assert kept(tmp_path / "cache") == {}
-    assert len(store.asked("GET", f"{tmp_path.name}/00001.tar")) == 1
+    assert len(store.requests("GET", f"{tmp_path.name}/00001.tar")) == 1
 
 
 def test_a_damaged_local_copy_is_downloaded_again(tars: list[ShardFile], tmp_path: Path) -> None:
@@ -291,9 +291,9 @@ def test_temporary_s3_failures_are_retried(
     store.fail(fault, contains=name, count=2)
     store.fail(fault, method="HEAD", contains=name)
     assert ShardCache(tmp_path / "cache").path(tars[0]).read_bytes() == content(0)
-    assert len(store.asked("GET", name)) == 3
+    assert len(store.requests("GET", name)) == 3
     if fault != "short":  # an answer to HEAD has no body
-        assert len(store.asked("HEAD", name)) >= 2
+        assert len(store.requests("HEAD", name)) >= 2
 
 
 @contextmanager
@@ -372,9 +372,9 @@ def test_prefetched_shards_need_no_further_request(store: S3, tars: list[ShardFi
     cache = ShardCache(tmp_path, limit=6 * SIZE)
     cache.prefetch(tars)
     wait_for(lambda: sorted(kept(tmp_path)) == ["00000.tar", "00001.tar", "00002.tar"])  # half of the limit
-    before = len(store.asked())
+    before = len(store.requests())
     assert [cache.path(tar).read_bytes() for tar in tars[:3]] == [content(number) for number in range(3)]
-    assert len(store.asked()) == before
+    assert len(store.requests()) == before
     cache.prefetch(tars[3:5])
     wait_for(lambda: sorted(kept(tmp_path)) == [f"{number:05d}.tar" for number in range(5)])
 
@@ -384,7 +384,7 @@ def test_a_new_prefetch_replaces_the_old_one(store: S3, tars: list[ShardFile], t
     store.delay(0.2)
     try:
         cache.prefetch(tars)
-        wait_for(lambda: len(store.asked("GET", f"{tmp_path.name}/0")) >= 4)
+        wait_for(lambda: len(store.requests("GET", f"{tmp_path.name}/0")) >= 4)
         cache.prefetch(tars[7:])
         wait_for(lambda: "00007.tar" in kept(tmp_path / "cache"))
     finally:
@@ -445,6 +445,6 @@ def test_worker_processes_share_the_cache(store: S3, tars: list[ShardFile], tmp_
             assert pool.starmap(use, [(cache, tars)] * 2) == [[SIZE] * 8] * 2
     finally:
         store.delay(0)
-    assert len(store.asked("GET", f"{tmp_path.name}/0")) == 8
+    assert len(store.requests("GET", f"{tmp_path.name}/0")) == 8
     copy = pickle.loads(pickle.dumps(cache))
     assert (copy.folder, copy.limit) == (cache.folder, cache.limit)
