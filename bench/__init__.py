@@ -1,1 +1,1 @@
-"""Measurements beside what a user would do instead. Each is one command: `python -m bench NAME`."""
+"""Benchmarks of Shardmill beside the tools that a user would otherwise pick: `python -m bench NAME`."""

@@ -1,4 +1,4 @@
-"""A mixture of three Gaussians refitted on its own samples, alone and with all earlier samples kept: what is lost."""
+"""`python -m bench collapse`: refit a mixture of Gaussians to its own samples, alone and with all earlier samples."""
 
 import json
 import sys
@@ -25,14 +25,20 @@ Interval = tuple[float, float, float]
 
 
 def main(out: Path, work: Path | None) -> None:
-    seeds_by_arm = {arm: _arm(arm) for arm in ARMS}
-    summary = {arm: summarise([[one for one, _ in seed] for seed in seeds]) for arm, seeds in seeds_by_arm.items()}
+    trajectories = {arm: _run_arm(arm) for arm in ARMS}
+    summary = {
+        arm: summarise([[generation for generation, _ in seed] for seed in seeds])
+        for arm, seeds in trajectories.items()
+    }
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "protocol": {"samples": SAMPLES, "generations": GENERATIONS, "seeds": SEEDS, "components": len(TRUTH.weights)},
         "arms": {
-            arm: {"mean_and_ci95": summary[arm], "seeds": [[asdict(seed[at][0]) for at in SHOWN] for seed in seeds]}
-            for arm, seeds in seeds_by_arm.items()
+            arm: {
+                "mean_and_ci95": summary[arm],
+                "seeds": [[asdict(seed[generation][0]) for generation in SHOWN] for seed in seeds],
+            }
+            for arm, seeds in trajectories.items()
         },
         "commands": ["python -m bench collapse --out bench/results"],
         "machine": machine(),
@@ -40,44 +46,42 @@ def main(out: Path, work: Path | None) -> None:
     (out / "collapse.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
     table = _table(summary, content["machine"])
     (out / "collapse.md").write_text(table, encoding="utf-8")
-    _plot(summary, {arm: seeds[0] for arm, seeds in seeds_by_arm.items()}, out / "collapse.png")
+    _plot(summary, {arm: seeds[0] for arm, seeds in trajectories.items()}, out / "collapse.png")
     print(table)
 
 
-def _arm(arm: str) -> list[Trajectory]:
-    seeds = []
+def _run_arm(arm: str) -> list[Trajectory]:
+    trajectories = []
     for seed in range(SEEDS):
-        seeds.append(list(refit_generations(TRUTH, SAMPLES, GENERATIONS, seed, accumulate=arm == "accumulate")))
+        trajectories.append(list(refit_generations(TRUTH, SAMPLES, GENERATIONS, seed, accumulate=arm == "accumulate")))
         print(f"{arm}: seed {seed + 1} of {SEEDS}", file=sys.stderr)
-    return seeds
+    return trajectories
 
 
 def summarise(seeds: Sequence[Sequence[Generation]]) -> dict[str, list[Interval]]:
-    """For each measure, its mean over seeds and the interval of that, generation after generation."""
-    # Seeds are drawn once for all measures and generations, as what belongs together.
-    drawn = np.random.default_rng(0).integers(len(seeds), size=(_REPLICATES, len(seeds)))
-    return {name: _intervals(_values(seeds, name), drawn) for name in MEASURES}
+    """Return for each measure the mean over seeds and its bootstrap interval, one per generation."""
+    # The bootstrap resamples whole trajectories, so all measures and generations share one set of seeds.
+    resampled_seeds = np.random.default_rng(0).integers(len(seeds), size=(_REPLICATES, len(seeds)))
+    return {name: _intervals(_values(seeds, name), resampled_seeds) for name in MEASURES}
 
 
 def _values(seeds: Sequence[Sequence[Generation]], measure: str) -> NDArray[np.float64]:
-    return np.array([[getattr(one, measure) for one in seed] for seed in seeds], float)
+    return np.array([[getattr(generation, measure) for generation in seed] for seed in seeds], float)
 
 
-def _intervals(values: NDArray[np.float64], drawn: NDArray[np.int64]) -> list[Interval]:
-    low, high = np.percentile(values[drawn].mean(axis=1), (2.5, 97.5), axis=0)
-    return [
-        tuple(float(f"{value:.5g}") for value in mean_and_range)
-        for mean_and_range in zip(values.mean(axis=0), low, high, strict=True)
-    ]
+def _intervals(values: NDArray[np.float64], resampled_seeds: NDArray[np.int64]) -> list[Interval]:
+    low, high = np.percentile(values[resampled_seeds].mean(axis=1), (2.5, 97.5), axis=0)
+    intervals = zip(values.mean(axis=0), low, high, strict=True)
+    return [tuple(float(f"{value:.5g}") for value in interval) for interval in intervals]
 
 
-def _table(summary: Mapping[str, Mapping[str, Sequence[Interval]]], made_on: object) -> str:
+def _table(summary: Mapping[str, Mapping[str, Sequence[Interval]]], machine_facts: object) -> str:
     lines = [
-        f"`python -m bench collapse`: a mixture of three Gaussians, fitted to {SAMPLES} real points, and then again",
-        f"and again to {SAMPLES} points of its predecessor: alone (replace), or with the real points and those of all",
-        f"predecessors (accumulate). Mean of {SEEDS} seeds, and the 95% bootstrap interval of the mean. Modes: true",
-        "components that keep at least a tenth of their weight; variance: as a share of the truth's; divergence:",
-        "Kullback-Leibler, of the model from the truth. A fit adds 1e-6 to each variance, which bounds the divergence.",
+        f"`python -m bench collapse`: a mixture of three Gaussians is fitted to {SAMPLES} real points. Each later",
+        f"generation is fitted to {SAMPLES} points of its predecessor, to these alone (replace) or also to the real",
+        f"points and those of all predecessors (accumulate). Mean of {SEEDS} seeds and its 95% interval. Modes: true",
+        "components that keep at least a tenth of their weight. Variance: share of the truth's. Divergence:",
+        "Kullback-Leibler divergence of the model from the truth. A fit adds 1e-6 to each variance, which bounds it.",
         "",
         f"| generation | {' | '.join(f'{arm}: {name}' for name in MEASURES for arm in ARMS)} |",
         "|---" * (1 + len(MEASURES) * len(ARMS)) + "|",
@@ -85,11 +89,11 @@ def _table(summary: Mapping[str, Mapping[str, Sequence[Interval]]], made_on: obj
     for generation in SHOWN:
         cells = [_cell(summary[arm][name][generation]) for name in MEASURES for arm in ARMS]
         lines.append(f"| {generation} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Machine: {json.dumps(made_on)}", ""])
+    return "\n".join([*lines, "", f"Machine: {json.dumps(machine_facts)}", ""])
 
 
 def _cell(interval: Interval) -> str:
-    mean, low, high = (f"{one:,.0f}" if interval[0] > 100 else f"{one:.2f}" for one in interval)
+    mean, low, high = (f"{value:,.0f}" if interval[0] > 100 else f"{value:.2f}" for value in interval)
     return f"{mean} ({low} to {high})"
 
 
@@ -103,9 +107,9 @@ def _plot(
     FigureCanvasAgg(figure)
     grid = figure.subplots(3, 3)
     for axes, (name, title) in zip(grid[0], MEASURES.items(), strict=True):
-        for arm, title in ARMS.items():
+        for arm, label in ARMS.items():
             mean, low, high = np.array(summary[arm][name]).T
-            axes.plot(mean, color=_COLOURS[arm], label=title)
+            axes.plot(mean, color=_COLOURS[arm], label=label)
             axes.fill_between(range(len(mean)), low, high, color=_COLOURS[arm], alpha=0.2, linewidth=0)
         axes.set(title=title, xlabel="generation", yscale="log" if name == "divergence" else "linear")
         axes.grid(alpha=0.3)

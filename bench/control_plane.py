@@ -1,8 +1,9 @@
-"""The load of 1,000 actors and 10,000,000 images on driver and store: calculated from measured figures.
+"""`python -m bench control-plane`: the load of 1,000 actors and 10,000,000 images on the driver and on the store.
 
-The driver is the real one, over 10,000 units. Its actors are simulated: calls to one asynchronous Ray actor, which wait
-for about a second each and give the stats of a real unit. So each unit goes through Ray and through the driver's loop,
-as fast as that can; what it takes of a core is measured there. A real actor takes minutes for a unit.
+The real driver processes 10,000 units. The actors are simulated by one asynchronous Ray actor: each call waits for a
+second and returns the stats of a real unit. So each unit passes through Ray and the driver's loop at their full speed,
+and the processor time per unit is measured. A real actor takes minutes for a unit; `_estimate` computes the load of
+1,000 real actors from these figures.
 """
 
 import json
@@ -31,10 +32,10 @@ from shards.stats import STATS_SUFFIX, Stats
 
 ACTORS, IMAGES, PER_SHARD = 1_000, 10_000_000, 1_000
 IMAGES_PER_S = 10.0
-"""Images per second of a real actor, assumed: 512x512 images at a few steps on one GPU."""
+"""Assumed rate of a real actor: 512x512 images at a few steps on one GPU."""
 _UNIT_S = 1.0
-_TRIED = 3
-_PUTS_AT_ONCE = 16
+_REAL_UNITS = 3
+_PUT_THREADS = 16
 
 
 def main(out: Path, work: Path | None) -> None:
@@ -49,7 +50,12 @@ def main(out: Path, work: Path | None) -> None:
                 "S3": _resume(_begin(folder, "s3://large/run", IMAGES), stats, lambda: len(store.requests())),
             }
     result = {"actors": ACTORS, "images": IMAGES, "units": IMAGES // PER_SHARD, "requests_per_unit": requests_per_unit}
-    result |= {"driver": driver, "resume": listing, "on_paper": _paper(driver, requests_per_unit), "machine": machine()}
+    result |= {
+        "driver": driver,
+        "resume": listing,
+        "on_paper": _estimate(driver, requests_per_unit),
+        "machine": machine(),
+    }
     out.mkdir(parents=True, exist_ok=True)
     (out / "control_plane.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (out / "control_plane.md").write_text(_table(result), encoding="utf-8")
@@ -57,7 +63,7 @@ def main(out: Path, work: Path | None) -> None:
 
 
 def _begin(folder: Path, place: Path | str, images: int) -> Run:
-    """A run of the demo's model and prompts, without its real data, of so many images."""
+    """Begin a run of `images` images with the demo's model and prompts, without its real data."""
     content = yaml.safe_load((ROOT / "jobs/specs/digits.yaml").read_text(encoding="utf-8"))
     del content["data"], content["sweep"]
     content |= {"classes": [str(digit) for digit in range(10)], "plan": {"total": images}}
@@ -69,18 +75,18 @@ def _begin(folder: Path, place: Path | str, images: int) -> Run:
 
 
 def _real_units(folder: Path, store: S3) -> tuple[Stats, dict[str, float]]:
-    """The stats of a real unit, and the requests that the store gets for one, by method."""
-    run = _begin(folder, "s3://large/real", _TRIED * PER_SHARD)
+    """Run a few real units; return the stats of one and the mean number of requests per unit by HTTP method."""
+    run = _begin(folder, "s3://large/real", _REAL_UNITS * PER_SHARD)
     spec = run.context.spec
     generator = load_generator(spec.model, spec.output.image, spec.cluster)
-    before = Counter(one.method for one in store.requests())
-    stats = [run_unit(run.context, number, generator, run.shards) for number in range(_TRIED)]
-    after = Counter(one.method for one in store.requests())
-    return stats[-1], {method: count / _TRIED for method, count in (after - before).items()}
+    before = Counter(request.method for request in store.requests())
+    stats = [run_unit(run.context, number, generator, run.shards) for number in range(_REAL_UNITS)]
+    after = Counter(request.method for request in store.requests())
+    return stats[-1], {method: count / _REAL_UNITS for method, count in (after - before).items()}
 
 
 def drive(run: Run, stats: Stats) -> dict[str, float]:
-    """Measure what the driver takes for a unit, in seconds of a core and in memory."""
+    """Run the driver over all units of a run with simulated actors; return its processor time, rate and memory."""
     import ray
 
     from engine.cluster import driver
@@ -102,16 +108,16 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
             return stats | {"unit": number}
 
         async def cancel_unit(self, number: int) -> None:
-            """Too late: it generates all of its units at once."""
+            """Ignore the call: all assigned units are already running."""
 
-    class Simulated(ActorPool):
+    class SimulatedPool(ActorPool):
         def start(self, count: int, avoided_nodes: Collection[str]) -> None:
             for _ in range(count):
                 actor = ActorHandle(simulator, simulator.node.remote(), stats["batch_size"])
                 self.loading[simulator.load.remote()] = actor
 
         def _kill_process(self, actor: ActorHandle) -> None:
-            """One actor stands for all of them."""
+            """Ignore the call: one process simulates all actors."""
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     try:
@@ -119,70 +125,74 @@ def drive(run: Run, stats: Stats) -> dict[str, float]:
         ray.get(simulator.node.remote())
         progress = RunProgress(run.context.plan.classes, run.context.plan.quotas, [])
         memory, cpu, wall = psutil.Process().memory_info().rss, time.process_time(), time.monotonic()
-        with patch.object(driver, "ActorPool", Simulated):
+        with patch.object(driver, "ActorPool", SimulatedPool):
             driver.generate(run, progress)
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-        grown = psutil.Process().memory_info().rss - memory
-        alone = _ray_alone(simulator, run.context.plan.n_units)
+        memory_growth = psutil.Process().memory_info().rss - memory
+        ray_cpu = _time_ray_alone(simulator, run.context.plan.n_units)
     finally:
         ray.shutdown()
     units = run.context.plan.n_units
     return {
         "cpu_ms_per_unit": round(1000 * cpu / units, 2),
-        "ray_alone_ms_per_unit": round(1000 * alone / units, 2),
+        "ray_alone_ms_per_unit": round(1000 * ray_cpu / units, 2),
         "units_per_s": round(units / wall, 1),
-        "memory_grown_mb": round(grown / 1e6, 1),
+        "memory_grown_mb": round(memory_growth / 1e6, 1),
     }
 
 
-def _ray_alone(simulator: Any, units: int) -> float:
-    """Seconds of a core for the same calls by a loop that does nothing else, and looks for answers as the driver."""
+def _time_ray_alone(simulator: Any, units: int) -> float:
+    """Return the processor seconds of the same calls in a loop that only waits for results, as the driver does."""
     import ray
 
     from engine.cluster.actor_pool import wait_for_results
 
     cpu, numbers, done = time.process_time(), iter(range(units)), 0
-    making = {simulator.generate_unit.remote(number) for number in islice(numbers, UNITS_PER_ACTOR * ACTORS)}
-    while making:
-        ready = wait_for_results(list(making), _UNIT_S)
+    running = {simulator.generate_unit.remote(number) for number in islice(numbers, UNITS_PER_ACTOR * ACTORS)}
+    while running:
+        ready = wait_for_results(list(running), _UNIT_S)
         for ref in ready:
             done += bool(ray.get(ref)["count"])
-        making.difference_update(ready)
-        making.update(simulator.generate_unit.remote(number) for number in islice(numbers, len(ready)))
+        running.difference_update(ready)
+        running.update(simulator.generate_unit.remote(number) for number in islice(numbers, len(ready)))
     assert done == units
     return time.process_time() - cpu
 
 
 def _resume(run: Run, stats: Stats, requests: Callable[[], int]) -> dict[str, float]:
-    """Measure resuming a finished run: listing that nothing is left, and counting what was made."""
-    _pretend(run, stats)
-    result: dict[str, float] = {}
-    for name, act in (("list", run.pending), ("read_stats", run.stats)):
+    """Measure how long a finished run takes to resume (list shards) and to count (read stats).
+
+    requests: returns the number of requests so far.
+    """
+    _write_finished_units(run, stats)
+    costs: dict[str, float] = {}
+    for name, action in (("list", run.pending), ("read_stats", run.stats)):
         before, began = requests(), time.monotonic()
-        act()
-        result[f"{name}_s"] = round(time.monotonic() - began, 2)
-        result[f"{name}_requests"] = max(0, requests() - before)
-    return result
+        action()
+        costs[f"{name}_s"] = round(time.monotonic() - began, 2)
+        costs[f"{name}_requests"] = max(0, requests() - before)
+    return costs
 
 
-def _pretend(run: Run, stats: Stats) -> None:
-    """Files of every unit, of which tar and index are empty: they are listed, and not read."""
+def _write_finished_units(run: Run, stats: Stats) -> None:
+    """Write the files of every unit. Tar and index are empty: resuming only lists them."""
     plan = run.context.plan
 
     def finish(number: int) -> None:
         name = plan.shard_name(number)
-        facts = [one | {"name": f"{name}.{kind}"} for one, kind in zip(stats["files"], ("tar", "parquet"), strict=True)]
-        for kind in (".tar", ".parquet"):
-            run.shards.replace(f"{name}{kind}", b"")
-        content = stats | {"unit": number, "files": facts}
+        kinds = ("tar", "parquet")
+        files = [file | {"name": f"{name}.{kind}"} for file, kind in zip(stats["files"], kinds, strict=True)]
+        for kind in kinds:
+            run.shards.replace(f"{name}.{kind}", b"")
+        content = stats | {"unit": number, "files": files}
         run.shards.replace(f"{name}{STATS_SUFFIX}", (json.dumps(content, indent=1) + "\n").encode())
 
-    with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_PUT_THREADS) as pool:
         list(pool.map(finish, range(plan.n_units)))
 
 
-def _paper(driver: dict[str, float], requests_per_unit: dict[str, float]) -> dict[str, float]:
-    """Calculate the load of actors with a given rate."""
+def _estimate(driver: dict[str, float], requests_per_unit: dict[str, float]) -> dict[str, float]:
+    """Compute the load of ACTORS real actors that make IMAGES_PER_S images per second each."""
     units_per_s = ACTORS * IMAGES_PER_S / PER_SHARD
     return {
         "images_per_s_of_an_actor": IMAGES_PER_S,
@@ -195,32 +205,30 @@ def _paper(driver: dict[str, float], requests_per_unit: dict[str, float]) -> dic
 
 
 def _table(result: dict[str, Any]) -> str:
-    paper, driver, resume = result["on_paper"], result["driver"], result["resume"]
-    requests_per_unit = ", ".join(
-        f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items())
-    )
+    estimate, driver, resume = result["on_paper"], result["driver"], result["resume"]
+    requests = ", ".join(f"{count:g} {method}" for method, count in sorted(result["requests_per_unit"].items()))
     rows = {
         "driver, CPU for a unit": f"{driver['cpu_ms_per_unit']:g} ms",
         "Ray alone, for the same calls": f"{driver['ray_alone_ms_per_unit']:g} ms",
         "driver, most units/s on this machine": f"{driver['units_per_s']:,g}",
         "driver, memory grown over the run": f"{driver['memory_grown_mb']:g} MB",
-        "store, requests for a unit": requests_per_unit,
+        "store, requests for a unit": requests,
         "resume, listing a folder": f"{resume['folder']['list_s']:g} s",
         "resume, listing S3 (moto)": f"{resume['S3']['list_s']:g} s, {resume['S3']['list_requests']:g} requests",
         "counting what was made, a folder": f"{resume['folder']['read_stats_s']:g} s",
         "counting what was made, S3 (moto)": (
             f"{resume['S3']['read_stats_s']:g} s, {resume['S3']['read_stats_requests']:,g} requests"
         ),
-        f"on paper, at {paper['images_per_s_of_an_actor']:g} images/s of an actor": (
-            f"{paper['hours']:g} hours, {paper['units_per_s']:g} units/s"
+        f"on paper, at {estimate['images_per_s_of_an_actor']:g} images/s of an actor": (
+            f"{estimate['hours']:g} hours, {estimate['units_per_s']:g} units/s"
         ),
-        "the driver then needs of a core": f"{100 * paper['share_of_a_core']:.1f}%",
-        "the store then gets": f"{paper['requests_per_s']:g} requests/s",
-        "one core of the driver is enough for": f"{paper['actors_at_a_full_core']:,} such actors",
+        "the driver then needs of a core": f"{100 * estimate['share_of_a_core']:.1f}%",
+        "the store then gets": f"{estimate['requests_per_s']:g} requests/s",
+        "one core of the driver is enough for": f"{estimate['actors_at_a_full_core']:,} such actors",
     }
     lines = [
         f"`python -m bench control-plane`: {result['actors']:,} simulated actors, {result['images']:,} images in",
-        f"{result['units']:,} units; the driver, its run and its store are the real ones.",
+        f"{result['units']:,} units. Driver, run and store are real.",
         "",
         "| | |",
         "|---|---|",

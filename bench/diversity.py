@@ -1,7 +1,8 @@
-"""The effect of the wording of prompts, with as many images: one prompt a class, templates, templates and attributes.
+"""`python -m bench diversity`: compare three wordings of prompts at the same number of images.
 
-Diversity in the features of a classifier trained on real images; how much of the space of attributes the images cover,
-measured on their pixels; and the accuracy on real validation of classifiers that are trained on them.
+The arms are one prompt per class, templates, and templates with attributes. The benchmark measures the diversity in the
+features of a classifier that was trained on real images, the coverage of the attributes as measured on pixels, and the
+accuracy on real validation images of classifiers that train on each arm.
 """
 
 import json
@@ -40,14 +41,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "templates": {"templates": list(TEMPLATES), "attributes": {}},
     "templates and attributes": {},
 }
-"""The prompts of each arm, in place of the spec's."""
+"""Each arm replaces these fields of the spec's prompts."""
 
 
 def main(out: Path, work: Path | None) -> None:
     with TemporaryDirectory() as temporary:
         folder = work or Path(temporary)
         for name, prompts in ARMS.items():
-            _make(folder / name, prompts)
+            _run_arm(folder / name, prompts)
         rows = _rows(folder)
     out.mkdir(parents=True, exist_ok=True)
     content = {"spec": SPEC, "alphas": ALPHAS, "seeds": SEEDS, "arms": rows, "machine": machine()}
@@ -57,10 +58,10 @@ def main(out: Path, work: Path | None) -> None:
     print(table)
 
 
-def _make(run: Path, prompts: dict[str, Any]) -> None:
-    chosen = [f"sweep.alphas={list(ALPHAS)}", f"sweep.seeds={SEEDS}"]
-    chosen += [f"prompts.{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in prompts.items()]
-    overrides = [part for one in chosen for part in ("--set", one)]
+def _run_arm(run: Path, prompts: dict[str, Any]) -> None:
+    settings = [f"sweep.alphas={list(ALPHAS)}", f"sweep.seeds={SEEDS}"]
+    settings += [f"prompts.{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in prompts.items()]
+    overrides = [part for setting in settings for part in ("--set", setting)]
     for command in ("generate", "sweep"):
         line = [sys.executable, "-m", "jobs", command, SPEC, "--out", str(run.absolute()), *overrides]
         subprocess.run(line, cwd=ROOT, check=True)
@@ -68,48 +69,53 @@ def _make(run: Path, prompts: dict[str, Any]) -> None:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     runs = {name: load_run(folder / name) for name in ARMS}
-    real, *compared = compare_diversity(runs)
+    real, *synthetic = compare_diversity(runs)
     rows = [_row("real (world split)", real, folder / next(iter(ARMS)) / "real" / "world", None)]
-    for name, one in zip(ARMS, compared, strict=True):
-        rows.append(_row(name, one, folder / name / "shards", SweepResult.read(runs[name].store)))
+    for name, diversity in zip(ARMS, synthetic, strict=True):
+        rows.append(_row(name, diversity, folder / name / "shards", SweepResult.read(runs[name].store)))
     return rows
 
 
-def _row(name: str, compared: Diversity, shards: Path, sweep: SweepResult | None) -> dict[str, Any]:
+def _row(name: str, diversity: Diversity, shards: Path, sweep: SweepResult | None) -> dict[str, Any]:
     arms = {} if sweep is None else sweep.by_alpha
     accuracy = {str(alpha): arm.quality_per_seed for alpha, arm in arms.items() if alpha in (0.0, *ALPHAS)}
     return {
         "arm": name,
-        "images": compared.images,
-        "distinct_prompts_of_a_class": compared.prompts,
-        "distance": compared.distance,
-        "vendi": compared.vendi,
-        "encoded_of_a_class": compared.encoded,
-        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), compared.encoded),
+        "images": diversity.images,
+        "distinct_prompts_of_a_class": diversity.prompts,
+        "distance": diversity.distance,
+        "vendi": diversity.vendi,
+        "encoded_of_a_class": diversity.encoded,
+        "attribute_coverage": coverage(ShardStream(shards, shuffle=False), diversity.encoded),
         "accuracy": accuracy,
     }
 
 
 def coverage(stream: ShardStream, count: int) -> float:
-    """Share of all combinations of the four attributes' thirds that the first `count` images of a class reach, as
-    measured on their pixels; the mean over classes."""
+    """Return the share of attribute combinations that the first `count` images of a class reach, averaged over classes.
+
+    Each of the four attributes is measured on the pixels and has three values, the thirds of its range.
+    """
     thresholds, classes = _thresholds()
     shares = []
     for label in range(classes):
         rows = np.flatnonzero(stream.index.label == label)[:count]
         images = stream.read(rows.tolist()).image
-        words = [thresholds.words(measure(image, list(thresholds.cuts)), label) for image in images]
-        shares.append(len({tuple(sorted(one.items())) for one in words}) / 3 ** len(thresholds.cuts))
+        values = [thresholds.words(measure(image, list(thresholds.cuts)), label) for image in images]
+        combinations = {tuple(sorted(words.items())) for words in values}
+        shares.append(len(combinations) / 3 ** len(thresholds.cuts))
     return float(np.mean(shares))
 
 
 def _thresholds() -> tuple[Thresholds, int]:
     attributes = json.loads((ROOT / "engine/embedded/digits/attributes.json").read_text(encoding="utf-8"))
-    cuts = {name: tuple((low, high) for low, high in one["cuts"].values()) for name, one in attributes.items()}
+    cuts = {
+        name: tuple((low, high) for low, high in attribute["cuts"].values()) for name, attribute in attributes.items()
+    }
     return Thresholds(cuts), len(next(iter(cuts.values())))
 
 
-def _table(rows: Sequence[dict[str, Any]], made_on: object) -> str:
+def _table(rows: Sequence[dict[str, Any]], machine_facts: object) -> str:
     lines = [
         f"`python -m bench diversity`: {SPEC}, the same number of images in every arm; accuracy on real validation,",
         f"mean (and range) of {SEEDS} seeds, with 10 real images of each class at alpha 0.5 and none at 1.",
@@ -130,7 +136,7 @@ def _table(rows: Sequence[dict[str, Any]], made_on: object) -> str:
         f"Without synthetic images: {_spread(baseline)}. Features: a small classifier trained on the real world",
     ]
     lines += [
-        f"split; {rows[0]['encoded_of_a_class']} images of each class and arm. Machine: {json.dumps(made_on)}",
+        f"split; {rows[0]['encoded_of_a_class']} images of each class and arm. Machine: {json.dumps(machine_facts)}",
         "",
     ]
     return "\n".join(lines)

@@ -1,7 +1,9 @@
-"""Did it help? Whole experiments by `python -m jobs experiment`, and their arms as a table, a JSON file and a plot.
+"""Experiments on whether synthetic images help: `python -m bench rebalance`, `shortage`, `dense` and `ratio`.
+
+Each one runs `python -m jobs experiment` and writes the arms of the sweep as a table, a JSON file and a plot:
 
 NAME.json   {"protocol", "arms": [{"name", "seeds", "accuracy", "macro_f1", "ci95"}], "verdict", "generator",
-            "commands", "machine"}; of masks, accuracy is the mean IoU
+            "commands", "machine"}; for masks, accuracy is the mean IoU
 NAME.md, NAME.png
 """
 
@@ -30,10 +32,12 @@ from shards.storage.manifest import read_all_stats
 class Evidence:
     """An experiment.
 
-    what: a description. spec: the default one. runs: overrides of the spec by name, one for each generator.
+    description: one line for `--help` and the table.
+    spec:        the default spec.
+    runs:        the compared generators by name; each value overrides fields of the spec.
     """
 
-    what: str
+    description: str
     spec: str
     runs: Mapping[str, Sequence[str]]
 
@@ -63,15 +67,15 @@ EVIDENCE = {
 
 
 def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: Sequence[str]) -> None:
-    """Run what is missing in `work`, and write the three files to `out`."""
+    """Run the experiment, resuming it in `work`, and write the three files to `out`."""
     evidence = EVIDENCE[name]
     with TemporaryDirectory() as folder:
         place = work or Path(folder)
         commands, runs = [], {}
-        for one, more in evidence.runs.items():
-            run = place / "-".join([name, *one.split()])
-            commands.append(_experiment(spec or evidence.spec, run, [*more, *overrides]))
-            runs[one] = load_run(str(run))
+        for generator, generator_overrides in evidence.runs.items():
+            run = place / "-".join([name, *generator.split()])
+            commands.append(_run_experiment(spec or evidence.spec, run, [*generator_overrides, *overrides]))
+            runs[generator] = load_run(str(run))
         sweeps = {name: result for name, run in runs.items() if (result := SweepResult.read(run.store)) is not None}
         content = content_of(evidence, runs, sweeps, commands)
     out.mkdir(parents=True, exist_ok=True)
@@ -82,8 +86,8 @@ def main(name: str, out: Path, work: Path | None, spec: str | None, overrides: S
     print(text)
 
 
-def _experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
-    """Run it; gives the command without this machine's folders."""
+def _run_experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
+    """Run an experiment; return its command line without the folders of this machine."""
     settings = [part for override in overrides for part in ("--set", override)]
     line = [sys.executable, "-m", "jobs", "experiment", spec, "--out", str(run.absolute()), *settings]
     subprocess.run(line, cwd=ROOT, check=True)
@@ -93,17 +97,18 @@ def _experiment(spec: str, run: Path, overrides: Sequence[str]) -> str:
 def content_of(
     evidence: Evidence, runs: Mapping[str, Run], sweeps: Mapping[str, SweepResult], commands: Sequence[str]
 ) -> dict[str, Any]:
-    first = next(iter(runs.values()))
+    """Return the content of the JSON file. runs, sweeps: by the name of the generator."""
+    first_run, first_sweep = next(iter(runs.values())), next(iter(sweeps.values()))
     arms = [
         {**_arm(arm), "name": ": ".join(part for part in (generator, arm.name) if part)}
         for generator, sweep in sweeps.items()
         for arm in sweep.by_name.values()
     ]
     return {
-        "protocol": _protocol(evidence, first, next(iter(sweeps.values()))),
+        "protocol": _protocol(evidence, first_run, first_sweep),
         "arms": arms,
-        "verdict": {one or "all": verdict(sweep) for one, sweep in sweeps.items()},
-        "generator": {one or "all": _generator(run) for one, run in runs.items()},
+        "verdict": {name or "all": verdict(sweep) for name, sweep in sweeps.items()},
+        "generator": {name or "all": _generator(run) for name, run in runs.items()},
         "commands": list(commands),
         "machine": machine(),
     }
@@ -126,7 +131,7 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
 def _protocol(evidence: Evidence, run: Run, sweep: SweepResult) -> dict[str, Any]:
     plan, spec = run.context.plan, run.context.spec
     return {
-        "what": evidence.what,
+        "what": evidence.description,
         "measured": f"{METRIC_NAMES[sweep.metric]} on {sweep.real_images['validation']:,} real validation images; 95% "
         "intervals by a paired bootstrap over seeds and images",
         "real_train_of_each_class": dict(zip(plan.classes, plan.real, strict=True)),
@@ -143,30 +148,31 @@ def _generator(run: Run) -> dict[str, Any]:
         "model": stats[0]["model"],
         "settings": run.context.spec.model.model_dump(mode="json", exclude_defaults=True),
         "device": stats[0]["device"],
-        "images": sum(one["count"] for one in stats),
-        "seconds": round(sum(one["duration_s"] for one in stats)),
+        "images": sum(unit["count"] for unit in stats),
+        "seconds": round(sum(unit["duration_s"] for unit in stats)),
         "trained": _training(run),
     }
 
 
 def _training(run: Run) -> dict[str, Any] | None:
-    """Return the record of the generator's training, if its folder has one."""
+    """Return facts about the training of the generator; None if this project did not train it."""
     part = next(iter(run.context.spec.model.parts))
     file = (local_folder(part) or Path()) / "training.json"
     if not file.is_file():
         return None
-    record = json.loads(file.read_text(encoding="utf-8"))
-    facts = {key: record[key] for key in ("revision", "world_images", "device") if key in record}
-    quality = {key: value for key, value in record.get("quality", {}).items() if key != "adherence"}
-    return {**facts, **quality, **{key: record["spec"].get(key) for key in ("autoencoder", "denoiser")}}
+    training = json.loads(file.read_text(encoding="utf-8"))
+    facts = {key: training[key] for key in ("revision", "world_images", "device") if key in training}
+    quality = {key: value for key, value in training.get("quality", {}).items() if key != "adherence"}
+    return {**facts, **quality, **{key: training["spec"].get(key) for key in ("autoencoder", "denoiser")}}
 
 
 def table(name: str, content: Mapping[str, Any]) -> str:
+    """Return the content of the JSON file as Markdown."""
     protocol = content["protocol"]
     lines = [
         f"`python -m bench {name}`: {protocol['what']}. Measured: {protocol['measured']}.",
         "",
-        *(f"{verdict}\n" if one == "all" else f"{one}: {verdict}\n" for one, verdict in content["verdict"].items()),
+        *(f"{text}\n" if name == "all" else f"{name}: {text}\n" for name, text in content["verdict"].items()),
         f"| arm | {protocol['measured'].partition(' on ')[0]} | macro F1 | lift |",
         "|---|---|---|---|",
     ]
@@ -179,8 +185,10 @@ def table(name: str, content: Mapping[str, Any]) -> str:
         {key: protocol[key] for key in protocol if key not in ("what", "measured")}, sort_keys=False
     )
     commands = "\n".join(content["commands"])
-    facts = json.dumps({"generator": content["generator"], "machine": content["machine"]})
-    return "\n".join([*lines, "", "```yaml", settings.strip(), "```", "", "```console", commands, "```", "", facts, ""])
+    provenance = json.dumps({"generator": content["generator"], "machine": content["machine"]})
+    return "\n".join(
+        [*lines, "", "```yaml", settings.strip(), "```", "", "```console", commands, "```", "", provenance, ""]
+    )
 
 
 def _cell(mean: float | None, interval: Sequence[float] | None, sign: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The plot of an experiment: the curves of its generators, every arm side by side, and where arms are wrong."""
+"""The plot of an experiment: accuracy against alpha, a bar for every arm, and confusion matrices."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ _COLOURS = ("#0f766e", "#c2410c", "#4338ca", "#be185d")
 _GREY = "#64748b"
 
 Sweeps = Mapping[str, SweepResult]
-"""By generator."""
+"""Results by the name of the generator."""
 
 
 def plot(sweeps: Sweeps, path: Path) -> None:
-    """Write a PNG."""
+    """Write the plot as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ def plot(sweeps: Sweeps, path: Path) -> None:
     _curves(figure.add_subplot(above[0]), sweeps)
     _bars(figure.add_subplot(above[1]), sweeps)
     for row, (name, sweep) in zip(rows[1:], sweeps.items(), strict=True):
-        shown = _confusions(sweep)
+        shown = _arms_with_confusion(sweep)
         cells = row.get_subplotspec().subgridspec(1, len(shown))
         for cell, arm in zip(cells, shown, strict=True):
             _confusion(figure.add_subplot(cell), arm, sweep.classes, name)
@@ -60,12 +60,12 @@ def _bars(axes: Axes, sweeps: Sweeps) -> None:
         for colour, (name, sweep) in zip(_COLOURS, sweeps.items(), strict=False)
         for arm in sweep.by_name.values()
     ]
-    for place, (_, arm, colour) in enumerate(reversed(bars)):
+    for position, (_, arm, colour) in enumerate(reversed(bars)):
         for shift, interval, marker, size in ((0.12, arm.quality, "o", 5), (-0.12, arm.macro_f1, "s", 4)):
             if interval is not None:
                 ends = [100 * interval.low, 100 * interval.high]
-                axes.plot(ends, [place + shift] * 2, color=colour, linewidth=1.4)
-                axes.plot([100 * interval.mean], [place + shift], marker, color=colour, markersize=size)
+                axes.plot(ends, [position + shift] * 2, color=colour, linewidth=1.4)
+                axes.plot([100 * interval.mean], [position + shift], marker, color=colour, markersize=size)
     axes.set_yticks(range(len(bars)), [name.replace("_", " ") for name, _, _ in reversed(bars)])
     measure = METRIC_NAMES[next(iter(sweeps.values())).metric]
     f1 = ", macro F1 (squares)" if any(arm.macro_f1 for _, arm, _ in bars) else ""
@@ -73,8 +73,8 @@ def _bars(axes: Axes, sweeps: Sweeps) -> None:
     axes.grid(alpha=0.3, axis="x")
 
 
-def _confusions(sweep: SweepResult) -> list[ArmResult]:
-    """First, middle and last of the curve, and the best alternative."""
+def _arms_with_confusion(sweep: SweepResult) -> list[ArmResult]:
+    """Return the arms whose confusion matrices are shown: first, middle and last alpha, and the best alternative."""
     arms = sweep.arms
     shown = [arms[0], *([arms[len(arms) // 2]] if len(arms) > 2 else []), arms[-1]]
     best = max(sweep.alternatives, key=lambda arm: arm.quality.mean, default=None)
@@ -82,9 +82,9 @@ def _confusions(sweep: SweepResult) -> list[ArmResult]:
 
 
 def _confusion(axes: Axes, arm: ArmResult, classes: Sequence[str], name: str) -> None:
-    confusion = np.array(arm.confusion, float)
-    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+    counts = np.array(arm.confusion, float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
     axes.set_yticks(range(len(classes)), classes, fontsize=7)
     axes.set_title(f"{name} {arm.name}".strip(), fontsize=9)

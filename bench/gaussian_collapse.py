@@ -53,7 +53,7 @@ class Mixture:
 
     @property
     def variance(self) -> float:
-        """Mean squared distance of the mixture's points from their mean."""
+        """Return the mean squared distance of the mixture's points from their mean."""
         centre = self.weights @ self.means
         spread = np.trace(self.covariances, axis1=1, axis2=2) + np.square(self.means - centre).sum(axis=1)
         return float(self.weights @ spread)

@@ -1,7 +1,8 @@
-"""A long run to an object store while actors and drivers are killed: the same bytes as without, in constant memory.
+"""`python -m bench long-run`: a long run to an object store while actors and drivers are killed.
 
-The store is moto's S3 on the loopback. The embedded model makes the images, on two actors. Every half minute or so one
-of them is killed by SIGKILL, and twice the driver, whose command is then started again.
+It must write the same bytes as an undisturbed run, in constant memory. The store is moto's S3 on the loopback.
+The embedded model generates the images on two actors. About every half minute one actor is killed by SIGKILL. The
+driver is killed twice, and the same command is started again.
 """
 
 import hashlib
@@ -30,13 +31,13 @@ from bench.s3_server import S3, serve_s3
 
 PER_SHARD, ACTORS = 500, 2
 _DRIVER_KILLS = (1 / 3, 2 / 3)
-_LOOK_EVERY_S = 2.0
+_POLL_S = 2.0
 _DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The measurements at one time: finished units, and resident memory of the driver and of its largest actor."""
+class Measurement:
+    """One point of the curve: finished units, and resident memory of the driver and of its largest actor."""
 
     at_s: float
     units: int
@@ -45,53 +46,57 @@ class Moment:
 
 
 @dataclass
-class Disturbed:
-    """A run whose actors and drivers are killed, and what was seen of it. kill_every_s: an actor, on average."""
+class DisturbedRun:
+    """A run whose actors and drivers are killed.
+
+    kill_every_s: mean time between kills of an actor.
+    curve, kills: the measurements, and the kills as pairs of time and process.
+    """
 
     scene: Scene
     units: int
     kill_every_s: float
-    curve: list[Moment] = field(default_factory=list)
+    curve: list[Measurement] = field(default_factory=list)
     kills: list[tuple[float, str]] = field(default_factory=list)
 
     def run(self) -> None:
         """Run all commands to their ends. Raises UnexpectedOutcome if one fails that was not killed."""
         random, began = Random(0), time.monotonic()
-        due = self._pause(random)
-        driver = self._command()
+        next_kill = self._pause(random)
+        driver = self._start()
         while driver.process.poll() != 0:
             now = time.monotonic() - began
             if driver.process.poll() is not None:
                 driver.expect_exit(-signal.SIGKILL)
-                driver = self._command()
-            self.curve.append(self._look(driver, now))
+                driver = self._start()
+            self.curve.append(self._measure(driver, now))
             if self._driver_is_due():
                 driver.send(signal.SIGKILL)
                 self.kills.append((round(now, 1), "driver"))
-            elif now > due and (busy := self.scene.busy_actors()):
+            elif now > next_kill and (busy := self.scene.busy_actors()):
                 random.choice(busy).kill()
                 self.kills.append((round(now, 1), "actor"))
-                due = now + self._pause(random)
-            time.sleep(_LOOK_EVERY_S)
+                next_kill = now + self._pause(random)
+            time.sleep(_POLL_S)
 
     def killed(self, what: str) -> int:
-        """Return the number of kills."""
-        return sum(one == what for _, one in self.kills)
+        """Return the number of kills of "driver" or "actor"."""
+        return sum(process == what for _, process in self.kills)
 
-    def _command(self) -> Driver:
-        # An actor's death is charged to its unit, and the kills here are many.
+    def _start(self) -> Driver:
+        # The death of an actor is charged to its unit, and this run has many kills.
         return self.scene.generate("cluster.unit_attempts=100")
 
     def _pause(self, random: Random) -> float:
         return self.kill_every_s * random.uniform(0.5, 1.5)
 
     def _driver_is_due(self) -> bool:
-        done = self.killed("driver")
-        return done < len(_DRIVER_KILLS) and self.curve[-1].units >= _DRIVER_KILLS[done] * self.units
+        kills = self.killed("driver")
+        return kills < len(_DRIVER_KILLS) and self.curve[-1].units >= _DRIVER_KILLS[kills] * self.units
 
-    def _look(self, driver: Driver, now: float) -> Moment:
-        actors = max((_megabytes(one.pid) for one in self.scene.actors()), default=0.0)
-        return Moment(round(now, 1), self.scene.finished_units(), _megabytes(driver.process.pid), actors)
+    def _measure(self, driver: Driver, now: float) -> Measurement:
+        actors = max((_megabytes(actor.pid) for actor in self.scene.actors()), default=0.0)
+        return Measurement(round(now, 1), self.scene.finished_units(), _megabytes(driver.process.pid), actors)
 
 
 def main(out: Path, work: Path | None, images: int, kill_every_s: float) -> None:
@@ -107,7 +112,7 @@ def main(out: Path, work: Path | None, images: int, kill_every_s: float) -> None
 
 
 def measure(folder: Path, store: S3, images: int, kill_every_s: float) -> dict[str, Any]:
-    """Make the run twice, undisturbed to a folder and disturbed to the store, and compare."""
+    """Run twice, undisturbed to a folder and disturbed to the store; compare the results."""
     spec, started = _spec(folder, images), datetime.now(UTC).isoformat(timespec="seconds")
     with _scene(spec, Folder(folder / "undisturbed"), folder / "quiet") as quiet:
         began = time.monotonic()
@@ -116,37 +121,37 @@ def measure(folder: Path, store: S3, images: int, kill_every_s: float) -> dict[s
         reference = Reference.of(folder / "undisturbed", quiet.place)
     store.make_bucket(BUCKET)
     with _scene(spec, Bucket(store, "long", folder / "cache"), folder / "disturbed") as scene:
-        disturbed = Disturbed(scene, len(reference.keys), kill_every_s)
+        disturbed = DisturbedRun(scene, len(reference.keys), kill_every_s)
         disturbed.run()
-        requests = Counter(f"{one.method} {_kind(one.path)}" for one in store.requests())
-        wrong, shas = list(problems(scene, reference, ())), sha256(scene.place)
+        requests = Counter(f"{request.method} {_kind(request.path)}" for request in store.requests())
+        problems_found, hashes = list(problems(scene, reference, ())), sha256(scene.place)
     disturbed_s = disturbed.curve[-1].at_s
     return {
         "images": images,
         "worker_kills": disturbed.killed("actor"),
         "driver_kills": disturbed.killed("driver"),
-        "verify_ok": not any("verify" in problem for problem in wrong),
-        "hash_equal": digest(shas) == digest(reference.sha256),
+        "verify_ok": not any("verify" in problem for problem in problems_found),
+        "hash_equal": digest(hashes) == digest(reference.sha256),
         "images_per_second": round(images / disturbed_s, 1),
-        "driver_peak_mb": max(moment.driver_mb for moment in disturbed.curve),
+        "driver_peak_mb": max(measurement.driver_mb for measurement in disturbed.curve),
         "started": started,
         "machine": machine(),
-        "wrong": wrong,
+        "wrong": problems_found,
         "units": len(reference.keys),
         "actors": ACTORS,
         "undisturbed_s": round(undisturbed_s, 1),
         "disturbed_s": disturbed_s,
         "kill_every_s": kill_every_s,
         "sha256_undisturbed": digest(reference.sha256),
-        "sha256": digest(shas),
+        "sha256": digest(hashes),
         "requests": dict(requests.most_common()),
         "kills": disturbed.kills,
-        "curve": [asdict(moment) for moment in disturbed.curve],
+        "curve": [asdict(measurement) for measurement in disturbed.curve],
     }
 
 
 def _spec(folder: Path, images: int) -> Path:
-    """The demo's spec without its real data, in which the same model makes so many images."""
+    """Write a spec of `images` images with the demo's model and prompts, without its real data."""
     content = yaml.safe_load((ROOT / "jobs/specs/digits.yaml").read_text(encoding="utf-8"))
     del content["data"], content["sweep"]
     content |= {"classes": [str(digit) for digit in range(10)], "plan": {"total": images}}
@@ -174,14 +179,14 @@ def _megabytes(pid: int) -> float:
 
 
 def _kind(path: str) -> str:
-    """Return the kind of object that a request is about: the ending of a file's name, or a listing."""
+    """Return the kind of file that a request is for: the ending of its name, or "others"."""
     name = path.rpartition("/")[2]
     return next((kind for kind in ("_stats.json", ".tar", ".parquet") if name.endswith(kind)), "others")
 
 
-def digest(shas: Mapping[str, str]) -> str:
-    """One SHA-256 for those of all files, with their names."""
-    return hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in sorted(shas.items())).encode()).hexdigest()
+def digest(hashes: Mapping[str, str]) -> str:
+    """Return one SHA-256 over the names and hashes of all files."""
+    return hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in sorted(hashes.items())).encode()).hexdigest()
 
 
 def _table(result: Mapping[str, Any]) -> str:
@@ -197,8 +202,8 @@ def _table(result: Mapping[str, Any]) -> str:
         "wrong with samples, files, hashes, verify": "; ".join(result["wrong"]) or "nothing",
     }
     lines = [
-        f"`python -m bench long-run`: {result['images']:,} images of the embedded model, {result['actors']} actors; an",
-        f"actor is killed every {result['kill_every_s']:g} s or so, and the driver twice.",
+        f"`python -m bench long-run`: {result['images']:,} images of the embedded model, {result['actors']} actors.",
+        f"An actor is killed about every {result['kill_every_s']:g} s, and the driver twice.",
         "",
         "| | |",
         "|---|---|",
@@ -215,7 +220,7 @@ def _table(result: Mapping[str, Any]) -> str:
 def _by_thirds(curve: Sequence[Mapping[str, float]], name: str) -> str:
     third = -(-len(curve) // 3)
     parts = [curve[start : start + third] for start in range(0, len(curve), third)]
-    return ", ".join(f"{max(one[name] for one in part):.0f}" for part in parts) + " MB"
+    return ", ".join(f"{max(measurement[name] for measurement in part):.0f}" for part in parts) + " MB"
 
 
 def _plot(result: Mapping[str, Any], path: Path) -> None:
@@ -224,12 +229,13 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    minutes = [one["at_s"] / 60 for one in result["curve"]]
+    minutes = [measurement["at_s"] / 60 for measurement in result["curve"]]
     figure, (upper, lower) = pyplot.subplots(2, sharex=True, figsize=(8, 5), layout="constrained")
-    upper.plot(minutes, [one["units"] * PER_SHARD for one in result["curve"]], color="tab:blue")
+    upper.plot(minutes, [measurement["units"] * PER_SHARD for measurement in result["curve"]], color="tab:blue")
     upper.set_ylabel("images finished")
     for name, color in (("driver", "tab:blue"), ("actor", "tab:orange")):
-        lower.plot(minutes, [one[f"{name}_mb"] for one in result["curve"]], color=color, label=f"{name}, MB")
+        megabytes = [measurement[f"{name}_mb"] for measurement in result["curve"]]
+        lower.plot(minutes, megabytes, color=color, label=f"{name}, MB")
     for panel in (upper, lower):
         for at_s, what in result["kills"]:
             panel.axvline(at_s / 60, color="tab:red", linewidth=1.2 if what == "driver" else 0.5, alpha=0.5)

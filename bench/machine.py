@@ -1,4 +1,4 @@
-"""The machine and the versions that a measurement was made with."""
+"""Facts about the machine and the software of a measurement."""
 
 import os
 import platform
@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def machine() -> dict[str, object]:
-    """Processor with its widest vectors, cores, GPU and its driver where there is one, versions and commit."""
-    commit = _said("git", "rev-parse", "--short", "HEAD")
+    """Return the processor, its widest vector instructions, cores, GPU and driver if any, versions and commit."""
+    commit = _output("git", "rev-parse", "--short", "HEAD")
     return {
-        "cpu": _of_cpu("model name") or platform.machine(),
-        "vectors": next((one for one in _VECTORS if one in _of_cpu("flags").split()), "unknown"),
+        "cpu": _cpu_field("model name") or platform.machine(),
+        "vectors": next((name for name in _VECTORS if name in _cpu_field("flags").split()), "unknown"),
         "cores": os.cpu_count(),
         **_gpu(),
         "python": platform.python_version(),
@@ -27,26 +27,29 @@ def machine() -> dict[str, object]:
 
 
 class Stolen:
-    """Share of the cores' time that this machine's host gave to others since this was made, as Linux counts it. Where
-    that is much, figures of one minute and the next do not belong together."""
+    """The share of the cores' time that the host gave to other machines since this object was made.
+
+    Linux counts it as "steal". If it is large, figures of different minutes are not comparable.
+    """
 
     def __init__(self) -> None:
         self._before = _ticks()
 
     def share(self) -> float | None:
-        """0 to 1; None where the system does not say, or no time has gone by."""
-        all_, stolen = (now - before for now, before in zip(_ticks(), self._before, strict=True))
-        return stolen / all_ if all_ else None
+        """Return the share, 0 to 1; None if the system does not count it or no time has passed."""
+        total, stolen = (now - before for now, before in zip(_ticks(), self._before, strict=True))
+        return stolen / total if total else None
 
 
 def _ticks(path: Path = Path("/proc/stat")) -> tuple[int, int]:
-    """Return the ticks of all cores since the start, and the stolen ones (proc_stat(5)); zeros without that file."""
-    counted = [int(word) for word in path.read_text().split("\n")[0].split()[1:9]] if path.is_file() else []
-    return sum(counted), counted[7] if len(counted) == 8 else 0
+    """Return all ticks and the stolen ticks of all cores since boot, see proc_stat(5); zeros without /proc/stat."""
+    # Ticks of guests are already part of the first two fields, so only the first eight count.
+    ticks = [int(word) for word in path.read_text().split("\n")[0].split()[1:9]] if path.is_file() else []
+    return sum(ticks), ticks[7] if len(ticks) == 8 else 0
 
 
 def _gpu() -> dict[str, object]:
-    lines = _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
+    lines = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
     if not lines:
         return {}
     name, _, driver = lines[0].partition(", ")
@@ -60,17 +63,17 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _said(program: str, *arguments: str) -> str:
-    """Return the output of a program; "" if it is missing or fails."""
+def _output(program: str, *arguments: str) -> str:
+    """Return what a program prints; an empty string if it is missing or fails."""
     path = shutil.which(program)
     if path is None:
         return ""
-    done = subprocess.run([path, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    process = subprocess.run([path, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
-def _of_cpu(name: str) -> str:
-    """Return a field of the first processor in /proc/cpuinfo; "" if it is missing."""
+def _cpu_field(name: str) -> str:
+    """Return a field of the first processor in /proc/cpuinfo; an empty string if it is missing."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

@@ -1,4 +1,4 @@
-"""A real diffusion pipeline of random weights, small enough to be made by the test that uses it."""
+"""A real diffusion pipeline with random weights, small enough to be made by the test that uses it."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
 def make_pipeline(folder: Path) -> Path:
-    """A StableDiffusionPipeline for 16x16 images, saved in `folder`."""
+    """Make a StableDiffusionPipeline for 16x16 images, save it in `folder` and return the folder."""
     torch.manual_seed(0)
     blocks = {
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -43,7 +43,7 @@ def make_pipeline(folder: Path) -> Path:
 
 
 def make_vae(**config: Any) -> AutoencoderKL:
-    """For 16x16 images and latents of half that."""
+    """Make an autoencoder for 16x16 images and 8x8 latents."""
     return AutoencoderKL(
         block_out_channels=(8, 16), norm_num_groups=4, sample_size=16,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **config,
@@ -51,7 +51,7 @@ def make_vae(**config: Any) -> AutoencoderKL:
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Knows letters, so that every text has an encoding of its own."""
+    """Make a tokenizer whose words are letters, so that different texts have different encodings."""
     folder.mkdir(parents=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,.-{}\"'"
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]

@@ -1,6 +1,6 @@
-"""Writing shards of small encoded images: our ShardWriter beside webdataset's, the same four members of each sample.
+"""`python -m bench writer`: our ShardWriter beside webdataset's, with small encoded images and equal members.
 
-Ours also writes the index and the SHA-256 of every shard and waits until they are on the disk; webdataset's does not.
+Ours also writes the index and the SHA-256 of every shard, and waits until the files are on the disk.
 """
 
 import json
@@ -49,18 +49,23 @@ def shardmill(folder: Path, samples: Sequence[Sample], per_shard: int) -> None:
 
 def webdataset_writer(folder: Path, samples: Sequence[Sample], per_shard: int) -> None:
     with webdataset.ShardWriter(str(folder / "%05d.tar"), maxcount=per_shard, verbose=0, mtime=0) as writer:
-        for one in samples:
-            content = {one.format: one.image, "cls": one.label, "json": one.meta, "txt": one.meta["prompt"]}
-            writer.write({"__key__": one.key, **content})
+        for sample in samples:
+            content = {
+                sample.format: sample.image,
+                "cls": sample.label,
+                "json": sample.meta,
+                "txt": sample.meta["prompt"],
+            }
+            writer.write({"__key__": sample.key, **content})
 
 
 SYSTEMS: dict[str, Write] = {"shardmill": shardmill, "webdataset": webdataset_writer}
 
 
 def _samples() -> list[Sample]:
-    draw = np.random.default_rng(0)
-    coarse = draw.integers(0, 256, (DISTINCT, 12, 12, 3), dtype=np.uint8)
-    images = [encode_rgb(fit_rgb(one, 32, 32), "png") for one in coarse]
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (DISTINCT, 12, 12, 3), dtype=np.uint8)
+    images = [encode_rgb(fit_rgb(image, 32, 32), "png") for image in coarse]
     return [_sample(number, images[number % DISTINCT]) for number in range(SAMPLES)]
 
 
@@ -82,18 +87,18 @@ def _sample(number: int, image: bytes) -> Sample:
 
 
 def _compare(folder: Path, samples: Sequence[Sample], per_shard: int) -> list[dict[str, Any]]:
-    """One warm-up, then rounds in which the systems take turns at going first."""
+    """Measure all systems in a warm-up and ROUNDS rounds, alternating their order, and return a row for each."""
     rates: dict[str, list[float]] = {name: [] for name in SYSTEMS}
-    for turn in range(ROUNDS + 1):
-        names = list(SYSTEMS) if turn % 2 else list(reversed(SYSTEMS))
-        content = []
+    for number in range(ROUNDS + 1):
+        names = list(SYSTEMS) if number % 2 else list(reversed(SYSTEMS))
+        contents = []
         for name in names:
             with TemporaryDirectory(dir=folder) as place:
                 started = time.perf_counter()
                 SYSTEMS[name](Path(place), samples, per_shard)
                 rates[name].append(len(samples) / (time.perf_counter() - started))
-                content += [_content(Path(place))] if turn == 0 else []
-        assert all(one == content[0] for one in content), "the systems wrote different files"
+                contents += [_content(Path(place))] if number == 0 else []
+        assert all(content == contents[0] for content in contents), "the systems wrote different files"
     medians = {name: statistics.median(rounds[1:]) for name, rounds in rates.items()}
     return [
         {
@@ -120,15 +125,15 @@ def _table(rows: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> str:
     size = statistics.mean(len(sample.image) for sample in samples)
     lines = [
         f"`python -m bench writer`: {SAMPLES:,} samples of a 32x32 PNG ({size:,.0f} bytes on average), .cls, .json and",
-        f".txt; one process, medians of {ROUNDS} rounds in which the two take turns. Ours writes the index and SHA-256",
-        "too, and waits for the disk.",
+        f".txt; one process, medians of {ROUNDS} rounds in which the two systems alternate. Ours also writes the",
+        "index and SHA-256, and waits for the disk.",
         "",
         "| workload | system | samples/s | slowest and fastest round | to webdataset |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
         spread = f"{min(row['rounds']):,} to {max(row['rounds']):,}"
-        named = f"{row['system']} {row['version']}"
+        system = f"{row['system']} {row['version']}"
         ratio = row["ratio_to_webdataset"]
-        lines.append(f"| {row['workload']} | {named} | {row['median']:,} | {spread} | {ratio:.2f} |")
+        lines.append(f"| {row['workload']} | {system} | {row['median']:,} | {spread} | {ratio:.2f} |")
     return "\n".join([*lines, "", f"Machine: {json.dumps(machine())}", ""])

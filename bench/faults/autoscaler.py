@@ -49,7 +49,7 @@ def scaled(scene: Scene) -> None:
 
 @contextmanager
 def autoscaler(scene: Scene, cpus: int) -> Iterator[None]:
-    """Start a head whose autoscaler may start NODES nodes with so many cores. Commands join it by RAY_ADDRESS."""
+    """Start a head whose autoscaler may start NODES nodes with `cpus` cores each. Commands join it by RAY_ADDRESS."""
     from ray.util import get_node_ip_address
 
     config, log = scene.folder / "autoscaler.json", scene.folder / "head.log"
@@ -100,7 +100,7 @@ def _config(cpus: int, address: str) -> dict[str, object]:
 
 def _nodes(scene: Scene) -> int:
     """Return the number of nodes besides the head."""
-    return sum(one.is_running() and one.name() == "raylet" for one in scene.processes()) - 1
+    return sum(process.is_running() and process.name() == "raylet" for process in scene.processes()) - 1
 
 
 def _wait_until_none(scene: Scene) -> None:

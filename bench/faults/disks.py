@@ -64,7 +64,7 @@ def cut(scene: Scene) -> None:
             raise UnexpectedOutcome(f"verify does not name a shard that was cut at byte {place}")
     scene.place.write("00003.tar", whole)
     _flip(scene, "00003.tar")
-    _repaired(scene, "00003.tar: changed since it was written")
+    _expect_repair(scene, "00003.tar: changed since it was written")
 
 
 @fault("S3: one bit flipped", storage="bucket")
@@ -72,7 +72,7 @@ def flipped(scene: Scene) -> None:
     """A bit of a finished shard's index is flipped in an object store: verify names it, repair makes it anew."""
     scene.generate().expect_exit(0)
     _flip(scene, "00007.parquet")
-    _repaired(scene, "00007.parquet: changed since it was written")
+    _expect_repair(scene, "00007.parquet: changed since it was written")
 
 
 @fault("torn shard in the way")
@@ -86,7 +86,7 @@ def torn(scene: Scene) -> None:
     place = next(n for n in range(UNITS) if f"{n:05d}.tar" not in scene.place.names())
     scene.place.write(f"{place:05d}.tar", whole[: len(whole) // 2])
     scene.generate().expect_exit(1, f"the first is {place:05d}: CommitConflict", "repair")
-    _repaired(scene, f"{place:05d}_stats.json: missing")
+    _expect_repair(scene, f"{place:05d}_stats.json: missing")
 
 
 @fault("real data with corrupt, empty, huge and lying images")
@@ -107,10 +107,10 @@ def broken_data(scene: Scene) -> None:
             path.write_bytes(data)
         scene.generate().expect_exit(0)
         for _ in paths:
-            completed = scene.jobs("sweep", scene.spec, "--out", scene.place.url)
-            if completed.returncode != 1 or "corrupt image" not in completed.stderr:
-                raise UnexpectedOutcome(f"sweep ended with {completed.returncode}: {completed.stderr[-300:]}")
-            next(one for one in paths if str(one) in completed.stderr).unlink()
+            sweep = scene.jobs("sweep", scene.spec, "--out", scene.place.url)
+            if sweep.returncode != 1 or "corrupt image" not in sweep.stderr:
+                raise UnexpectedOutcome(f"sweep ended with {sweep.returncode}: {sweep.stderr[-300:]}")
+            next(path for path in paths if str(path) in sweep.stderr).unlink()
             shutil.rmtree(_folder(scene) / "real", ignore_errors=True)
     finally:
         for path in paths:
@@ -143,12 +143,10 @@ def _flip(scene: Scene, name: str) -> None:
     scene.place.write(name, bytes(data))
 
 
-def _repaired(scene: Scene, finding: str) -> None:
-    completed = scene.jobs("repair", scene.place.url)
-    if completed.returncode or finding not in completed.stdout:
-        raise UnexpectedOutcome(
-            f"repair ended with {completed.returncode}: {completed.stdout[-300:]}{completed.stderr[-300:]}"
-        )
+def _expect_repair(scene: Scene, finding: str) -> None:
+    repair = scene.jobs("repair", scene.place.url)
+    if repair.returncode or finding not in repair.stdout:
+        raise UnexpectedOutcome(f"repair ended with {repair.returncode}: {repair.stdout[-300:]}{repair.stderr[-300:]}")
 
 
 @contextmanager

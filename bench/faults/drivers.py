@@ -74,9 +74,9 @@ def job_stop_long(scene: Scene) -> None:
 
 
 @fault("two drivers on one output", quick=True)
-def two(scene: Scene) -> None:
+def simultaneous(scene: Scene) -> None:
     """Two drivers run the same command at the same time, over one run."""
-    _ends_all([scene.generate(), scene.generate()])
+    _expect_no_conflict([scene.generate(), scene.generate()])
 
 
 @fault("frozen driver, overtaken, that wakes up")
@@ -84,20 +84,20 @@ def frozen(scene: Scene) -> None:
     """SIGSTOP to a driver, its Ray and its actors; another command finishes the run; then SIGCONT to all of them."""
     driver = scene.generate()
     scene.wait_until_busy(driver)
-    stopped = [one for one in scene.processes() if one.is_running()]
-    for one in stopped:
-        one.suspend()
+    stopped = [process for process in scene.processes() if process.is_running()]
+    for process in stopped:
+        process.suspend()
     scene.generate().expect_exit(0)
-    for one in stopped:
-        if one.is_running():
-            one.resume()
+    for process in stopped:
+        if process.is_running():
+            process.resume()
     driver.expect_exit(0)
 
 
 @fault("S3: two drivers on one output", storage="bucket")
-def two_in_a_bucket(scene: Scene) -> None:
+def simultaneous_in_a_bucket(scene: Scene) -> None:
     """Two drivers run the same command at the same time, over one run in an object store."""
-    _ends_all([scene.generate(), scene.generate()])
+    _expect_no_conflict([scene.generate(), scene.generate()])
 
 
 @fault("S3: driver SIGKILL and resume", storage="bucket")
@@ -111,7 +111,7 @@ def killed_in_a_bucket(scene: Scene) -> None:
     scene.generate().expect_exit(0)
 
 
-def _ends_all(drivers: Sequence[Driver]) -> None:
+def _expect_no_conflict(drivers: Sequence[Driver]) -> None:
     for driver in drivers:
         driver.expect_exit(0)
         if "conflict" in driver.output().lower():

@@ -48,7 +48,7 @@ class Matrix:
             undisturbed.kill_all()
 
     def run_fault(self, fault: Fault, workers: int) -> Row:
-        """Inject a fault into a run with so many actors, and check the result. Raises Unsupported."""
+        """Inject a fault into a run with `workers` actors, and check the result. Raises Unsupported."""
         with self._scene(fault, workers) as scene:
             try:
                 fault.inject(scene)
@@ -110,8 +110,8 @@ def _run_and_print(matrix: Matrix, fault: Fault, workers: int) -> list[Row]:
     except Unsupported as error:
         print(f"left out  {fault.name}, {workers} actors: {error}", flush=True)
         return []
-    took = time.monotonic() - started
-    print(f"{'ok      ' if row.ok else 'FAILED  '}  {fault.name}, {workers} actors ({took:.0f} s)", flush=True)
+    duration_s = time.monotonic() - started
+    print(f"{'ok      ' if row.ok else 'FAILED  '}  {fault.name}, {workers} actors ({duration_s:.0f} s)", flush=True)
     if not row.ok:
         print(f"          {row.detail}", flush=True)
     return [row]
@@ -132,10 +132,10 @@ def _table(rows: Sequence[Row]) -> str:
     outcomes = {(row.fault, row.workers): "ok" if row.ok else f"FAILED: {row.detail}" for row in rows}
     counts = sorted({row.workers for row in rows})
     lines = [
-        "`python -m bench faults`: each fault is done to a run of 12 units, in an order that differs from command to",
-        "command. `ok`: the plan's samples less the units that the row puts aside, no other file, the SHA-256 of every",
-        "shard and index equal to an undisturbed run's, `verify` clean, no process left, nothing stray after the same",
-        "command once more.",
+        "`python -m bench faults`: each fault is injected into a run of 12 units. Each command shuffles the units.",
+        "`ok` means: all samples of the plan except those of quarantined units, no other file, every shard and index",
+        "with the SHA-256 of an undisturbed run, no other finding of `verify`, no process left, and no",
+        "stray file after the same command runs again.",
         "",
         "| fault | what is done | " + " | ".join(f"{count} actor{'s' * (count > 1)}" for count in counts) + " |",
         "|---|---|" + "---|" * len(counts),

@@ -67,7 +67,7 @@ def ended_short(scene: Scene) -> None:
 
 @fault("SIGTERM to a node with a long unit")
 def ended_long(scene: Scene) -> None:
-    """Drain a node whose unit in flight does not end within the grace: the unit goes to another node."""
+    """The same, with a unit in flight that does not end within the grace: it goes to another node."""
     _ended(scene, grace_s=2, freeze=True)
 
 
@@ -79,13 +79,13 @@ def frozen(scene: Scene) -> None:
         scene.wait_until_busy(driver)
         raylet = psutil.Process(_raylet(_busy(scene, nodes)))
         stopped = [raylet, *raylet.children(recursive=True)]
-        for one in stopped:
-            one.suspend()
+        for process in stopped:
+            process.suspend()
         driver.wait_until(lambda: _UNCHARGED in driver.output())
         driver.wait_until(lambda: scene.finished_units() >= UNITS - 1)
-        for one in stopped:
-            if one.is_running():
-                one.resume()
+        for process in stopped:
+            if process.is_running():
+                process.resume()
         driver.expect_exit(0)
         _check_uncharged(driver.output())
 
@@ -161,7 +161,7 @@ def _ended(scene: Scene, grace_s: float, freeze: bool) -> None:
         actors = scene.busy_actors()
         for actor in actors:
             actor.suspend()
-        nodes.add_node(num_cpus=scene.workers)  # which takes seconds, in which the run would end
+        nodes.add_node(num_cpus=scene.workers)  # this takes seconds, in which the run would end
         for actor in () if freeze else actors:
             actor.resume()
         node.send_signal(signal.SIGTERM)

@@ -25,10 +25,6 @@ class Place(Protocol):
         """Write a file into the folder of shards."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Remove a file from the folder of shards."""
-        ...
-
     def staged(self) -> list[Path]:
         """Return the files on this machine that are staged and not published."""
         ...
@@ -55,10 +51,6 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """See Place."""
         (self.path / "shards" / name).write_bytes(data)
-
-    def remove(self, name: str) -> None:
-        """See Place."""
-        (self.path / "shards" / name).unlink()
 
     def staged(self) -> list[Path]:
         """See Place."""
@@ -87,10 +79,6 @@ class Bucket:
     def write(self, name: str, data: bytes) -> None:
         """See Place."""
         self.store.put(BUCKET, f"{self._prefix}/shards/{name}", data)
-
-    def remove(self, name: str) -> None:
-        """See Place."""
-        self.store.remove(BUCKET, f"{self._prefix}/shards/{name}")
 
     def staged(self) -> list[Path]:
         """See Place."""

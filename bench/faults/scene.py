@@ -44,11 +44,11 @@ def write_spec(folder: Path, model: Mapping[str, Any] | None = None) -> Path:
     from bench.tiny_pipeline import make_pipeline
 
     section = model or {**_MODEL, "source": str(make_pipeline(folder / "model"))}
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name, number in product(CLASSES, range(4)):
         place = folder / "real" / name
         place.mkdir(parents=True, exist_ok=True)
-        image = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        image = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         (place / f"{number}.png").write_bytes(encode_rgb(image, "png"))
     data = {"source": "imagefolder", "path": str(folder / "real")}
     path = folder / "spec.yaml"
@@ -97,18 +97,18 @@ class Scene:
         return sum(name.endswith(STATS_SUFFIX) for name in self.place.names())
 
     def wait_until_busy(self, driver: Driver, units: int = 2) -> None:
-        """Wait until so many units are finished and an actor is busy. Raises UnexpectedOutcome if too few are left."""
+        """Wait until `units` units are finished and an actor is busy. Raises UnexpectedOutcome if too few are left."""
         driver.wait_until(lambda: self.finished_units() >= units and self.busy_actors())
         if self.finished_units() >= UNITS - 1:
             raise UnexpectedOutcome(f"too late: {self.finished_units()} of {UNITS} units are finished")
 
     def actors(self) -> list[psutil.Process]:
         """Return the actors of all drivers and nodes, ready or loading."""
-        return [one for one in self.processes() if _title(one).startswith("ray::UnitActor")]
+        return [process for process in self.processes() if _title(process).startswith("ray::UnitActor")]
 
     def busy_actors(self) -> list[psutil.Process]:
         """Return the actors that are running a unit."""
-        return [one for one in self.actors() if ".generate_unit" in _title(one)]
+        return [actor for actor in self.actors() if ".generate_unit" in _title(actor)]
 
     def kill_busy_actor(self, driver: Driver) -> int:
         """Send SIGKILL to a busy actor; return its process id."""
@@ -124,20 +124,20 @@ class Scene:
 
     def jobs(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         """Run `python -m jobs ARGUMENTS` to its end."""
-        line = [sys.executable, "-m", "jobs", *(str(one) for one in arguments)]
+        line = [sys.executable, "-m", "jobs", *map(str, arguments)]
         return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
     def survivors(self) -> list[str]:
         """Return the titles of processes that outlive their drivers. Ray's agents may do so, for up to a minute."""
-        watched = [one for one in self._seen if not _title(one).startswith(_AGENTS)]
+        watched = [process for process in self._seen if not _title(process).startswith(_AGENTS)]
         _, alive = psutil.wait_procs(watched, timeout=20)
-        return [_title(one) for one in alive]
+        return [_title(process) for process in alive]
 
     def kill_all(self) -> None:
         """Kill all processes of the run."""
-        for one in (*self.processes(), *self._seen):
-            if one.is_running():
-                one.kill()
+        for process in (*self.processes(), *self._seen):
+            if process.is_running():
+                process.kill()
         for driver in self._drivers:
             driver.process.wait(10)
 

@@ -25,7 +25,7 @@ def errors(scene: Scene) -> None:
     """500 and 503 to puts of every kind of file, some twice in a row."""
     _fail_puts(scene, "500", count=1, first=1)
     _fail_puts(scene, "503", count=2, first=3)
-    _ends_unharmed(scene)
+    _expect_no_charge(scene)
 
 
 @fault("S3 giving time-outs", storage="bucket")
@@ -33,26 +33,26 @@ def silences(scene: Scene) -> None:
     """Connections end before anything is stored: at once, and after 20 silent seconds."""
     _fail_puts(scene, "hang-up", count=2, first=1)
     _store(scene).fail("time-out", method="PUT", contains=".parquet", first=5)
-    _ends_unharmed(scene)
+    _expect_no_charge(scene)
 
 
 @fault("S3 giving 409", storage="bucket")
 def conflicts(scene: Scene) -> None:
     """409 to conditional puts of every kind of file, twice in a row: try again, says S3."""
     _fail_puts(scene, "409", count=2, first=2)
-    _ends_unharmed(scene)
+    _expect_no_charge(scene)
 
 
 @fault("put stored and answer lost", storage="bucket", quick=True)
 def lost(scene: Scene) -> None:
     """Every kind of file is stored and the connection ends before the answer: the put that is sent again is refused."""
     _fail_puts(scene, "lost", count=1, first=2)
-    _ends_unharmed(scene)
+    _expect_no_charge(scene)
 
 
 @fault("store that ignores conditions", storage="bucket")
 def unconditional(scene: Scene) -> None:
-    """The store ignores conditional writes: it is refused before anything is spent, and then allowed by a setting."""
+    """The store overwrites what it is told not to: refused before anything is spent, and then allowed by name."""
     _store(scene).ignore_conditions()
     try:
         scene.generate().expect_exit(1, "cluster.best_effort_commit=true")
@@ -78,7 +78,7 @@ def late(scene: Scene) -> None:
     store.fail("late", method="PUT", contains=".tar", first=2)
     driver = scene.generate()
     shards = f"{scene.place.url.removeprefix('s3:/')}/shards/"
-    driver.wait_until(lambda: sum(one.path.endswith(".tar") for one in store.requests("PUT", shards)) >= 2)
+    driver.wait_until(lambda: sum(put.path.endswith(".tar") for put in store.requests("PUT", shards)) >= 2)
     for actor in scene.busy_actors():
         actor.send_signal(signal.SIGKILL)
     driver.expect_exit(0, "(1 of 3 attempts used)")
@@ -122,7 +122,7 @@ def _fail_puts(scene: Scene, fault: str, *, count: int, first: int) -> None:
         _store(scene).fail(fault, method="PUT", contains=ending, first=first, count=count)
 
 
-def _ends_unharmed(scene: Scene) -> None:
+def _expect_no_charge(scene: Scene) -> None:
     """Run to the end, and check that no unit was charged for a fault of the store."""
     driver = scene.generate()
     driver.expect_exit(0)

@@ -1,10 +1,10 @@
-"""Our stream beside other loaders: the same samples, each loader's own form on disk, samples per second and memory.
+"""Our stream beside other loaders: samples per second and memory for the same samples, each in the loader's own format.
 
 run.py           the command: rounds, results, tables
-environment.py   an environment of its own, for the others need packages that clash with ours
-workloads.py     what is read: encoded images with labels
-systems/         a file per loader: how it writes its form, and how it reads it
-measure.py       one measurement, in a process of its own, within that environment
-s3.py            our stream from a store on the loopback, beside the same shards on this disk
-table.py         from measurements to rows and ratios
+environment.py   a virtual environment for the benchmark, because other loaders need packages that conflict with ours
+workloads.py     the data: encoded images with labels
+systems/         one file per loader: writes its format and reads it
+measure.py       one measurement, in its own process within that environment
+s3.py            our stream from an S3 server on the loopback, beside the same shards on this disk
+table.py         turns measurements into rows and ratios
 """

@@ -1,5 +1,8 @@
-"""Decoding for the other loaders: what is fastest of cv2, simplejpeg, torchvision and Pillow, sample by sample; and as
-our stream does it, straight into the batch."""
+"""Decoding for the other loaders.
+
+`decode` uses the fastest of cv2, simplejpeg, torchvision and Pillow for each sample. `decode_batch` decodes straight
+into the batch, as our stream does.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,32 +21,32 @@ Image = NDArray[np.uint8]
 
 
 def decode(data: Any) -> Image:
-    """One image, from bytes or an array of them: JPEG by simplejpeg, which is faster than cv2, all else by cv2."""
+    """Decode an image from bytes or an array of bytes: JPEG by simplejpeg, which is faster than cv2, else by cv2."""
     if data[0] == 0xFF:
         return np.asarray(simplejpeg.decode_jpeg(data), np.uint8)
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def stack(images: Sequence[Image], labels: Sequence[int]) -> Batch:
-    """Decoded images as a batch; within a DataLoader's worker in shared memory, which spares a copy."""
+    """Stack decoded images to a batch. In a DataLoader's worker it is in shared memory, which saves a copy."""
     batch = empty((len(images), *images[0].shape))
     np.stack(images, out=batch.numpy())
     return batch, torch.tensor(labels)
 
 
 def decode_batch(encoded: Sequence[Any], labels: Sequence[int]) -> Batch:
-    """Encoded images as a batch, each decoded into its place by the decoder of `shards`."""
+    """Decode images by the decoder of `shards`, each into its row of the batch."""
     arrays = [np.frombuffer(data, np.uint8) for data in encoded]
     batch = empty((len(arrays), *decode_rgb(arrays[0]).shape))
-    for place, data in zip(batch.numpy(), arrays, strict=True):
-        image = decode_rgb(data, place)
-        if image is not place:
-            place[...] = image
+    for row, data in zip(batch.numpy(), arrays, strict=True):
+        image = decode_rgb(data, row)
+        if image is not row:
+            row[...] = image
     return batch, torch.tensor(labels)
 
 
 def empty(shape: tuple[int, ...]) -> torch.Tensor:
-    """A uint8 batch; in shared memory within a DataLoader's worker, as torch's own collation has it."""
+    """Allocate a uint8 batch. In a DataLoader's worker it is in shared memory, as in torch's own collation."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))

@@ -1,6 +1,6 @@
-"""Measurements of one system, each as a line of JSON: `python -m bench.loader.measure KIND SYSTEM`.
+"""Measurements of one system, each printed as a line of JSON: `python -m bench.loader.measure KIND SYSTEM`.
 
-Runs in the environment of the benchmark, so that it imports nothing of ours but `shards`.
+This module runs in the environment of the benchmark, so of our packages it imports only `shards`.
 """
 
 import argparse
@@ -25,14 +25,19 @@ from bench.loader.systems import LIMIT, MARK, SYSTEMS
 from bench.loader.workloads import WORKLOADS, Samples, Workload, make_samples
 
 _EPOCHS = 10
-_LOOKS = 8  # at the memory, in an epoch
-_PARALLEL_EPOCHS = 3  # at least: with workers an edge of the timed window is a batch or two too early or too late
-_TURN, _WARM_TURNS = 4, 2  # batches; turns in which files are opened, which do not count
+_MEMORY_READINGS = 8  # per epoch
+# With workers, each edge of the timed window is off by a batch or two, so several epochs are averaged.
+_MIN_PARALLEL_EPOCHS = 3
+_TURN_BATCHES, _WARM_TURNS = 4, 2  # files are opened in the first turns, which are not timed
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task of measuring. workers: processes or threads that decode, 0 for one process alone."""
+    """The parameters of a measurement.
+
+    workers: processes or threads that decode; 0 to decode in the main process.
+    seconds: least duration of the timed part.
+    """
 
     system: str
     workload: Workload
@@ -41,28 +46,28 @@ class Task:
     seconds: float
 
     def samples(self) -> Samples:
-        """All of them, in memory."""
-        found = Samples(self.folder / "samples")
-        if len(found) != self.workload.count:
-            raise ValueError(f"{self.folder} has {len(found)} samples, not {self.workload.count}: remove that folder")
-        return found
+        """Read all samples to memory. Raises ValueError if they are of another size of the workload."""
+        samples = Samples(self.folder / "samples")
+        if len(samples) != self.workload.count:
+            raise ValueError(f"{self.folder} has {len(samples)} samples, not {self.workload.count}: remove that folder")
+        return samples
 
     def settings(self) -> str:
-        """Return the settings of the loader, for the table."""
+        """Describe the settings of the system, for the table."""
         system = SYSTEMS[self.system]
-        more = "; whole batches decoded in place by our decoder" if system.options else ""
-        return f"{system.load_module().SETTINGS}{more}"
+        suffix = "; whole batches decoded in place by our decoder" if system.options else ""
+        return f"{system.load_module().SETTINGS}{suffix}"
 
     def load(self) -> Iterable[Batch]:
-        """The loader of the system."""
+        """Return the loader of the system."""
         system = SYSTEMS[self.system]
         place = self.folder / system.module
-        loaded: Iterable[Batch] = system.load_module().load(place, self.workload, self.workers, **system.options)
-        return loaded
+        loader: Iterable[Batch] = system.load_module().load(place, self.workload, self.workers, **system.options)
+        return loader
 
 
 def write(task: Task) -> dict[str, Any]:
-    """The samples, once, and the form of one loader."""
+    """Write the samples if they are missing, and the format of one loader; return facts of the samples."""
     module = SYSTEMS[task.system].load_module()
     if not (task.folder / "samples" / "facts.json").is_file():
         make_samples(task.workload, task.folder / "samples")
@@ -72,17 +77,19 @@ def write(task: Task) -> dict[str, Any]:
 
 
 def throughput(task: Task) -> dict[str, Any]:
-    """Samples/s in the middle of epochs: a fifth of the batches of an epoch pass before the clock starts, and a fifth
-    are left when it stops, so that neither the start of workers and buffers nor what they hold ready at the end counts.
-    Every epoch is read to its end, and its samples and labels are checked."""
+    """Measure samples/s in the middle of epochs.
+
+    The clock starts after a fifth of the batches of an epoch and stops before the last fifth. So neither the start of
+    workers nor the buffered batches at the end count. Every epoch is read to its end, and its labels are checked.
+    """
     module = SYSTEMS[task.system].load_module()
     if task.system == LIMIT:
-        found = module.rates(task.samples(), task.workload.batch_size, task.workers, task.seconds)
-        return {"rate": max(found.values()), "details": found, "settings": task.settings()}
+        rates = module.rates(task.samples(), task.workload.batch_size, task.workers, task.seconds)
+        return {"rate": max(rates.values()), "details": rates, "settings": task.settings()}
     truth = Truth.of(task.samples())
     loader = task.load()
     samples, seconds, epochs = 0, 0.0, 0
-    while seconds < task.seconds or (task.workers and epochs < _PARALLEL_EPOCHS):
+    while seconds < task.seconds or (task.workers and epochs < _MIN_PARALLEL_EPOCHS):
         counted, passed = _timed_epoch(loader, task.workload, truth)
         samples, seconds, epochs = samples + counted, seconds + passed, epochs + 1
     details = {"samples": samples, "epochs": epochs}
@@ -90,41 +97,43 @@ def throughput(task: Task) -> dict[str, Any]:
 
 
 def memory(task: Task) -> dict[str, Any]:
-    """Megabytes of the process and its children, the largest seen in each of ten epochs: resident (shared pages count
-    in every process), proportional (they count once), and anonymous (no page of a file)."""
-    truth, seen = Truth.of(task.samples()), []
+    """Measure the memory of the process and its children in ten epochs; return the peak megabytes of each epoch.
+
+    rss counts shared pages in every process, pss counts them once, anonymous counts no pages of files.
+    """
+    truth, peaks = Truth.of(task.samples()), []
     loader = task.load()
     for _ in range(_EPOCHS):
-        most = dict.fromkeys(("rss", "pss", "anonymous"), 0.0)
+        peak = dict.fromkeys(("rss", "pss", "anonymous"), 0.0)
         for number, _ in enumerate(truth.checked(loader)):
-            if number % max(1, task.workload.batches // _LOOKS) == 0:
-                most = {name: max(most[name], value) for name, value in _memory_now().items()}
-        seen.append(most)
-    return {name: [epoch[name] for epoch in seen] for name in seen[0]}
+            if number % max(1, task.workload.batches // _MEMORY_READINGS) == 0:
+                peak = {name: max(peak[name], value) for name, value in _memory_now().items()}
+        peaks.append(peak)
+    return {name: [peak[name] for peak in peaks] for name in peaks[0]}
 
 
 def mix(task: Task) -> dict[str, Any]:
-    """Samples/s of one source and of two halves mixed, in turns within this process."""
+    """Measure samples/s of one source and of a mix of its two halves, in turn within this process."""
     from bench.loader.systems import shardmill
 
     place, size = task.folder / "shardmill", task.workload.batch_size
-    sources = {"one": shardmill.one(place, size), "two": shardmill.two(place, size)}
+    sources = {"one": shardmill.one_source(place, size), "two": shardmill.two_sources(place, size)}
     seconds, turns = dict.fromkeys(sources, 0.0), 0
     while min(seconds.values()) < task.seconds:
         turns += 1
         for name in sorted(sources, reverse=bool(turns % 2)):
             start = time.perf_counter()
-            for _ in range(_TURN):
+            for _ in range(_TURN_BATCHES):
                 next(sources[name])
             if turns > _WARM_TURNS:
                 seconds[name] += time.perf_counter() - start
-    samples = (turns - _WARM_TURNS) * _TURN * size
+    samples = (turns - _WARM_TURNS) * _TURN_BATCHES * size
     return {name: samples / passed for name, passed in seconds.items()}
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The expected content of every epoch: number of samples, and the sum of their labels."""
+    """The expected content of every epoch: the number of samples and the sum of their labels."""
 
     samples: int
     labels: int
@@ -135,7 +144,7 @@ class Truth:
         return cls(len(samples), int(samples.label.sum()))
 
     def checked(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """One epoch. Raises ValueError where it was not this one."""
+        """Yield the batches of one epoch. Raises ValueError if a batch or the epoch is wrong."""
         samples = labels = 0
         for images, label in loader:
             if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(label):
@@ -160,26 +169,26 @@ def _timed_epoch(loader: Iterable[Batch], workload: Workload, truth: Truth) -> t
 
 
 def _memory_now() -> dict[str, float]:
-    me = psutil.Process()
-    found = dict.fromkeys(("rss", "pss", "anonymous"), 0.0)
+    main_process = psutil.Process()
+    megabytes = dict.fromkeys(("rss", "pss", "anonymous"), 0.0)
     names = {"Rss": "rss", "Pss": "pss", "Anonymous": "anonymous"}
-    for process in (me, *me.children(recursive=True)):
+    for process in (main_process, *main_process.children(recursive=True)):
         try:
             lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has exited
             continue
         for line in lines:
             name, _, value = line.partition(":")
             if name in names:
-                found[names[name]] += int(value.split()[0]) / 1024
-    return found
+                megabytes[names[name]] += int(value.split()[0]) / 1024
+    return megabytes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=[*(one.__name__ for one in KINDS), "serve"])
+    parser.add_argument("kind", choices=[*KINDS, "serve"])
     parser.add_argument("system")
-    parser.add_argument("asked", nargs="?", help="what `serve` reads from lines of its input, as JSON")
+    parser.add_argument("task", nargs="?", help="JSON of the task; `serve` reads tasks from lines of its input instead")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
@@ -188,26 +197,28 @@ def main() -> None:
     if arguments.kind == "serve":
         serve(arguments.system)
     else:
-        _say(next(one for one in KINDS if one.__name__ == arguments.kind), _task(arguments.system, arguments.request))
+        _run_and_exit(KINDS[arguments.kind], _parse_task(arguments.system, arguments.task))
 
 
 def serve(system: str) -> None:
-    """A throughput for every line of input, each in a process that is forked when all is imported and nothing begun:
-    imports take longer than most measurements."""
+    """Measure the throughput for every line of input.
+
+    Each measurement forks a process after the imports, which take longer than most measurements.
+    """
     for line in sys.stdin:
-        fresh = get_context("fork").Process(target=_say, args=(throughput, _task(system, line)))
-        fresh.start()
-        fresh.join()
-        if fresh.exitcode:
+        child = get_context("fork").Process(target=_run_and_exit, args=(throughput, _parse_task(system, line)))
+        child.start()
+        child.join()
+        if child.exitcode:
             sys.exit(1)
 
 
-def _task(system: str, request: str) -> Task:
-    fields = json.loads(request)
-    return Task(system, WORKLOADS[fields["workload"]], Path(fields["folder"]), fields["workers"], fields["seconds"])
+def _parse_task(system: str, text: str) -> Task:
+    task = json.loads(text)
+    return Task(system, WORKLOADS[task["workload"]], Path(task["folder"]), task["workers"], task["seconds"])
 
 
-def _say(kind: Callable[[Task], dict[str, Any]], task: Task) -> None:
+def _run_and_exit(kind: Callable[[Task], dict[str, Any]], task: Task) -> None:
     try:
         print("\n" + MARK + json.dumps(kind(task)), flush=True)
     except BaseException:
@@ -215,10 +226,10 @@ def _say(kind: Callable[[Task], dict[str, Any]], task: Task) -> None:
         os._exit(1)
     for child in psutil.Process().children(recursive=True):
         child.kill()
-    os._exit(0)  # some loaders' threads and workers take seconds to end
+    os._exit(0)  # at once: threads and workers of some loaders take seconds to stop
 
 
-KINDS = (write, throughput, memory, mix)
+KINDS = {kind.__name__: kind for kind in (write, throughput, memory, mix)}
 
 if __name__ == "__main__":
     main()

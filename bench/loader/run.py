@@ -1,4 +1,4 @@
-"""`python -m bench loader`: every loader by turns, round after round; the results go to JSON and a table."""
+"""`python -m bench loader`: measure every loader in turn, round after round; write JSON and a table."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from bench.machine import ROOT, machine
 
 WORKLOADS = ("32x32 PNG", "256x256 JPEG", "512x512 JPEG")
 MODES = ("one process", "all cores")
-_LIMIT_SECONDS = 600
+_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one run. rounds: how often each system is measured; seconds: of each measurement, at least."""
+    """The options of a run. rounds: measurements of each system. seconds: least duration of a measurement."""
 
     workloads: Sequence[str]
     rounds: int
@@ -34,14 +34,16 @@ class Options:
 
 
 def main(out: Path, json_file: Path | None, work: Path | None, options: Options) -> None:
-    begun = monotonic()
+    began = monotonic()
     bench = Bench(work or ROOT / ".bench" / "loader")
     facts = {workload: bench.prepare(workload) for workload in options.workloads}
-    found = _rows(bench, options) + s3.measure(bench.folder / "s3", rounds=options.rounds, workloads=options.workloads)
-    about = {**machine(), **_versions(), "minutes": round((monotonic() - begun) / 60, 1)}
-    table = markdown(found, facts, about)
+    results = _measure_all(bench, options) + s3.measure(
+        bench.folder / "s3", rounds=options.rounds, workloads=options.workloads
+    )
+    machine_facts = {**machine(), **_versions(), "minutes": round((monotonic() - began) / 60, 1)}
+    table = markdown(results, facts, machine_facts)
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1) + "\n"
+    text = json.dumps(results, indent=1) + "\n"
     (out / "loader.json").write_text(text, encoding="utf-8")
     (out / "loader.md").write_text(table, encoding="utf-8")
     if json_file is not None:
@@ -49,17 +51,17 @@ def main(out: Path, json_file: Path | None, work: Path | None, options: Options)
     print(table)
 
 
-def _rows(bench: "Bench", options: Options) -> list[Row]:
+def _measure_all(bench: "Bench", options: Options) -> list[Row]:
     measured, mixed, settings = [], [], {}
     with ExitStack() as stack:
         loaders = {system: stack.enter_context(Loader(bench, system)) for system in SYSTEMS}
         for number in range(options.rounds):
             order = [*SYSTEMS][number % len(SYSTEMS) :] + [*SYSTEMS][: number % len(SYSTEMS)]
             for workload, system, mode in product(options.workloads, order, MODES):
-                found = loaders[system].throughput(workload, mode, options.seconds)
-                measured.append(Measured(workload, mode, system, found["rate"]))
-                settings[system] = found["settings"]
-                print(f"round {number + 1}: {workload}, {mode}: {system}: {found['rate']:,.0f}", flush=True)
+                result = loaders[system].throughput(workload, mode, options.seconds)
+                measured.append(Measured(workload, mode, system, result["rate"]))
+                settings[system] = result["settings"]
+                print(f"round {number + 1}: {workload}, {mode}: {system}: {result['rate']:,.0f}", flush=True)
             mixed.append(bench.measure("mix", OURS, options.workloads[0], MODES[0], 2 * options.seconds))
     table = rows(measured, settings)
     first = options.workloads[0]
@@ -70,85 +72,85 @@ def _rows(bench: "Bench", options: Options) -> list[Row]:
 
 
 class Bench:
-    """Measurements, each in a process of its own, over the forms that lie in `folder`."""
+    """A runner of measurements, each in its own process, on the data in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._python = folder.absolute(), python(folder.absolute())
 
     def prepare(self, workload: str) -> Mapping[str, Any]:
-        """Write the samples and every loader's form, where they do not lie there yet; facts of the samples."""
+        """Write the samples and the format of every loader if missing; return facts of the samples."""
         facts: dict[str, Any] = {}
-        for system, about in SYSTEMS.items():
-            place = self._place(workload) / about.module
-            marker = place.with_name(f"{about.module}.json")
+        for name, system in SYSTEMS.items():
+            place = self._place(workload) / system.module
+            marker = place.with_name(f"{system.module}.json")
             if not marker.is_file():
-                print(f"writing {workload} for {system}", flush=True)
+                print(f"writing {workload} for {name}", flush=True)
                 if place.is_symlink():
                     place.unlink()
                 shutil.rmtree(place, ignore_errors=True)
-                facts = self.measure("write", system, workload, MODES[0], 0)
+                facts = self.measure("write", name, workload, MODES[0], 0)
                 marker.write_text(json.dumps(facts), encoding="utf-8")
             facts = json.loads(marker.read_text(encoding="utf-8"))
         return facts
 
     def measure(self, kind: str, system: str, workload: str, mode: str, seconds: float) -> dict[str, Any]:
-        """Return the result of `bench.loader.measure`. Raises RuntimeError with its output if it fails."""
-        done = subprocess.run(
-            [*self.line(kind, system), self.request(workload, mode, seconds)],
+        """Run `bench.loader.measure` and return its result. Raises RuntimeError with its output if it fails."""
+        process = subprocess.run(
+            [*self.command(kind, system), self.task(workload, mode, seconds)],
             cwd=self.folder,
             env=variables(),
             capture_output=True,
             text=True,
-            timeout=_LIMIT_SECONDS,
+            timeout=_TIMEOUT_S,
             check=False,
         )
-        found = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-        if done.returncode or not found:
-            raise RuntimeError(f"{kind} of {system}, {workload} failed:\n{done.stderr[-2000:]}")
-        return dict(json.loads(found[0].removeprefix(MARK)))
+        results = [line for line in process.stdout.splitlines() if line.startswith(MARK)]
+        if process.returncode or not results:
+            raise RuntimeError(f"{kind} of {system}, {workload} failed:\n{process.stderr[-2000:]}")
+        return dict(json.loads(results[0].removeprefix(MARK)))
 
-    def line(self, kind: str, system: str) -> list[str]:
-        """The command of a measuring process."""
+    def command(self, kind: str, system: str) -> list[str]:
+        """Return the command line of a measuring process."""
         return [str(self._python), "-m", "bench.loader.measure", kind, system]
 
-    def request(self, workload: str, mode: str, seconds: float) -> str:
-        """Return the request to a measuring process, as JSON."""
+    def task(self, workload: str, mode: str, seconds: float) -> str:
+        """Return the task of a measuring process as JSON."""
         workers = 0 if mode == MODES[0] else len(os.sched_getaffinity(0))
-        fields = {"workload": workload, "folder": str(self._place(workload)), "workers": workers, "seconds": seconds}
-        return json.dumps(fields)
+        task = {"workload": workload, "folder": str(self._place(workload)), "workers": workers, "seconds": seconds}
+        return json.dumps(task)
 
     def _place(self, workload: str) -> Path:
         return self.folder / workload.replace(" ", "_")
 
 
 class Loader:
-    """A process that has imported one loader, and forks a fresh one for every measurement."""
+    """A process that has imported one loader and forks a child for every measurement."""
 
     def __init__(self, bench: Bench, system: str) -> None:
         self._bench, self._system = bench, system
-        self._said = TemporaryFile("w+")  # noqa: SIM115 (closed on leaving)
+        self._errors = TemporaryFile("w+")  # noqa: SIM115 (closed on leaving)
         self._process = subprocess.Popen(
-            bench.line("serve", system),
+            bench.command("serve", system),
             cwd=bench.folder,
             env=variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._errors,
             text=True,
         )
 
     def throughput(self, workload: str, mode: str, seconds: float) -> dict[str, Any]:
-        """Return the measured throughput. Raises RuntimeError with the process's output if it fails."""
+        """Measure the throughput. Raises RuntimeError with the output of the process if it fails."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(self._bench.request(workload, mode, seconds) + "\n")
+        self._process.stdin.write(self._bench.task(workload, mode, seconds) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith(MARK):
                 return dict(json.loads(line.removeprefix(MARK)))
-        self._said.seek(0)
-        raise RuntimeError(f"{self._system}, {workload}, {mode} failed:\n{self._said.read()[-2000:]}")
+        self._errors.seek(0)
+        raise RuntimeError(f"{self._system}, {workload}, {mode} failed:\n{self._errors.read()[-2000:]}")
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +158,7 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-        self._said.close()
+        self._errors.close()
 
 
 def _versions() -> dict[str, str]:

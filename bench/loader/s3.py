@@ -1,4 +1,4 @@
-"""Our stream from S3 against the same shards on this disk: moto on the loopback, with a delay before every answer."""
+"""Our stream from S3 beside the same shards on this disk. The store is moto on the loopback, with delayed answers."""
 
 import shutil
 import tempfile
@@ -23,35 +23,37 @@ THREADS = {"first epoch, one thread": 1, "first epoch, all cores": None}
 
 
 def measure(folder: Path, *, rounds: int, workloads: Sequence[str], delay_s: float = 0.02) -> list[dict[str, Any]]:
-    """Rows for those of the workloads that are small enough, 32x32 PNG and 256x256 JPEG: samples/s of decoded batches,
-    after as many as the first shard has, to the end of the first epoch; window shuffle over 4 of 32 shards, and an
-    empty cache each time. Local and S3 take turns.
+    """Return rows of the workloads that are small enough, 32x32 PNG and 256x256 JPEG.
 
-    folder: keeps the shards for the next time. delay_s: before each answer of the store, in seconds.
+    The figure is samples/s of decoded batches from the end of the first shard to the end of the first epoch, with a
+    window shuffle over 4 of 32 shards and an empty cache each time. Local and S3 are measured in turn.
+
+    folder:  keeps the shards for the next call.
+    delay_s: seconds before each answer of the store.
     """
     rows = []
     with serve_s3() as store, store.environment():
-        for workload in (one for one in workloads if one in REPEATS):
+        for workload in (name for name in workloads if name in REPEATS):
             local = write_shards(workload, folder / workload.replace(" ", "_"))
             bucket = workload.lower().replace(" ", "-")
             store.make_bucket(bucket)
             places = {"local": str(local), "S3": store.put_folder(bucket, "train", local)}
             store.delay(delay_s)
-            rates: dict[tuple[str, str], list[float]] = {both: [] for both in product(THREADS, places)}
+            rates: dict[tuple[str, str], list[float]] = {key: [] for key in product(THREADS, places)}
             for number in range(rounds):
                 for mode, name in sorted(rates, reverse=bool(number % 2)):
-                    figures = rate(places[name], WORKLOADS[workload].batch_size, THREADS[mode])
-                    rates[mode, name].append(figures)
+                    batch_size = WORKLOADS[workload].batch_size
+                    rates[mode, name].append(rate(places[name], batch_size, THREADS[mode]))
             store.delay(0)
             rows += [
-                _row(workload, mode, name, figures, rates[mode, "local"], delay_s)
-                for (mode, name), figures in rates.items()
+                _row(workload, mode, name, place_rates, rates[mode, "local"], delay_s)
+                for (mode, name), place_rates in rates.items()
             ]
     return rows
 
 
 def rate(place: str, batch_size: int, threads: int | None) -> float:
-    """Samples/s of the first epoch after its first shard."""
+    """Return samples/s of the first epoch after its first shard."""
     with _empty_cache() as cache:
         stream = ShardStream(place, window=WINDOW, cache=cache, threads=threads)
         batches = len(stream) // batch_size
@@ -64,16 +66,16 @@ def rate(place: str, batch_size: int, threads: int | None) -> float:
 
 
 def write_shards(workload: str, folder: Path) -> Path:
-    """The samples of a workload, several times over, in SHARDS shards; returns their folder."""
-    done, shards = folder / "done", folder / "shards"
-    if not done.exists():
+    """Write the samples of a workload, repeated, to SHARDS shards; return their folder."""
+    marker, shards = folder / "done", folder / "shards"
+    if not marker.exists():
         shutil.rmtree(folder, ignore_errors=True)
         make_samples(WORKLOADS[workload], folder / "samples")
         samples = Samples(folder / "samples")
         size = len(samples) * REPEATS[workload] // SHARDS
         for number in range(SHARDS):
             _write_shard(shards, number, samples, range(number * size, (number + 1) * size))
-        done.touch()
+        marker.touch()
     return shards
 
 
@@ -98,16 +100,16 @@ def _empty_cache() -> Iterator[ShardCache]:
 
 
 def _row(
-    workload: str, mode: str, name: str, figures: Sequence[float], local: Sequence[float], delay_s: float
+    workload: str, mode: str, name: str, rates: Sequence[float], local: Sequence[float], delay_s: float
 ) -> dict[str, Any]:
-    delay = "" if name == "local" else f", {delay_s * 1000:.0f} ms a request"
+    suffix = "" if name == "local" else f", {delay_s * 1000:.0f} ms a request"
     return {
         "workload": workload,
         "mode": mode,
-        "system": f"shardmill, {name}{delay}",
-        "median": round(median(figures), 1),
-        "min": round(min(figures), 1),
-        "max": round(max(figures), 1),
-        "rounds": len(figures),
-        "ratio_to_local": round(median(figures) / median(local), 3),
+        "system": f"shardmill, {name}{suffix}",
+        "median": round(median(rates), 1),
+        "min": round(min(rates), 1),
+        "max": round(max(rates), 1),
+        "rounds": len(rates),
+        "ratio_to_local": round(median(rates) / median(local), 3),
     }

@@ -1,8 +1,8 @@
-"""The data that the loaders read: encoded images with labels, made once and kept.
+"""The data of the loader benchmark: encoded images with labels, written once and kept.
 
-32x32 PNG: CIFAR-10's training images, or, where those are not at hand, generated pictures. 256x256 and 512x512 JPEG:
-the same images enlarged, with noise of natural images' 1/f spectrum (Field 1987) for the detail that enlarging lacks,
-so that the files are as large as photographs are at that size.
+32x32 PNG: CIFAR-10's training images, or generated pictures without CIFAR-10. 256x256 and 512x512 JPEG: the same images
+enlarged, with noise of the 1/f spectrum of natural images (Field 1987). The noise replaces the missing detail, so that
+the files are as large as photographs of that size.
 """
 
 import json
@@ -21,12 +21,12 @@ CLASSES = 10
 SHARDS = 16
 _QUALITIES = (90, 91, 92, 93, 94, 95)
 _TEXTURES = 16
-_BUFFER = 1000  # as webdataset's and Energon's documentation have it
+_BUFFER = 1000  # the value in the documentation of webdataset and Energon
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Images of one size and format. batches: in an epoch; few enough to be quick, many enough for a steady state."""
+    """Images of one size and format. batches: batches of an epoch, few for speed but enough for a steady state."""
 
     name: str
     size: int
@@ -36,19 +36,19 @@ class Workload:
 
     @property
     def count(self) -> int:
-        """Samples in an epoch."""
+        """Return the samples of an epoch."""
         return self.batch_size * self.batches
 
     @property
     def margin(self) -> int:
-        """Batches at the beginning, and at the end, of an epoch that are not timed."""
+        """Return the number of batches at each end of an epoch that are not timed."""
         return self.batches // 5
 
     def buffer(self, workers: int) -> int:
-        """Samples that a shuffle buffer may hold: those of all workers together fit the margin at the end of an epoch.
+        """Return the largest shuffle buffer whose samples, over all workers, fit the untimed end of an epoch.
 
-        A larger one would have taken in the whole epoch before the clock stops, and what it then gives out without
-        reading, or even without decoding, would be no rate that lasts.
+        A larger buffer would hold the rest of the epoch before the clock stops. Its samples would come out without
+        reading or decoding, and the measured rate would be too high.
         """
         return min(_BUFFER, self.margin * self.batch_size // (2 * max(1, workers)))
 
@@ -64,7 +64,7 @@ WORKLOADS = {
 
 
 class Samples(Sequence[tuple[bytes, int]]):
-    """Encoded images with labels, from the folder that `make_samples` wrote."""
+    """Encoded images with labels, read from the folder that `make_samples` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ class Samples(Sequence[tuple[bytes, int]]):
         return self._data[start : self._ends[i]], int(self.label[i])
 
     def shards(self, count: int = SHARDS) -> Iterator[Sequence[tuple[int, bytes, int]]]:
-        """Number, bytes and label of all samples, cut into `count` equal parts."""
+        """Yield the samples in `count` equal parts, as triples of number, bytes and label."""
         for part in np.array_split(np.arange(len(self)), count):
             yield [(int(i), *self[int(i)]) for i in part]
 
@@ -103,21 +103,21 @@ def make_samples(workload: Workload, folder: Path) -> None:
         ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").write_bytes(b"".join(encoded))
-    sizes = np.array([len(one) for one in encoded])
+    sizes = np.array([len(data) for data in encoded])
     np.savez(folder / "index.npz", size=sizes, label=label)
     facts = {"format": workload.format, "source": source, "count": len(encoded), "mean_bytes": float(sizes.mean())}
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def small_images(count: int, rng: np.random.Generator) -> tuple[Sequence[NDArray[np.uint8]], NDArray[np.int64], str]:
-    """So many images (32, 32, 3), their labels, and what they are."""
+    """Return `count` images (32, 32, 3), their labels and the name of their source."""
     if not CIFAR10.is_file():
         images = [_textured(_texture(32, rng), rng.uniform(40, 215, 3), 45) for _ in range(count)]
         return images, rng.integers(CLASSES, size=count), "generated 1/f pictures"
     import pyarrow.parquet as pq
 
     table = pq.read_table(CIFAR10).slice(0, count)
-    files = [np.frombuffer(one["bytes"], np.uint8) for one in table["img"].to_pylist()]
+    files = [np.frombuffer(image["bytes"], np.uint8) for image in table["img"].to_pylist()]
     return (
         [cv2.imdecode(file, cv2.IMREAD_COLOR_RGB) for file in files],
         table["label"].to_numpy().astype(np.int64),
@@ -126,7 +126,7 @@ def small_images(count: int, rng: np.random.Generator) -> tuple[Sequence[NDArray
 
 
 def enlarged(images: Sequence[NDArray[np.uint8]], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
-    """Return the images in another size, with the detail that enlarging lacks."""
+    """Yield the images in another size, with 1/f noise for the missing detail."""
     textures = [_texture(size, rng) for _ in range(_TEXTURES)]
     for image in images:
         smooth = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
@@ -135,7 +135,7 @@ def enlarged(images: Sequence[NDArray[np.uint8]], size: int, rng: np.random.Gene
 
 
 def _texture(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise (size, size, 3) of unit deviation and amplitude 1/f^1.2; four fifths of it equal in the three channels."""
+    """Return noise (size, size, 3) of unit deviation and amplitude 1/f^1.2. Four fifths are equal in all channels."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = np.inf
     phases = rng.standard_normal((4, *frequency.shape)) + 1j * rng.standard_normal((4, *frequency.shape))
@@ -149,6 +149,6 @@ def _textured(texture: NDArray[np.float32], base: NDArray[Any], deviation: float
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done
+    success, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert success
     return bytes(encoded)

@@ -1,8 +1,8 @@
-"""Images per second beside what a user would pick instead, and beside the limit.
+"""Images per second beside other tools and beside the limit of the device.
 
-Each benchmark is one module with
+Each benchmark is a module with
 
-    measure(options)    rows, each as soon as it is known
+    measure(options)    yields a row as soon as it is known
 
-Everything that is compared in a benchmark takes turns, round after round, on one machine: the ratio is what counts.
+The compared systems run in turn, round after round, on one machine. Their ratios are the result.
 """

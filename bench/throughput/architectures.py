@@ -1,7 +1,7 @@
 """The models that are measured on a GPU: their published configurations, with random weights.
 
-Speed does not depend on what the weights are, as long as they are no zeros. Each has a small size too, of the same
-classes and the same shape of computation, for a machine without a GPU.
+Speed does not depend on the weights unless they are zero. Each model also has a small size with the same classes, for
+tests on a machine without a GPU.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,8 +33,8 @@ _CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 
            "hidden_act": "gelu", "projection_dim": 512}  # fmt: skip
 _CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
            "hidden_act": "gelu", "projection_dim": 1280}  # fmt: skip
-# Qwen3-4B with 2 of its 36 layers: captions are encoded once and are no part of what is measured, and the other layers
-# would take most of the time that there is to load them.
+# Qwen3-4B with 2 of its 36 layers. Captions are encoded once and are not measured, and loading the other layers would
+# take most of the time limit.
 _QWEN = {"vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 2,
          "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}  # fmt: skip
 
@@ -54,12 +54,14 @@ _SMALL_QWEN = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model and how it is used.
+    """A model and its usual settings.
 
-    family:   `sd`, `sdxl` or `z-image`.
-    denoiser: configuration of its UNet or transformer; vae and texts: of its autoencoder and text encoders.
-    side:     pixels of both sides. steps, guidance: as the model's card has them.
-    batch:    images of a batch on a GPU of 80 GB or more.
+    family:          `sd`, `sdxl` or `z-image`.
+    side:            pixels of both sides.
+    steps, guidance: the settings of the model's card.
+    batch:           images of a batch on a GPU of 80 GB or more.
+    denoiser:        configuration of the UNet or transformer.
+    vae, texts:      configurations of the autoencoder and of the text encoders.
     """
 
     name: str
@@ -75,26 +77,26 @@ class Architecture:
 
     @property
     def forwards(self) -> int:
-        """Return the denoiser's forward passes for one image; with guidance every step has two."""
+        """Return the forward passes of the denoiser for one image: two per step with guidance, else one."""
         return self.steps * (2 if self.guidance > 1 else 1)
 
     @property
     def latent(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image's latents."""
+        """Return the channels, height and width of the latents of an image."""
         return (int(self.vae["latent_channels"]), self.side // 8, self.side // 8)
 
     def small(self) -> "Architecture":
-        """Return the same architecture at a size for a CPU: 64x64 pixels."""
-        small = {"sd": _SMALL_UNET, "sdxl": _SMALL_XL, "z-image": _SMALL_DIT}[self.family]
+        """Return a small version for a CPU, with 64x64 pixels."""
+        denoiser = {"sd": _SMALL_UNET, "sdxl": _SMALL_XL, "z-image": _SMALL_DIT}[self.family]
         text = _SMALL_QWEN if self.family == "z-image" else _SMALL_CLIP
         return replace(
             self,
             side=64,
             steps=min(self.steps, 2),
             batch=2,
-            denoiser={**self.denoiser, **small},
+            denoiser={**self.denoiser, **denoiser},
             vae={**self.vae, **_SMALL_VAE},
-            texts=tuple({**one, **text} for one in self.texts),
+            texts=tuple({**config, **text} for config in self.texts),
         )
 
 
@@ -105,8 +107,8 @@ _FLOW = ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0})
 _SDXL_VAE = {**_VAE, "scaling_factor": 0.13025, "sample_size": 1024}
 
 ARCHITECTURES = {
-    one.name: one
-    for one in (
+    architecture.name: architecture
+    for architecture in (
         Architecture("SD-Turbo 512", "sd", 512, 1, 0.0, 32,
                      {**_SD_UNET, "attention_head_dim": (5, 10, 20, 20), "cross_attention_dim": 1024,
                       "use_linear_projection": True}, _VAE, (_CLIP_H,), _TRAILING),
@@ -121,55 +123,59 @@ ARCHITECTURES = {
                       "use_quant_conv": False, "use_post_quant_conv": False}, (_QWEN,), _FLOW),
     )
 }  # fmt: skip
-"""By name."""
+"""All architectures by name."""
 
 
-def make_denoiser(one: Architecture) -> Any:
-    """Its UNet or transformer, on torch's default device and in its default dtype."""
+def make_denoiser(architecture: Architecture) -> Any:
+    """Make the UNet or transformer on torch's default device and in its default dtype."""
     from diffusers import UNet2DConditionModel, ZImageTransformer2DModel
 
-    return (ZImageTransformer2DModel if one.family == "z-image" else UNet2DConditionModel)(**one.denoiser)
+    return (ZImageTransformer2DModel if architecture.family == "z-image" else UNet2DConditionModel)(
+        **architecture.denoiser
+    )
 
 
-def make_vae(one: Architecture) -> Any:
-    """Its autoencoder."""
+def make_vae(architecture: Architecture) -> Any:
+    """Make the autoencoder."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(**one.vae)
+    return AutoencoderKL(**architecture.vae)
 
 
-def make_tiny_vae(one: Architecture) -> Any:
-    """The small autoencoder that can stand in its place."""
+def make_tiny_vae(architecture: Architecture) -> Any:
+    """Make the small autoencoder that can replace the full one."""
     from diffusers import AutoencoderTiny
 
-    return AutoencoderTiny(latent_channels=one.latent[0])
+    return AutoencoderTiny(latent_channels=architecture.latent[0])
 
 
-def make_pipe(one: Architecture, clip_tokenizer: Callable[[], Any]) -> Any:
-    """The whole pipeline. clip_tokenizer: makes one that knows letters; no vocabulary is needed for speed."""
+def make_pipe(architecture: Architecture, clip_tokenizer: Callable[[], Any]) -> Any:
+    """Make the whole pipeline. clip_tokenizer: makes a tokenizer; its words do not matter for speed."""
     import diffusers
 
-    kind, settings = one.scheduler
-    parts = {"scheduler": getattr(diffusers, kind)(**settings), "vae": make_vae(one)}
-    if one.family == "z-image":
+    scheduler, settings = architecture.scheduler
+    parts = {"scheduler": getattr(diffusers, scheduler)(**settings), "vae": make_vae(architecture)}
+    if architecture.family == "z-image":
         from bench.throughput.qwen import make_encoder, make_tokenizer
 
-        encoder, tokenizer = make_encoder(one.texts[0]), make_tokenizer()
-        pipeline = diffusers.ZImagePipeline
-        return pipeline(text_encoder=encoder, tokenizer=tokenizer, transformer=make_denoiser(one), **parts)
+        encoder, tokenizer = make_encoder(architecture.texts[0]), make_tokenizer()
+        return diffusers.ZImagePipeline(
+            text_encoder=encoder, tokenizer=tokenizer, transformer=make_denoiser(architecture), **parts
+        )
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    first = _clip(CLIPTextModel, one.texts[0])
-    if one.family == "sd":
-        more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        pipeline = diffusers.StableDiffusionPipeline
-        return pipeline(text_encoder=first, tokenizer=clip_tokenizer(), unet=make_denoiser(one), **parts, **more)
+    first = _clip(CLIPTextModel, architecture.texts[0])
+    if architecture.family == "sd":
+        safety = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        return diffusers.StableDiffusionPipeline(
+            text_encoder=first, tokenizer=clip_tokenizer(), unet=make_denoiser(architecture), **parts, **safety
+        )
     return diffusers.StableDiffusionXLPipeline(
         text_encoder=first,
-        text_encoder_2=_clip(CLIPTextModelWithProjection, one.texts[1]),
+        text_encoder_2=_clip(CLIPTextModelWithProjection, architecture.texts[1]),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
-        unet=make_denoiser(one),
+        unet=make_denoiser(architecture),
         **parts,
     )
 

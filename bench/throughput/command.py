@@ -1,4 +1,4 @@
-"""`python -m bench cpu` and `python -m bench gpu`."""
+"""The commands `python -m bench cpu` and `python -m bench gpu`."""
 
 import json
 import time
@@ -24,39 +24,44 @@ CPU = {
     "B8": "control",
     "fast": "fast_path",
 }
-"""Benchmarks for a CPU, and their modules; B4 needs a GPU."""
+"""The modules of the benchmarks for a CPU. B4 needs a GPU."""
 PAGE = ROOT / "bench" / "README.md"
 GPU_SECONDS = 500.0
-"""Seconds of all benchmarks for a GPU; none begins later."""
+"""Time limit of all benchmarks for a GPU; none starts later."""
 
 Measure = Callable[[Options], Iterator[Row]]
 
 
-def main(name: str, chosen: Sequence[str], out: Path | None, json_file: Path | None, quick: bool) -> int:
-    """Run benchmarks one after another and write down every row; 1 where one of them failed.
+def main(name: str, selected: Sequence[str], out: Path | None, json_file: Path | None, quick: bool) -> int:
+    """Run benchmarks one after another and write each row at once; return 1 if one of them failed, else 0.
 
-    chosen: names of benchmarks, all if none.
-    out:    folder that gets NAME.json and NAME.md, of which chosen benchmarks renew their rows alone; if it is
-            bench/results, the page about performance is renewed too.
+    selected: names of the benchmarks to run; all if empty.
+    out:      folder of NAME.json and NAME.md. If benchmarks are selected, only their rows are replaced. If the folder
+              is bench/results, bench/README.md is updated too.
     """
     files = [path for path in (out and out / f"{name}.json", json_file) if path is not None]
     pages = [PAGE] if out is not None and out.resolve() == (ROOT / "bench" / "results") else []
     results = Results(name, files, out and out / f"{name}.md", pages, machine())
     with TemporaryDirectory(prefix="shardmill-bench-") as folder:
-        benchmarks, options = _of_gpu(Path(folder), quick) if name == "gpu" else _of_cpu(Path(folder), quick)
-        if unknown := [one for one in chosen if one not in benchmarks]:
+        benchmarks, options = (
+            _gpu_benchmarks(Path(folder), quick) if name == "gpu" else _cpu_benchmarks(Path(folder), quick)
+        )
+        if unknown := [bench for bench in selected if bench not in benchmarks]:
             raise SystemExit(f"python -m bench {name}: no benchmark {unknown[0]}; there are {', '.join(benchmarks)}")
-        wanted = {one: benchmarks[one] for one in chosen or benchmarks}
-        if chosen and out is not None and files[0].is_file():
+        if selected and out is not None and files[0].is_file():
             results.rows = json.loads(files[0].read_text(encoding="utf-8"))
-        failed = [one for one, measure in wanted.items() if not _run(one, measure, options, results)]
+        failed = [
+            bench
+            for bench in dict.fromkeys(selected or benchmarks)
+            if not _run(bench, benchmarks[bench], options, results)
+        ]
     for missed in results.missed:
         print(f"below its target: {missed}")
     return int(bool(failed))
 
 
 def _run(name: str, measure: Measure, options: Options, results: Results) -> bool:
-    """Run a benchmark, and return whether it ran to its end. A failure becomes a row, and the others still run."""
+    """Run a benchmark and add its rows; return whether it succeeded. A failure becomes a row; the others still run."""
     if options.left <= 0:
         results.add(not_run(name, ALL_OF_IT, "shardmill", "no time was left"))
         return True
@@ -76,12 +81,12 @@ def _run(name: str, measure: Measure, options: Options, results: Results) -> boo
     return True
 
 
-def _of_cpu(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
-    modules = {name: import_module(f"bench.throughput.{module}").measure for name, module in CPU.items()}
-    return modules, Options(folder, quick)
+def _cpu_benchmarks(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
+    benchmarks = {name: import_module(f"bench.throughput.{module}").measure for name, module in CPU.items()}
+    return benchmarks, Options(folder, quick)
 
 
-def _of_gpu(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
+def _gpu_benchmarks(folder: Path, quick: bool) -> tuple[Mapping[str, Measure], Options]:
     import torch
 
     from bench.throughput.gpu import BENCHMARKS

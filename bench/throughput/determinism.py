@@ -1,7 +1,7 @@
-"""B7: the same seeds in order in one process, and shuffled over batches and over other processes.
+"""B7: the same seeds, in order in one process, and shuffled over batches and over other processes.
 
-At one batch shape every image must be the same, byte by byte. At other shapes it need not be: how far it is from the
-same is told.
+With the same batch shape, every image must have the same bytes. With other shapes images may differ; the benchmark
+reports by how much.
 """
 
 import hashlib
@@ -23,38 +23,40 @@ SEEDS, BATCH, OTHER_BATCHES, PROCESSES = 256, 16, (8, 64), 2
 
 
 def measure(options: Options) -> Iterator[Row]:
-    seeds, others, processes = options.pick((SEEDS, OTHER_BATCHES, PROCESSES), (32, (8,), 1))
+    seeds, other_sizes, processes = options.pick((SEEDS, OTHER_BATCHES, PROCESSES), (32, (8,), 1))
     cluster = {"gpus_per_actor": float(options.device == "cuda")}
     run = digits_run(options.folder / "determinism", seeds, seeds, model={"batch_size": BATCH}, cluster=cluster)
     workload = f"embedded digits, {STEPS} steps, {options.device}, {seeds} seeds"
-    yield from compare(workload, run.context.spec, _requests(run), others, processes)
+    yield from compare(workload, run.context.spec, _requests(run), other_sizes, processes)
 
 
 def compare(
-    workload: str, spec: Spec, requests: Sequence[Request], others: Sequence[int], processes: int
+    workload: str, spec: Spec, requests: Sequence[Request], other_sizes: Sequence[int], processes: int
 ) -> Iterator[Row]:
-    """In order beside shuffled; and beside batches of other sizes."""
+    """Compare images made in order with shuffled ones, and with those of other batch sizes."""
     in_order = pixels(_load(spec, spec.model.batch_size), requests)
     order = np.random.default_rng(0).permutation(len(requests))
-    shuffled = _elsewhere(spec, [requests[n] for n in order], processes)
-    differing = sum(hash_of(in_order[n]) != digest for n, digest in zip(order, shuffled, strict=True))
+    shuffled = _hashes_of_processes(spec, [requests[n] for n in order], processes)
+    differing = sum(hash_of(in_order[n]) != hash_ for n, hash_ in zip(order, shuffled, strict=True))
     count, size = len(requests), spec.model.batch_size
-    named = f"{workload}, batch {size}: shuffled over batches and {processes} processes"
+    shuffled_workload = f"{workload}, batch {size}: shuffled over batches and {processes} processes"
     equal = (count - differing) / count
-    yield Row("B7", named, OURS, "images with another SHA-256", (differing,), equal, "all images in order", 1.0)
-    for other in others:
-        yield _across(f"{workload}: batch {other} beside {size}", in_order, pixels(_load(spec, other), requests))
+    yield Row(
+        "B7", shuffled_workload, OURS, "images with another SHA-256", (differing,), equal, "all images in order", 1.0
+    )
+    for other in other_sizes:
+        yield _difference(f"{workload}: batch {other} beside {size}", in_order, pixels(_load(spec, other), requests))
 
 
-def _across(workload: str, one: Pixels, other: Pixels) -> Row:
-    apart = np.abs(one.astype(np.int16) - other)
-    share = float(apart.any(axis=(1, 2, 3)).mean())
-    note = f"{share:.1%} of the images differ anywhere, {float(apart.astype(bool).mean()):.2%} of all values"
-    return Row("B7", workload, OURS, "of 255 levels, the largest difference", (float(apart.max()),), note=note)
+def _difference(workload: str, expected: Pixels, actual: Pixels) -> Row:
+    difference = np.abs(expected.astype(np.int16) - actual)
+    share = float(difference.any(axis=(1, 2, 3)).mean())
+    note = f"{share:.1%} of the images differ anywhere, {float(difference.astype(bool).mean()):.2%} of all values"
+    return Row("B7", workload, OURS, "of 255 levels, the largest difference", (float(difference.max()),), note=note)
 
 
 def pixels(generator: Generator, requests: Sequence[Request]) -> Pixels:
-    """Return the pixels of requests, in this order and in full batches."""
+    """Generate the requests in this order in full batches; return their pixels."""
     size = generator.batch_size
     assert len(requests) % size == 0, f"{len(requests)} requests are no whole batches of {size}"
     batches = [requests[start : start + size] for start in range(0, len(requests), size)]
@@ -62,7 +64,7 @@ def pixels(generator: Generator, requests: Sequence[Request]) -> Pixels:
 
 
 def hash_of(image: Pixels) -> str:
-    """SHA-256 of an image's values."""
+    """Return the SHA-256 of an image's pixels."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
@@ -75,20 +77,20 @@ def _load(spec: Spec, batch_size: int) -> Generator:
     return load_generator(spec.model.with_batch_size(batch_size), spec.output.image, spec.cluster)
 
 
-def _elsewhere(spec: Spec, requests: Sequence[Request], processes: int) -> list[str]:
-    """The hashes of requests in this order; their batches are dealt to new processes."""
+def _hashes_of_processes(spec: Spec, requests: Sequence[Request], processes: int) -> list[str]:
+    """Generate the batches in new processes; return the hash of each image in the order of the requests."""
     size = spec.model.batch_size
     batches = [requests[start : start + size] for start in range(0, len(requests), size)]
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, fresh, _begin, (spec,)) as pool:
-        return [digest for of_batch in pool.map(_hashes, batches) for digest in of_batch]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _initialize, (spec,)) as pool:
+        return [hash_ for hashes in pool.map(_hashes, batches) for hash_ in hashes]
 
 
 _generator: list[Generator] = []
-"""The generator of a worker process; an executor's initializer has no other place to leave it."""
+"""The generator of a worker process. The initializer of an executor can store it only in a global."""
 
 
-def _begin(spec: Spec) -> None:
+def _initialize(spec: Spec) -> None:
     _generator.append(_load(spec, spec.model.batch_size))
 
 

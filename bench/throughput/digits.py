@@ -16,10 +16,10 @@ STEPS = 8
 
 
 def digits_run(place: Path, images: int, per_shard: int, **parts: dict[str, Any]) -> Run:
-    """A run of the demo's model and prompts, without its real data and filters, of so many images.
+    """Begin a run of `images` images with the demo's model and prompts, without its real data and filters.
 
-    parts: what stands in parts of the spec instead, such as model={"batch_size": 16}. No image is rejected, so that all
-    systems make the same number of them.
+    Without filters no image is rejected, so all systems generate the same number of images.
+    parts: fields that replace those of the spec's sections, such as model={"batch_size": 16}.
     """
     demo = yaml.safe_load((ROOT / "jobs/specs/digits.yaml").read_text(encoding="utf-8"))
     content: dict[str, Any] = {name: demo[name] for name in ("name", "seed", "prompts")}

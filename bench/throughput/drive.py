@@ -28,12 +28,12 @@ from shards.stats import Stats
 class Driven(Listener):
     """The result of a run. began, ended: the first assignment and the last commit, by the monotonic clock.
 
-    noticed: called after every unit, on the driver's thread.
-    begins:  called before the first assignment, with the process ids of the actors.
+    on_unit:  called after every unit, on the driver's thread.
+    on_begin: called before the first assignment, with the process ids of the actors.
     """
 
-    noticed: Callable[["Driven"], None] = lambda driven: None
-    begins: Callable[[Sequence[int]], None] = lambda pids: None
+    on_unit: Callable[["Driven"], None] = lambda driven: None
+    on_begin: Callable[[Sequence[int]], None] = lambda pids: None
     began: float = 0.0
     ended: float = 0.0
     images: int = 0
@@ -41,69 +41,70 @@ class Driven(Listener):
 
     @property
     def rate(self) -> float:
-        """Images per second."""
+        """Return the images per second."""
         assert self.began, "no actor was ready"
         return self.images / (self.ended - self.began)
 
     def unit_done(self, stats: Stats) -> None:
-        """See `Listener`."""
+        """Record a finished unit."""
         self.ended = time.monotonic()
         self.images += stats["count"]
         self.stats.append(stats)
-        self.noticed(self)
+        self.on_unit(self)
 
 
 def drive(run: Run, driven: Driven) -> Driven:
-    """Make every unit of a run with as many actors as its spec has at least. Ray must be connected."""
-    with patch.object(driver, "ActorPool", lambda given, *_: _WarmPool(given, driven)):
+    """Run all units on `cluster.min_actors` actors and return `driven` with the result. Ray must be connected."""
+    with patch.object(driver, "ActorPool", lambda run, *_: _WarmPool(run, driven)):
         driver.generate(run, _Silent((), (), []), listeners=[driven])
     return driven
 
 
 def drive_by_slices(run: Run, images: int, others: Callable[[], list[Sliced]], first: int) -> list[float]:
-    """Seconds that the run and others had until their work was done, in slices; first: whose the first one is.
+    """Run the run and other systems in slices; return the seconds that each had until its work was done.
 
-    others: begins them, when the run does.
+    others: starts the other systems; called when the run begins.
+    first:  index of the system that gets the first slice.
     """
-    all_, threads = list[Sliced](), list[Thread]()
+    systems, threads = list[Sliced](), list[Thread]()
 
-    def begins(pids: Sequence[int]) -> None:
-        all_.append(Sliced(pids, time.monotonic(), lambda: driven.ended if driven.images == images else None))
-        all_.extend(others())
-        turn = first % len(all_)
-        threads.append(Thread(target=by_slices, args=[all_[turn:] + all_[:turn]]))
+    def begin(pids: Sequence[int]) -> None:
+        systems.append(Sliced(pids, time.monotonic(), lambda: driven.ended if driven.images == images else None))
+        systems.extend(others())
+        start = first % len(systems)
+        threads.append(Thread(target=by_slices, args=[systems[start:] + systems[:start]]))
         threads[0].start()
 
-    driven = Driven(begins=begins)
+    driven = Driven(on_begin=begin)
     drive(run, driven)
     threads[0].join()
-    return [one.seconds() for one in all_]
+    return [system.seconds() for system in systems]
 
 
 class _WarmPool(ActorPool):
-    """The first actors begin together, each after a batch that warms it up."""
+    """An actor pool whose first actors begin together, each after a warm-up batch."""
 
     def __init__(self, run: Run, driven: Driven) -> None:
         super().__init__(run)
         self._driven = driven
 
     def start(self, count: int, avoided_nodes: Collection[str]) -> None:
-        """Start actors, and return when the first ones are warm."""
+        """Start actors; wait until the first ones are warm."""
         super().start(count, avoided_nodes)
         if not self._driven.began:
             ray.get([actor.ray_actor.time_batch.remote() for actor in self])
             self._pids = ray.get([actor.ray_actor.__ray_call__.remote(lambda self: os.getpid()) for actor in self])
 
     def mark_ready(self, ref: Any) -> None:
-        """Assign units; the clock starts with the first actor, which gets a unit at once."""
+        """Mark an actor as ready; start the clock with the first one, which is assigned a unit at once."""
         if not self._driven.began:
-            self._driven.begins(self._pids)
+            self._driven.on_begin(self._pids)
             self._driven.began = time.monotonic()
         super().mark_ready(ref)
 
 
 class _Silent(RunProgress):
-    """Shows and logs nothing."""
+    """A progress that shows and logs nothing."""
 
     def unit_done(self, stats: Stats) -> None:
         pass
@@ -119,5 +120,5 @@ class _Silent(RunProgress):
 
 
 def connect(cpus: int) -> None:
-    """Start Ray for this process alone, with so many cores to give."""
+    """Start Ray for this process only, with `cpus` cores."""
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -1,4 +1,4 @@
-"""B3: what an experienced user writes, and what other libraries do, with the same model, batch, images and cores."""
+"""B3: an experienced user's loop and other libraries, with the same model, batch size, images and cores."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from engine.run.run import Run
 BATCH, PER_SHARD = 16, 160
 ROUNDS, IMAGES = 3, 640
 SPLIT_ROUNDS, SPLIT_IMAGES = 9, 1_920
-"""More of both, for these two are not far apart."""
+"""More of both, because the two systems are close to each other."""
 TARGET = 1.0
 BATCHED = "diffusers, batch 16, PIL JPEG, same thread"
 SPLIT = "accelerate split_between_processes, a process a core"
@@ -40,40 +40,40 @@ def measure(options: Options) -> Iterator[Row]:
     cores = len(os.sched_getaffinity(0))
     images, per_shard, rounds = options.pick((IMAGES, PER_SHARD, ROUNDS), (64, 32, 1))
     model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"), threads=1)
-    workload = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores"
-    counted = f"{workload}: {images:,} images"
+    setting = f"embedded digits, {STEPS} steps, {model.dtype}, batch {BATCH}, JPEG, {cores} cores"
+    workload = f"{setting}: {images:,} images"
     connect(cores)
     try:
         systems: dict[str, Callable[[], float]] = {OURS: partial(_ours, options, cores, images, per_shard, count())}
         for name, peer in _peers(model, cores).items():
             try:
-                peer(cores * BATCH)  # loads, warms up, and shows whether it runs here at all
+                peer(cores * BATCH)  # loads the model, warms up, and fails if the peer does not run here
             except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-                yield not_run("B3", counted, name, str(error).strip().splitlines()[-1])
+                yield not_run("B3", workload, name, str(error).strip().splitlines()[-1])
             else:
                 systems[name] = partial(peer, images)
         rates = by_turns(systems, rounds)
-        yield from beside("B3", counted, rates, {name: TARGET for name in rates if name != OURS})
-        yield from _beside_split(options, workload, model, cores, per_shard)
+        yield from beside("B3", workload, rates, {name: TARGET for name in rates if name != OURS})
+        yield from _compare_split(options, setting, model, cores, per_shard)
     finally:
         ray.shutdown()
 
 
-def _beside_split(options: Options, workload: str, model: Model, cores: int, per_shard: int) -> Iterator[Row]:
-    """In slices: both keep all cores busy with the same model, and what other machines take of these comes and goes."""
+def _compare_split(options: Options, setting: str, model: Model, cores: int, per_shard: int) -> Iterator[Row]:
+    """Compare with accelerate in slices, because both keep all cores busy and the speed of a shared machine varies."""
     from bench.throughput.drive import drive_by_slices
 
     images, rounds = options.pick((SPLIT_IMAGES, SPLIT_ROUNDS), (64, 1))
-    workload = f"{workload}: {images:,} images"
+    workload = f"{setting}: {images:,} images"
 
-    def measured(number: int) -> list[float]:
+    def measure_round(number: int) -> list[float]:
         run = _run(options.folder / f"beside-split-{number}", cores, images, per_shard)
         with Split(model, cores, BATCH, images) as split:
             seconds = drive_by_slices(run, images, lambda: [split.begin()], number)
-        return [images / each for each in seconds]
+        return [images / system_seconds for system_seconds in seconds]
 
     try:
-        rates = together((OURS, SPLIT), rounds, measured)
+        rates = together((OURS, SPLIT), rounds, measure_round)
     except ChildProcessError as error:
         yield not_run("B3", workload, SPLIT, str(error))
     else:
@@ -81,18 +81,21 @@ def _beside_split(options: Options, workload: str, model: Model, cores: int, per
 
 
 def _peers(model: Model, cores: int) -> dict[str, Callable[[int], float]]:
-    """Return functions from a number of images to their rate; `model` is for `cores` processes of one thread."""
+    """Return functions that generate a number of images and return their rate, by the name of the peer.
+
+    model: with one thread, for peers that start a process per core.
+    """
     import ray
 
     from bench.throughput.peers import ray_data
 
-    whole = replace(model, threads=cores)
-    batched = ray.remote(num_cpus=0)(Loop).remote(whole, BATCH, "jpg")
+    all_cores = replace(model, threads=cores)
+    batched = ray.remote(num_cpus=0)(Loop).remote(all_cores, BATCH, "jpg")
 
     @cache
     def dreamer() -> Any:
         place = datadreamer.install(ROOT / ".bench" / "throughput")
-        return ray.remote(num_cpus=0)(DataDreamer).remote(str(place), whole, BATCH)
+        return ray.remote(num_cpus=0)(DataDreamer).remote(str(place), all_cores, BATCH)
 
     return {
         BATCHED: lambda images: float(ray.get(batched.rate.remote(images))),

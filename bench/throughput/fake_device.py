@@ -1,6 +1,6 @@
-"""A device that is fake: it sleeps for as long as a batch takes, and gives photographs that lie in memory.
+"""A fake device: it sleeps for the duration of a batch and returns photographs from memory.
 
-Importing this, as unpickling its settings does, makes it known.
+Importing this module registers the device. Unpickling its settings in an actor imports it.
 """
 
 import os
@@ -22,11 +22,15 @@ from shards.storage.open_store import open_store
 from shards.storage.store import Store
 
 DISTINCT = 16
-"""Photographs that a device has."""
+"""Number of photographs of a device."""
 
 
 class FakeSettings(TextToImageSettings):
-    """seconds: of a batch. side: pixels of both sides. log: file that gets a line for every batch: its first seed."""
+    """The settings of a fake device.
+
+    seconds: duration of a batch. side: pixels of both sides.
+    log:     file to which each batch appends a line with its first seed.
+    """
 
     kind: Literal["fake-device"] = "fake-device"  # type: ignore[assignment]
     source: str = "fake"
@@ -36,7 +40,7 @@ class FakeSettings(TextToImageSettings):
 
 
 class FakeDevice:
-    """Every image is one of a few photographs, by its seed."""
+    """A generator whose images are a few photographs, chosen by the seed."""
 
     facts = ModelFacts("fake device", "1", "apache-2.0", "FakePipeline", "FakeScheduler", "{}", (), 1)
 
@@ -49,17 +53,17 @@ class FakeDevice:
         return ()
 
     def generate(self, requests: Sequence[Request]) -> Images:
-        due = time.perf_counter() + self._model.seconds
+        end = time.perf_counter() + self._model.seconds
         if self._model.log is not None:
-            self._note(requests[0].seed)
+            self._log_batch(requests[0].seed)
         pixels = self._frames[[request.seed % DISTINCT for request in requests]]
-        time.sleep(max(0.0, due - time.perf_counter()))
+        time.sleep(max(0.0, end - time.perf_counter()))
         return Images(pixels)
 
-    def _note(self, seed: int) -> None:
+    def _log_batch(self, seed: int) -> None:
         file = os.open(str(self._model.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
-            os.write(file, f"{seed}\n".encode())  # one write, so that lines of several actors stay whole
+            os.write(file, f"{seed}\n".encode())  # a single write keeps lines of several actors intact
         finally:
             os.close(file)
 
@@ -68,7 +72,7 @@ GENERATORS.register(FakeSettings, FakeDevice)
 
 
 def fake_run(place: str | Store, images: int, output: OutputSpec, cluster: ClusterSpec, model: FakeSettings) -> Run:
-    """A run of so many images of ten classes."""
+    """Return a run of `images` images of ten classes on the fake device."""
     names = tuple(f"class {number}" for number in range(10))
     spec = Spec(
         name="fake device", classes=names, plan=PlanSpec(total=images), model=model, output=output, cluster=cluster

@@ -1,4 +1,4 @@
-"""Each of `model.optimizations` alone, and all together, beside none of them: units by the runner, in one process."""
+"""The fast path: each of `model.optimizations` alone, and all together, beside none. The runner runs in one process."""
 
 import traceback
 from collections.abc import Iterator, Mapping
@@ -17,62 +17,65 @@ from engine.models.devices import auto_dtype
 from shards.storage.retries import first_line
 
 ROUNDS, GPU_SECONDS, CPU_SECONDS = 3, 2.0, 6.0
-_NEEDED_S, _SPARE = 120.0, 1.3
-"""For loading and compiling one more; what a round takes beside the seconds that it is to take."""
+_LOAD_S, _ROUND_FACTOR = 120.0, 1.3
+"""Time to load and compile one more model; duration of a round as a multiple of the seconds asked for."""
 _CPU_BATCH = 64
 
-Steps = Mapping[str, dict[str, Any]]
-"""Settings of a model by the name of what is on in them, `none` among them."""
+Variants = Mapping[str, dict[str, Any]]
+"""Model settings by the name of what they enable. `none` enables nothing."""
 
 
 def on_gpu(options: Options, models: Models) -> Iterator[Row]:
-    """With SD-Turbo, where the host is what is easily too slow."""
-    one = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
-    chosen = {name: models.settings(one, **changes) for name, changes in gpu_steps(str(models.tiny_vae(one))).items()}
-    yield from _measure(options, f"{NAME}, batch {one.batch}, bf16", chosen, GPU_SECONDS)
+    """Measure SD-Turbo, for which the host is most likely the bottleneck."""
+    architecture = options.pick(ARCHITECTURES[NAME], ARCHITECTURES[NAME].small())
+    variants = gpu_variants(str(models.tiny_vae(architecture)))
+    settings = {name: models.settings(architecture, **changes) for name, changes in variants.items()}
+    yield from _measure(options, f"{NAME}, batch {architecture.batch}, bf16", settings, GPU_SECONDS)
 
 
 def measure(options: Options) -> Iterator[Row]:
-    """With the embedded model, on one core."""
+    """Measure the embedded model on one core."""
     usual = {"source": SOURCE, "steps": STEPS, "batch_size": options.pick(_CPU_BATCH, 8)}
-    chosen = {name: TextToImageSettings.model_validate({**usual, **changes}) for name, changes in cpu_steps().items()}
-    yield from _measure(options, f"embedded digits, {STEPS} steps, batch {usual['batch_size']}", chosen, CPU_SECONDS)
+    settings = {
+        name: TextToImageSettings.model_validate({**usual, **changes}) for name, changes in cpu_variants().items()
+    }
+    yield from _measure(options, f"embedded digits, {STEPS} steps, batch {usual['batch_size']}", settings, CPU_SECONDS)
 
 
 def _measure(
-    options: Options, workload_name: str, chosen: Mapping[str, TextToImageSettings], seconds: float
+    options: Options, setting: str, variants: Mapping[str, TextToImageSettings], seconds: float
 ) -> Iterator[Row]:
     loaded: dict[str, Local] = {}
-    for name, model in chosen.items():
-        workload = f"{workload_name}: {name}"
+    for name, model in variants.items():
+        workload = f"{setting}: {name}"
         if options.quick and model.optimizations.compile != "none":
             continue
-        if options.left < _NEEDED_S + _SPARE * ROUNDS * seconds * (len(loaded) + 1):
+        if options.left < _LOAD_S + _ROUND_FACTOR * ROUNDS * seconds * (len(loaded) + 1):
             yield not_run("fast path", workload, OURS, f"{options.left:.0f} s were left")
             continue
         try:
             loaded[name] = Local(options.folder, model, options.device)
-        except Exception as error:  # the device cannot, or has no room, or a package is missing or asserts something
+        except Exception as error:  # unsupported by the device, out of memory, or a package is missing or fails
             traceback.print_exc()
             yield not_run("fast path", workload, OURS, first_line(error))
     systems = {name: partial(_rate, local, options.pick(seconds, 0.01)) for name, local in loaded.items()}
-    if "none" not in systems:  # there is nothing to be beside
+    if "none" not in systems:  # there is no baseline
         return
     rates = by_turns(systems, options.pick(ROUNDS, 1))
-    for name, figures in rates.items():
-        ratio = paired(figures, rates["none"])
-        yield Row("fast path", f"{workload_name}: {name}", OURS, "images/s", tuple(figures), ratio, "none of the steps")
+    for name, variant_rates in rates.items():
+        ratio = paired(variant_rates, rates["none"])
+        yield Row("fast path", f"{setting}: {name}", OURS, "images/s", tuple(variant_rates), ratio, "none of the steps")
 
 
 def _rate(local: Local, seconds: float) -> float:
     return local.rate(seconds).images
 
 
-def cpu_steps() -> Steps:
-    """Return the optimizations of a CPU, each alone and together."""
+def cpu_variants() -> Variants:
+    """Return the variants that a CPU supports."""
     none = {"dtype": "fp32", "optimizations": _NONE}
     auto = auto_dtype("cpu")
-    dtype: Steps = {} if auto == "fp32" else {f"{auto} alone": {"dtype": auto, "optimizations": _NONE}}
+    dtype: Variants = {} if auto == "fp32" else {f"{auto} alone": {"dtype": auto, "optimizations": _NONE}}
     return {
         "none": none,
         **{f"{name} alone": {**none, "optimizations": {**_NONE, **changes}} for name, changes in _ALONE.items()},
@@ -86,8 +89,8 @@ def cpu_steps() -> Steps:
     }
 
 
-def gpu_steps(tiny_vae: str) -> Steps:
-    """Return the optimizations of a GPU in one dtype, each alone and together."""
+def gpu_variants(tiny_vae: str) -> Variants:
+    """Return the variants that a GPU supports, in one dtype."""
     alone = {**_ALONE, "overlap_copies": {"overlap_copies": True}, "fp8": {"fp8": True}}
     return {
         "none": {"optimizations": _NONE},
@@ -105,7 +108,7 @@ def gpu_steps(tiny_vae: str) -> Steps:
 
 
 _NONE = {"channels_last": False, "packed_weights": False, "cache_text_embeddings": False, "overlap_copies": False}
-_ALONE: Steps = {
+_ALONE: Variants = {
     "channels_last": {"channels_last": True},
     "cache_text_embeddings": {"cache_text_embeddings": True},
     "decode_batch 8": {"decode_batch": 8},

@@ -1,4 +1,4 @@
-"""Frames as a generator leaves them in memory, that are compressed as photographs are."""
+"""Frames in memory, as a generator returns them, that compress like photographs."""
 
 from functools import cache
 
@@ -10,13 +10,15 @@ from shards.codec import Pixels
 
 @cache
 def photographs(count: int, size: int) -> Pixels:
-    """So many different ones, uint8 (count, size, size, 3): CIFAR-10's images, or generated ones where those are not at
-    hand, enlarged, with the detail that enlarging lacks."""
+    """Return different images, uint8 (count, size, size, 3): CIFAR-10 enlarged, with added 1/f detail.
+
+    Without CIFAR-10 the images are generated.
+    """
     rng = np.random.default_rng(size)
     images, _, _ = small_images(count, rng)
     return np.stack(list(enlarged(images, size, rng)))
 
 
 def source() -> str:
-    """Return a description of the frames."""
+    """Return what the frames are, for the table."""
     return "CIFAR-10, enlarged, with 1/f detail" if CIFAR10.is_file() else "generated 1/f pictures, enlarged"

@@ -1,4 +1,4 @@
-"""Everything for a GPU, the most telling first: what no time is left for is said in a row of its own."""
+"""All benchmarks for a GPU, the most important first. If the time is over, a row says that a benchmark was not run."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -42,4 +42,4 @@ BENCHMARKS: Mapping[str, Callable[[Options], Iterator[Row]]] = {
     "B5": host.measure,
     "others": _others_compiled,
 }
-"""By name, in the order in which they are run. turbo: B1, B2 and B3, for one loaded model. compiled, others: of B4."""
+"""Benchmarks by name, in the order of execution. turbo: B1, B2 and B3 with one loaded model. compiled, others: B4."""

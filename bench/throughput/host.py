@@ -1,8 +1,8 @@
-"""B5: uint8 frames that lie in memory to shards, on one core, beside what a user would write.
+"""B5: writing uint8 frames from memory to shards on one core, beside other writers.
 
-Ours is the runner itself, with its filter, prompts, metadata, encoding threads, index, hashes and commit, a unit being
-published while the next is made, as in an actor; only the generator is none: it gives photographs that lie in memory.
-All are held on one core, so that threads gain nothing but what they wait for.
+Ours is the whole runner: filter, prompts, metadata, encoding threads, index, hashes and commit. As in an actor, a unit
+is published while the next one is generated. Only the generator is fake: it returns photographs from memory. All
+systems are pinned to one core, so that threads only help while they wait.
 """
 
 import io
@@ -30,7 +30,7 @@ from shards.codec import Pixels, encode_rgb
 
 ROUNDS, SECONDS = 5, 1.0
 UNITS, UNIT, FEW = 4, 256, 8
-"""Shards that ours and webdataset write at once; images of each; and those of PNG, which takes so long."""
+"""Shards of ours and of webdataset; images of a shard; images of PIL's PNG, which is slow."""
 QUALITY = 95
 _NEEDED_S = {512: 60.0, 1024: 150.0}
 PER_CORE_AT_512, TO_PIL_PNG = 600, 50
@@ -43,9 +43,9 @@ Write = Callable[[Path], None]
 def measure(options: Options) -> Iterator[Row]:
     rounds, seconds, unit = options.pick((ROUNDS, SECONDS, UNIT), (1, 0.01, 16))
     for side in options.pick((512, 1024), (64,)):
-        about = f"{side}x{side}, JPEG quality {QUALITY}"
+        workload = f"{side}x{side}, JPEG quality {QUALITY}"
         if options.left < (needed := _NEEDED_S.get(side, 0.0)):
-            yield not_run("B5", about, OURS, f"{options.left:.0f} s were left, and it may take {needed:.0f}")
+            yield not_run("B5", workload, OURS, f"{options.left:.0f} s were left, and it may take {needed:.0f}")
             continue
         frames = photographs(DISTINCT, side)
         writes = {
@@ -57,19 +57,19 @@ def measure(options: Options) -> Iterator[Row]:
         }
         if find_spec("webdataset") is None:
             del writes[_WEBDATASET]
-            yield not_run("B5", about, _WEBDATASET, "webdataset is not installed")
+            yield not_run("B5", workload, _WEBDATASET, "webdataset is not installed")
         with one_core():
-            rates = by_turns({name: _Timed(one, options.folder, seconds) for name, one in writes.items()}, rounds)
+            rates = by_turns({name: _Timed(write, options.folder, seconds) for name, write in writes.items()}, rounds)
         note = f"{source()}; one core; ours with filter, metadata, index, hashes and fsync"
         if side == 512:
-            yield at_least("B5", about, rates[OURS], "images/s a core", PER_CORE_AT_512, note)
+            yield at_least("B5", workload, rates[OURS], "images/s a core", PER_CORE_AT_512, note)
         targets = {name: least for name, least in ((_PNG, TO_PIL_PNG), (_WEBDATASET, 1.0)) if name in rates}
-        yield from beside("B5", about, rates, targets, "images/s a core", note)
+        yield from beside("B5", workload, rates, targets, "images/s a core", note)
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """This process, and the threads that it starts, on one core; where the system can do that."""
+    """Pin this process and the threads that it starts to one core, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -83,7 +83,7 @@ def one_core() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Timed:
-    """Images per second of a write into new folders, again and again for some seconds."""
+    """A measurement: images per second of a write, repeated into new folders for some seconds."""
 
     write: Any
     folder: Path
@@ -100,8 +100,8 @@ class _Timed:
         return images / seconds
 
 
-class _Memory(FakeDevice):
-    """Gives the frames that lie there, as the peers find them: copies of them would be part of our time alone."""
+class _MemoryDevice(FakeDevice):
+    """A fake device that returns its frames without a copy, because the peers copy nothing either."""
 
     def generate(self, requests: Sequence[Request]) -> Images:
         return Images(self._frames[: len(requests)])
@@ -112,13 +112,13 @@ class _Ours:
         self.images = UNITS * unit
         self._model = FakeSettings(seconds=0.0, side=side, batch_size=DISTINCT)
         self._output = OutputSpec(samples_per_shard=unit, image=ImageSpec(format=format, quality=QUALITY))
-        self._device = _Memory(self._model, self._output.image, ClusterSpec())
+        self._device = _MemoryDevice(self._model, self._output.image, ClusterSpec())
 
     def __call__(self, place: Path) -> None:
         run = fake_run(str(place), self.images, self._output, ClusterSpec(), self._model)
-        with ThreadPoolExecutor(1) as aside, Runner(run.context, self._device, run.shards) as runner:
-            made = [runner.offer(first_attempts(run.context, number)) for number in range(UNITS)]
-            published = [aside.submit(lambda unit=unit: unit.result().publish()) for unit in made]
+        with ThreadPoolExecutor(1) as publisher, Runner(run.context, self._device, run.shards) as runner:
+            units = [runner.offer(first_attempts(run.context, number)) for number in range(UNITS)]
+            published = [publisher.submit(lambda unit=unit: unit.result().publish()) for unit in units]
             runner.run()
         kept = sum(stats.result()["count"] for stats in published)
         assert kept == self.images, f"only {kept} of {self.images} images were kept"
@@ -163,5 +163,5 @@ class _WebDataset:
             for number in range(self.images):
                 data, label = io.BytesIO(), number % 10
                 Image.fromarray(self.frames[number % DISTINCT]).save(data, "JPEG", quality=QUALITY)
-                facts = {"key": f"{number:09d}", "label": label, "prompt": f"class {label}", "seed": number}
-                writer.write({"__key__": facts["key"], "jpg": data.getvalue(), "cls": label, "json": facts})
+                meta = {"key": f"{number:09d}", "label": label, "prompt": f"class {label}", "seed": number}
+                writer.write({"__key__": meta["key"], "jpg": data.getvalue(), "cls": label, "json": meta})

@@ -1,4 +1,4 @@
-"""Runs of one model in this process, without Ray: units by the runner, one after another."""
+"""Runs of one model in this process, without Ray: the runner makes unit after unit."""
 
 import time
 from dataclasses import dataclass
@@ -18,19 +18,23 @@ from engine.run.run_context import RunContext
 from engine.worker.runner import run_unit, time_batch
 
 _CLASSES = tuple(f"thing {number}" for number in range(10))
-_FEWEST = 2
+_MIN_BATCHES = 2
 
 
 @dataclass(frozen=True)
 class Rate:
-    """images per second of a whole unit; seconds of each stage of one batch, 0.0 where the generator does not say."""
+    """The result of a measurement.
+
+    images: images per second of a whole unit.
+    stages: seconds of each stage of one batch; 0.0 if the generator does not report it.
+    """
 
     images: float
     stages: dict[str, float]
 
 
 class Local:
-    """A loaded model, warm. Its images go to shards as JPEG, and none is rejected."""
+    """A loaded and warm model. Its images go to shards as JPEG, and none is rejected."""
 
     def __init__(self, folder: Path, model: TextToImageSettings, device: str) -> None:
         self._folder, self._model = folder, model
@@ -43,8 +47,8 @@ class Local:
             self._batch_s = time_batch(context, self.generator)
 
     def rate(self, seconds: float) -> Rate:
-        """Measure the rate of one unit that takes about so long."""
-        batches = max(_FEWEST, round(seconds / self._batch_s))
+        """Run one unit of about this duration and return its rate."""
+        batches = max(_MIN_BATCHES, round(seconds / self._batch_s))
         images = batches * self._model.batch_size
         context = self._context(images)
         began = time.perf_counter()
@@ -57,9 +61,9 @@ class Local:
         slots = [context.plan.slot(index) for index in range(self._model.batch_size)]
         requests = [context.request(slot, 0) for slot in slots]
         before = self.generator.generate(requests)
-        made = self.generator.generate(requests)  # as in a run: the device is at work when it is asked for
+        measured = self.generator.generate(requests)  # as in a run, the device is busy when the next batch is requested
         before.images()
-        return totals(made.images().spans)
+        return totals(measured.images().spans)
 
     def _context(self, images: int) -> RunContext:
         spec = Spec(

@@ -1,7 +1,7 @@
-"""B1: images to shards through Ray, beside a loop that only denoises and decodes, in the same kind of process.
+"""B1: images to shards through Ray, beside a loop that only denoises and decodes in the same kind of process.
 
-Ours is timed from the first assigned unit to the last commit: the start of Ray, loading and one warm-up batch are in
-neither. The driver has the other core, as it has in a cluster.
+Ours is timed from the first assignment to the last commit. Starting Ray, loading the model and the warm-up batch are
+not timed in either system. The driver has the other core, as in a cluster.
 """
 
 import os
@@ -29,8 +29,8 @@ ROUNDS, FAKE_ROUNDS = 9, 8
 BATCH, FAKE_BATCH = 50, 16
 FAKE_S = 0.05
 TARGET = 0.97
-_LOOP = "bare loop, no output"
-_KEEPING = "bare loop, no output, keeping its memory as ours does"
+_BARE = "bare loop, no output"
+_BARE_KEEPING_MEMORY = "bare loop, no output, keeping its memory as ours does"
 
 
 def measure(options: Options) -> Iterator[Row]:
@@ -41,23 +41,23 @@ def measure(options: Options) -> Iterator[Row]:
     images, per_shard = options.pick((IMAGES, PER_SHARD), (400, 200))
     connect(2)
     try:
-        yield from _embedded(options, images, per_shard)
-        yield from _fake(options, images, per_shard)
+        yield from _measure_embedded(options, images, per_shard)
+        yield from _measure_fake(options, images, per_shard)
     finally:
         ray.shutdown()
 
 
-ONE = {"min_actors": 1, "max_actors": 1, "cpus_per_actor": 1}
+ONE_ACTOR = {"min_actors": 1, "max_actors": 1, "cpus_per_actor": 1}
 
 
 class BareDevice:
-    """The fake device in a loop."""
+    """A loop over the fake device."""
 
     def __init__(self, model: FakeSettings) -> None:
         self._device = FakeDevice(model, ImageSpec(), ClusterSpec())
 
     def rate(self, images: int) -> float:
-        """Images per second over so many."""
+        """Generate this many images; return the images per second."""
         size = self._device.batch_size
         requests = [Request(Prompt("", "", (), ""), 0, "", seed) for seed in range(size)]
         began = time.perf_counter()
@@ -66,25 +66,25 @@ class BareDevice:
         return images // size * size / (time.perf_counter() - began)
 
 
-def _embedded(options: Options, images: int, per_shard: int) -> Iterator[Row]:
-    """In slices of a second: the model keeps a core busy, and what other machines take of it comes and goes."""
+def _measure_embedded(options: Options, images: int, per_shard: int) -> Iterator[Row]:
+    """Compare with the embedded model in slices, because the speed of a shared machine varies."""
     model = Model(FOLDER, STEPS, dtype=auto_dtype("cpu"))
 
-    def measured(number: int) -> list[float]:
+    def measure_round(number: int) -> list[float]:
         place = options.folder / f"digits-{number}"
-        run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, cluster=ONE)
-        return [images / seconds for seconds in _sliced(run, model, images, number)]
+        run = digits_run(place, images, per_shard, model={"batch_size": BATCH}, cluster=ONE_ACTOR)
+        return [images / seconds for seconds in _run_sliced(run, model, images, number)]
 
-    rates = together((OURS, _LOOP, _KEEPING), options.pick(ROUNDS, 1), measured)
-    named = f"embedded digits, {model.dtype}, batch {BATCH}, one core: {images:,} images through Ray"
-    yield from beside("B1", named, rates, {_LOOP: TARGET}, note=f"in slices of {SLICE_S:g} s")
+    rates = together((OURS, _BARE, _BARE_KEEPING_MEMORY), options.pick(ROUNDS, 1), measure_round)
+    workload = f"embedded digits, {model.dtype}, batch {BATCH}, one core: {images:,} images through Ray"
+    yield from beside("B1", workload, rates, {_BARE: TARGET}, note=f"in slices of {SLICE_S:g} s")
 
 
-class _Bare(BareLoop):
-    """In an actor. keeps: whether it keeps the memory that it frees, as ours does: what else ours loses."""
+class _BareActor(BareLoop):
+    """A bare loop in an actor. keep_memory: keep freed memory for reuse, as our actors do."""
 
-    def __init__(self, model: Model, keeps: bool) -> None:
-        if keeps:
+    def __init__(self, model: Model, keep_memory: bool) -> None:
+        if keep_memory:
             keep_freed_memory()
         super().__init__(model, "the digit 7", BATCH)
 
@@ -92,33 +92,33 @@ class _Bare(BareLoop):
         return os.getpid()
 
     def run(self, images: int) -> float:
-        """When so many were made, by the monotonic clock."""
+        """Generate this many images; return the end by the monotonic clock."""
         self.rate(images)
         return time.monotonic()
 
 
-def _sliced(run: Run, model: Model, images: int, first: int) -> list[float]:
-    """Seconds that ours and both bare loops had until so many images were made; each begins another round."""
+def _run_sliced(run: Run, model: Model, images: int, first: int) -> list[float]:
+    """Run ours and both bare loops in slices; return the seconds that each had. first: index of the first system."""
     import ray
 
     from bench.throughput.drive import drive_by_slices
 
-    # Without a core of its own in Ray's books: one of them works at a time.
-    actor = ray.remote(num_cpus=0)(_Bare)
-    loops = [actor.remote(model, keeps) for keeps in (False, True)]
+    # The loops reserve no cores in Ray, because only one system works at a time.
+    actor = ray.remote(num_cpus=0)(_BareActor)
+    loops = [actor.remote(model, keep_memory) for keep_memory in (False, True)]
     pids = ray.get([loop.pid.remote() for loop in loops])
 
-    def begun() -> list[Sliced]:
-        made = [partial(_got, loop.run.remote(images)) for loop in loops]
-        return [Sliced([pid], time.monotonic(), end) for pid, end in zip(pids, made, strict=True)]
+    def begin() -> list[Sliced]:
+        ends = [partial(_result_if_ready, loop.run.remote(images)) for loop in loops]
+        return [Sliced([pid], time.monotonic(), end) for pid, end in zip(pids, ends, strict=True)]
 
-    seconds = drive_by_slices(run, images, begun, first)
+    seconds = drive_by_slices(run, images, begin, first)
     for loop in loops:
         ray.kill(loop)
     return seconds
 
 
-def _got(ref: Any) -> float | None:
+def _result_if_ready(ref: Any) -> float | None:
     import ray
 
     return float(ray.get(ref)) if ray.wait([ref], timeout=0)[0] else None
@@ -126,11 +126,11 @@ def _got(ref: Any) -> float | None:
 
 def _fake_run(place: Any, images: int, per_shard: int, model: FakeSettings) -> Run:
     output = OutputSpec(samples_per_shard=per_shard, image=ImageSpec(format="jpg"))
-    return fake_run(place, images, output, ClusterSpec(**ONE), model)
+    return fake_run(place, images, output, ClusterSpec(**ONE_ACTOR), model)
 
 
-def _fake(options: Options, images: int, per_shard: int) -> Iterator[Row]:
-    """By turns: a process that is stopped sleeps on, so slices would give it time."""
+def _measure_fake(options: Options, images: int, per_shard: int) -> Iterator[Row]:
+    """Compare with the fake device in turn. Slices would be wrong, because its sleep continues while it is stopped."""
     import ray
 
     from bench.throughput.drive import Driven, drive
@@ -144,8 +144,8 @@ def _fake(options: Options, images: int, per_shard: int) -> Iterator[Row]:
         return driven.rate
 
     rates = by_turns(
-        {OURS: ours, _LOOP: lambda: float(ray.get(bare.rate.remote(images)))}, options.pick(FAKE_ROUNDS, 1)
+        {OURS: ours, _BARE: lambda: float(ray.get(bare.rate.remote(images)))}, options.pick(FAKE_ROUNDS, 1)
     )
     ray.kill(bare)
-    named = f"a fake device of {1000 * FAKE_S:g} ms a batch of {FAKE_BATCH}, 256x256 JPEG: {images:,} images"
-    yield from beside("B1", named, rates, {_LOOP: TARGET})
+    workload = f"a fake device of {1000 * FAKE_S:g} ms a batch of {FAKE_BATCH}, 256x256 JPEG: {images:,} images"
+    yield from beside("B1", workload, rates, {_BARE: TARGET})

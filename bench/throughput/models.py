@@ -1,4 +1,4 @@
-"""The models of a GPU benchmark on disk, so that everything loads them as a user's are loaded."""
+"""The models of a GPU benchmark on disk, from which every system loads them like a user's model."""
 
 import json
 import time
@@ -10,36 +10,43 @@ from bench.throughput.architectures import Architecture, make_pipe, make_tiny_va
 from engine.generators.kinds.text_to_image import TextToImageSettings
 
 _TRAINING = {"revision": "random weights", "license": "none", "generation": 1}
-"""Beside a model, for its images: without it, gigabytes of weights would be hashed."""
+"""Provenance file of a model. Without it, gigabytes of weights would be hashed."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Architectures with random weights in bf16, each written to a folder once. device: where they are made."""
+    """Model folders with random bf16 weights, each written once. device: the device on which weights are drawn."""
 
     folder: Path
     device: str
 
-    def of(self, one: Architecture) -> Path:
-        """The folder of a pipeline; those of one family whose weights are the same share it."""
-        place = self.folder / _weights_of(one)
+    def of(self, architecture: Architecture) -> Path:
+        """Return the folder of a pipeline. Architectures with equal weights share it."""
+        place = self.folder / _weights_of(architecture)
         if not place.is_dir():
             began = time.monotonic()
-            self._save(place, lambda: make_pipe(one, lambda: _tokenizer(place.with_suffix(".words"))))
-            print(f"  {one.name}: made and saved in {time.monotonic() - began:.0f} s", flush=True)
+            self._save(place, lambda: make_pipe(architecture, lambda: _tokenizer(place.with_suffix(".words"))))
+            print(f"  {architecture.name}: made and saved in {time.monotonic() - began:.0f} s", flush=True)
         return place
 
-    def tiny_vae(self, one: Architecture) -> Path:
-        """The folder of a small autoencoder for its latents."""
-        place = self.folder / f"tiny-vae-{one.latent[0]}"
+    def tiny_vae(self, architecture: Architecture) -> Path:
+        """Return the folder of a small autoencoder for the latents of an architecture."""
+        place = self.folder / f"tiny-vae-{architecture.latent[0]}"
         if not place.is_dir():
-            self._save(place, lambda: make_tiny_vae(one))
+            self._save(place, lambda: make_tiny_vae(architecture))
         return place
 
-    def settings(self, one: Architecture, **changes: Any) -> TextToImageSettings:
-        """Return the settings of a spec that uses the model, with some changes."""
-        usual = {"source": str(self.of(one)), "steps": one.steps, "guidance": one.guidance, "batch_size": one.batch,
-                 "width": one.side, "height": one.side, "dtype": "bf16"}  # fmt: skip
+    def settings(self, architecture: Architecture, **changes: Any) -> TextToImageSettings:
+        """Return the usual settings of an architecture, with some fields changed."""
+        usual = {
+            "source": str(self.of(architecture)),
+            "steps": architecture.steps,
+            "guidance": architecture.guidance,
+            "batch_size": architecture.batch,
+            "width": architecture.side,
+            "height": architecture.side,
+            "dtype": "bf16",
+        }
         return TextToImageSettings.model_validate({**usual, **changes})
 
     def _save(self, place: Path, make: Any) -> None:
@@ -50,16 +57,16 @@ class Models:
         torch.set_default_dtype(torch.bfloat16)
         try:
             with torch.device(self.device):
-                made = make()
+                model = make()
         finally:
             torch.set_default_dtype(before)
-        made.save_pretrained(place)
+        model.save_pretrained(place)
         (place / "training.json").write_text(json.dumps(_TRAINING), encoding="utf-8")
 
 
-def _weights_of(one: Architecture) -> str:
-    """SDXL and SDXL-Turbo differ in the native size alone, and what is asked for is always said."""
-    return "sdxl" if one.family == "sdxl" else one.name.replace(" ", "-")
+def _weights_of(architecture: Architecture) -> str:
+    """Return the folder name of the weights. SDXL and SDXL-Turbo differ only in the native size and share it."""
+    return "sdxl" if architecture.family == "sdxl" else architecture.name.replace(" ", "-")
 
 
 def _tokenizer(words: Path) -> Any:

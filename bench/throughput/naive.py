@@ -1,6 +1,6 @@
 """B2: the usual loop, one prompt, one image, `.save(png)`, beside a run of ours on the same cores.
 
-Both are warm: loading is in neither. The loop has all cores for torch's threads; ours has an actor on each.
+Both are warm before the clock starts. The loop uses all cores for torch's threads; ours has an actor on each core.
 """
 
 import os
@@ -17,7 +17,7 @@ from engine.models.devices import auto_dtype
 
 ROUNDS, BATCH, PER_SHARD = 3, 64, 256
 IMAGES, FEW = 1_536, 48
-"""Batch sizes of ours and of the loop. The loop's rate counts."""
+"""Images of ours and of the loop. The loop is slow, and a few images are enough for its rate."""
 TARGET = 5.0
 LOOP = "diffusers, one prompt at a time, PNG"
 

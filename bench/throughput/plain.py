@@ -1,4 +1,4 @@
-"""The usual loop without Shardmill: a pipeline of diffusers on its device."""
+"""A diffusers pipeline in a loop, as a user without Shardmill runs it."""
 
 import time
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Model:
-    """Which model, and how it is run.
+    """A model and its settings.
 
-    dtype: fp32, bf16 or fp16. threads: of torch on a CPU. side: pixels of both sides, the model's own if none.
+    dtype:   fp32, bf16 or fp16.
+    threads: threads of torch on a CPU.
+    side:    pixels of both sides; None for the model's own size.
     """
 
     folder: Path
@@ -24,14 +26,14 @@ class Model:
 
 
 def load_pipe(model: Model) -> Any:
-    """Load a pipeline as diffusers' guides do: in the device's fast dtype, with channels_last convolutions."""
+    """Load the pipeline as the guides of diffusers recommend: in a fast dtype, with channels_last convolutions."""
     import torch
     from diffusers import AutoPipelineForText2Image
 
     if model.device == "cpu":
         torch.set_num_threads(model.threads)
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    pipe = AutoPipelineForText2Image.from_pretrained(str(model.folder), dtype=kinds[model.dtype], use_safetensors=True)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    pipe = AutoPipelineForText2Image.from_pretrained(str(model.folder), dtype=dtypes[model.dtype], use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
     for name in ("unet", "vae"):
         if hasattr(pipe, name):
@@ -40,7 +42,7 @@ def load_pipe(model: Model) -> Any:
 
 
 def images(pipe: Any, model: Model, prompts: Sequence[str], first_seed: int, output_type: str = "pil") -> Any:
-    """The images of these prompts, with seeds from the first one on."""
+    """Generate one image per prompt, with consecutive seeds from `first_seed`."""
     import torch
 
     seeds = range(first_seed, first_seed + len(prompts))
@@ -55,9 +57,9 @@ def images(pipe: Any, model: Model, prompts: Sequence[str], first_seed: int, out
 
 
 class BareLoop:
-    """Denoises and decodes batch after batch. The texts were encoded before, and no image leaves the device.
+    """A loop that denoises and decodes batch after batch. Texts are encoded before; no image leaves the device.
 
-    pipe: one that is loaded already; else it is loaded as a user would.
+    pipe: a loaded pipeline; by default the model is loaded.
     """
 
     def __init__(self, model: Model, prompt: str, batch_size: int, pipe: Any = None) -> None:
@@ -69,7 +71,7 @@ class BareLoop:
         self.rate(2 * batch_size)
 
     def rate(self, count: int) -> float:
-        """Images per second over so many, a multiple of the batch."""
+        """Generate this many images, a multiple of the batch; return the images per second."""
         import torch
 
         assert count % self._batch == 0
@@ -94,10 +96,12 @@ def _size(model: Model) -> dict[str, int]:
 
 
 def _encoded(pipe: Any, model: Model, prompts: Sequence[str]) -> dict[str, Any]:
-    """Return the embeddings that Stable Diffusion's pipelines and Z-Image's take in place of prompts."""
-    guided = model.guidance > 1
+    """Encode prompts; return the arguments that replace them in pipelines of Stable Diffusion and Z-Image."""
     embeddings = pipe.encode_prompt(
-        prompt=list(prompts), device=model.device, num_images_per_prompt=1, do_classifier_free_guidance=guided
+        prompt=list(prompts),
+        device=model.device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=model.guidance > 1,
     )
     names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
     return {name: value for name, value in zip(names, embeddings, strict=False) if value is not None}

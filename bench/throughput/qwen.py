@@ -1,4 +1,4 @@
-"""A text encoder of Qwen3's architecture, and a tokenizer that knows letters."""
+"""A text encoder of Qwen3's architecture, and a tokenizer of letters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def make_encoder(config: Mapping[str, Any]) -> Any:
-    """With random weights."""
+    """Make a text encoder with random weights."""
     from transformers import Qwen3Config, Qwen3Model
 
     return Qwen3Model(Qwen3Config(**config, max_position_embeddings=512))
 
 
 def make_tokenizer() -> Any:
-    """Each letter is a token."""
+    """Make a tokenizer in which each letter is a token."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 

@@ -1,4 +1,4 @@
-"""Rows to files, after every one of them, and the table on the page about performance."""
+"""Results: files that are written after every row, and the table in bench/README.md."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,13 @@ _MARKS = {True: "yes", False: "**no**", None: ""}
 
 @dataclass
 class Results:
-    """The results of one machine.
+    """All rows of a command.
 
-    name:  of the command, `cpu` or `gpu`.
-    files: JSON of all rows, written to each.
-    table: Markdown of the same; pages: those that show it, between marks of that name.
+    name:    the command, `cpu` or `gpu`.
+    files:   JSON files of all rows.
+    table:   Markdown file of the table.
+    pages:   Markdown files that show the table between marks with this name.
+    machine: facts about this machine, stored with each new row.
     """
 
     name: str
@@ -31,11 +33,13 @@ class Results:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: Row, stolen: float | None = None) -> None:
-        """Keep a row instead of an older one of the same, and write all that is known, by benchmarks: a command that
-        is interrupted keeps what it has. stolen: see `Stolen.share`, since its benchmark began."""
+        """Add a row, replacing an older one of the same system, and write all files, so that no result is lost.
+
+        stolen: `Stolen.share` since the benchmark began.
+        """
         new = {**row.as_json(), "stolen": stolen and round(stolen, 3), "machine": dict(self.machine)}
-        kept = [old for old in self.rows if not _replaces(new, old)]
-        self.rows = sorted([*kept, new], key=lambda one: one["bench"])
+        others = [old for old in self.rows if not _replaces(new, old)]
+        self.rows = sorted([*others, new], key=lambda row: row["bench"])
         print(line(new), flush=True)
         for path in self.files:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,46 +52,45 @@ class Results:
 
     @property
     def missed(self) -> list[str]:
-        """The rows whose target was not reached."""
+        """Return the benchmark and workload of each row that missed its target."""
         return [f"{row['bench']} {row['workload']}" for row in self.rows if row["ok"] is False]
 
 
 def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     if new["bench"] == old["bench"] and old["workload"] == ALL_OF_IT:
         return True
-    same = all(new[name] == old[name] for name in ("bench", "workload", "system"))
-    return same and (old["median"] is None or new["ratio_to"] == old["ratio_to"])
+    same_system = all(new[name] == old[name] for name in ("bench", "workload", "system"))
+    return same_system and (old["median"] is None or new["ratio_to"] == old["ratio_to"])
 
 
 def table(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Rows as Markdown, with what they were measured on."""
+    """Return the rows as Markdown, with notes and machines."""
     lines = [COLUMNS, "|---|---|---|---|---|---|---|---|---|", *map(line, rows)]
     notes = dict.fromkeys(f"{row['bench']}, {row['workload']}: {row['note']}" for row in rows if row["note"])
     note_lines = [f"- {note}" for note in notes]
     head = f"`python -m bench {name}`: the ratio is the median of the rounds' ratios; more is better."
-    return "\n".join(
-        [head, "", *lines, "", *note_lines, *([""] if note_lines else []), *_machines(rows), *_stolen(rows), ""]
-    )
+    footer = [*_machines(rows), *_stolen(rows), ""]
+    return "\n".join([head, "", *lines, "", *note_lines, *([""] if note_lines else []), *footer])
 
 
 def _machines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each, with the benchmarks that were run on it where there are several."""
-    found: dict[str, dict[str, None]] = {}
+    """Return a line for each machine; if there are several, with the benchmarks that ran on it."""
+    machines: dict[str, dict[str, None]] = {}
     for row in rows:
-        found.setdefault(json.dumps(row["machine"]), {})[row["bench"]] = None
-    if len(found) == 1:
-        return [f"Machine: {one}" for one in found]
-    return [f"- Machine of {', '.join(names)}: {one}" for one, names in found.items()]
+        machines.setdefault(json.dumps(row["machine"]), {})[row["bench"]] = None
+    if len(machines) == 1:
+        return [f"Machine: {machine}" for machine in machines]
+    return [f"- Machine of {', '.join(benchmarks)}: {machine}" for machine, benchmarks in machines.items()]
 
 
 def _stolen(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the share of the cores' time that the host took during each benchmark, where it is known."""
+    """Return a line with the share of the cores' time that the host took during each benchmark, if known."""
     shares = {row["bench"]: f"{row['bench']} {row['stolen']:.0%}" for row in rows if row.get("stolen") is not None}
     return ["", f"The machine's host took of its cores' time: {', '.join(shares.values())}."] if shares else []
 
 
 def line(row: Mapping[str, Any]) -> str:
-    """One row of the table."""
+    """Return a row as a line of the table."""
     median = "not run" if row["median"] is None else f"{row['median']:,.4g} {row['unit']}"
     spread = "" if row["spread"] is None else "{:,.4g} to {:,.4g}".format(*row["spread"])
     ratio = "" if row["ratio"] is None else f"{row['ratio']:,.3g}"
@@ -97,10 +100,10 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def put_between(page: str, name: str, text: str) -> str:
-    """The page with this text between the marks of this name. Raises ValueError where it has none."""
+    """Return the page with the text between the marks of this name. Raises ValueError if a mark is missing."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, found, rest = page.partition(begin)
+    before, opened, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
-    if not found or not closed:
+    if not opened or not closed:
         raise ValueError(f"the page lacks {begin} or {end}; put both where the table belongs")
     return f"{before}{begin}\n\n{text}\n{end}{after}"

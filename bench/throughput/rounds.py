@@ -1,4 +1,4 @@
-"""Measuring by turns."""
+"""Rounds: all systems are measured in turn, round after round."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one command.
+    """The options of a command.
 
-    folder: where benchmarks may write.
-    quick:  tiny shapes, one short round: to see that everything works, not for figures.
+    folder: scratch folder of the benchmarks.
+    quick:  tiny sizes and one short round, to check that everything works. Its figures mean nothing.
     device: `cuda` or `cpu`.
-    until:  by `time.monotonic`; what has not begun by then is not run.
+    until:  time limit by `time.monotonic`; no benchmark starts later.
     """
 
     folder: Path
@@ -25,35 +25,43 @@ class Options:
     until: float = float("inf")
 
     def pick(self, full: _T, quick: _T) -> _T:
-        """The one that is meant for this command."""
+        """Return `quick` for a quick command, else `full`."""
         return quick if self.quick else full
 
     @property
     def left(self) -> float:
-        """Seconds that are left."""
+        """Return the seconds until the time limit."""
         return self.until - time.monotonic()
 
 
 def by_turns(systems: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The figure of each system in each round; every round begins with another one. What is to be warmed up is."""
+    """Measure all systems, already warm, in each round; return the figures of each system.
+
+    Every round begins with another system.
+    """
     names = list(systems)
     figures: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            _note(figures, name, systems[name](), rounds)
+            _record(figures, name, systems[name](), rounds)
     return figures
 
 
-def together(names: Iterable[str], rounds: int, measured: Callable[[int], Sequence[float]]) -> dict[str, list[float]]:
-    """Measure all systems of a round, which has a number, by one call; return the figures of each system."""
+def together(
+    names: Iterable[str], rounds: int, measure_round: Callable[[int], Sequence[float]]
+) -> dict[str, list[float]]:
+    """Measure all systems of a round with one call; return the figures of each system.
+
+    measure_round: takes the number of the round and returns one figure per system.
+    """
     figures: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
-        for name, figure in zip(figures, measured(number), strict=True):
-            _note(figures, name, figure, rounds)
+        for name, figure in zip(figures, measure_round(number), strict=True):
+            _record(figures, name, figure, rounds)
     return figures
 
 
-def _note(figures: Mapping[str, list[float]], name: str, figure: float, rounds: int) -> None:
+def _record(figures: Mapping[str, list[float]], name: str, figure: float, rounds: int) -> None:
     figures[name].append(figure)
     print(f"  round {len(figures[name])} of {rounds}: {name}: {figure:,.4g}", flush=True)

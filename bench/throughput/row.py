@@ -1,4 +1,4 @@
-"""Rows: one figure of one system, and what it is beside. Pure."""
+"""Rows of the table: the figures of one system and their ratio to a baseline. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One system under one workload.
+    """The figures of one system under one workload.
 
     bench:  B1 to B8, or `fast path`.
-    unit:   of `values`, of which there is one a round; more is better where it begins with `images`.
-    ratio:  always the better the larger, and to what: `beside`.
-    target: the least ratio that is good enough; None for what has none to reach, as peers.
-    note:   what a reader must know of it, or why it was not run.
+    values: one figure per round, in `unit`. More is better if the unit begins with `images`.
+    ratio:  ratio to the baseline; larger is always better.
+    beside: the baseline of the ratio.
+    target: the smallest ratio that is good enough; None if there is no target, as for peers.
+    note:   a remark for the reader, or the reason why the system was not run.
     """
 
     bench: str
@@ -29,11 +30,11 @@ class Row:
 
     @property
     def ok(self) -> bool | None:
-        """Return whether the target is reached; None without a target or a measurement."""
+        """Return whether the target is reached; None if there is no target or no measurement."""
         return None if self.target is None or self.ratio is None else self.ratio >= self.target
 
     def as_json(self) -> dict[str, Any]:
-        """median and spread, the lowest and the highest round, are None where it was not run."""
+        """Return the row for the JSON file. median and spread (lowest and highest round) are None if it was not run."""
         return {
             "bench": self.bench,
             "workload": self.workload,
@@ -54,9 +55,11 @@ OURS = "shardmill"
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios of rounds: the two of a round were measured one after the other, so that what the
-    machine does over minutes is in neither."""
-    return median(one / other for one, other in zip(ours, theirs, strict=True))
+    """Return the median of the rounds' ratios.
+
+    Both figures of a round were measured one after the other, so slow changes of the machine's speed cancel out.
+    """
+    return median(our_rate / their_rate for our_rate, their_rate in zip(ours, theirs, strict=True))
 
 
 def beside(
@@ -67,33 +70,33 @@ def beside(
     unit: str = "images/s",
     note: str = "",
 ) -> Iterator[Row]:
-    """Rows of rates: ours beside each peer that has a target, and the peers."""
-    mine = rates[OURS]
+    """Yield a row of ours beside each peer that has a target, and a row of each peer beside ours."""
+    ours = rates[OURS]
     for peer, target in targets.items():
-        ratio = paired(mine, rates[peer])
-        yield Row(bench, workload, OURS, unit, tuple(mine), ratio, peer, target, note)
+        ratio = paired(ours, rates[peer])
+        yield Row(bench, workload, OURS, unit, tuple(ours), ratio, peer, target, note)
     for peer in rates:
         if peer != OURS:
-            yield Row(bench, workload, peer, unit, tuple(rates[peer]), paired(rates[peer], mine), OURS)
+            yield Row(bench, workload, peer, unit, tuple(rates[peer]), paired(rates[peer], ours), OURS)
 
 
 def at_least(bench: str, workload: str, values: Sequence[float], unit: str, least: float, note: str = "") -> Row:
-    """A row of ours that is beside a fixed figure."""
+    """Return a row of ours whose figure must reach `least`."""
     ratio = median(values) / least
     return Row(bench, workload, OURS, unit, tuple(values), ratio, f"{least:g} {unit}, the least allowed", 1.0, note)
 
 
 def at_most(bench: str, workload: str, values: Sequence[float], unit: str, most: float, note: str = "") -> Row:
-    """Return the row of a figure that must not be exceeded; the ratio is the limit divided by the figure."""
+    """Return a row of ours whose figure must not exceed `most`. The ratio is `most` divided by the figure."""
     ratio = most / max(median(values), 1e-12)
     return Row(bench, workload, OURS, unit, tuple(values), ratio, f"{most:g} {unit}, the most allowed", 1.0, note)
 
 
 def not_run(bench: str, workload: str, system: str, why: str) -> Row:
-    """A row that says why there is no figure."""
+    """Return a row that states why there is no figure."""
     return Row(bench, workload, system, "", note=f"not run: {why}")
 
 
 def _short(value: float) -> float:
-    """Four significant digits: a fifth is noise; 0.97 and 0.9695 stay apart."""
+    """Round to four significant digits. A fifth would be noise; three would merge 0.97 and 0.9695."""
     return float(f"{value:.4g}")

@@ -1,10 +1,9 @@
-"""B6: more actors, each with a fake device of its own, beside one; and one of them killed half-way.
+"""B6: several actors, each with its own fake device, beside one actor; and a run with one actor killed half-way.
 
-Devices sleep, so that many of them fit on few cores: what is measured is the driver, the actors' own work on the host
-and the store, at the rate of a real device. Ours is timed as in B1, until the last commit.
+Fake devices sleep, so many of them fit on few cores. The benchmark measures the driver, the actors' work on the host
+and the store at the rate of a real device. As in B1, the time ends with the last commit.
 """
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +22,8 @@ from engine.run.run import Run
 
 ACTORS, ROUNDS, TARGET = (1, 2, 4, 8), 3, 0.97
 BATCH, BATCH_S, BATCHES, UNITS = 16, 0.2, 20, 4
-"""Images of a batch; its seconds; batches of a unit, and units of an actor."""
-KILLED_OF = 4
+"""Images of a batch; seconds of a batch; batches of a unit; units of an actor."""
+ACTORS_OF_KILL = 4
 
 
 def measure(options: Options) -> Iterator[Row]:
@@ -34,20 +33,20 @@ def measure(options: Options) -> Iterator[Row]:
 
     actors, rounds, seconds = options.pick((ACTORS, ROUNDS, BATCH_S), ((1, 2), 1, 0.02))
     numbers = count()
-    connect(max(*actors, KILLED_OF))
+    connect(max(*actors, ACTORS_OF_KILL))
     try:
         systems: Mapping[str, Callable[[], float]] = {
             str(number): partial(_rate, options.folder, numbers, number, seconds) for number in actors
         }
         rates = by_turns(systems, rounds)
-        workload = f"fake devices of {1000 * seconds:g} ms a batch of {BATCH}, 64x64 PNG"
+        setting = f"fake devices of {1000 * seconds:g} ms a batch of {BATCH}, 64x64 PNG"
         for number in actors[1:]:
-            mine = tuple(rates[str(number)])
-            ratio = paired(mine, [number * rate for rate in rates["1"]])
+            figures = tuple(rates[str(number)])
+            ratio = paired(figures, [number * rate for rate in rates["1"]])
             yield Row(
-                "B6", f"{workload}: {number} actors", OURS, "images/s", mine, ratio, f"{number} times one", TARGET
+                "B6", f"{setting}: {number} actors", OURS, "images/s", figures, ratio, f"{number} times one", TARGET
             )
-        yield _killed(options.folder, seconds)
+        yield _measure_kill(options.folder, seconds)
     finally:
         ray.shutdown()
 
@@ -65,44 +64,47 @@ def _rate(folder: Path, numbers: Iterator[int], actors: int, seconds: float) -> 
     return drive(_run(folder / f"scaling-{next(numbers)}", actors, model), Driven()).rate
 
 
-def _killed(folder: Path, seconds: float) -> Row:
-    """Units that were made anew after one of the actors was killed, which should be the one that it was making."""
+def _measure_kill(folder: Path, seconds: float) -> Row:
+    """Count the units that run again after an actor is killed. Only the unit of that actor should."""
     from bench.throughput.drive import Driven, drive
 
     model = FakeSettings(seconds=seconds, side=64, batch_size=BATCH, log=str(folder / "batches.log"))
-    run = _run(folder / "killed", KILLED_OF, model)
+    run = _run(folder / "killed", ACTORS_OF_KILL, model)
     plan = run.context.plan
     victims: list[int] = []
 
     def kill_one(driven: Driven) -> None:
         if not victims and len(driven.stats) == plan.n_units // 2:
-            victims.append(_kill_an_actor())
+            victims.append(_kill_busy_actor())
 
     driven = drive(run, Driven(kill_one))
     assert driven.images == plan.total, f"{driven.images} of {plan.total} images"
-    anew = made_anew(run, Path(str(model.log)).read_text(encoding="ascii").split())
-    workload = f"{KILLED_OF} actors, {plan.n_units} units, one actor killed by SIGKILL half-way"
+    repeated = repeated_units(run, Path(str(model.log)).read_text(encoding="ascii").split())
+    workload = f"{ACTORS_OF_KILL} actors, {plan.n_units} units, one actor killed by SIGKILL half-way"
     note = "every image was there at the end; counted by a log of the devices, batch by batch"
-    ratio = 1 / len(anew) if anew else 0.0  # none: the kill met nobody at work
-    return Row("B6", workload, OURS, "units made anew", (len(anew),), ratio, "the one that it was making", 1.0, note)
+    ratio = 1 / len(repeated) if repeated else 0.0  # no unit: the kill hit no busy actor
+    return Row(
+        "B6", workload, OURS, "units made anew", (len(repeated),), ratio, "the one that it was making", 1.0, note
+    )
 
 
-def made_anew(run: Run, log: list[str]) -> set[int]:
-    """The units of which a batch was made more than once, by the first seeds of all batches that were made."""
+def repeated_units(run: Run, log: list[str]) -> set[int]:
+    """Return the units of which a batch was generated more than once. log: the first seed of each generated batch."""
     plan = run.context.plan
     unit_of = {
         plan.seed_of(slot, 0): number
         for number in range(plan.n_units)
         for slot in list(plan.slots(plan.unit(number)))[::BATCH]
     }
-    # What warms an actor up is a batch of the plan's first slots, twice.
-    warming = Counter({plan.seed_of(plan.slot(0), 0): log.count(str(plan.seed_of(plan.slot(0), 0))) - 1})
-    made = Counter(map(int, log)) - warming
-    return {unit_of[seed] for seed, times in made.items() if times > 1}
+    # Each warm-up batch consists of the plan's first slots.
+    warm_up = Counter({plan.seed_of(plan.slot(0), 0): log.count(str(plan.seed_of(plan.slot(0), 0))) - 1})
+    batches = Counter(map(int, log)) - warm_up
+    return {unit_of[seed] for seed, times in batches.items() if times > 1}
 
 
-def _kill_an_actor() -> int:
-    ours = psutil.Process().children(recursive=True)
-    victim = next(one.pid for one in ours if " ".join(one.cmdline()).startswith("ray::UnitActor.generate_unit"))
-    os.kill(victim, signal.SIGKILL)
-    return victim
+def _kill_busy_actor() -> int:
+    processes = psutil.Process().children(recursive=True)
+    title = "ray::UnitActor.generate_unit"
+    victim = next(process for process in processes if " ".join(process.cmdline()).startswith(title))
+    victim.send_signal(signal.SIGKILL)
+    return victim.pid

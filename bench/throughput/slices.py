@@ -1,6 +1,6 @@
-"""Processes in slices of a second: all but one are stopped, by turns, until each has done its work.
+"""Time slices of a second: one system works while all others are stopped, in turn, until each has finished.
 
-A shared machine changes its speed from second to second. Over slices so short, what it does is in the figures of all.
+The speed of a shared machine changes from second to second. Short slices distribute these changes over all systems.
 """
 
 import os
@@ -15,9 +15,11 @@ SLICE_S = 1.0
 
 @dataclass
 class Sliced:
-    """One process, or some that work together.
+    """A system in slices: one process, or several that work together.
 
-    ended: when its work was done, by the monotonic clock, once it was.
+    began:  the start of its work by the monotonic clock.
+    ended:  returns the end of its work by the monotonic clock; None while it works.
+    slices: start and end of each slice that it had.
     """
 
     pids: Sequence[int]
@@ -26,24 +28,24 @@ class Sliced:
     slices: list[tuple[float, float]] = field(default_factory=list)
 
     def seconds(self) -> float:
-        """It had until its work was done."""
+        """Return the time that the system had until its work was done."""
         end = self.ended()
-        assert end is not None, "it has not ended"
+        assert end is not None, "the system has not finished"
         return sum(max(0.0, min(last, end) - max(first, self.began)) for first, last in self.slices)
 
     def send(self, signal_: Signals) -> None:
-        """Signal all processes; some may have ended. Raises ProcessLookupError if all ended before the work did."""
-        left = len(self.pids)
+        """Send a signal to all processes. Raises ProcessLookupError if all have exited before the work was done."""
+        running = len(self.pids)
         for pid in self.pids:
             try:
                 os.kill(pid, signal_)
             except ProcessLookupError:
-                left -= 1
-                if not left and self.ended() is None:
+                running -= 1
+                if not running and self.ended() is None:
                     raise
 
     def run(self) -> None:
-        """Let it work for one slice."""
+        """Let the system work for one slice."""
         first = time.monotonic()
         self.send(Signals.SIGCONT)
         time.sleep(SLICE_S)
@@ -51,16 +53,16 @@ class Sliced:
         self.slices.append((first, time.monotonic()))
 
 
-def by_slices(all_: Sequence[Sliced]) -> None:
-    """Let them work by turns until all have ended. Their work must not sleep, which a stopped process does too."""
+def by_slices(systems: Sequence[Sliced]) -> None:
+    """Let systems work in turn until all have finished. They must not sleep: a sleep continues in a stopped process."""
     try:
-        for one in all_:
-            one.send(Signals.SIGSTOP)
-        for one in cycle(all_):
-            if one.ended() is None:
-                one.run()
-            elif all(other.ended() is not None for other in all_):
+        for system in systems:
+            system.send(Signals.SIGSTOP)
+        for system in cycle(systems):
+            if system.ended() is None:
+                system.run()
+            elif all(other.ended() is not None for other in systems):
                 return
     finally:
-        for one in all_:
-            one.send(Signals.SIGCONT)
+        for system in systems:
+            system.send(Signals.SIGCONT)

@@ -82,7 +82,7 @@ def test_failed_benchmark_is_a_row_beside_the_others(
         yield at_least("B5", "frames", [1.0], "images/s", 600)
 
     both = {"B8": broken, "B5": fine}
-    monkeypatch.setattr(command, "_of_cpu", lambda folder, quick: (both, Options(folder, quick)))
+    monkeypatch.setattr(command, "_cpu_benchmarks", lambda folder, quick: (both, Options(folder, quick)))
     assert command.main("cpu", [], tmp_path / "out", tmp_path / "rows.json", quick=False) == 1
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert [(row["bench"], row["ok"]) for row in rows] == [("B5", False), ("B8", True), ("B8", None)]
@@ -91,7 +91,9 @@ def test_failed_benchmark_is_a_row_beside_the_others(
     assert (tmp_path / "out" / "cpu.json").read_text() == (tmp_path / "rows.json").read_text()
     assert "| B5 | frames | shardmill | 1 images/s |" in (tmp_path / "out" / "cpu.md").read_text()
     assert "below its target: B5 frames" in capsys.readouterr().out
-    monkeypatch.setattr(command, "_of_cpu", lambda folder, quick: ({**both, "B8": fine}, Options(folder, quick)))
+    monkeypatch.setattr(
+        command, "_cpu_benchmarks", lambda folder, quick: ({**both, "B8": fine}, Options(folder, quick))
+    )
     assert command.main("cpu", ["B5"], tmp_path / "out", None, quick=False) == 0
     rows = json.loads((tmp_path / "out" / "cpu.json").read_text())
     assert [row["bench"] for row in rows] == ["B5", "B8", "B8"], "those that were not asked for stay"
@@ -277,9 +279,9 @@ def test_only_units_with_a_repeated_batch_are_regenerated(tmp_path: Path) -> Non
         *(requests for unit in batches for requests in unit),
     ):  # two that warm it up
         device.generate([run.context.request(slot, 0) for slot in batch])
-    assert scaling.made_anew(run, log.read_text().split()) == set()
+    assert scaling.repeated_units(run, log.read_text().split()) == set()
     device.generate([run.context.request(slot, 0) for slot in batches[2][1]])
-    assert scaling.made_anew(run, log.read_text().split()) == {2}
+    assert scaling.repeated_units(run, log.read_text().split()) == {2}
 
 
 def test_a_plan_takes_no_more_memory_for_more_images() -> None:

@@ -1,4 +1,4 @@
-"""The hub's `datasets`: a memory-mapped Arrow table with a transform that decodes a batch."""
+"""Hugging Face `datasets`: a memory-mapped Arrow table with a transform that decodes a batch."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -30,8 +30,10 @@ def load(folder: Path, workload: Workload, workers: int, ours: bool = False) -> 
     if not ours:
         dataset.set_transform(_decoded)
     collate = partial(_collate, join=decode_batch if ours else stack)
-    more: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
-    return DataLoader(dataset, workload.batch_size, shuffle=True, num_workers=workers, collate_fn=collate, **more)
+    worker_options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    return DataLoader(
+        dataset, workload.batch_size, shuffle=True, num_workers=workers, collate_fn=collate, **worker_options
+    )
 
 
 def _decoded(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:

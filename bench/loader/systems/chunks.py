@@ -1,4 +1,4 @@
-"""LitData: `optimize` writes chunks, which StreamingDataset and StreamingDataLoader read."""
+"""LitData: `optimize` writes chunks; StreamingDataset and StreamingDataLoader read them."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -29,9 +29,9 @@ def load(folder: Path, workload: Workload, workers: int, ours: bool = False) -> 
     transform = None if ours else _decoded
     dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=False, transform=transform)
     collate = partial(_collate, join=decode_batch if ours else stack)
-    more: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    worker_options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
     return litdata.StreamingDataLoader(
-        dataset, batch_size=workload.batch_size, num_workers=workers, collate_fn=collate, **more
+        dataset, batch_size=workload.batch_size, num_workers=workers, collate_fn=collate, **worker_options
     )
 
 

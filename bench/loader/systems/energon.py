@@ -30,7 +30,7 @@ def write(samples: Samples, folder: Path) -> None:
 
 @edataclass
 class Labelled(energon.Sample):
-    """An image, encoded as far as the shuffle buffer and decoded behind it."""
+    """A sample whose image is encoded in the shuffle buffer and decoded after it."""
 
     image: Any
     label: int

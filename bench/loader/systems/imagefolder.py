@@ -1,4 +1,4 @@
-"""torchvision's ImageFolder: a file per image."""
+"""torchvision's ImageFolder: one file per image."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -25,12 +25,14 @@ def write(samples: Samples, folder: Path) -> None:
 def load(folder: Path, workload: Workload, workers: int, ours: bool = False) -> Iterable[Batch]:
     dataset = ImageFolder(str(folder), loader=read if ours else read_image)
     collate = partial(_collate, join=decode_batch if ours else stack)
-    more: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
-    return DataLoader(dataset, workload.batch_size, shuffle=True, num_workers=workers, collate_fn=collate, **more)
+    worker_options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    return DataLoader(
+        dataset, workload.batch_size, shuffle=True, num_workers=workers, collate_fn=collate, **worker_options
+    )
 
 
 def read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a Path would cost a tenth of a small image's time)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a Path would cost a tenth of the time of a small image)
         return file.read()
 
 

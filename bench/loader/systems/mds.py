@@ -12,7 +12,7 @@ from bench.loader.decode import Batch, decode, stack
 from bench.loader.workloads import Samples, Workload
 
 SETTINGS = "MDS of encoded bytes, 64 MB shards; StreamingDataset(shuffle, py1e, predownload=100,000)"
-_AHEAD = 100_000  # by default 8 batches, and then its threads, waiting for the reader, cost two thirds of the rate
+_PREDOWNLOAD = 100_000  # with the default of 8 batches, threads that wait for the reader cost two thirds of the rate
 
 
 def write(samples: Samples, folder: Path) -> None:
@@ -22,20 +22,20 @@ def write(samples: Samples, folder: Path) -> None:
 
 
 class Decoded(StreamingDataset):
-    """Images decoded as they are read, which is where its documentation puts transforms."""
+    """A dataset that decodes images on reading, as its documentation recommends for transforms."""
 
-    def __getitem__(self, at: Any) -> Any:
-        row = super().__getitem__(at)
+    def __getitem__(self, index: Any) -> Any:
+        row = super().__getitem__(index)
         return decode(row["image"]), row["label"]
 
 
 def load(folder: Path, workload: Workload, workers: int) -> Iterable[Batch]:
     clean_stale_shared_memory()
     dataset = Decoded(
-        local=str(folder), batch_size=workload.batch_size, shuffle=True, shuffle_algo="py1e", predownload=_AHEAD
+        local=str(folder), batch_size=workload.batch_size, shuffle=True, shuffle_algo="py1e", predownload=_PREDOWNLOAD
     )
-    more: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
-    return DataLoader(dataset, workload.batch_size, num_workers=workers, collate_fn=_collate, **more)
+    worker_options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    return DataLoader(dataset, workload.batch_size, num_workers=workers, collate_fn=_collate, **worker_options)
 
 
 def _collate(rows: Sequence[tuple[Any, int]]) -> Batch:

@@ -1,4 +1,4 @@
-"""webdataset, over the very shards that ours reads: four members a sample, of which two are skipped."""
+"""webdataset on the shards that ours reads: four members per sample, of which two are skipped."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,13 +11,13 @@ SETTINGS = "the shards of shardmill, with select_files for image and class; else
 
 
 def write(samples: Samples, folder: Path) -> None:
-    """The link to what shardmill wrote."""
+    """Link to the shards of `shardmill`."""
     folder.symlink_to(folder.with_name("shardmill") / "all")
 
 
 def load(folder: Path, workload: Workload, workers: int) -> Iterable[Batch]:
-    return load_tars(folder, workload, workers, _wanted)
+    return load_tars(folder, workload, workers, _is_image_or_class)
 
 
-def _wanted(name: str) -> bool:
+def _is_image_or_class(name: str) -> bool:
     return not name.endswith((".json", ".txt"))

@@ -1,4 +1,4 @@
-"""Ours: ShardWriter's shards, a full shuffle, decoding threads in one process."""
+"""Ours: shards of ShardWriter, a full shuffle, decoding threads in one process."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ HALVES = ("first", "second")
 
 
 def write(samples: Samples, folder: Path) -> None:
-    """`all`, and the same samples once more as two halves, of which the second is marked synthetic."""
+    """Write all samples to `all`, and again as two halves, of which the second is marked synthetic."""
     shards = list(samples.shards())
     for name, part in (("all", shards), (HALVES[0], shards[: SHARDS // 2]), (HALVES[1], shards[SHARDS // 2 :])):
         (folder / name).mkdir(parents=True)
@@ -29,7 +29,7 @@ def load(folder: Path, workload: Workload, workers: int) -> Iterable[Batch]:
 
 
 class Epochs:
-    """Passes of a loader, as pairs of images and labels."""
+    """A loader whose batches are pairs of images and labels."""
 
     def __init__(self, loader: ShardLoader) -> None:
         self._loader = loader
@@ -37,16 +37,16 @@ class Epochs:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
             yield batch["image"], batch["label"]
-            del batch  # so that its memory can be used again, as in a training loop that goes on to the next one
+            del batch  # release its memory for the next batch, as a training loop does
 
 
-def one(folder: Path, batch_size: int) -> Iterator[object]:
-    """Batches of one source without end, in one thread."""
+def one_source(folder: Path, batch_size: int) -> Iterator[object]:
+    """Return an endless iterator over batches of one source, read in one thread."""
     return iter(MixedStream(ShardStream(folder / "all", threads=1), batch_size=batch_size))
 
 
-def two(folder: Path, batch_size: int) -> Iterator[object]:
-    """Batches of the same samples without end, as a mix of two sources."""
+def two_sources(folder: Path, batch_size: int) -> Iterator[object]:
+    """Return an endless iterator over batches of the same samples as a mix of two sources."""
     first, second = (ShardStream(folder / half, threads=1) for half in HALVES)
     return iter(MixedStream(first, second, alpha=0.5, batch_size=batch_size))
 

@@ -1,4 +1,4 @@
-"""webdataset: its own writer's tars of image and class alone, and WebLoader."""
+"""webdataset: tars of image and class alone by its own writer, and WebLoader."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ def write(samples: Samples, folder: Path) -> None:
 
 
 def write_tars(samples: Samples, folder: Path) -> None:
-    """16 tars of two members a sample: nothing that a reader would only have to skip. A whole number as mtime keeps
-    the writer from giving every member a second header, which halves the reader's rate."""
+    """Write 16 tars of two members per sample, so that the reader skips nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, part in enumerate(samples.shards()):
+        # With a fractional mtime every member gets a second header, which halves the reader's rate.
         with wds.TarWriter(str(folder / f"{number:05d}.tar"), encoder=False, mtime=0) as writer:
             for i, data, label in part:
                 writer.write({"__key__": f"{i:07d}", samples.format: data, "cls": str(label).encode()})
@@ -31,18 +31,18 @@ def load(folder: Path, workload: Workload, workers: int) -> Iterable[Batch]:
 
 
 def load_tars(
-    folder: Path, workload: Workload, workers: int, wanted: Callable[[str], bool] | None = None
+    folder: Path, workload: Workload, workers: int, keep_member: Callable[[str], bool] | None = None
 ) -> Iterable[Batch]:
-    """wanted: which members to read, by name; default: all."""
+    """Return a loader of all tars in a folder. keep_member: selects members by name; default: all."""
     tars = sorted(str(tar) for tar in folder.glob("*.tar"))
     dataset = (
-        wds.WebDataset(tars, shardshuffle=SHARDS, select_files=wanted)
+        wds.WebDataset(tars, shardshuffle=SHARDS, select_files=keep_member)
         .shuffle(workload.buffer(workers))
         .map(_decoded)
         .batched(workload.batch_size, collation_fn=_collate)
     )
-    more: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
-    return wds.WebLoader(dataset, batch_size=None, num_workers=workers, **more)  # type: ignore[no-any-return]
+    worker_options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    return wds.WebLoader(dataset, batch_size=None, num_workers=workers, **worker_options)  # type: ignore[no-any-return]
 
 
 def _decoded(sample: dict[str, Any]) -> tuple[Any, int]:

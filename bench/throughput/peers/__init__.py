@@ -1,12 +1,15 @@
-"""The tools that users would choose instead. Each makes images of a `Model` from the same prompts and returns
-images per second, with its model loaded and warm before the clock starts."""
+"""The peers: tools that users pick instead of Shardmill.
+
+Each one generates images with a `Model` from the same prompts and returns its images per second. Its model is loaded
+and warm before the clock starts.
+"""
 
 _TEMPLATE = "the digit {class}"
 PROMPTS = {"templates": [_TEMPLATE]}
-"""The templates of our spec that give the same texts as `prompts`."""
+"""The section of our spec that gives the same texts as `prompts`."""
 QUALITY = 95
 
 
 def prompts(count: int) -> list[str]:
-    """So many, one after another."""
+    """Return `count` prompts, one class after another."""
     return [_TEMPLATE.replace("{class}", str(number % 10)) for number in range(count)]

@@ -1,7 +1,7 @@
-"""datadreamer's image generation, as its `generate_dataset_from_scratch` drives and saves it.
+"""The peer datadreamer: its image generation, driven and saved as by `generate_dataset_from_scratch`.
 
-Its own generators name the models that they load from a hub. This one is another subclass of its base class, which
-loads the model that is compared; the loop over batches, and the saving, are datadreamer's.
+datadreamer's own generators load fixed models from a hub. This module adds a subclass of its base class that uses the
+compared model. The loop over batches and the saving are datadreamer's.
 """
 
 import subprocess
@@ -21,32 +21,32 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def install(folder: Path) -> Path:
-    """A folder to be put at the end of the path of a Python. Raises RuntimeError where it cannot be had."""
+    """Install datadreamer to a folder and return it, for the end of sys.path. Raises RuntimeError if pip fails."""
     target = folder / "datadreamer"
     if not target.is_dir():
         part = target.with_suffix(".part")
         line = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         line += ["--upgrade", "--target", str(part), "-r", str(REQUIREMENTS)]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-        part.rename(target)  # an installation that was cut short is made again
+        pip = subprocess.run(line, capture_output=True, text=True, check=False)
+        if pip.returncode:
+            raise RuntimeError(f"cannot be installed: {(pip.stderr.strip().splitlines() or ['?'])[-1]}")
+        part.rename(target)  # last, so that an interrupted installation is repeated
     return target
 
 
 class DataDreamer(Loop):
-    """Its loop over batches. place: what `install` gave."""
+    """datadreamer's loop over batches, in an actor. place: the folder from `install`."""
 
     def __init__(self, place: str, model: Model, batch_size: int) -> None:
-        sys.path.append(place)  # last: it brings packages with names like `tests`
+        sys.path.append(place)  # last, because the folder has packages with names like `tests`
         super().__init__(model, batch_size, "jpg")
 
     def rate(self, count: int) -> float:
-        """Images per second over so many."""
+        """Generate this many images; return the images per second."""
         with TemporaryDirectory() as folder:
             began = time.perf_counter()
-            for made in self._generator.generate_images(prompts(count)):
-                for number, image in enumerate(made):
+            for batch in self._generator.generate_images(prompts(count)):
+                for number, image in enumerate(batch):
                     image.save(Path(folder) / f"image_{number}_{uuid.uuid4().hex}.jpg")
             return count / (time.perf_counter() - began)
 
@@ -61,6 +61,6 @@ class DataDreamer(Loop):
                 return images(pipe, model, prompts, 0)
 
             def release(self, empty_cuda_cache: bool = False) -> None:
-                """Nothing to release: the pipeline is not its own."""
+                """Release nothing: the pipeline belongs to the loop."""
 
         return Generator(batch_size=self._batch, device=model.device, prompt_suffix="")

@@ -1,4 +1,4 @@
-"""The loop that users write: a pipeline of diffusers, and every image saved by PIL in the thread that made it."""
+"""The peer that users write: a diffusers pipeline in a loop; PIL saves every image in the same thread."""
 
 import time
 from pathlib import Path
@@ -10,10 +10,10 @@ from bench.throughput.plain import Model, images, load_pipe
 
 
 class Loop:
-    """Batches of some size, files of some kind. A batch of 1 and `png` is the usual one.
+    """A loop over batches that saves files with a suffix. The usual loop has a batch of 1 and `png`.
 
-    On a CPU it takes as many threads of torch as it is fastest with: one, or all that the model may have. A small model
-    loses more by waiting for the other threads than it gains.
+    On a CPU it uses the faster of one thread and all threads of the model. A small model loses more by waiting for
+    other threads than it gains.
     """
 
     def __init__(self, model: Model, batch_size: int, suffix: str) -> None:
@@ -32,17 +32,17 @@ class Loop:
         torch.set_num_threads(max(rates, key=lambda threads: rates[threads]))
 
     def rate(self, count: int) -> float:
-        """Images per second over so many."""
+        """Generate this many images; return the images per second."""
         texts = prompts(count)
         with TemporaryDirectory() as folder:
             began = time.perf_counter()
             for first in range(0, count, self._batch):
-                made = images(self._pipe, self._model, texts[first : first + self._batch], first)
-                self.save(made, Path(folder), first)
+                batch = images(self._pipe, self._model, texts[first : first + self._batch], first)
+                self.save(batch, Path(folder), first)
             return count / (time.perf_counter() - began)
 
-    def save(self, made: Any, folder: Path, first: int) -> None:
-        """Write them where they were made."""
-        for number, image in enumerate(made):
+    def save(self, batch: Any, folder: Path, first: int) -> None:
+        """Save images to a folder; `first` is the number of the first one."""
+        for number, image in enumerate(batch):
             options = {"quality": QUALITY} if self._suffix == "jpg" else {}
             image.save(folder / f"{first + number:06d}.{self._suffix}", **options)

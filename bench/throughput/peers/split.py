@@ -1,4 +1,4 @@
-"""accelerate's guide to distributed inference: every process takes its share of the prompts, by batches.
+"""The peer accelerate: its guide to distributed inference. Every process generates its share of the prompts in batches.
 
 python -m torch.distributed.run --nproc-per-node 2 -m bench.throughput.peers.split JSON
 """
@@ -21,25 +21,25 @@ from bench.throughput.plain import Model, images
 from bench.throughput.slices import Sliced
 
 _READY, _GO, _ENDED = "ready", "go", "ended"
-"""Files in a folder of theirs."""
+"""Files by which the processes synchronize, in a shared folder."""
 _POLL_S = 0.01
 
 
 class Split:
-    """So many processes, which have loaded the model and wait for `begin`; a context manager, which waits for them.
+    """A group of processes that have loaded the model and wait for `begin`. Leaving the context waits for their end.
 
-    Raises ChildProcessError where they fail to start.
+    Raises ChildProcessError if they fail to start.
     """
 
     def __init__(self, model: Model, processes: int, batch_size: int, count: int) -> None:
         self._folder = TemporaryDirectory()
         self._place = Path(self._folder.name)
         settings = {**asdict(model), "folder": str(model.folder)}
-        task = json.dumps({"model": settings, "batch": batch_size, "count": count, "place": self._folder.name})
+        job = json.dumps({"model": settings, "batch": batch_size, "count": count, "place": self._folder.name})
         line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         with (self._place / "errors").open("w") as errors:
             self._running = subprocess.Popen(
-                [*line, "-m", __name__, task],
+                [*line, "-m", __name__, job],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(model.threads)},
                 stdout=subprocess.DEVNULL,
@@ -47,12 +47,12 @@ class Split:
             )
         while len(self._pids()) < processes:
             if self._running.poll() is not None:
-                errors = (self._place / "errors").read_text().strip().splitlines()
-                raise ChildProcessError(errors[-1] if errors else "split_between_processes failed")
+                lines = (self._place / "errors").read_text().strip().splitlines()
+                raise ChildProcessError(lines[-1] if lines else "split_between_processes failed")
             time.sleep(_POLL_S)
 
     def begin(self) -> Sliced:
-        """Let them work."""
+        """Start the work."""
         (self._place / _GO).touch()
         return Sliced(self._pids(), time.monotonic(), self._ended)
 
@@ -75,10 +75,10 @@ class Split:
 
 
 class Share(Loop):
-    """The work of one process."""
+    """The loop of one process over its share of the prompts."""
 
     def work(self, count: int, place: Path) -> None:
-        """Say that it is ready, wait until it may begin, and say when all are done."""
+        """Report that the model is loaded, wait for the start, generate the share, and record the end of all shares."""
         from accelerate import PartialState
 
         state = PartialState(cpu=self._model.device == "cpu")
@@ -87,24 +87,25 @@ class Share(Loop):
         while not (place / _GO).exists():
             time.sleep(_POLL_S)
         with TemporaryDirectory() as folder:
-            with state.split_between_processes(list(enumerate(prompts(count)))) as mine:
-                for first in range(0, len(mine), self._batch):
-                    part = mine[first : first + self._batch]
-                    made = images(self._pipe, self._model, [text for _, text in part], part[0][0])
-                    self.save(made, Path(folder), part[0][0])
+            with state.split_between_processes(list(enumerate(prompts(count)))) as share:
+                for first in range(0, len(share), self._batch):
+                    batch = share[first : first + self._batch]
+                    generated = images(self._pipe, self._model, [text for _, text in batch], batch[0][0])
+                    self.save(generated, Path(folder), batch[0][0])
             state.wait_for_everyone()
         if state.is_main_process:
-            ended = place / f"{_ENDED}.whole"
-            ended.write_text(str(time.monotonic()))
-            ended.rename(place / _ENDED)
-        state.wait_for_everyone()  # a process that is gone before that was said would count as failed
+            complete = place / f"{_ENDED}.whole"
+            complete.write_text(str(time.monotonic()))
+            complete.rename(place / _ENDED)
+        state.wait_for_everyone()  # a process that exits before the end is recorded would count as failed
         state.destroy_process_group()
 
 
-def main(task: str) -> None:
-    settings = json.loads(task)
-    model = Model(**{**settings["model"], "folder": Path(settings["model"]["folder"])})
-    Share(model, settings["batch"], "jpg").work(settings["count"], Path(settings["place"]))
+def main(argument: str) -> None:
+    """Run one process. argument: JSON with `model`, `batch`, `count` and `place`."""
+    job = json.loads(argument)
+    model = Model(**{**job["model"], "folder": Path(job["model"]["folder"])})
+    Share(model, job["batch"], "jpg").work(job["count"], Path(job["place"]))
 
 
 if __name__ == "__main__":
