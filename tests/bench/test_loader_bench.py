@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -75,6 +76,14 @@ def test_samples_of_another_size_of_the_workload_are_refused(written: tuple[Work
     workload, folder = written
     with pytest.raises(ValueError, match="has 80 samples, not 88: remove that folder"):
         throughput(Task("shardmill", replace(workload, batches=11), folder, 0, 0.01))
+
+
+def test_a_measuring_process_takes_its_task_from_the_command_line(written: tuple[Workload, Path]) -> None:
+    task = {"workload": "32x32 PNG", "folder": str(written[1]), "workers": 0, "seconds": 0.01}
+    line = [sys.executable, "-m", "bench.loader.measure", "throughput", "shardmill", json.dumps(task)]
+    completed = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert completed.returncode == 1
+    assert "has 80 samples, not 10240: remove that folder" in completed.stderr
 
 
 def test_measurements_are_made_by_real_loaders(written: tuple[Workload, Path]) -> None:
