@@ -63,7 +63,7 @@ class AdapterFacts:
 
     @property
     def summary(self) -> dict[str, Scalar]:
-        """What each sample records of it."""
+        """Return what each sample records of the adapter."""
         own: dict[str, Scalar] = {"source": self.source, "revision": self.revision, "weight": self.weight}
         return own | {"learned_images": len(self.learned)}
 

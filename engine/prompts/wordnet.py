@@ -83,7 +83,7 @@ class WordNet:
 
     @cached_property
     def _tag_counts(self) -> dict[tuple[str, str, int], int]:
-        """How often texts use a lemma with the meaning of a lexicographer file and a number in it; cntlist(5WN)."""
+        """Count how often texts use each lemma with the meaning of a lexicographer file and number; cntlist(5WN)."""
         # A line is lemma%1:FILE:NUMBER:: RANK COUNT, where 1 stands for nouns.
         pattern = r"^(\S+)%1:(\d\d):(\d\d):\S* \d+ (\d+)$"
         lines = re.findall(pattern, self._tag_counts_file.decode(), re.MULTILINE)

@@ -37,7 +37,7 @@ class ClientMix:
 
     @property
     def repeats(self) -> list[Fraction]:
-        """How often each source is read in the shortest epoch that reads every sample; the least is 1."""
+        """Return how often each source is read in the shortest epoch that reads every sample; the least is 1."""
         frequencies = [share / source.samples for share, source in zip(self.shares, self.sources, strict=True)]
         return [frequency / min(frequencies) for frequency in frequencies]
 
