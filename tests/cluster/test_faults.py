@@ -24,7 +24,7 @@ WITH_REAL_MODEL = "model that fails to load on one node only"
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     with serve_s3() as store, store.environment():
-        yield Matrix(tmp_path_factory.mktemp("faults"), store, FAKE_MODEL | {"seconds": 0.8})
+        yield Matrix(tmp_path_factory.mktemp("faults"), store, FAKE_MODEL | {"seconds": 0.4})
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """`python -m jobs train` with two workers, one of which is killed, gives the result of one process."""
 
 import re
-import subprocess
-import time
+import warnings
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +16,7 @@ from engine.training.classifier.train_worker import TrainWorker
 from jobs.__main__ import main
 from shards.codec import encode_rgb
 from shards.storage.open_store import open_store
-from tests.conftest import ROOT, command, family
+from tests.conftest import kill_once, run_here, start_ray, text_of
 from tests.engine.evaluation.sweep_runs import make_sweep_run
 
 SETTINGS = {
@@ -30,21 +28,11 @@ SETTINGS = {
     "learning_rate": 1e-3,
     "augment": "{horizontal_flip: 0.5, noise: {strength: 4}}",
 }
-_DEADLINE = 240.0
 
 
 def arguments(run: Path, **settings: object) -> list[str]:
     section = {**SETTINGS, **settings}
     return ["train", str(run / "spec.yaml"), "--out", str(run), *(f"--set=train.{k}={v}" for k, v in section.items())]
-
-
-def kill_worker(checkpoint: Path, process: "subprocess.Popen[str]") -> None:
-    """Send SIGKILL to the second worker once there is a checkpoint."""
-    deadline = time.monotonic() + _DEADLINE
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    workers = [child for child in family(process.pid) if "ray::RayTrainWorker" in " ".join(child.cmdline())]
-    workers[-1].kill()
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +43,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def output(run: Path) -> str:
     """Return the output of the command whose second worker was killed after the first checkpoint."""
-    # In a process of its own: Ray Train's deprecation warnings would be errors in this one.
-    process = subprocess.Popen(
-        command(*arguments(run, workers=2)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    killer = Thread(target=kill_worker, args=(run / "train/classifier/checkpoint.pt", process), daemon=True)
-    killer.start()
-    text, _ = process.communicate(timeout=400)
-    killer.join()
-    assert process.returncode == 0, text
-    return text
+    start_ray()
+    checkpoint = run / "train/classifier/checkpoint.pt"
+    with warnings.catch_warnings(), kill_once(checkpoint.exists, "ray::RayTrainWorker"):
+        warnings.simplefilter("ignore")  # Ray Train warns of its own deprecations
+        done = run_here(*arguments(run, workers=2))
+    assert done.returncode == 0, text_of(done)
+    return done.stdout
 
 
 def test_two_workers_one_of_them_killed_train_as_one_process(run: Path, output: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def _train(config: dict[str, Any]) -> None:
         train.report({"batches": len(keys)}, checkpoint=train.Checkpoint.from_directory(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 @pytest.mark.filterwarnings("ignore")  # of Ray Train's own
 def test_another_world_size_resumes_from_a_checkpoint(tmp_path: Path) -> None:

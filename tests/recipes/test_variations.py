@@ -88,6 +88,11 @@ def test_images_vary_the_image_of_their_caption(small: tuple[str, ...], splits: 
     run = make_recipe(shipped("captioned-variations.yaml", *small, *FROM_IMAGES), tmp_path / "run")
     check(run, splits)
     assert {row["pipeline"] for row in rows(run)} == {"StableDiffusionImg2ImgPipeline"}
+
+
+@pytest.mark.slow
+def test_actors_make_the_same_bytes(small: tuple[str, ...], tmp_path: Path) -> None:
+    run = make_recipe(shipped("captioned-variations.yaml", *small, *FROM_IMAGES), tmp_path / "run")
     assert_actors_make_the_same(run, tmp_path / "actors")
 
 

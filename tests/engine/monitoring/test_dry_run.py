@@ -9,6 +9,7 @@ from engine.monitoring.budget import NO_COST
 from engine.monitoring.dry_run import print_plan
 from engine.monitoring.estimate import BatchTiming, Estimate, RemainingTime, estimate, remaining_time
 from engine.run.run import Run
+from tests.conftest import Jobs, text_of
 from tests.engine import small_run
 
 PRICED = ("cluster.gpus_per_actor=1", "budget.price_per_gpu_hour=2")
@@ -32,6 +33,14 @@ def test_a_measured_batch_gives_time_and_cost(tmp_path: Path, capsys: pytest.Cap
     assert "time: about 4:00 with 3 actors of 0.1 img/s each, as just measured" in text
     assert "cost: about 0.20 GPU hours, $0.40, 90 images per dollar, as just measured" in text
     assert "in all" not in text, "the spec has no budget"
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_an_actor_times_one_batch_and_writes_nothing(jobs: Jobs, fake_spec: Path, tmp_path: Path) -> None:
+    completed = jobs("generate", fake_spec, "--out", tmp_path / "run", "--dry-run", "--measure")
+    assert completed.returncode == 0, text_of(completed)
+    assert re.search(r"time: about \d:\d\d with 2 actors of [\d.]+ img/s each, as just measured", completed.stdout)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

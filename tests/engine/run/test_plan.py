@@ -107,10 +107,10 @@ def test_seeds_fit_a_signed_integer_and_follow_from_identity(seed: int, index: i
     assert result == sample_seed(seed, index, attempt)
 
 
-@pytest.mark.parametrize("first", [0, 1_000_000_000 - 70_000])
+@pytest.mark.parametrize("first", [0, 1_000_000_000 - 50_000])
 def test_no_two_attempts_of_a_run_have_equal_noise(first: int) -> None:
-    # Random seeds would give about ten equal pairs here, because torch uses only the lower 32 bits.
-    noise = [sample_seed(7, first + i, attempt) % 2**32 for i in range(70_000) for attempt in range(4)]
+    # Random seeds would give about five equal pairs here, because torch uses only the lower 32 bits.
+    noise = [sample_seed(7, first + i, attempt) % 2**32 for i in range(50_000) for attempt in range(4)]
     assert len(set(noise)) == len(noise)
 
 
