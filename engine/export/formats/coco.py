@@ -21,16 +21,15 @@ Mask = NDArray[np.uint8]
 
 
 class CocoWriter:
-    """A writer of `folder/images/KEY.<format>` and `folder/annotations.json`. background: class without annotations.
+    """A writer of `folder/images/KEY.<format>` and `folder/annotations.json`.
 
     Each connected region of a mask class gets an annotation with uncompressed RLE, so the annotations of an image give
     its mask back exactly. A category's id is its index in the mask plus 1, because detectors reserve 0.
     """
 
     data_files = None
-
-    def __init__(self, background: str | None = None) -> None:
-        self._background = background
+    background: str | None = None
+    """The mask class that gets no annotations."""
 
     def write(self, folder: Path, samples: Iterable[Sample], schema: ExportSchema) -> None:
         """Write a split. Raises SpecError if there are no masks or no such background, ShardError for a bad mask."""
@@ -40,7 +39,7 @@ class CocoWriter:
             raise SpecError(f"--to coco: sample {first.key} has no mask, only a class; choose a format of whole images")
         (folder / "images").mkdir()
         classes = str(first.meta["mask_classes"])
-        categories = _categories(classes, self._background)
+        categories = _categories(classes, self.background)
         images, ids = [], count(1)
         with (folder / "annotations.json").open("w", encoding="utf-8") as file:
             file.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)}, "annotations": [')
